@@ -1,0 +1,20 @@
+"""The one exception that users are meant to see."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SmoothCSEError(Exception):
+    """Something the user can mend.
+
+    The message is one plain sentence (two at most): what is wrong, where (file, line, field), and what to do.
+    The command line prints it without a traceback and exits with code 2; ``--debug`` shows the traceback.
+    """
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when none is close."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
