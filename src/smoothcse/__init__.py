@@ -1,5 +1,63 @@
-"""Sentence embeddings without labels: GS-InfoNCE, its control and its neighbours."""
+"""Sentence embeddings without labels: GS-InfoNCE, its control and its neighbours.
+
+The public names below are imported when they are first used, so that ``import smoothcse`` and
+``smoothcse --help`` stay instant.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from smoothcse.corpus import Corpus, load_sentences
+    from smoothcse.encoder import build_encoder, load_encoder, strip_projection
+    from smoothcse.encoding import encode
+    from smoothcse.errors import SmoothCSEError
+    from smoothcse.losses import GSInfoNCELoss
+    from smoothcse.objectives import GaussianNoise, gs_info_nce, info_nce
+    from smoothcse.training import NoiseStep, TrainConfig, TrainResult, train
+
+_HOMES = {
+    "Corpus": "corpus",
+    "load_sentences": "corpus",
+    "build_encoder": "encoder",
+    "load_encoder": "encoder",
+    "strip_projection": "encoder",
+    "encode": "encoding",
+    "SmoothCSEError": "errors",
+    "GSInfoNCELoss": "losses",
+    "GaussianNoise": "objectives",
+    "gs_info_nce": "objectives",
+    "info_nce": "objectives",
+    "NoiseStep": "training",
+    "TrainConfig": "training",
+    "TrainResult": "training",
+    "train": "training",
+}
+
+__all__ = [
+    "Corpus",
+    "GSInfoNCELoss",
+    "GaussianNoise",
+    "NoiseStep",
+    "SmoothCSEError",
+    "TrainConfig",
+    "TrainResult",
+    "build_encoder",
+    "encode",
+    "gs_info_nce",
+    "info_nce",
+    "load_encoder",
+    "load_sentences",
+    "strip_projection",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smoothcse' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"smoothcse.{_HOMES[name]}"), name)

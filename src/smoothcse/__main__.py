@@ -1,0 +1,7 @@
+"""``python -m smoothcse``."""
+
+from __future__ import annotations
+
+from smoothcse.cli import main
+
+main()

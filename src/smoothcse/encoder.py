@@ -1,0 +1,256 @@
+"""Encoders: sentence-transformers modules put together for training, taken apart for shipping."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Dense,
+    Normalize,
+    Pooling,
+    Transformer,
+    WeightedLayerPooling,
+)
+from sentence_transformers.util import is_sentence_transformer_model
+from torch import nn
+from transformers import AutoConfig, PretrainedConfig
+
+from smoothcse.errors import SmoothCSEError, first_line
+
+PoolingName = Literal["cls", "mean", "max", "avg_first_last", "avg_top2"]
+
+PROJECTION = "projection"
+"""Feature under which the head's output stands, next to ``sentence_embedding``, in a model's forward result."""
+
+# Which of the layers 1 to L each of SimCSE's averages takes.
+_LAYER_AVERAGES: dict[str, tuple[int, int]] = {"avg_first_last": (0, -1), "avg_top2": (-2, -1)}
+
+# The names under which Hugging Face configurations keep the dropout of the encoder's own layers. Those of task
+# heads (classifier_dropout, ...) are left alone: no head of theirs runs here.
+_DROPOUT_FIELDS = (
+    "hidden_dropout_prob",  # BERT, RoBERTa, MiniLM, MPNet, ALBERT, ELECTRA, DeBERTa
+    "attention_probs_dropout_prob",
+    "dropout",  # DistilBERT, XLM, BART-likes
+    "attention_dropout",  # DistilBERT, ModernBERT
+    "embedding_dropout",  # ModernBERT
+    "mlp_dropout",  # ModernBERT
+    "hidden_dropout",  # GPT-NeoX-likes, NomicBERT
+    "activation_dropout",
+    "resid_pdrop",  # NomicBERT, GPT-likes
+    "embd_pdrop",
+    "attn_pdrop",
+    "dropout_rate",  # T5
+)
+
+
+def build_encoder(
+    name_or_path: str | Path,
+    pooling: PoolingName | None = None,
+    projection: bool = True,
+    dropout: float | None = None,
+    max_length: int = 32,
+    *,
+    device: str | None = None,
+    seed: int = 0,
+) -> SentenceTransformer:
+    """Put together an encoder that is ready to be trained with two dropout views.
+
+    Args:
+        name_or_path: a Hugging Face encoder or a sentence-transformers model, as a folder or a hub name.
+        pooling: how token vectors become one. ``cls`` (the raw [CLS] state, SimCSE's ``cls_before_pooler``), ``mean``,
+            ``max``, ``avg_first_last`` (mean over tokens of the average of the first and the last layer, the first
+            being hidden state 1) or ``avg_top2`` (likewise, the last two layers). None keeps the pooling of a
+            sentence-transformers model and means ``cls`` for any other.
+        projection: whether to add SimCSE's head, ``tanh(W h + b)`` with ``W ~ N(0, 0.02²)`` and ``b = 0``, for training.
+            It writes the feature ``projection`` and leaves ``sentence_embedding`` as it is.
+        dropout: rate set for all of the encoder's dropout; None keeps the model's own.
+        max_length: tokens per sentence, special tokens included; longer ones are cut.
+        device: as torch names it; None for the best there is.
+        seed: of the head's initial weights.
+
+    Returns:
+        A plain ``SentenceTransformer``; :func:`strip_projection` gives the model to ship.
+
+    Raises:
+        SmoothCSEError: if the model cannot be found or read, the pooling is unknown, or no dropout is active (two
+            views of a sentence would be identical and the loss constant).
+    """
+    if pooling is not None and pooling not in get_args(PoolingName):
+        raise SmoothCSEError(f"pooling {pooling!r} is unknown; choose one of {', '.join(get_args(PoolingName))}.")
+    name = str(name_or_path)
+    config = read_config(name)
+    config_kwargs = _dropout_kwargs(config, dropout, name)
+    if pooling in _LAYER_AVERAGES:
+        config_kwargs["output_hidden_states"] = True
+
+    start = _load_start(name, config_kwargs, device)
+    if pooling is None and not is_sentence_transformer_model(name):
+        pooling = "cls"
+    modules = list(start) if pooling is None else _with_pooling(start, pooling)
+    if projection:
+        modules = _with_projection(modules, seed)
+    model = _assemble(modules, start)
+    model.max_seq_length = _allowed_length(max_length, config, name)
+    _freeze_unused_pooler(model)
+    return model
+
+
+def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
+    """Return the model without its training head; the remaining modules are shared, not copied.
+
+    ``encode`` of the result equals that of the argument bit for bit, since the head only adds a feature.
+    """
+    return _assemble([module for module in model if not _is_projection(module)], model)
+
+
+def load_encoder(
+    name_or_path: str | Path, pooling: PoolingName | None = None, *, device: str | None = None
+) -> SentenceTransformer:
+    """Load a model for inference: a run folder (its ``best``), a sentence-transformers or a Hugging Face model.
+
+    Args:
+        name_or_path: folder or hub name.
+        pooling: replaces the model's own pooling; a Hugging Face model without one is read with ``mean`` by default.
+        device: as torch names it; None for the best there is.
+
+    Raises:
+        SmoothCSEError: if the model cannot be found or read.
+    """
+    name = str(_model_folder(Path(name_or_path)))
+    read_config(name)
+    model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
+    return model if pooling is None else _assemble(_with_pooling(model, pooling), model)
+
+
+def read_config(name: str) -> PretrainedConfig:
+    """Read a model's Hugging Face configuration, which also finds out whether the model can be had at all.
+
+    Raises:
+        SmoothCSEError: with the reason in one sentence.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise SmoothCSEError(f"{name} holds no config.json, so it is no transformer model; give a saved model's folder.")
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise SmoothCSEError(
+            f"The model {name} is neither a folder on this machine nor a model that the hub gave us; check the name "
+            f"and the network, or give the path of a downloaded model ({first_line(error)})"
+        ) from error
+
+
+def _model_folder(path: Path) -> Path:
+    """Let a run folder stand for the model it selected."""
+    return path / "best" if (path / "run.json").is_file() and (path / "best").is_dir() else path
+
+
+def _load_start(name: str, config_kwargs: dict[str, Any], device: str | None) -> SentenceTransformer:
+    # The host warns that a bare Hugging Face model has no pooling and that it makes one; that is what we ask for.
+    host_log = logging.getLogger("sentence_transformers.base.model")
+    level = host_log.level
+    host_log.setLevel(logging.ERROR)
+    try:
+        return SentenceTransformer(name, device=device, config_kwargs=config_kwargs, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise SmoothCSEError(f"The model {name} cannot be loaded: {first_line(error)}") from error
+    finally:
+        host_log.setLevel(level)
+
+
+def _assemble(modules: list[nn.Module], like: SentenceTransformer) -> SentenceTransformer:
+    """Make a model of these modules with the settings of another one."""
+    model = SentenceTransformer(
+        modules=modules,
+        device=str(like.device),
+        prompts=like.prompts,
+        default_prompt_name=like.default_prompt_name,
+        similarity_fn_name=like.similarity_fn_name,
+    )
+    model.model_card_data = like.model_card_data
+    return model
+
+
+def _with_pooling(start: SentenceTransformer, pooling: PoolingName) -> list[nn.Module]:
+    """Return the start's modules with its pooling replaced and its normalisation, if any, kept."""
+    transformer = start[0]
+    if not isinstance(transformer, Transformer):
+        raise SmoothCSEError(
+            f"This model starts with a {type(transformer).__name__} module, which has no tokens to pool; "
+            "leave its pooling as it is, or start from a transformer."
+        )
+    tail = [module for module in start if isinstance(module, Normalize)]
+    width, layers = transformer.get_embedding_dimension(), transformer.config.num_hidden_layers
+    return [transformer, *_pooling_modules(pooling, width, layers), *tail]
+
+
+def _pooling_modules(pooling: PoolingName, width: int, layers: int) -> list[nn.Module]:
+    if pooling not in _LAYER_AVERAGES:
+        return [Pooling(width, pooling_mode=pooling)]
+    weights = torch.zeros(layers)  # of hidden states 1 to L; state 0 is the embedding layer
+    weights[list(_LAYER_AVERAGES[pooling])] = 1.0
+    average = WeightedLayerPooling(
+        width, num_hidden_layers=layers, layer_start=1, layer_weights=nn.Parameter(weights, requires_grad=False)
+    )
+    return [average, Pooling(width, pooling_mode="mean")]
+
+
+def _with_projection(modules: list[nn.Module], seed: int) -> list[nn.Module]:
+    """Put the training head behind the pooling (before a normalisation, so that it reads the raw vector)."""
+    width = next(m.get_embedding_dimension() for m in reversed(modules) if hasattr(m, "get_embedding_dimension"))
+    generator = torch.Generator().manual_seed(seed)
+    head = Dense(
+        width,
+        width,
+        activation_function=nn.Tanh(),
+        init_weight=torch.empty(width, width).normal_(0.0, 0.02, generator=generator),
+        init_bias=torch.zeros(width),
+        module_output_name=PROJECTION,
+    )
+    tail = [module for module in modules if isinstance(module, Normalize)]
+    return [*(module for module in modules if not isinstance(module, Normalize)), head, *tail]
+
+
+def _is_projection(module: nn.Module) -> bool:
+    return isinstance(module, Dense) and module.module_output_name == PROJECTION
+
+
+def _dropout_kwargs(config: PretrainedConfig, dropout: float | None, name: str) -> dict[str, Any]:
+    """Return the configuration entries that set the dropout, having checked that some is active."""
+    fields = [field for field in _DROPOUT_FIELDS if isinstance(getattr(config, field, None), float | int)]
+    if not fields:
+        raise SmoothCSEError(
+            f"{name} (a {config.model_type} model) has no dropout setting that we know, and without dropout the two "
+            "views of a sentence are identical; start from another encoder."
+        )
+    if dropout is not None and not 0.0 < dropout < 1.0:
+        raise SmoothCSEError(f"dropout must lie between 0 and 1 (both excluded), not {dropout}.")
+    if dropout is None and not any(getattr(config, field) > 0 for field in fields):
+        raise SmoothCSEError(
+            f"{name} has dropout 0 everywhere ({', '.join(fields)}), so the two views of a sentence would be "
+            "identical; set one, e.g. dropout 0.1."
+        )
+    return {} if dropout is None else dict.fromkeys(fields, dropout)
+
+
+def _allowed_length(max_length: int, config: PretrainedConfig, name: str) -> int:
+    positions = getattr(config, "max_position_embeddings", None)
+    if max_length < 3:
+        raise SmoothCSEError(f"max_length must be at least 3 (two special tokens and one of the text), not {max_length}.")
+    if isinstance(positions, int) and 0 < positions < max_length:
+        raise SmoothCSEError(f"max_length {max_length} is more than the {positions} positions that {name} has.")
+    return max_length
+
+
+def _freeze_unused_pooler(model: SentenceTransformer) -> None:
+    """Keep a pretrained pooler out of training: we read the raw states, so it never gets a gradient.
+
+    It stays in the model, so that the saved folder loads without a warning about missing weights.
+    """
+    pooler = getattr(getattr(model[0], "model", None), "pooler", None)
+    if isinstance(pooler, nn.Module):
+        pooler.requires_grad_(False)

@@ -1,0 +1,7 @@
+"""Losses that the host's trainer calls: one thin adapter per method, views in, scalar out."""
+
+from __future__ import annotations
+
+from smoothcse.losses.gs_info_nce import GSInfoNCELoss
+
+__all__ = ["GSInfoNCELoss"]

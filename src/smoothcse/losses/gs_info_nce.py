@@ -1,0 +1,173 @@
+"""GS-InfoNCE for ``SentenceTransformerTrainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, get_args
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import all_gather_with_grad
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.losses.views import Features, embed_views
+from smoothcse.objectives import GaussianNoise, noise_share, similarity_logits
+
+NoiseMode = Literal["sampled", "expected"]
+
+
+class GSInfoNCELoss(nn.Module):
+    """Unsupervised SimCSE's InfoNCE with Gaussian vectors as extra negatives (Wu et al., COLING 2022).
+
+    It takes a dataset with one text column, whose sentences are encoded as two dropout views in one forward of 2N
+    rows; or (anchor, positive) columns; or (anchor, positive, hard negative) columns. With several ranks each one
+    scores its own anchors against the positives of all, and the gradient is that of one process with the whole
+    batch. ``noise_count=0`` is the control: plain SimCSE.
+
+    Example::
+
+        loss = GSInfoNCELoss(model)
+        SentenceTransformerTrainer(model=model, args=args, train_dataset=dataset, loss=loss).train()
+
+    The noise is a function of ``(seed, step)``. On its own the loss counts its training forwards; give the trainer
+    ``callbacks=[NoiseStep(loss)]`` (:mod:`smoothcse.training`) to follow the optimiser's step instead, which is
+    what makes a resumed run draw the noise of an uninterrupted one.
+
+    Args:
+        model: the encoder; its feature ``projection`` is read where there is one, else ``sentence_embedding``.
+        noise_count: ``M``. Default 192, as in the four published recipes.
+        noise_ratio: ``M`` as a multiple of the effective batch instead (published: 3, or 1.5 at batch 128).
+        noise_weight: ``λ > 0``, weight of the noise in the denominator.
+        noise_mean: ``μ`` of the noise.
+        noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, see :class:`~smoothcse.objectives.GaussianNoise`.
+        noise_mode: ``"sampled"``, or ``"expected"`` to put the noise's closed-form expectation in its place.
+        temperature: ``τ > 0``.
+        hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
+        seed: of the noise.
+
+    Attributes:
+        step: the optimiser's step, when someone tells it; None to count forwards.
+        last_noise_share: noise share of the last forward, a detached scalar tensor.
+
+    Raises:
+        SmoothCSEError: for an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        noise_count: int = 192,
+        noise_ratio: float | None = None,
+        noise_weight: float = 1.0,
+        noise_mean: float = 0.0,
+        noise_std: float = 1.0,
+        noise_mode: NoiseMode = "sampled",
+        temperature: float = 0.05,
+        hard_negative_log_weight: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.noise_count = noise_count
+        self.noise_ratio = noise_ratio
+        self.noise_weight = noise_weight
+        self.noise_mode = noise_mode
+        self.temperature = temperature
+        self.hard_negative_log_weight = hard_negative_log_weight
+        self.noise = GaussianNoise(seed=seed, mean=noise_mean, std=noise_std)
+        self.step: int | None = None
+        self.last_noise_share: Tensor | None = None
+        self._forwards = 0
+        self._check()
+
+    def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
+        """Return the scalar loss of one batch, given one feature dict per text column (labels are not used)."""
+        loss = self.compute_loss_from_embeddings(embed_views(self.model, list(sentence_features)))
+        if self.training:
+            self._forwards += 1
+        return loss
+
+    def loss_at(self, step: int, sentence_features: Iterable[Features]) -> Tensor:
+        """Return the loss with the noise of a given step, counting nothing."""
+        before, self.step = self.step, step
+        try:
+            return self.compute_loss_from_embeddings(embed_views(self.model, list(sentence_features)))
+        finally:
+            self.step = before
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
+        anchors, *others = embeddings
+        first_positive = 0
+        if _world_size() > 1:
+            others = [all_gather_with_grad(other) for other in others]
+            first_positive = distributed.get_rank() * len(anchors)
+        positives, hard_negatives = others[0], others[1] if len(others) > 1 else None
+
+        count = self.effective_noise_count(len(positives))
+        sampled = self.noise_mode == "sampled"
+        noise = self._draw(count, anchors) if count and sampled else None
+        logits = similarity_logits(
+            anchors,
+            positives,
+            noise=noise,
+            noise_weight=self.noise_weight,
+            expected_noise_count=0 if sampled else count,
+            hard_negatives=hard_negatives,
+            hard_negative_log_weight=self.hard_negative_log_weight,
+            temperature=self.temperature,
+            first_positive=first_positive,
+        )
+        columns = count if sampled else min(count, 1)
+        self.last_noise_share = noise_share(logits, len(positives), columns, first_positive=first_positive)
+        targets = torch.arange(len(anchors), device=logits.device) + first_positive
+        return functional.cross_entropy(logits, targets)
+
+    def effective_noise_count(self, effective_batch: int) -> int:
+        """Return ``M`` for a batch of this many sentences over all ranks."""
+        return self.noise_count if self.noise_ratio is None else round(self.noise_ratio * effective_batch)
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings that the host writes into the model card."""
+        return {
+            "noise_count": self.noise_count,
+            "noise_ratio": self.noise_ratio,
+            "noise_weight": self.noise_weight,
+            "noise_mode": self.noise_mode,
+            "temperature": self.temperature,
+        }
+
+    @property
+    def citation(self) -> str:
+        """BibTeX entry, which the host puts into the model card."""
+        return (
+            "@inproceedings{wu-etal-2022-smoothed,\n"
+            "  title = {Smoothed Contrastive Learning for Unsupervised Sentence Embedding},\n"
+            "  author = {Wu, Xing and Gao, Chaochen and Su, Yipeng and Han, Jizhong and Wang, Zhongyuan and Hu, Songlin},\n"
+            "  booktitle = {Proceedings of COLING},\n"
+            "  year = {2022}\n"
+            "}"
+        )
+
+    def _draw(self, count: int, like: Tensor) -> Tensor:
+        step = self._forwards if self.step is None else self.step
+        return self.noise.draw(step, count, like.shape[1], device=like.device)
+
+    def _check(self) -> None:
+        positive = {"noise_weight": self.noise_weight, "temperature": self.temperature, "noise_std": self.noise.std}
+        for field, value in positive.items():
+            if not value > 0:
+                raise SmoothCSEError(f"{field} must be greater than 0, not {value}.")
+        if self.noise_count < 0 or (self.noise_ratio is not None and self.noise_ratio < 0):
+            raise SmoothCSEError("noise_count and noise_ratio must not be negative; 0 turns the noise off.")
+        if self.noise_mode not in get_args(NoiseMode):
+            raise SmoothCSEError(f"noise_mode {self.noise_mode!r} is unknown; choose 'sampled' or 'expected'.")
+        if self.noise_mode == "expected" and self.noise.mean:
+            raise SmoothCSEError("noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
+
+
+def _world_size() -> int:
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1

@@ -1,0 +1,15 @@
+"""Formulas: pure functions of tensors that import torch alone."""
+
+from __future__ import annotations
+
+from smoothcse.objectives.contrastive import gs_info_nce, info_nce, noise_share, similarity_logits
+from smoothcse.objectives.noise import GaussianNoise, log_expected_similarity
+
+__all__ = [
+    "GaussianNoise",
+    "gs_info_nce",
+    "info_nce",
+    "log_expected_similarity",
+    "noise_share",
+    "similarity_logits",
+]

@@ -1,0 +1,187 @@
+"""The objectives equal the authors' values, the host's loss, and plain loops."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch import Tensor
+
+from smoothcse.objectives import GaussianNoise, gs_info_nce, info_nce, noise_share, similarity_logits
+
+GOLDEN = ["small", "no_noise", "paper_shape", "hard_negatives"]
+
+
+def rows(seed: int, count: int, dim: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def loop_loss(z1, z2, noise, z3, tau, weight, log_weight) -> float:
+    """The definition, one scalar at a time."""
+
+    def s(a: Tensor, b: Tensor) -> float:
+        return float(a @ b / (a.norm() * b.norm())) / tau
+
+    total = 0.0
+    for i in range(len(z1)):
+        denominator = sum(math.exp(s(z1[i], z2[j])) for j in range(len(z2)))
+        denominator += weight * sum(math.exp(s(z1[i], g)) for g in noise)
+        denominator += sum(math.exp(s(z1[i], z3[j]) + (log_weight if i == j else 0)) for j in range(len(z3)))
+        total -= math.log(math.exp(s(z1[i], z2[i])) / denominator)
+    return total / len(z1)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_equals_the_authors_golden_values(shared, name):
+    golden = np.load(shared / "reference" / "golden" / f"{name}.npz")
+    leaves = {key: torch.tensor(golden[key], requires_grad=True) for key in ("z1", "z2", "z3") if key in golden}
+    arguments = {
+        "noise": torch.tensor(golden["noise"]),
+        "hard_negatives": leaves.get("z3"),
+        "hard_negative_log_weight": float(golden["hard_negative_log_weight"]),
+        "temperature": float(golden["temperature"]),
+    }
+    logits = similarity_logits(leaves["z1"], leaves["z2"], **arguments)
+    loss = gs_info_nce(leaves["z1"], leaves["z2"], **arguments)
+    loss.backward()
+
+    np.testing.assert_allclose(logits.detach(), golden["logits"], atol=2e-5, rtol=0)
+    assert loss.item() == pytest.approx(float(golden["loss"]), rel=1e-5)
+    for key, leaf in leaves.items():
+        expected = golden[f"grad_{key}"]
+        np.testing.assert_allclose(leaf.grad, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+
+
+@pytest.mark.parametrize("noise_count", [0, 1, 24, 192])
+def test_equals_the_hosts_ranking_loss_with_a_noise_column(noise_count):
+    z1, z2, noise = (rows(seed, count, 32, torch.float32) for seed, count in ((0, 8), (1, 8), (2, noise_count)))
+    host = MultipleNegativesRankingLoss(model=None, scale=20.0)
+    columns = [z1, z2, noise] if noise_count else [z1, z2]
+    expected = host.compute_loss_from_embeddings(columns, None)
+    torch.testing.assert_close(gs_info_nce(z1, z2, noise=noise), expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    n=st.integers(1, 6),
+    d=st.integers(2, 9),
+    m=st.integers(0, 7),
+    hard=st.booleans(),
+    tau=st.floats(0.05, 1.0),
+    weight=st.floats(0.05, 20.0),
+    log_weight=st.floats(-2, 2),
+    seed=st.integers(0, 10_000),
+)
+def test_equals_plain_loops(n, d, m, hard, tau, weight, log_weight, seed):
+    z1, z2, noise = rows(seed, n, d), rows(seed + 1, n, d), rows(seed + 2, m, d)
+    z3 = rows(seed + 3, n, d) if hard else None
+    loss = gs_info_nce(
+        z1,
+        z2,
+        noise=noise,
+        noise_weight=weight,
+        hard_negatives=z3,
+        hard_negative_log_weight=log_weight,
+        temperature=tau,
+    )
+    expected = loop_loss(z1, z2, noise, [] if z3 is None else z3, tau, weight, log_weight)
+    assert loss.item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(n=st.integers(2, 8), d=st.integers(2, 8), seed=st.integers(0, 10_000), scale=st.floats(1e-3, 1e3))
+def test_invariances(n, d, seed, scale):
+    z1, z2, noise = rows(seed, n, d), rows(seed + 1, n, d), rows(seed + 2, 5, d)
+    loss = gs_info_nce(z1, z2, noise=noise)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    rotation = torch.linalg.qr(rows(seed + 3, d, d))[0]
+
+    torch.testing.assert_close(gs_info_nce(z1[order], z2[order], noise=noise), loss)
+    torch.testing.assert_close(gs_info_nce(z1 @ rotation, z2 @ rotation, noise=noise @ rotation), loss)
+    torch.testing.assert_close(gs_info_nce(z1 * scale, z2, noise=noise / scale), loss)
+    assert loss >= 0
+    assert gs_info_nce(z1, z2, noise=noise[:3]) <= loss + 1e-12  # more noise, larger denominator
+
+
+def test_without_noise_it_is_info_nce():
+    z1, z2 = rows(0, 8, 16), rows(1, 8, 16)
+    assert torch.equal(gs_info_nce(z1, z2), info_nce(z1, z2))
+    assert torch.equal(gs_info_nce(z1, z2, noise=rows(2, 0, 16)), info_nce(z1, z2))
+
+
+@settings(deadline=None, max_examples=20)
+@given(std=st.floats(1e-3, 1e3), seed=st.integers(0, 1000), step=st.integers(0, 10**6))
+def test_standard_deviation_cannot_matter_at_mean_zero(std, seed, step):
+    z1, z2 = rows(seed, 6, 16, torch.float32), rows(seed + 1, 6, 16, torch.float32)
+    unit, scaled = (GaussianNoise(seed=seed, std=value).draw(step, 9, 16) for value in (1.0, std))
+    torch.testing.assert_close(gs_info_nce(z1, z2, noise=scaled), gs_info_nce(z1, z2, noise=unit), rtol=1e-5, atol=1e-6)
+
+
+def test_a_mean_shift_does_matter():
+    z1, z2 = rows(0, 6, 16, torch.float32), rows(1, 6, 16, torch.float32)
+    centred, shifted = (GaussianNoise(mean=mean).draw(0, 64, 16) for mean in (0.0, 3.0))
+    assert abs(gs_info_nce(z1, z2, noise=centred) - gs_info_nce(z1, z2, noise=shifted)) > 1e-3
+
+
+def test_weight_lambda_equals_repeating_the_noise():
+    z1, z2, noise = rows(0, 5, 8), rows(1, 5, 8), rows(2, 4, 8)
+    torch.testing.assert_close(
+        gs_info_nce(z1, z2, noise=noise, noise_weight=3.0), gs_info_nce(z1, z2, noise=noise.repeat(3, 1))
+    )
+
+
+def test_expected_mode_is_the_mean_over_many_draws():
+    z1, z2 = rows(0, 4, 64, torch.float32), rows(1, 4, 64, torch.float32)
+    arguments = {"temperature": 0.2, "noise_weight": 2.0}
+    many = gs_info_nce(z1, z2, noise=GaussianNoise().draw(0, 200_000, 64), **arguments)
+    expected = gs_info_nce(z1, z2, expected_noise_count=200_000, **arguments)
+    assert many.item() == pytest.approx(expected.item(), abs=3e-3)
+
+
+def test_ranks_scoring_their_own_rows_average_to_the_whole_batch():
+    z1, z2, z3 = rows(0, 8, 16), rows(1, 8, 16), rows(2, 8, 16)
+    common = {"hard_negatives": z3, "hard_negative_log_weight": 0.7, "noise": rows(3, 5, 16)}
+    parts = [gs_info_nce(z1[first : first + 4], z2, first_positive=first, **common) for first in (0, 4)]
+    torch.testing.assert_close(sum(parts) / 2, gs_info_nce(z1, z2, **common))
+
+
+def test_arithmetic_is_float32_under_autocast():
+    z1, z2, noise = (rows(seed, count, 32, torch.float32) for seed, count in ((0, 8), (1, 8), (2, 24)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = gs_info_nce(z1, z2, noise=noise)
+        from_half = gs_info_nce(z1.bfloat16(), z2.bfloat16(), noise=noise)
+    assert inside.dtype == from_half.dtype == torch.float32
+    assert torch.equal(inside, gs_info_nce(z1, z2, noise=noise))
+
+
+def test_degenerate_rows_keep_finite_gradients():
+    z1 = torch.zeros(4, 8, requires_grad=True)
+    z2 = torch.ones(4, 8, requires_grad=True)
+    gs_info_nce(z1, z2, noise=rows(0, 3, 8, torch.float32)).backward()
+    assert torch.isfinite(z1.grad).all()
+    assert torch.isfinite(z2.grad).all()
+
+
+def test_noise_share_equals_its_definition():
+    z1, z2, z3, noise = rows(0, 5, 8), rows(1, 5, 8), rows(2, 5, 8), rows(3, 7, 8)
+    logits = similarity_logits(z1, z2, noise=noise, noise_weight=2.0, hard_negatives=z3, temperature=0.3)
+    mass = logits.exp()
+    expected = sum(
+        mass[i, 5:12].sum() / (mass[i].sum() - mass[i, i]) for i in range(5)
+    ) / 5
+    torch.testing.assert_close(noise_share(logits, 5, 7), expected)
+    assert noise_share(similarity_logits(z1, z2), 5, 0) == 0
+
+
+def test_no_tensor_of_n_by_n_by_d_is_made():
+    """The largest allocation of a forward pass stays of the order of the logits."""
+    z1, z2, noise = rows(0, 256, 64, torch.float32), rows(1, 256, 64, torch.float32), rows(2, 768, 64, torch.float32)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        gs_info_nce(z1, z2, noise=noise)
+    largest = max(event.self_cpu_memory_usage for event in profile.events())
+    assert 0 < largest <= 3 * 4 * 256 * (256 + 768)  # N x N x d in float32 would be 16.8 MB, this is 3.1 MB
