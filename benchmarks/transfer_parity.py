@@ -1,0 +1,221 @@
+"""Compare our transfer accuracies with those of a classifier trained as SentEval trains it.
+
+The classifier here is written from SentEval's description of its standard setting and shares nothing with
+``smoothcse.evaluation.transfer`` but the data and the embeddings: logistic regression under Adam (learning rate
+0.001, the L2 penalty as weight decay of weights and bias), minibatches of 64, and after each 4 epochs a look at the
+held-out accuracy; the sixth look without a new best ends it, 200 epochs do so too, and the best weights are kept.
+All fits of one cross-validation run side by side as one batch of problems.
+
+    python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--limit 12000] [--cache DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sklearn.model_selection import StratifiedKFold
+from torch import Tensor
+from torch.nn import functional
+
+from smoothcse.evaluation.transfer import (
+    PENALTIES,
+    SEED,
+    TRANSFER_TASKS,
+    Split,
+    TransferTask,
+    evaluate_transfer,
+    load_transfers,
+)
+
+Rows = NDArray[np.int64]
+Problem = tuple[Rows, Rows, float]  # rows to train on, rows to stop by, penalty
+
+BATCH, TENACITY, EPOCHS_PER_LOOK, MAX_EPOCHS, LEARNING_RATE = 64, 5, 4, 200, 1e-3
+HELD_OUT = 0.05  # of the training rows, to stop the final fit by
+
+
+class CachedModel:
+    """A model in the eyes of ``smoothcse.encoding.encode`` that keeps what it encoded on disk."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, path: str, cache: Path) -> None:
+        self.path, self.cache = path, cache
+
+    def encode(self, sentences: Sequence[str], **options: object) -> Tensor:
+        """Return the embeddings of these sentences, computed when they are first asked for."""
+        key = hashlib.blake2b("\n".join([self.path, *sentences]).encode(), digest_size=12).hexdigest()
+        file = self.cache / f"{key}.npy"
+        if not file.exists():
+            self.cache.mkdir(parents=True, exist_ok=True)
+            model = SentenceTransformer(self.path, device="cpu")
+            np.save(file, model.encode(list(sentences), batch_size=128))
+        return torch.from_numpy(np.load(file))
+
+
+# ---- SentEval's classifier --------------------------------------------------------------------------------
+
+
+def train(x: Tensor, y: Tensor, problems: Sequence[Problem]) -> tuple[Tensor, Tensor]:
+    """Train all problems side by side.
+
+    Returns:
+        The weights ``(P, d + 1, C)``, bias last, and the held-out accuracies ``(P,)`` they were kept for.
+    """
+    fitted, held_out = _rows([p[0] for p in problems]), [torch.from_numpy(p[1]) for p in problems]
+    penalty = torch.tensor([p[2] for p in problems])[:, None, None]
+    weights = _initial(x.shape[1], int(y.max()) + 1).repeat(len(problems), 1, 1)
+    optimiser = torch.optim.Adam([weights], lr=LEARNING_RATE)
+    best, best_accuracy = weights.clone(), torch.full((len(problems),), -1.0)
+    misses, running = torch.zeros(len(problems)), torch.ones(len(problems), dtype=torch.bool)
+    generator = torch.Generator().manual_seed(SEED)
+    for _ in range(0, MAX_EPOCHS + 1, EPOCHS_PER_LOOK):
+        for _ in range(EPOCHS_PER_LOOK):
+            _epoch(x, y, fitted, weights, penalty, optimiser, generator)
+        accuracy = torch.stack([_accuracy(weights[i], x, y, rows) for i, rows in enumerate(held_out)])
+        better = running & (accuracy > best_accuracy)
+        best[better], best_accuracy[better] = weights[better], accuracy[better]
+        running &= better | (misses < TENACITY)
+        misses += ~better
+        if not running.any():
+            break
+    return best, best_accuracy
+
+
+def _epoch(
+    x: Tensor,
+    y: Tensor,
+    fitted: Tensor,
+    weights: Tensor,
+    penalty: Tensor,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> None:
+    order = torch.rand(fitted.shape, generator=generator).argsort(dim=1)
+    shuffled = fitted.gather(1, order)
+    for rows in shuffled.split(BATCH, dim=1):
+        batch = x[rows]  # (P, B, d)
+        logits = torch.baddbmm(weights[:, -1:], batch, weights[:, :-1])
+        error = (logits.softmax(dim=2) - functional.one_hot(y[rows], weights.shape[2])) / rows.shape[1]
+        gradient = torch.cat([batch.mT @ error, error.sum(dim=1, keepdim=True)], dim=1)
+        weights.grad = gradient + penalty * weights
+        optimiser.step()
+
+
+def _initial(dim: int, classes: int) -> Tensor:
+    torch.manual_seed(SEED)
+    layer = torch.nn.Linear(dim, classes)
+    return torch.cat([layer.weight.detach().T, layer.bias.detach()[None]])
+
+
+def _rows(parts: Sequence[Rows]) -> Tensor:
+    """Stack training rows; folds differ by a row, and the longer ones lose it."""
+    shortest = min(map(len, parts))
+    return torch.stack([torch.from_numpy(part[:shortest]) for part in parts])
+
+
+def _accuracy(weights: Tensor, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+    return ((x[rows] @ weights[:-1] + weights[-1]).argmax(dim=1) == y[rows]).float().mean()
+
+
+# ---- SentEval's validation --------------------------------------------------------------------------------
+
+
+def nested(x: Tensor, y: Tensor) -> float:
+    """Ten outer folds, each with the penalty of ten inner ones."""
+    accuracies = []
+    for rest, fold in _folds(np.arange(len(y)), y):
+        penalty = _choose(x, y, _folds(rest, y))
+        accuracies.append(_final(x, y, rest, fold, penalty))
+    return float(np.mean(accuracies))
+
+
+def _choose(x: Tensor, y: Tensor, folds: Sequence[tuple[Rows, Rows]]) -> float:
+    problems = [(rest, fold, penalty) for penalty in PENALTIES for rest, fold in folds]
+    _, accuracy = train(x, y, problems)
+    means = accuracy.view(len(PENALTIES), -1).mean(dim=1)
+    return PENALTIES[int(means.argmax())]
+
+
+def _final(x: Tensor, y: Tensor, rows: Rows, test: Rows, penalty: float) -> float:
+    order = np.random.default_rng(SEED).permutation(rows)
+    cut = int(HELD_OUT * len(rows))
+    weights, _ = train(x, y, [(order[cut:], order[:cut], penalty)])
+    return 100 * float(_accuracy(weights[0], x, y, torch.from_numpy(test)))
+
+
+def _folds(rows: Rows, y: Tensor) -> list[tuple[Rows, Rows]]:
+    cut = StratifiedKFold(10, shuffle=True, random_state=SEED)
+    return [(rows[rest], rows[fold]) for rest, fold in cut.split(rows, y[rows])]
+
+
+def senteval_accuracy(model: CachedModel, task: TransferTask) -> float:
+    """Return the accuracy that SentEval's way of training gives."""
+    texts = [text for split in task.splits.values() for example in split.texts for text in example]
+    place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    embeddings = model.encode(list(place))
+    examples = [example for split in task.splits.values() for example in split.texts]
+    columns = [embeddings[[place[text] for text in column]] for column in zip(*examples, strict=True)]
+    x = (
+        columns[0]
+        if len(columns) == 1
+        else torch.cat([(columns[0] - columns[1]).abs(), columns[0] * columns[1]], 1)
+    )
+    y = torch.tensor([label for split in task.splits.values() for label in split.labels])
+    ends = np.cumsum([len(split.labels) for split in task.splits.values()])
+    rows = dict(zip(task.splits, np.split(np.arange(len(y)), ends[:-1]), strict=True))
+    if "test" not in rows:
+        return nested(x, y)
+    if "dev" not in rows:
+        return _final(x, y, rows["train"], rows["test"], _choose(x, y, _folds(rows["train"], y)))
+    weights, accuracy = train(x, y, [(rows["train"], rows["dev"], penalty) for penalty in PENALTIES])
+    return 100 * float(_accuracy(weights[int(accuracy.argmax())], x, y, torch.from_numpy(rows["test"])))
+
+
+# ---- the comparison ---------------------------------------------------------------------------------------
+
+
+def limited(task: TransferTask, limit: int | None) -> TransferTask:
+    """Keep at most so many training examples, drawn at random, in their order."""
+    train_split = task.splits["train"]
+    if limit is None or len(train_split.labels) <= limit:
+        return task
+    kept = np.sort(np.random.default_rng(0).permutation(len(train_split.labels))[:limit])
+    smaller = Split(tuple(train_split.texts[i] for i in kept), tuple(train_split.labels[i] for i in kept))
+    return TransferTask(task.name, {**task.splits, "train": smaller})
+
+
+def main() -> None:
+    """Print both accuracies, their difference and the seconds each took."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--tasks", nargs="+", default=TRANSFER_TASKS)
+    parser.add_argument("--limit", type=int, help="training examples per task")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/transfer_parity"))
+    options = parser.parse_args()
+    model = CachedModel(options.model, options.cache)
+    for task in load_transfers(options.data, options.tasks):
+        task = limited(task, options.limit)
+        started = time.process_time()
+        (score,) = evaluate_transfer(model, [task])  # type: ignore[arg-type]
+        ours = time.process_time()
+        accuracy = senteval_accuracy(model, task)
+        theirs = time.process_time()
+        print(
+            f"{task.name:5} n={len(task.splits['train'].labels):6}  ours {score.main:6.2f} ({ours - started:6.1f} s)"
+            f"  SentEval's way {accuracy:6.2f} ({theirs - ours:6.1f} s)  difference {score.main - accuracy:+.2f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

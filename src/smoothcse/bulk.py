@@ -1,0 +1,157 @@
+"""Encoding of text files of any length at constant memory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.encoding import Precision, encode
+from smoothcse.errors import SmoothCSEError
+
+CHUNK = 8192
+"""Lines held at a time; enough that sorting them by length leaves little padding."""
+
+
+def encode_file(
+    model: SentenceTransformer,
+    source: Path,
+    target: Path,
+    *,
+    batch_size: int = 64,
+    precision: Precision = "auto",
+    normalize: bool = False,
+    console: Console | None = None,
+) -> int:
+    """Encode each line of a text into a row of an array or a table.
+
+    The file appears under its name only when it is complete.
+
+    Args:
+        model: any sentence-transformers model.
+        source: text with one sentence a line (``.gz`` and ``.zst`` too), or ``-`` for standard input. Empty lines are
+            encoded like others, so that row ``i`` of the result is line ``i`` of the text.
+        target: ``.npy`` (float32 ``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
+        batch_size: sentences per forward.
+        precision: as in :func:`~smoothcse.encoding.encode`.
+        normalize: whether to scale each embedding to length 1.
+        console: where the progress is drawn; None for standard error.
+
+    Returns:
+        Number of lines encoded.
+
+    Raises:
+        SmoothCSEError: if the text cannot be read, or the target has another ending or cannot be written.
+    """
+    if target.suffix not in (".npy", ".parquet"):
+        raise SmoothCSEError(f"{target} must end in .npy or .parquet.")
+    if precision not in ("auto", "fp32", "bf16"):
+        raise SmoothCSEError(f"precision {precision!r} is unknown; choose auto, fp32 or bf16.")
+    done = 0
+    with _complete_or_absent(target) as file, _progress(console) as progress:
+        writer = _NpyWriter(file) if target.suffix == ".npy" else _ParquetWriter(file)
+        task = progress.add_task("", total=None, lines=0, rate=0.0)
+        for lines in _chunks(source):
+            embeddings = encode(model, lines, batch_size=batch_size, precision=precision, normalize=normalize)
+            writer.write(lines, embeddings)
+            done += len(lines)
+            progress.update(task, lines=done, rate=done / max(progress.tasks[0].elapsed or 0, 1e-9))
+        if not done:
+            raise SmoothCSEError(f"{source} holds no line to encode.")
+        writer.close()
+    return done
+
+
+class _NpyWriter:
+    """Writes rows behind a header whose number of rows is filled in at the end."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.rows, self.dim = file, 0, 0
+
+    def write(self, lines: list[str], embeddings: NDArray[np.float32]) -> None:
+        if not self.rows:
+            self.dim = embeddings.shape[1]
+            self._header()
+        self.file.write(np.ascontiguousarray(embeddings, dtype="<f4").tobytes())
+        self.rows += len(embeddings)
+
+    def close(self) -> None:
+        self._header()
+
+    def _header(self) -> None:
+        # numpy pads its header so that a number of rows that grows fits into the place of the first one.
+        self.file.seek(0)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self.rows, self.dim)}
+        np.lib.format.write_array_header_1_0(self.file, header)
+        self.file.seek(0, os.SEEK_END)
+
+
+class _ParquetWriter:
+    """Writes one row group per chunk."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.writer: Any = None
+
+    def write(self, lines: list[str], embeddings: NDArray[np.float32]) -> None:
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
+        table = pa.table({"sentence": pa.array(lines), "embedding": vectors})
+        self.writer = self.writer or pq.ParquetWriter(self.file, table.schema)
+        self.writer.write_table(table)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def _chunks(source: Path) -> Iterator[list[str]]:
+    lines = _lines(source)
+    while chunk := list(itertools.islice(lines, CHUNK)):
+        yield chunk
+
+
+def _lines(source: Path) -> Iterator[str]:
+    name = "standard input" if str(source) == "-" else str(source)
+    number = 0
+    try:
+        stream = sys.stdin.buffer if str(source) == "-" else pa.input_stream(str(source), compression="detect")
+        with stream:
+            for number, line in enumerate(stream, start=1):
+                yield line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise SmoothCSEError(f"{name}:{number} is not UTF-8; convert the file, e.g. with iconv.") from error
+    except OSError as error:
+        raise SmoothCSEError(f"{name} cannot be read: {error.strerror or error}.") from error
+
+
+@contextmanager
+def _complete_or_absent(target: Path) -> Iterator[IO[bytes]]:
+    temporary = target.with_name(target.name + ".new")
+    try:
+        with temporary.open("w+b") as file:
+            yield file
+        temporary.replace(target)
+    except OSError as error:
+        raise SmoothCSEError(f"{target} cannot be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.fields[lines]:,} lines, {task.fields[rate]:,.0f} a second"),
+        TimeElapsedColumn(),
+        console=console or Console(stderr=True),
+    )

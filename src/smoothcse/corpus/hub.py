@@ -1,0 +1,181 @@
+"""Files of dataset repositories on the Hugging Face hub.
+
+The endpoint is read from ``HF_ENDPOINT`` at each call; everything else (``HF_HUB_OFFLINE``, ``HF_HOME``,
+``HF_TOKEN``, resuming, sharing the download cache between processes) is huggingface_hub's own behaviour.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import errors as hub_errors
+
+from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.errors import SmoothCSEError, did_you_mean, first_line
+
+_SPELLING = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<file>.+))?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_USE_A_LOCAL_FILE = "or give a local file instead, for example one copied from another machine"
+_EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
+    (
+        hub_errors.OfflineModeIsEnabled,
+        f"is not in the local cache and HF_HUB_OFFLINE is set: unset it, {_USE_A_LOCAL_FILE}.",
+    ),
+    (
+        hub_errors.GatedRepoError,
+        "needs its owner's permission: ask for it on its page, then run `hf auth login`.",
+    ),
+    (
+        hub_errors.RepositoryNotFoundError,
+        "does not exist on the hub, or is private: check the spelling of owner/name, run `hf auth login` "
+        "if it is yours, or put ./ before the path of a local file.",
+    ),
+    (hub_errors.RevisionNotFoundError, "has no such revision: name a branch, tag or commit that exists."),
+    (hub_errors.HFValidationError, "is not a valid dataset id: write owner/name or owner/name:file."),
+)
+
+
+@dataclass(frozen=True)
+class HubAddress:
+    """``owner/name``, optionally ``@revision``, optionally ``:file``."""
+
+    repository: str
+    revision: str | None = None
+    file: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> HubAddress | None:
+        """Read an address as a user writes it; None when it is not one."""
+        match = _SPELLING.fullmatch(text)
+        return cls(**match.groupdict()) if match else None
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repository}{revision}" + (f":{self.file}" if self.file else "")
+
+
+def fetch(address: HubAddress) -> list[TextFile]:
+    """Download the file that an address names, or all data files of its repository.
+
+    Without a file name, the files with ``train`` in their path are taken, or all supported if none has.
+
+    Args:
+        address: What to fetch.
+
+    Returns:
+        Local files in the order of their names; large ones with the sha256 that the hub advertises.
+
+    Raises:
+        SmoothCSEError: When the repository, revision or file does not exist, or the hub cannot be reached.
+    """
+    names = [address.file] if address.file else _data_files(address)
+    return [_download(HubAddress(address.repository, address.revision, name), name) for name in names]
+
+
+def verify(file: TextFile) -> None:
+    """Compare a download with the digest that came with it; a damaged one is removed from the download cache.
+
+    Raises:
+        SmoothCSEError: When they differ.
+    """
+    if file.sha256 is None:
+        return
+    with file.path.open("rb") as stream:
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    if actual == file.sha256:
+        return
+    file.path.resolve().unlink()
+    file.path.unlink(missing_ok=True)
+    raise SmoothCSEError(
+        f"{file.label} was damaged on its way (sha256 {actual[:12]} instead of {file.sha256[:12]}): "
+        "the copy was removed, run the command again to fetch it anew."
+    )
+
+
+def _download(address: HubAddress, name: str) -> TextFile:
+    if not is_supported(name):
+        raise SmoothCSEError(f"{address} is of a kind that cannot be read: supported are {SUPPORTED}.")
+    with _plain_errors(address):
+        path = Path(
+            hf_hub_download(
+                address.repository, name, repo_type="dataset", revision=address.revision, endpoint=_endpoint()
+            )
+        )
+    # The download cache names each blob by the ETag the hub sent: a sha256 for files in large-file storage.
+    blob = path.resolve().name
+    return TextFile(path, str(address), sha256=blob if _SHA256.fullmatch(blob) else None)
+
+
+def _data_files(address: HubAddress) -> list[str]:
+    names = sorted(name for name in _list_files(address) if is_supported(name))
+    if not names:
+        raise SmoothCSEError(f"{address} holds no file that can be read: supported are {SUPPORTED}.")
+    return [name for name in names if "train" in name.lower()] or names
+
+
+def _list_files(address: HubAddress) -> list[str]:
+    repository, revision = address.repository, address.revision
+    with _plain_errors(address):
+        try:
+            return HfApi(endpoint=_endpoint()).list_repo_files(
+                repository, repo_type="dataset", revision=revision
+            )
+        except (hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError):
+            raise
+        except Exception as unreachable:
+            # What an earlier run fetched must stay usable on a machine without network.
+            try:
+                folder = snapshot_download(
+                    repository, repo_type="dataset", revision=revision, local_files_only=True
+                )
+            except hub_errors.LocalEntryNotFoundError:
+                raise unreachable from None
+            return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()]
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+@contextmanager
+def _plain_errors(address: HubAddress) -> Iterator[None]:
+    """Turn what huggingface_hub and its HTTP client raise into one plain sentence.
+
+    The client's exception classes differ between releases of huggingface_hub, hence the broad clause.
+    """
+    try:
+        yield
+    except hub_errors.RemoteEntryNotFoundError as error:
+        names = [
+            name
+            for name in _list_files(HubAddress(address.repository, address.revision))
+            if is_supported(name)
+        ]
+        raise SmoothCSEError(
+            f"Dataset {address.repository} has no file {address.file!r}; "
+            f"it has {', '.join(names) or 'none that can be read'}."
+            f"{did_you_mean(address.file or '', names)}"
+        ) from error
+    except Exception as error:
+        raise SmoothCSEError(f"Dataset {address} {_explanation(error)}") from error
+
+
+def _explanation(error: Exception) -> str:
+    # When a file is neither on the hub nor in the cache, the cause says why the hub did not give it.
+    missing = isinstance(error, hub_errors.LocalEntryNotFoundError)
+    reason = (error.__cause__ if missing else None) or error
+    for kind, explanation in _EXPLANATIONS:
+        if isinstance(reason, kind):
+            return explanation
+    if isinstance(reason, hub_errors.HfHubHTTPError) and reason.response.status_code in (401, 403):
+        return f"is refused by the hub: check your token with `hf auth whoami`, {_USE_A_LOCAL_FILE}."
+    summary = f"{type(reason).__name__}: {first_line(reason).rstrip('.')}"
+    return f"cannot be fetched ({summary}): check the network, try again, {_USE_A_LOCAL_FILE}."

@@ -1,0 +1,147 @@
+"""One reader per format: a file in, Arrow batches of raw text out, mistakes reported as ``file:line``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
+from smoothcse.corpus.columns import choose_column
+from smoothcse.corpus.files import TextFile
+from smoothcse.errors import SmoothCSEError, first_line
+
+BATCH_ROWS = 16_384
+
+Batches = Iterator[pa.StringArray]
+
+
+def read_batches(file: TextFile, column: str | None = None, block_bytes: int = BLOCK_BYTES) -> Batches:
+    """Read the sentences of one file, uncleaned.
+
+    Args:
+        file: A file whose format is supported.
+        column: The column to read; see ``choose_column``. Plain text has none.
+        block_bytes: How much of a text file to read at once.
+
+    Returns:
+        An iterator of ``pa.StringArray``; it raises ``SmoothCSEError`` at the first thing it cannot read.
+    """
+    if file.format == ".parquet":
+        return _read_parquet(file, column)
+    blocks = read_blocks(file, block_bytes)
+    if file.format == ".txt":
+        return map(_lines, blocks)
+    reader: Callable[..., Iterator[str]] = _read_jsonl if file.format == ".jsonl" else _read_delimited
+    return to_batches(reader(file, column, blocks))
+
+
+def to_batches(sentences: Iterable[str]) -> Batches:
+    """Gather Python strings into Arrow batches."""
+    iterator = iter(sentences)
+    while rows := list(islice(iterator, BATCH_ROWS)):
+        yield _to_array(rows)
+
+
+def _to_array(rows: list[str]) -> pa.StringArray:
+    try:
+        return pa.array(rows, pa.string())
+    except UnicodeEncodeError:
+        # JSON can spell half of a surrogate pair, as a truncated emoji; UTF-8 cannot: it becomes U+FFFD.
+        return pa.array([row.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for row in rows])
+
+
+def _lines(block: Block) -> pa.StringArray:
+    """View a block as one string per line, without a copy or a Python object per line."""
+    data = np.frombuffer(block.data, np.uint8)
+    ends = np.flatnonzero(data == ord("\n")) + 1  # the line feed stays on its line; cleaning trims it
+    offsets = np.concatenate(([0], ends, [len(data)])).astype(np.int32)
+    return pa.StringArray.from_buffers(len(ends) + 1, pa.py_buffer(offsets), pa.py_buffer(block.data))
+
+
+def _read_jsonl(file: TextFile, column: str | None, blocks: Iterator[Block]) -> Iterator[str]:
+    name: str | None = None
+    for number, line in _numbered_lines(blocks):
+        if not line.strip():
+            yield ""
+            continue
+        place = f"{file.label}:{number}"
+        record = _parse_record(place, line)
+        if name is None:
+            texts = [key for key, value in record.items() if isinstance(value, str)]
+            name = choose_column(place, list(record), texts, column)
+        value = record.get(name)
+        if not isinstance(value, str):
+            found = f"of type {type(value).__name__}" if name in record else "missing"
+            raise SmoothCSEError(
+                f"{place}: field {name!r} must be a string and is {found}: mend or remove the line."
+            )
+        yield value
+
+
+def _parse_record(place: str, line: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SmoothCSEError(
+            f"{place} is not valid JSON ({error}): write one JSON object on each line."
+        ) from error
+    if not isinstance(record, dict):
+        raise SmoothCSEError(f'{place} is not a JSON object: write lines such as {{"sentence": "..."}}.')
+    return record
+
+
+def _read_delimited(file: TextFile, column: str | None, blocks: Iterator[Block]) -> Iterator[str]:
+    lines = (f"{line}\n" for _, line in _numbered_lines(blocks))
+    # Quotes wrap fields in .csv; in .tsv they are part of the text, as every STS and GLUE file has them.
+    reader = (
+        csv.reader(lines, strict=True)
+        if file.format == ".csv"
+        else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    )
+    try:
+        header = next(filter(None, reader), [])
+        index = header.index(choose_column(file.label, header, header, column)) if header else 0
+        for row in reader:
+            if row and len(row) != len(header):
+                raise SmoothCSEError(
+                    f"{file.label}:{reader.line_num} has {len(row)} fields, the header {len(header)}: "
+                    "quote the fields that hold a separator, or mend the line."
+                )
+            yield row[index] if row else ""
+    except csv.Error as error:
+        raise SmoothCSEError(
+            f"{file.label}:{reader.line_num} is not valid {file.format[1:].upper()} ({error}): "
+            "look for a quote that is never closed; quotes inside a quoted field are doubled."
+        ) from error
+
+
+def _numbered_lines(blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
+    for block in blocks:
+        yield from enumerate(block.text.split("\n"), start=block.first_line)
+
+
+def _read_parquet(file: TextFile, column: str | None) -> Batches:
+    try:
+        with pq.ParquetFile(file.path) as table:
+            schema = table.schema_arrow
+            texts = [field.name for field in schema if _is_text(field.type)]
+            name = choose_column(file.label, schema.names, texts, column)
+            for batch in table.iter_batches(BATCH_ROWS, columns=[name]):
+                yield batch.column(0).cast(pa.string()).fill_null("")
+    except (OSError, pa.ArrowException) as error:
+        raise SmoothCSEError(
+            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): "
+            "fetch or write the file again."
+        ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

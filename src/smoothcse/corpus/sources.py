@@ -1,0 +1,161 @@
+"""From what the user names to the files that hold it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+
+from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.readers import read_batches, to_batches
+from smoothcse.errors import SmoothCSEError, did_you_mean
+
+PYTHON_DOCS = "python-docs"
+WIKI1M = "wiki1m"
+WIKI1M_ADDRESS = "princeton-nlp/datasets-for-simcse:wiki1m_for_simcse.txt"
+WIKI1M_LINES = (1_000_000, 1_000_001)  # the published logs count one more than the name says
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where sentences come from.
+
+    Attributes:
+        name: What the user named.
+        files: The files behind the name, in reading order; none for the built-in ``python-docs``.
+        notes: What the user should know about the choice of files.
+    """
+
+    name: str
+    files: tuple[TextFile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def identity(self) -> list[list[str | int]]:
+        """Return what changes when the text may have changed: path, size and time of each file."""
+        if self.name == PYTHON_DOCS:
+            return [[PYTHON_DOCS, sys.version], _stamp(Path(__file__).with_name("python_docs.py"))]
+        return [_stamp(file.path) for file in self.files]
+
+    def batches(self, column: str | None) -> Iterator[pa.StringArray]:
+        """Read all sentences, in order, uncleaned."""
+        if self.name == PYTHON_DOCS:
+            from smoothcse.corpus.python_docs import iter_sentences
+
+            yield from to_batches(iter_sentences())
+        for file in self.files:
+            yield from read_batches(file, column)
+
+
+def resolve(source: str | Path) -> Source:
+    """Find the files behind a name, downloading them if they are on the hub.
+
+    Args:
+        source: ``python-docs``, ``wiki1m``, a file, a folder, or a dataset on the hub as ``owner/name``,
+            ``owner/name:file``, ``owner/name@revision`` or ``owner/name@revision:file``. What exists on this
+            machine comes before the hub; a ``Path`` is never looked for on the hub.
+
+    Returns:
+        The source, its files not yet read.
+
+    Raises:
+        SmoothCSEError: When there is no such thing, or nothing in it can be read.
+    """
+    name = str(source)
+    if name == PYTHON_DOCS:
+        return Source(name)
+    if name == WIKI1M:
+        return replace(_from_hub(WIKI1M_ADDRESS), name=name)
+    path = Path(source).expanduser()
+    mode = _mode(path) if name.strip() else None
+    if mode is None:
+        return _from_hub(name) if isinstance(source, str) and _is_on_hub(name) else _refuse_missing(path)
+    if stat.S_ISDIR(mode):
+        return _from_folder(path)
+    if not stat.S_ISREG(mode):
+        raise SmoothCSEError(f"{path} is neither a file nor a folder: write its content to a file first.")
+    if not is_supported(path.name):
+        raise SmoothCSEError(f"{path} is of a kind that cannot be read: supported are {SUPPORTED}.")
+    return Source(name, (TextFile(path, str(path)),))
+
+
+def _mode(path: Path) -> int | None:
+    """Return the file's mode, or None when nothing is there."""
+    try:
+        return path.stat().st_mode
+    except PermissionError as error:
+        raise SmoothCSEError(
+            f"{path} cannot be reached: permission denied on a folder above it; ask its owner."
+        ) from error
+    except (OSError, ValueError):
+        return None
+
+
+def _stamp(path: Path) -> list[str | int]:
+    status = path.stat()
+    return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
+
+
+def _is_on_hub(name: str) -> bool:
+    """Whether a name unknown here may be known there: ``data/wkii.txt`` is a slip, not a repository."""
+    from smoothcse.corpus.hub import HubAddress
+
+    address = HubAddress.parse(name)
+    if address is None:
+        return False
+    return address.file is not None or not (is_supported(name) or Path(name).parent.is_dir())
+
+
+def _from_hub(name: str) -> Source:
+    from smoothcse.corpus.hub import HubAddress, fetch
+
+    address = HubAddress.parse(name)
+    assert address is not None
+    files = tuple(fetch(address))
+    notes = (
+        () if address.file else (f"files taken: {', '.join(file.label.split(':')[-1] for file in files)}",)
+    )
+    return Source(name, files, notes)
+
+
+def _from_folder(folder: Path) -> Source:
+    found = sorted(_walk(folder))
+    files = tuple(TextFile(path, str(path)) for path in found if is_supported(path.name))
+    ignored = [str(path.relative_to(folder)) for path in found if not is_supported(path.name)]
+    if not files:
+        raise SmoothCSEError(
+            f"Folder {folder} holds no file that can be read ({len(ignored)} of other kinds): "
+            f"supported are {SUPPORTED}."
+        )
+    more = ", ..." if len(ignored) > 3 else ""
+    notes = (
+        (f"{len(ignored)} files of other kinds ignored: {', '.join(ignored[:3])}{more}",) if ignored else ()
+    )
+    return Source(str(folder), files, notes)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(here, name) for name in names if not name.startswith("."))
+
+
+def _refuse_folder(error: OSError) -> NoReturn:
+    raise SmoothCSEError(
+        f"Folder {error.filename} cannot be listed ({error.strerror}): change its permissions (chmod u+rx)."
+    ) from error
+
+
+def _refuse_missing(path: Path) -> NoReturn:
+    parent = path.parent
+    neighbours = sorted(os.listdir(parent)) if os.access(parent, os.R_OK) and parent.is_dir() else []
+    hint = did_you_mean(path.name, [*neighbours, WIKI1M, PYTHON_DOCS])
+    raise SmoothCSEError(
+        f"There is no file or folder {str(path)!r} (looked in {parent.absolute()})."
+        + (hint or f" Give a path that exists, {WIKI1M!r}, {PYTHON_DOCS!r} or a hub dataset as owner/name.")
+    )

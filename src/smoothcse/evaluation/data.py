@@ -1,0 +1,121 @@
+"""Where the benchmark data comes from: a folder, or the archive that SimCSE's authors keep on the hub.
+
+The archive is unpacked, the few files that are used and no others, to ``$SMOOTHCSE_CACHE`` (default
+``~/.cache/smoothcse``) in a folder that is named after the commit it came from, so that results can say which
+data they were measured on. The data sets have licences of their own (research use, SICK CC BY-NC-SA): read
+them, do not pass them on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+
+from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
+from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
+
+HUB = "hub"
+"""The source that stands for the hub."""
+
+DATASET = "princeton-nlp/datasets-for-simcse"
+ARCHIVE = "senteval.tar"
+REVISION = "main"
+"""Revision of :data:`DATASET` fetched by default; the commit it stands for is resolved when fetching."""
+
+_log = logging.getLogger(__name__)
+
+
+def sts_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
+    """Return a folder that :func:`~smoothcse.evaluation.sts.load_task` reads.
+
+    Args:
+        source: a folder in SentEval's layout, or ``"hub"``.
+        revision: branch, tag or commit of the hub's data set; pin a commit for results to compare.
+
+    Returns:
+        The folder as given, or ``<cache>/senteval/<commit>/sts``.
+
+    Raises:
+        SmoothCSEError: if the hub or the archive cannot be read.
+    """
+    if str(source) != HUB:
+        return Path(source).expanduser()
+    return _from_hub("sts", (path for name in STS_TASKS for path in files_of(name)), revision)
+
+
+def transfer_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
+    """Return a folder that :func:`~smoothcse.evaluation.transfer.load_transfer` reads.
+
+    Arguments, result and errors are those of :func:`sts_folder`, the folder being ``.../transfer``.
+    """
+    if str(source) != HUB:
+        return Path(source).expanduser()
+    return _from_hub("transfer", TRANSFER_FILES, revision)
+
+
+def cache_folder() -> Path:
+    """Return the folder for downloaded data: ``$SMOOTHCSE_CACHE`` or ``~/.cache/smoothcse``."""
+    return Path(os.environ.get("SMOOTHCSE_CACHE") or "~/.cache/smoothcse").expanduser()
+
+
+def _from_hub(kind: str, wanted: Iterable[str], revision: str) -> Path:
+    archive = _download(revision)
+    commit = archive.parent.name  # the hub's cache keeps a file under snapshots/<commit>/
+    folder = cache_folder() / "senteval" / commit / kind
+    if not folder.is_dir():
+        _unpack(archive, wanted, folder)
+    _log.info("SentEval data: %s at commit %s, in %s", DATASET, commit, folder)
+    return folder
+
+
+def _download(revision: str) -> Path:
+    endpoint = os.environ.get("HF_ENDPOINT")  # read now: the library read it when it was imported
+    try:
+        return Path(
+            hf_hub_download(DATASET, ARCHIVE, repo_type="dataset", revision=revision, endpoint=endpoint)
+        )
+    except Exception as error:  # the HTTP client's own classes change with releases of huggingface_hub
+        raise SmoothCSEError(
+            f"{ARCHIVE} of the hub's data set {DATASET} (revision {revision}) cannot be fetched: check the "
+            f"network and the revision, or give a folder with the data ({first_line(error)})"
+        ) from error
+
+
+def _unpack(archive: Path, wanted: Iterable[str], folder: Path) -> None:
+    """Unpack the wanted files, wherever in the archive they lie, all or none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        if not _extract(archive, list(wanted), scratch):
+            raise SmoothCSEError(
+                f"{archive} holds none of the {folder.name} files; give a folder with the data."
+            )
+        if not folder.is_dir():  # another process may have been quicker
+            scratch.rename(folder)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise SmoothCSEError(
+            f"{archive} cannot be unpacked to {folder} ({error}); delete the archive to fetch it again, "
+            "and see that the disk has room."
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _extract(archive: Path, wanted: list[str], folder: Path) -> int:
+    count = 0
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            relative = next((path for path in wanted if f"/{member.name}".endswith(f"/{path}")), None)
+            if relative and member.isfile():
+                # The path is ours, not the archive's, so that no member can lead out of the folder.
+                tar.extract(member.replace(name=relative), folder, filter="data")
+                count += 1
+    return count

@@ -1,0 +1,183 @@
+"""The seven STS tasks: which files they are made of, and how those are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.evaluation.files import find_files, read_lines, single_spaced, split_columns
+
+SEVEN_STS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICKRelatedness")
+"""The tasks that papers average, in the order of their tables."""
+
+HIGHEST_SCORE = 5.0
+"""People scored the pairs from 0 (SICK: 1) to 5."""
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Pairs of one origin: ``gold[i]``, 0 to 5, says how alike the two sentences at ``i`` are."""
+
+    name: str
+    sentences1: tuple[str, ...]
+    sentences2: tuple[str, ...]
+    gold: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class STSTask:
+    """One task; its score is taken over the pairs of all its subsets together."""
+
+    name: str
+    subsets: tuple[Subset, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of scored pairs."""
+        return sum(len(subset.gold) for subset in self.subsets)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A file with sentences and score in the columns of one line."""
+
+    subset: str
+    path: str
+    score: int
+    sentence1: int
+    sentence2: int
+    header: bool = False
+
+
+# SemEval's years: a folder, and the subsets in it. STS13's SMT subset is kept out of SentEval by its licence.
+_YEARS = {
+    "STS12": ("STS12-en-test", ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews")),
+    "STS13": ("STS13-en-test", ("FNWN", "headlines", "OnWN")),
+    "STS14": ("STS14-en-test", ("deft-forum", "deft-news", "headlines", "images", "OnWN", "tweet-news")),
+    "STS15": ("STS15-en-test", ("answers-forums", "answers-students", "belief", "headlines", "images")),
+    "STS16": (
+        "STS16-en-test",
+        ("answer-answer", "headlines", "plagiarism", "postediting", "question-question"),
+    ),
+}
+_TABLES = {
+    "STSBenchmark": _Table("test", "STSBenchmark/sts-test.csv", score=4, sentence1=5, sentence2=6),
+    "STSBenchmark-dev": _Table("dev", "STSBenchmark/sts-dev.csv", score=4, sentence1=5, sentence2=6),
+    "SICKRelatedness": _Table(
+        "test", "SICK/SICK_test_annotated.txt", score=3, sentence1=1, sentence2=2, header=True
+    ),
+}
+STS_TASKS = (*_YEARS, *_TABLES)
+"""All names that :func:`load_task` knows: the seven and ``STSBenchmark-dev``, to select models on."""
+
+
+def files_of(name: str) -> list[str]:
+    """Return the relative paths of the files that a task is made of.
+
+    Raises:
+        SmoothCSEError: if there is no such task.
+    """
+    if name in _YEARS:
+        folder, subsets = _YEARS[name]
+        return [f"{folder}/STS.{kind}.{subset}.txt" for subset in subsets for kind in ("input", "gs")]
+    if name in _TABLES:
+        return [_TABLES[name].path]
+    raise SmoothCSEError(
+        f"There is no STS task {name!r}; the tasks are {', '.join(STS_TASKS)}.{did_you_mean(name, STS_TASKS)}"
+    )
+
+
+def load_task(folder: Path | str, name: str) -> STSTask:
+    """Read one task.
+
+    The result has the rows of SentEval's "all" setting: STS12 3,108; STS13 1,500; STS14 3,750; STS15 3,000;
+    STS16 1,186; STSBenchmark 1,379 (dev 1,500); SICKRelatedness 4,927 (the test split: MTEB's SICK-R is
+    another task, with all 9,927 pairs).
+
+    Args:
+        folder: holds the task's folder, e.g. ``STS12-en-test``; from
+            :func:`~smoothcse.evaluation.data.sts_folder`.
+        name: one of :data:`STS_TASKS`.
+
+    Raises:
+        SmoothCSEError: naming the file, and the line where there is one, that is missing or broken.
+    """
+    found = find_files(folder, files_of(name))
+    if name in _TABLES:
+        return STSTask(name, (_read_table(found[_TABLES[name].path], _TABLES[name]),))
+    year, subsets = _YEARS[name]
+    return STSTask(
+        name,
+        tuple(
+            _read_year(subset, found[f"{year}/STS.input.{subset}.txt"], found[f"{year}/STS.gs.{subset}.txt"])
+            for subset in subsets
+        ),
+    )
+
+
+def load_tasks(folder: Path | str, names: Iterable[str] = SEVEN_STS) -> list[STSTask]:
+    """Read several tasks, by default the seven; a message about missing files names those of all of them.
+
+    Raises:
+        SmoothCSEError: as :func:`load_task`.
+    """
+    names = list(names)
+    find_files(folder, [path for name in names for path in files_of(name)])
+    return [load_task(folder, name) for name in names]
+
+
+def _read_year(name: str, inputs: Path, scores: Path) -> Subset:
+    pairs, golds = read_lines(inputs), read_lines(scores)
+    if len(pairs) != len(golds):
+        raise SmoothCSEError(
+            f"{inputs} has {len(pairs)} lines and {scores} has {len(golds)}, where each pair needs its "
+            "score; fetch both files again."
+        )
+    rows = []
+    for number, (pair, gold) in enumerate(zip(pairs, golds, strict=True), start=1):
+        if gold.strip():  # in STS15 and STS16 an empty line says that nobody scored the pair
+            first, second = split_columns(pair, 2, f"{inputs}:{number}")[:2]
+            rows.append((first, second, _parse_score(gold, f"{scores}:{number}")))
+    return _subset(name, rows, scores)
+
+
+def _read_table(path: Path, table: _Table) -> Subset:
+    rows = []
+    width = max(table.score, table.sentence1, table.sentence2) + 1
+    for number, line in enumerate(read_lines(path), start=1):
+        if number > 1 or not table.header:
+            place = f"{path}:{number}"
+            columns = split_columns(line, width, place)
+            gold = _parse_score(columns[table.score], place)
+            rows.append((columns[table.sentence1], columns[table.sentence2], gold))
+    return _subset(table.subset, rows, path)
+
+
+def _parse_score(text: str, place: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        raise SmoothCSEError(
+            f"{place}: the score {text.strip()!r} is not a number; mend the line, "
+            "or fetch the original file again."
+        ) from None
+    if not 0.0 <= score <= HIGHEST_SCORE:  # also refuses nan
+        raise SmoothCSEError(
+            f"{place}: the score {text.strip()} lies outside 0 to {HIGHEST_SCORE:g}; mend the line, "
+            "or bring the scores to that range."
+        )
+    return score
+
+
+def _subset(name: str, rows: Sequence[tuple[str, str, float]], scores: Path) -> Subset:
+    gold = tuple(score for _, _, score in rows)
+    if len(set(gold)) < 2:
+        raise SmoothCSEError(
+            f"{scores}: all {len(gold)} scores are the same, and no correlation is defined with a constant; "
+            "fetch the original file again."
+        )
+    firsts = tuple(single_spaced(first) for first, _, _ in rows)
+    seconds = tuple(single_spaced(second) for _, second, _ in rows)
+    return Subset(name, firsts, seconds, gold)

@@ -1,0 +1,105 @@
+"""The start-up card: what is about to happen, before it takes an hour."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
+
+from smoothcse.corpus import Corpus
+from smoothcse.losses import GSInfoNCELoss
+from smoothcse.objectives import log_expected_similarity
+from smoothcse.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one step of the coming run costs and what its noise does, measured on its first sentences.
+
+    Attributes:
+        seconds: of a forward and backward pass of this process's share of the batch.
+        noise_share: at the untrained start.
+    """
+
+    seconds: float
+    noise_share: float
+
+
+def probe(
+    model: SentenceTransformer, loss: GSInfoNCELoss, sentences: list[str], autocast_dtype: torch.dtype | None
+) -> Probe:
+    """Run two steps, time the second, and leave weights, gradients and random state as they were."""
+    device = model.device
+    features = batch_to_device(model.preprocess(sentences), device)
+    autocast = torch.autocast(device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext()
+    was_training = model.training
+    loss.train()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        for _ in range(2):  # the first warms up allocators and kernels
+            started = time.perf_counter()
+            with autocast:
+                value = loss.loss_at(0, [dict(features)])
+            value.backward()
+            share = float(loss.last_noise_share) if loss.last_noise_share is not None else 0.0
+            seconds = time.perf_counter() - started
+    model.zero_grad(set_to_none=True)
+    model.train(was_training)
+    return Probe(seconds, share)
+
+
+def start_card(
+    config: TrainConfig,
+    corpus: Corpus,
+    model: SentenceTransformer,
+    *,
+    steps: int,
+    hardware: str,
+    criterion: str,
+    start_score: float | None,
+    measured: Probe,
+    evaluation_seconds: float,
+) -> RenderableType:
+    """Return the card as something rich can print."""
+    count = config.noise_for(config.batch_size)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    evaluations = math.ceil(steps / config.eval_steps)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("sentences", f"{len(corpus):,} from {config.corpus}")
+    table.add_row("encoder", f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}")
+    table.add_row("steps", f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)")
+    table.add_row("negatives", f"{config.batch_size - 1} in the batch + {_noise_words(config, count, model)}")
+    if count:
+        table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
+    table.add_row("hardware", hardware)
+    start = "" if start_score is None else f"; at the start {start_score:.2f}"
+    table.add_row("selected by", f"{criterion}{start}")
+    table.add_row("time", f"about {_duration(steps * measured.seconds + evaluations * evaluation_seconds)}")
+    name = "GS-InfoNCE" if count else "InfoNCE (SimCSE): no noise, the control"
+    return Group(Panel(table, title=name, expand=False))
+
+
+def _noise_words(config: TrainConfig, count: int, model: SentenceTransformer) -> str:
+    if not count:
+        return "no noise"
+    width = model.get_embedding_dimension() or 1
+    mass = config.noise_weight * count * math.exp(log_expected_similarity(width, config.temperature))
+    weight = "" if config.noise_weight == 1 else f" x λ {config.noise_weight:g}"
+    mode = "expected" if config.noise_mode == "expected" else "drawn"
+    return f"{count} Gaussian{weight}, {mode} (expected mass {mass:.0f})"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -1,0 +1,180 @@
+"""The configuration of a run: one dataclass whose fields are the YAML keys and the command-line flags."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+
+from smoothcse.errors import SmoothCSEError, did_you_mean
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides what a run computes; two runs of equal configs on one machine are equal.
+
+    Each field's description is its help text. Construction checks types and ranges.
+
+    Raises:
+        SmoothCSEError: from :func:`make_config`, the checked way to build one from a mapping.
+    """
+
+    corpus: Annotated[
+        str,
+        Field(
+            description="Text to learn from: a .txt, .jsonl, .csv, .tsv or .parquet file (.gz and .zst too), a folder "
+            "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of this machine's Python."
+        ),
+    ] = "python-docs"
+    column: Annotated[str | None, Field(description="Column that holds the sentences, where the corpus has several.")] = None
+    limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
+
+    model: Annotated[str, Field(description="Encoder to start from: a folder or a hub name.")] = "bert-base-uncased"
+    pooling: Annotated[
+        Literal["cls", "mean", "max", "avg_first_last", "avg_top2"] | None,
+        Field(description="How token vectors become one; unset: the model's own, or cls where it has none."),
+    ] = None
+    projection: Annotated[bool, Field(description="Train through SimCSE's head, which is never shipped.")] = True
+    dropout: Annotated[float | None, Field(gt=0, lt=1, description="Dropout of the encoder; unset: the model's own.")] = None
+    max_length: Annotated[int, Field(ge=3, description="Tokens per sentence; longer ones are cut.")] = 32
+
+    output: Annotated[str, Field(description="Folder that the run is written to.")] = "smoothcse-run"
+
+    noise_count: Annotated[
+        int | None, Field(ge=0, description="M, Gaussian negatives per step; 0 is plain SimCSE, the control. [192]")
+    ] = None
+    noise_ratio: Annotated[
+        float | None, Field(ge=0, description="M as a multiple of the batch, instead of a count.")
+    ] = None
+    noise_weight: Annotated[float, Field(gt=0, description="λ, weight of the noise in the denominator.")] = 1.0
+    noise_mean: Annotated[float, Field(description="μ, mean of the noise.")] = 0.0
+    noise_std: Annotated[float, Field(gt=0, description="σ of the noise; without effect at mean 0.")] = 1.0
+    noise_mode: Annotated[
+        Literal["sampled", "expected"], Field(description="Draw the noise, or use its closed-form expectation.")
+    ] = "sampled"
+    temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
+
+    batch_size: Annotated[int, Field(ge=2, description="Sentences per step, over all devices.")] = 64
+    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of AdamW.")] = 3e-5
+    epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
+    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = None
+    lr_scheduler: Annotated[
+        Literal["linear", "cosine", "constant"], Field(description="Course of the learning rate after the warm-up.")
+    ] = "linear"
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, description="AdamW's weight decay.")] = 0.0
+    adam_epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
+    max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Field(description="Arithmetic of the encoder; auto: bf16 where the hardware has it, CPUs included."),
+    ] = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**31, description="Of data order, dropout, head and noise.")] = 42
+
+    dev: Annotated[
+        str | None,
+        Field(
+            description="What selects the best step: a folder in SentEval's layout or 'hub' (STS-B dev), 'python-docs' "
+            "(retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, else none."
+        ),
+    ] = None
+    eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125
+    log_steps: Annotated[int, Field(ge=1, description="Steps between entries in metrics.jsonl.")] = 10
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """Return a checked copy with some fields changed."""
+        return make_config({**dataclasses.asdict(self), **changes})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values, for JSON and YAML."""
+        return dataclasses.asdict(self)
+
+    def noise_for(self, batch: int) -> int:
+        """Return ``M`` for an effective batch of this size (192 unless count or ratio say otherwise)."""
+        if self.noise_ratio is not None:
+            return round(self.noise_ratio * batch)
+        return 192 if self.noise_count is None else self.noise_count
+
+
+def field_names() -> list[str]:
+    """Return the names of all configuration fields."""
+    return [field.name for field in dataclasses.fields(TrainConfig)]
+
+
+def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
+    """Build a checked configuration.
+
+    Args:
+        values: field names to values; missing ones take their defaults.
+        where: file that the values come from, for the message.
+
+    Raises:
+        SmoothCSEError: naming the field, what is wrong with its value, and the nearest name of an unknown field.
+    """
+    prefix = f"{where}: " if where else ""
+    known = field_names()
+    for name in values:
+        if name not in known:
+            raise SmoothCSEError(f"{prefix}there is no configuration field {name!r}.{did_you_mean(str(name), known)}")
+    if values.get("noise_count") is not None and values.get("noise_ratio") is not None:
+        raise SmoothCSEError(f"{prefix}noise_count and noise_ratio both set M; give one of them.")
+    if values.get("noise_mode") == "expected" and values.get("noise_mean"):
+        raise SmoothCSEError(f"{prefix}noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
+    try:
+        return TrainConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][:1])
+        reason = first["msg"][0].lower() + first["msg"][1:]
+        raise SmoothCSEError(f"{prefix}{field} is {first['input']!r}, but {reason}.") from error
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file of configuration fields.
+
+    Raises:
+        SmoothCSEError: if it is missing, is not YAML, or holds no mapping.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SmoothCSEError(f"The configuration {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise SmoothCSEError(f"{path}{line} is not valid YAML ({getattr(error, 'problem', 'syntax error')}).") from error
+    if not isinstance(values, dict):
+        raise SmoothCSEError(f"{path} must hold 'field: value' lines, as `smoothcse recipes NAME` prints them.")
+    return values
+
+
+def resolve_config(
+    recipe: str | None = None, file: str | Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Combine a recipe, a YAML file and explicit values; later ones win.
+
+    The file may name a recipe of its own with the key ``recipe``.
+
+    Raises:
+        SmoothCSEError: for an unknown recipe or field, or a value out of range.
+    """
+    from smoothcse.training.recipes import recipe_fields
+
+    from_file = read_config_file(file) if file else {}
+    recipe = recipe or from_file.pop("recipe", None)
+    from_file.pop("recipe", None)
+    if file:
+        make_config(from_file, where=str(file))
+    merged = {**(recipe_fields(recipe) if recipe else {})}
+    for layer in (from_file, dict(overrides or {})):
+        if layer.get("noise_ratio") is not None or layer.get("noise_count") is not None:
+            merged = {key: value for key, value in merged.items() if key not in ("noise_count", "noise_ratio")}
+        merged.update(layer)
+    return make_config(merged)

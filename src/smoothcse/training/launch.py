@@ -1,0 +1,57 @@
+"""Several devices: the same command again, once per device, under torchrun."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+import yaml
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.training.config import TrainConfig
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that prints and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wants_launch(devices: int | None) -> bool:
+    """Whether the run must be handed to torchrun.
+
+    With several GPUs visible even ``devices=1`` goes there: a plain process would have the host fall back to
+    ``DataParallel``, which splits the batch and so changes the loss.
+    """
+    if "LOCAL_RANK" in os.environ:
+        return False
+    return (devices or 1) > 1 or torch.cuda.device_count() > 1
+
+
+def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int | None) -> None:
+    """Run ``smoothcse train`` with this configuration on several devices and wait for it.
+
+    Raises:
+        SmoothCSEError: if there are fewer devices, or if a rank failed (it has printed why).
+    """
+    visible = torch.cuda.device_count()
+    count = devices or visible
+    if visible and count > visible:
+        raise SmoothCSEError(f"--devices {count} was asked for, but {visible} GPUs are visible.")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "config.yaml"
+        file.write_text(yaml.safe_dump(config.as_dict()), encoding="utf-8")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        command += ["-m", "smoothcse", "train", "--config", str(file)]
+        command += ["--resume"] * resume + ["--overwrite"] * overwrite
+        code = subprocess.run(command, env=_environment(count, visible)).returncode
+    if code:
+        raise SmoothCSEError(f"A rank of the run on {count} devices failed (exit code {code}); its message stands above.")
+
+
+def _environment(count: int, gpus: int) -> dict[str, str]:
+    threads = max(1, torch.get_num_threads() // (1 if gpus else count))
+    return {**os.environ, "OMP_NUM_THREADS": str(threads)}

@@ -1,0 +1,33 @@
+"""What a run was made with, for ``run.json``."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")
+
+
+def provenance(hardware: str) -> dict[str, Any]:
+    """Return versions, code revision, hardware and time of a run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the revision of the checkout that the package runs from; None when it is installed from a wheel."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,296 @@
+"""From a configuration to a run folder."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from transformers import PrinterCallback, set_seed
+
+from smoothcse.corpus import Corpus, load_sentences
+from smoothcse.encoder import build_encoder
+from smoothcse.errors import SmoothCSEError
+from smoothcse.losses import GSInfoNCELoss
+from smoothcse.training.callbacks import FiniteLoss, Metrics, NoiseStep, ProgressBar, Selection
+from smoothcse.training.card import probe, start_card
+from smoothcse.training.config import TrainConfig
+from smoothcse.training.disk import explain_full_disk, require_space
+from smoothcse.training.hardware import Hardware, find_hardware
+from smoothcse.training.launch import is_main_process, launch, wants_launch
+from smoothcse.training.provenance import provenance
+from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.selection import Criterion, CriterionEvaluator, choose_criterion
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to.
+
+    Attributes:
+        folder: of the run.
+        start_score: of the untrained model, by the criterion that selects.
+        best_score: of the selected model; equal to ``start_score`` if nothing beat the start.
+        best_step: 0 if nothing beat the start.
+        last_score: of the model after the last step.
+        criterion: what the scores are.
+    """
+
+    folder: Path
+    start_score: float
+    best_score: float
+    best_step: int
+    last_score: float
+    criterion: str
+
+    @property
+    def best(self) -> Path:
+        """Folder of the selected model, for ``SentenceTransformer(result.best)``."""
+        return self.folder / "best"
+
+    @property
+    def last(self) -> Path:
+        """Folder of the model after the last step."""
+        return self.folder / "last"
+
+    def verdict(self) -> str:
+        """Return in one plain sentence what the training did."""
+        if self.best_step == 0:
+            return (
+                f"No step beat the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
+                "training did not help, and the model handed back is the one it started from."
+            )
+        return (
+            f"From {self.start_score:.2f} to {self.best_score:.2f} at step {self.best_step} "
+            f"(last step {self.last_score:.2f})."
+        )
+
+
+def train(
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    devices: int | None = None,
+    console: Console | None = None,
+) -> TrainResult:
+    """Train an encoder and select its best step.
+
+    Args:
+        config: of the run; its ``output`` is the folder that is written.
+        resume: go on with the run in that folder; the result equals that of a run never interrupted.
+        overwrite: replace the run in that folder.
+        devices: processes to share each batch, one per GPU (or on the CPU); None: every visible GPU, else one process.
+        console: where to print; None for standard error.
+
+    Returns:
+        Scores and folders.
+
+    Raises:
+        SmoothCSEError: for everything a user can mend.
+    """
+    console = console or Console(stderr=True)
+    if wants_launch(devices):
+        launch(config, resume=resume, overwrite=overwrite, devices=devices)
+        return read_result(config.output)
+    hardware = find_hardware(config.precision)
+    corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
+    _check_batch(config, corpus, hardware)
+    folder = RunFolder(config.output)
+    checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
+    run = _Run(config, corpus, folder, hardware, console if is_main_process() else Console(quiet=True))
+    return run.execute(folder.latest_checkpoint() if resume else checkpoint)
+
+
+def read_result(folder: str | Path) -> TrainResult:
+    """Read the result of a finished run from its folder.
+
+    Raises:
+        SmoothCSEError: if the folder holds no finished run.
+    """
+    manifest = RunFolder(folder).read_manifest()
+    if manifest.get("status") != "finished":
+        raise SmoothCSEError(f"The run in {folder} has not finished; continue it with --resume.")
+    return TrainResult(folder=Path(folder), **manifest["result"])
+
+
+class _Run:
+    """One run's parts, put together in the order in which they are needed."""
+
+    def __init__(
+        self, config: TrainConfig, corpus: Corpus, folder: RunFolder, hardware: Hardware, console: Console
+    ) -> None:
+        self.config, self.corpus, self.folder = config, corpus, folder
+        self.hardware, self.console = hardware, console
+        self.steps = _total_steps(config, len(corpus))
+        set_seed(config.seed)
+        self.model = build_encoder(
+            config.model,
+            config.pooling,
+            config.projection,
+            config.dropout,
+            config.max_length,
+            device="cpu" if hardware.device_type == "cpu" else None,
+            seed=config.seed,
+        )
+        require_space(folder.path, self.model)
+        self.loss = _make_loss(self.model, config)
+        self.criterion: Criterion = choose_criterion(config, corpus)
+        self.evaluator = CriterionEvaluator(self.criterion)
+        self.selection = Selection(folder, self.model, writes=is_main_process())
+        self.bar = ProgressBar(console, self.selection)
+        self.trainer = self._make_trainer()
+
+    def execute(self, checkpoint: Path | None) -> TrainResult:
+        """Train to the end and write everything."""
+        started = time.perf_counter()
+        manifest = {"status": "running", "config": self.config.as_dict(), "data": self.corpus.report.as_dict()}
+        manifest |= provenance(self.hardware.describe())
+        self._write(manifest)
+        self.console.print(self.corpus.report.table())
+        try:
+            start_score = self._start_score(checkpoint)
+            set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            if is_main_process():
+                note = {"step": self.steps, "score": self.selection.last_score}
+                self.folder.save_model(self.model, self.folder.last, note)
+        except OSError as error:
+            raise explain_full_disk(error, self.folder.path) from error
+        finally:
+            self.bar.close()
+        result = self._result(start_score)
+        times = {"total_seconds": time.perf_counter() - started, "evaluation_seconds": self.evaluator.seconds}
+        self._write(manifest | {"status": "finished", "result": _plain(result), "times": times})
+        self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
+        return result
+
+    def _start_score(self, checkpoint: Path | None) -> float:
+        """Evaluate the untrained model (in a resumed run: look up what it scored) and show the card."""
+        if checkpoint:
+            return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
+        score = float(self.trainer.evaluate()["eval_dev_score"])
+        sentences = self.corpus.dataset[: self.config.batch_size // self.hardware.world_size]["sentence"]
+        measured = probe(self.model, self.loss, sentences, self.hardware.autocast_dtype)
+        self.console.print(
+            start_card(
+                self.config,
+                self.corpus,
+                self.model,
+                steps=self.steps,
+                hardware=self.hardware.describe(),
+                criterion=self.criterion.name,
+                start_score=score,
+                measured=measured,
+                evaluation_seconds=self.evaluator.seconds,
+            )
+        )
+        return score
+
+    def _make_trainer(self) -> SentenceTransformerTrainer:
+        trainer = SentenceTransformerTrainer(
+            model=self.model,
+            args=_arguments(self.config, self.folder, self.hardware),
+            train_dataset=self.corpus.dataset,
+            loss=self.loss,
+            evaluator=self.evaluator,
+            callbacks=[
+                NoiseStep(self.loss),
+                FiniteLoss(self.loss, self.folder),
+                self.selection,
+                *([Metrics(self.folder, self.loss)] if is_main_process() else []),
+                self.bar,
+            ],
+        )
+        trainer.remove_callback(PrinterCallback)  # our bar and metrics.jsonl say it better
+        return trainer
+
+    def _result(self, start_score: float) -> TrainResult:
+        best, last = self.selection.best_score, self.selection.last_score
+        return TrainResult(
+            folder=self.folder.path,
+            start_score=start_score,
+            best_score=start_score if best is None else best,
+            best_step=self.selection.best_step,
+            last_score=start_score if last is None else last,
+            criterion=self.criterion.name,
+        )
+
+    def _write(self, manifest: dict[str, Any]) -> None:
+        if is_main_process():
+            self.folder.write_manifest(manifest)
+
+
+def _make_loss(model: SentenceTransformer, config: TrainConfig) -> GSInfoNCELoss:
+    return GSInfoNCELoss(
+        model,
+        noise_count=config.noise_for(config.batch_size),
+        noise_weight=config.noise_weight,
+        noise_mean=config.noise_mean,
+        noise_std=config.noise_std,
+        noise_mode=config.noise_mode,
+        temperature=config.temperature,
+        seed=config.seed,
+    )
+
+
+def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> SentenceTransformerTrainingArguments:
+    """Translate our fields into the host's."""
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(folder.checkpoints),
+        per_device_train_batch_size=config.batch_size // hardware.world_size,
+        learning_rate=config.learning_rate,
+        num_train_epochs=config.epochs,
+        max_steps=_total_steps(config, None) if config.max_steps else -1,
+        lr_scheduler_type="constant_with_warmup" if config.lr_scheduler == "constant" else config.lr_scheduler,
+        warmup_steps=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        adam_epsilon=config.adam_epsilon,
+        max_grad_norm=config.max_grad_norm,
+        bf16=hardware.precision == "bf16",
+        fp16=hardware.precision == "fp16",
+        use_cpu=hardware.device_type == "cpu",
+        seed=config.seed,
+        dataloader_drop_last=True,  # a last batch of one sentence has no negatives
+        eval_strategy="steps",
+        eval_steps=config.eval_steps,
+        save_strategy="steps",
+        save_steps=config.eval_steps,
+        save_total_limit=2,
+        logging_steps=config.log_steps,
+        logging_nan_inf_filter=False,  # the host would hide what FiniteLoss looks for
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _total_steps(config: TrainConfig, sentences: int | None) -> int:
+    if config.max_steps or sentences is None:
+        return int(config.max_steps or 0)
+    return math.ceil(config.epochs * (sentences // config.batch_size))
+
+
+def _check_batch(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> None:
+    if config.batch_size > len(corpus):
+        raise SmoothCSEError(
+            f"batch_size {config.batch_size} is larger than the corpus of {len(corpus)} sentences; "
+            f"give more text or a batch_size of at most {len(corpus)}."
+        )
+    if config.batch_size % hardware.world_size:
+        raise SmoothCSEError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a multiple."
+        )
+
+
+def _plain(result: TrainResult) -> dict[str, Any]:
+    return {
+        "start_score": result.start_score,
+        "best_score": result.best_score,
+        "best_step": result.best_step,
+        "last_score": result.last_score,
+        "criterion": result.criterion,
+    }

@@ -1,0 +1,83 @@
+"""One configuration over several seeds: the figure with its spread."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from smoothcse.training.config import TrainConfig
+from smoothcse.training.run import TrainResult, read_result, train
+from smoothcse.training.run_folder import RunFolder
+
+
+def train_seeds(
+    config: TrainConfig,
+    count: int,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    devices: int | None = None,
+    console: Console | None = None,
+) -> list[TrainResult]:
+    """Train ``count`` runs that differ in their seed alone, into ``output/seed-42``, ``seed-43`` and so on.
+
+    Args:
+        config: of the first run; the others count its seed up.
+        count: runs.
+        resume: keep runs that have finished and go on with one that was cut off.
+        overwrite: replace runs that are there.
+        devices: as in :func:`~smoothcse.training.train`.
+        console: where to print; None for standard error.
+
+    Returns:
+        The results in the order of the seeds; they are also written to ``output/seeds.json`` with mean and standard
+        deviation, and printed as a table.
+
+    Raises:
+        SmoothCSEError: as :func:`~smoothcse.training.train`.
+    """
+    console = console or Console(stderr=True)
+    results = []
+    for seed in range(config.seed, config.seed + count):
+        one = config.replace(seed=seed, output=str(Path(config.output) / f"seed-{seed}"))
+        console.rule(f"seed {seed}")
+        manifest = RunFolder(one.output).manifest_file
+        if resume and _finished(manifest):
+            results.append(read_result(one.output))
+            continue
+        going_on = resume and manifest.is_file()
+        results.append(train(one, resume=going_on, overwrite=overwrite, devices=devices, console=console))
+    _report(config, results, console)
+    return results
+
+
+def _finished(manifest: Path) -> bool:
+    return manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("status") == "finished"
+
+
+def _report(config: TrainConfig, results: list[TrainResult], console: Console) -> None:
+    table = Table(title=f"{results[0].criterion}, {len(results)} seeds")
+    for heading in ("seed", "start", "best", "at step", "last"):
+        table.add_column(heading, justify="right")
+    for offset, result in enumerate(results):
+        scores = (result.start_score, result.best_score, result.best_step, result.last_score)
+        table.add_row(str(config.seed + offset), *(f"{s:.2f}" if isinstance(s, float) else str(s) for s in scores))
+    table.add_section()
+    best, last = ([getattr(r, name) for r in results] for name in ("best_score", "last_score"))
+    table.add_row("mean ± sd", "", _mean_sd(best), "", _mean_sd(last))
+    console.print(table)
+    summary = {
+        "seeds": list(range(config.seed, config.seed + len(results))),
+        "best": {"scores": best, "mean": statistics.mean(best), "sd": statistics.stdev(best)},
+        "last": {"scores": last, "mean": statistics.mean(last), "sd": statistics.stdev(last)},
+    }
+    file = Path(config.output) / "seeds.json"
+    file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def _mean_sd(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"

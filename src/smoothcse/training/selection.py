@@ -1,0 +1,139 @@
+"""What a run is judged by: labelled sentence pairs, labelled queries, or, without labels, geometry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.util import batch_to_device
+
+from smoothcse.corpus import Corpus
+from smoothcse.encoding import encode
+from smoothcse.losses.views import repeat_rows
+from smoothcse.objectives.geometry import alignment, uniformity
+from smoothcse.training.config import TrainConfig
+
+DEV_SCORE = "dev_score"
+"""Name under which every criterion reports the number that selects; higher is better."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A way to score a model during training.
+
+    Attributes:
+        name: shown to the user, e.g. ``STS-B dev, Spearman x 100``.
+        score: model to named metrics, :data:`DEV_SCORE` among them.
+    """
+
+    name: str
+    score: Callable[[SentenceTransformer], dict[str, float]]
+
+
+class CriterionEvaluator(BaseEvaluator):
+    """A criterion in the shape that the host's trainer calls.
+
+    Args:
+        criterion: to evaluate.
+    """
+
+    def __init__(self, criterion: Criterion) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.primary_metric = DEV_SCORE
+        self.seconds = 0.0
+
+    def __call__(
+        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        """Return the metrics of the model as it is now; ``seconds`` adds up what this took."""
+        started = time.perf_counter()
+        metrics = self.criterion.score(model)
+        self.seconds += time.perf_counter() - started
+        return metrics
+
+
+def choose_criterion(config: TrainConfig, corpus: Corpus) -> Criterion:
+    """Return what ``config.dev`` asks for; see its description for the default.
+
+    Raises:
+        SmoothCSEError: if the dev data cannot be read.
+    """
+    dev = config.dev or ("python-docs" if config.corpus == "python-docs" else "none")
+    if dev == "none":
+        return label_free(corpus)
+    if dev == "python-docs":
+        return python_docs_retrieval()
+    return stsb_dev(dev)
+
+
+def stsb_dev(source: str | Path) -> Criterion:
+    """Spearman correlation x 100 on the 1,500 pairs of STS-B dev, from a folder in SentEval's layout or ``"hub"``."""
+    from smoothcse.evaluation.data import sts_folder
+    from smoothcse.evaluation.sts import evaluate_sts, load_task
+
+    task = load_task(sts_folder(source), "STSBenchmark-dev")
+
+    def score(model: SentenceTransformer) -> dict[str, float]:
+        [result] = evaluate_sts(model, [task], precision="auto")
+        return {DEV_SCORE: result.main}
+
+    return Criterion("STS-B dev, Spearman x 100", score)
+
+
+def python_docs_retrieval() -> Criterion:
+    """Mean reciprocal rank x 100 of the documentation that belongs to a docstring's first paragraph."""
+    from smoothcse.evaluation.retrieval import evaluate_retrieval, python_docs_task
+
+    task = python_docs_task()
+
+    def score(model: SentenceTransformer) -> dict[str, float]:
+        metrics = evaluate_retrieval(model, task, precision="auto")
+        return {DEV_SCORE: metrics["MRR"], **metrics}
+
+    return Criterion("retrieval in the Python documentation, MRR x 100", score)
+
+
+def label_free(corpus: Corpus, sample: int = 1024, seed: int = 0) -> Criterion:
+    """Alignment and uniformity of the corpus's own sentences, for when there is nothing labelled.
+
+    The score is ``-(alignment + uniformity)`` (Wang & Isola, ICML 2020): alignment between two dropout views of
+    each sentence, uniformity over single, undisturbed embeddings. The two are what InfoNCE optimises in the limit,
+    so a model that collapses, or whose views drift apart, scores lower. It says nothing about meaning: on labelled
+    data it can disagree, so prefer ``dev`` where there is any.
+
+    Args:
+        corpus: the training corpus; the sample is trained on too, which costs little as no label is involved.
+        sample: sentences to judge by.
+        seed: of the sample and of the dropout of its views.
+    """
+    chosen = np.random.default_rng(seed).permutation(len(corpus))[:sample]
+    sentences: list[str] = corpus.dataset.select(np.sort(chosen))["sentence"][:]
+
+    def score(model: SentenceTransformer) -> dict[str, float]:
+        align = alignment(*_two_views(model, sentences, seed))
+        uniform = uniformity(torch.from_numpy(encode(model, sentences, precision="auto")))
+        return {DEV_SCORE: -float(align + uniform), "alignment": float(align), "uniformity": float(uniform)}
+
+    return Criterion("label-free: -(alignment + uniformity)", score)
+
+
+def _two_views(model: SentenceTransformer, sentences: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embed sentences twice under dropout, leaving the global random state and the model's mode as they were."""
+    was_training = model.training
+    model.train()
+    views = []
+    with torch.no_grad(), torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        for first in range(0, len(sentences), 64):
+            features = batch_to_device(model.preprocess(sentences[first : first + 64]), model.device)
+            views.append(model(repeat_rows(features))["sentence_embedding"].float().chunk(2))
+    model.train(was_training)
+    firsts, seconds = zip(*views, strict=True)
+    return torch.cat(firsts), torch.cat(seconds)

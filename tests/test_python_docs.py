@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from smoothcse.corpus import python_docs
+from smoothcse.corpus.python_docs import (
+    Docstring,
+    iter_docstrings,
+    iter_sentences,
+    labelled_pairs,
+    prose_paragraphs,
+    split_sentences,
+    strip_markup,
+)
+from smoothcse.errors import SmoothCSEError
+
+
+@pytest.mark.parametrize(
+    ("marked_up", "plain"),
+    [
+        ("Use ``x = 1`` here.", "Use x = 1 here."),
+        ("See :func:`time.sleep` and :py:class:`~os.PathLike`.", "See time.sleep and os.PathLike."),
+        ("See :ref:`the tutorial <tut-intro>` first.", "See the tutorial first."),
+        ("See `the site <https://example.org>`_ and `name`.", "See the site and name."),
+        ("Old quotes like `this' were common.", "Old quotes like this were common."),
+        ("*width* is **always** positive.", "width is always positive."),
+        ("Pass *args and **kwargs on.", "Pass *args and **kwargs on."),
+        ("Calls f(*args, **kwds) and 2**3 * 4.", "Calls f(*args, **kwds) and 2**3 * 4."),
+        ('The "assert" statement and "str.format()".', "The assert statement and str.format()."),
+        ('It says "two words" aloud.', 'It says "two words" aloud.'),
+        ("As proved elsewhere [1]_.", "As proved elsewhere."),
+        ("The item x[1] is\n   the second.", "The item x[1] is the second."),
+        ("It doesn't change an object's state.", "It doesn't change an object's state."),
+    ],
+)
+def test_markup_is_stripped_and_words_stay(marked_up, plain):
+    assert strip_markup(marked_up) == plain
+    assert strip_markup(plain) == plain
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["One ends.", "Another starts."],
+        ["Is it?", "It is!", "Good."],
+        ["Use os.path.join, not +.", "It needs Python 3.11."],
+        ["Some names, e.g. Path, i.e. A class, are known.", "Others are not."],
+        ["It waits for 0.5 seconds, etc.", "Then it returns."],
+        ["By J. R. Hacker and Dr. Who."],
+        ["He said (quietly.)", "Then nothing."],
+        ['It is "final."', '"Never" is long.'],
+        ["And so on ... More of it."],
+        ["This ends. lower-case names may start a sentence."],
+        ["No full stop at all"],
+    ],
+)
+def test_sentences_are_split(sentences):
+    assert split_sentences(" ".join(sentences)) == sentences
+
+
+def test_nothing_has_no_sentences():
+    assert split_sentences("") == []
+
+
+NOTHING_BUT_PROSE = """Open a window
+that stays open.
+
+The title
+*****
+
+Use it like this::
+
+    window = open_window(title="x")
+
+    window.close()
+
+It can also be closed later.  For example:
+
+>>> window.close()
+Closed the window for good.
+
+.. note::
+   This directive is left out.
+
+Options are:
+
+    size -- the size of the window in pixels
+    colour: the colour of the window
+
+* The first item has its own
+  continuation line.
+* So has the second one.
+
+    Args:
+        title: The title of the window.
+
+=====  ======
+Size   Colour
+=====  ======
+
+window ::= "open" title
+"""
+
+
+def test_prose_is_kept_and_everything_else_left_out():
+    assert list(prose_paragraphs(NOTHING_BUT_PROSE)) == [
+        "Open a window that stays open.",
+        "Use it like this:",
+        "It can also be closed later. For example:",
+        "The first item has its own continuation line.",
+        "So has the second one.",
+    ]
+
+
+@pytest.mark.parametrize(
+    "doc",
+    [
+        "sleep(seconds)\n\nWait for a while.",
+        "sleep(seconds[, more]) -> None\n\nWait for a while.",
+        "sleep(seconds, f=print(1)) --> (a, b,\n                      c)\n\nWait for a while.",
+        "time.sleep(a) -> int\ntime.sleep(b) -> str\n\nWait for a while.",
+        "sleep(seconds) -- Wait for a while.",
+        "Wait for a while.",
+    ],
+)
+def test_signature_lines_are_removed(doc):
+    assert python_docs._without_signature(doc) == "Wait for a while."
+
+
+def test_a_sentence_that_starts_with_a_call_is_not_a_signature():
+    assert python_docs._without_signature("exit() raises SystemExit.") == "exit() raises SystemExit."
+
+
+def test_a_docstring_knows_its_summary_and_whether_it_is_public():
+    docstring = Docstring("os.PathLike.__fspath__", "Return the *path*. It is a string.\n\nMore.")
+    assert docstring.summary == "Return the path."
+    assert docstring.is_public
+    assert not Docstring("os._walk", ">>> 1").is_public
+    assert not Docstring("os.Path.__mangled", "").is_public
+    assert Docstring("os._walk", ">>> 1").summary == ""
+
+
+def test_docstrings_are_many_and_unique():
+    docstrings = list(iter_docstrings())
+    texts = [docstring.text for docstring in docstrings]
+    assert 5_000 < len(docstrings) < 20_000
+    assert len(set(texts)) == len(texts)
+    assert all(texts)
+
+
+def test_docstrings_carry_the_names_people_know():
+    names = {docstring.name for docstring in iter_docstrings()}
+    assert {"time.sleep", "str.split", "os.getcwd", "json.dumps", "itertools.chain", "socket.socket"} <= names
+    assert not any(name.startswith(("test.", "idlelib", "pip.")) for name in names)
+
+
+def test_the_documentation_of_compiled_functions_is_there():
+    [sleep] = [docstring for docstring in iter_docstrings() if docstring.name == "time.sleep"]
+    assert sleep.summary == "Delay execution for a given number of seconds."
+    assert sleep.summary in set(iter_sentences())
+
+
+def test_sentences_are_prose():
+    sentences = list(iter_sentences())
+    assert 10_000 < len(sentences) < 40_000
+    assert len(set(sentences)) == len(sentences)
+    for sentence in sentences:
+        assert not any(code in sentence for code in (">>>", "::=", "``", ":func:", "\n", "\t"))
+        assert 3 <= len(sentence.split()) <= 80
+
+
+def digest() -> str:
+    parts = [*iter_sentences(), *(str(pair) for pair in labelled_pairs())]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def test_another_process_reads_the_same():
+    code = "import test_python_docs; print(test_python_docs.digest())"
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert other.stdout.strip() == digest(), other.stderr
+
+
+def test_pairs_make_an_honest_task():
+    pairs = labelled_pairs()
+    assert 1_500 < len(pairs) < 6_000
+    assert len({pair.query.lower() for pair in pairs}) == len(pairs)
+    assert len({pair.document.lower() for pair in pairs}) == len(pairs)
+    assert not any(pair.query in pair.document for pair in pairs)
+    assert all(Docstring(pair.name, "").is_public for pair in pairs)
+
+
+def test_the_caller_may_change_the_list_of_pairs():
+    labelled_pairs().clear()
+    assert labelled_pairs()
+
+
+def test_source_names_are_public(tmp_path: Path):
+    folder = tmp_path / "pathlib"
+    folder.mkdir()
+    (folder / "_local.py").write_text(
+        'class Path:\n    "A path."\n    if True:\n        async def read(self):\n            "Read it."\n'
+    )
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "test_it.py").write_text('"Not wanted."')
+    found = [docstring for docstring in python_docs._source_docstrings(tmp_path) if docstring.text]
+    assert found == [Docstring("pathlib.Path", "A path."), Docstring("pathlib.Path.read", "Read it.")]
+
+
+def test_a_python_without_sources_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(SmoothCSEError, match="needs the sources of Python's standard library"):
+        python_docs._docstrings.__wrapped__()
+
+
+def test_the_reference_may_be_missing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    assert python_docs._reference_topics() == []

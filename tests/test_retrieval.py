@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from smoothcse.corpus.python_docs import Docstring
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation import retrieval
+from smoothcse.evaluation.retrieval import (
+    RetrievalTask,
+    answer,
+    evaluate_retrieval,
+    python_docs_task,
+    rank_of_relevant,
+    retrieval_scores,
+    search_documents,
+)
+
+
+@st.composite
+def retrieval_problems(draw):
+    q, d, k = draw(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)))
+    # Small whole numbers: parallel vectors, hence exact ties, are common and everything else is far apart.
+    vectors = [
+        draw(arrays(np.float32, (rows, k), elements=st.integers(-3, 3).map(np.float32))) for rows in (q, d)
+    ]
+    return *vectors, draw(arrays(np.int64, q, elements=st.integers(0, d - 1)))
+
+
+def naive_ranks(queries, documents, relevant):
+    def cosine(a, b):
+        norm = np.linalg.norm(a.astype(float)) * np.linalg.norm(b.astype(float))
+        return float(a.astype(float) @ b.astype(float)) / norm if norm else 0.0
+
+    ranks = []
+    for query, right in zip(queries, relevant, strict=True):
+        scores = [round(cosine(query, document), 5) for document in documents]
+        # Best first; among equals the right document comes last.
+        order = sorted(range(len(documents)), key=lambda i: (-scores[i], i == right))
+        ranks.append(order.index(right) + 1)
+    return ranks
+
+
+@given(retrieval_problems(), st.integers(1, 10))
+def test_ranks_are_those_of_sorting(problem, chunk):
+    assert rank_of_relevant(*problem, chunk=chunk).tolist() == naive_ranks(*problem)
+
+
+@given(retrieval_problems(), st.floats(0.01, 100), st.floats(0.01, 100))
+def test_ranks_ignore_lengths(problem, query_scale, document_scale):
+    queries, documents, relevant = problem
+    scaled = np.float32(query_scale) * queries, np.float32(document_scale) * documents
+    np.testing.assert_array_equal(rank_of_relevant(*scaled, relevant), rank_of_relevant(*problem))
+
+
+def test_scores_are_percentages():
+    scores = retrieval_scores(np.array([1, 2, 10, 20]))
+    assert scores == pytest.approx({"MRR": 100 * (1 + 0.5 + 0.1 + 0.05) / 4, "R@1": 25.0, "R@10": 75.0})
+
+
+def test_perfect_embeddings_score_100():
+    ranks = rank_of_relevant(np.eye(50, dtype=np.float32), np.eye(50, dtype=np.float32), np.arange(50))
+    assert retrieval_scores(ranks) == {"MRR": 100.0, "R@1": 100.0, "R@10": 100.0}
+
+
+@pytest.mark.parametrize("jitter", [0.0, 1e-5])
+def test_collapsed_embeddings_rank_last(jitter):
+    rng = np.random.default_rng(0)
+    point = rng.normal(size=384)
+    queries, documents = ((point + jitter * rng.normal(size=(300, 384))).astype(np.float32) for _ in range(2))
+    assert rank_of_relevant(queries, documents, np.arange(300)).tolist() == [300] * 300
+
+
+def test_random_embeddings_score_at_chance():
+    rng = np.random.default_rng(0)
+    queries, documents = rng.normal(size=(2, 1000, 64)).astype(np.float32)
+    scores = retrieval_scores(rank_of_relevant(queries, documents, np.arange(1000)))
+    assert scores["MRR"] < 2
+    assert scores["R@10"] < 3
+
+
+def test_embeddings_that_are_not_numbers_rank_last():
+    broken = np.full((3, 4), np.nan, dtype=np.float32)
+    assert rank_of_relevant(broken, np.ones((7, 4), dtype=np.float32), np.arange(3)).tolist() == [7, 7, 7]
+
+
+@pytest.mark.parametrize("relevant", [[0], [0, 5], [-1, 0]])
+def test_a_task_that_points_nowhere_is_refused(relevant):
+    with pytest.raises(SmoothCSEError, match="'relevant'"):
+        RetrievalTask("broken", ["a", "b"], ["x", "y"], np.array(relevant))
+
+
+def test_a_task_without_queries_is_refused():
+    with pytest.raises(SmoothCSEError, match="at least one"):
+        RetrievalTask("empty", [], ["x"], np.array([], dtype=np.int64))
+
+
+def test_the_python_docs_make_a_task():
+    task = python_docs_task()
+    assert len(task.queries) == len(task.documents) == len(task.relevant) > 1_500
+
+
+@pytest.fixture
+def letters(monkeypatch):
+    """Stands in for a model: the embedding of a text counts its letters."""
+
+    def encode(model, sentences, **kwargs):
+        counts = [
+            [text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in sentences
+        ]
+        return np.array(counts, dtype=np.float32).reshape(len(sentences), 26)
+
+    monkeypatch.setattr(retrieval, "encode", encode)
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_model_is_scored_on_a_task():
+    task = RetrievalTask("letters", ["aab", "ccc", "zz"], ["cc", "zzy", "baa"], np.array([2, 0, 0]))
+    scores = evaluate_retrieval(None, task, batch_size=2, chunk=2)
+    assert scores == pytest.approx({"MRR": 100 * (1 + 1 + 1 / 3) / 3, "R@1": 200 / 3, "R@10": 100.0})
+
+
+@pytest.mark.usefixtures("letters")
+def test_search_returns_the_best_first():
+    [[first, second]] = search_documents(None, ["ab"], ["zz", "abc", "ab"], k=2)
+    assert first == (2, pytest.approx(1.0))
+    assert second == (1, pytest.approx(2 / np.sqrt(6)))
+
+
+@pytest.mark.usefixtures("letters")
+def test_search_copes_with_nothing():
+    assert search_documents(None, [], ["x"]) == []
+    assert search_documents(None, ["x"], []) == [[]]
+    assert search_documents(None, ["x"], ["x"], k=5) == [[(0, pytest.approx(1.0))]]
+
+
+@pytest.mark.usefixtures("letters")
+def test_equally_similar_documents_come_in_their_own_order():
+    assert [i for i, _ in search_documents(None, ["a"], ["b", "a", "aa", "c"], k=4)[0]] == [1, 2, 0, 3]
+
+
+def test_a_real_model_knows_how_to_pause_a_program(minilm):
+    from sentence_transformers import SentenceTransformer
+
+    docstrings = [
+        Docstring("time.sleep", "Delay execution for a given number of seconds.  It may be less."),
+        Docstring("os.getcwd", "Return a string representing the current working directory."),
+        Docstring("str.split", "Return a list of the substrings in the string."),
+        Docstring("empty", ">>> 1 + 1"),
+    ]
+    model = SentenceTransformer(minilm, device="cpu")
+    [[(name, sentence)]] = answer(model, ["How do I pause a program?"], docstrings)
+    assert (name, sentence) == ("time.sleep", "Delay execution for a given number of seconds.")
