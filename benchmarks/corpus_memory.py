@@ -25,9 +25,7 @@ def write_sentences(path: Path, count: int) -> None:
     generator = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyzéü"))
     odds = np.array([1.0] * 26 + [0.02] * 2)
-    words = [
-        "".join(generator.choice(letters, generator.integers(2, 9), p=odds / odds.sum())) for _ in range(9973)
-    ]
+    words = ["".join(generator.choice(letters, generator.integers(2, 9), p=odds / odds.sum())) for _ in range(9973)]
     with path.open("w", encoding="utf-8") as file:
         for start in range(0, count, BATCH):
             rows = min(BATCH, count - start)

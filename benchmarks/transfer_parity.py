@@ -1,10 +1,10 @@
 """Compare our transfer accuracies with those of a classifier trained as SentEval trains it.
 
-The classifier here is written from SentEval's description of its standard setting and shares nothing with
-``smoothcse.evaluation.transfer`` but the data and the embeddings: logistic regression under Adam (learning rate
-0.001, the L2 penalty as weight decay of weights and bias), minibatches of 64, and after each 4 epochs a look at the
-held-out accuracy; the sixth look without a new best ends it, 200 epochs do so too, and the best weights are kept.
-All fits of one cross-validation run side by side as one batch of problems.
+The classifier here follows SentEval's standard setting and shares nothing with ``smoothcse.evaluation.transfer``
+but the data and the embeddings: logistic regression under Adam (learning rate 0.001, the L2 penalty as weight
+decay of weights and bias), minibatches of 64, and after each 4 epochs a look at the held-out accuracy; the sixth
+look without a new best ends it, 200 epochs do so too, and the best weights are kept. All fits of one
+cross-validation run side by side as one batch of problems.
 
     python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--limit 12000] [--cache DIR]
 """
@@ -164,11 +164,7 @@ def senteval_accuracy(model: CachedModel, task: TransferTask) -> float:
     embeddings = model.encode(list(place))
     examples = [example for split in task.splits.values() for example in split.texts]
     columns = [embeddings[[place[text] for text in column]] for column in zip(*examples, strict=True)]
-    x = (
-        columns[0]
-        if len(columns) == 1
-        else torch.cat([(columns[0] - columns[1]).abs(), columns[0] * columns[1]], 1)
-    )
+    x = columns[0] if len(columns) == 1 else torch.cat([(columns[0] - columns[1]).abs(), columns[0] * columns[1]], 1)
     y = torch.tensor([label for split in task.splits.values() for label in split.labels])
     ends = np.cumsum([len(split.labels) for split in task.splits.values()])
     rows = dict(zip(task.splits, np.split(np.arange(len(y)), ends[:-1]), strict=True))
@@ -211,8 +207,10 @@ def main() -> None:
         accuracy = senteval_accuracy(model, task)
         theirs = time.process_time()
         print(
-            f"{task.name:5} n={len(task.splits['train'].labels):6}  ours {score.main:6.2f} ({ours - started:6.1f} s)"
-            f"  SentEval's way {accuracy:6.2f} ({theirs - ours:6.1f} s)  difference {score.main - accuracy:+.2f}",
+            f"{task.name:5} n={len(task.splits['train'].labels):6}"
+            f"  ours {score.main:6.2f} ({ours - started:6.1f} s)"
+            f"  SentEval's way {accuracy:6.2f} ({theirs - ours:6.1f} s)"
+            f"  difference {score.main - accuracy:+.2f}",
             flush=True,
         )
 

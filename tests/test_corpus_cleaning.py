@@ -40,9 +40,7 @@ def chunks(texts: list[str], size: int) -> Iterator[pa.StringArray]:
     return (pa.array(texts[i : i + size], pa.string()) for i in range(0, len(texts), size))
 
 
-def run_build(
-    texts: list[str], size: int = 7, options: Options | None = None
-) -> tuple[list[str], CorpusReport]:
+def run_build(texts: list[str], size: int = 7, options: Options | None = None) -> tuple[list[str], CorpusReport]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "out.arrow")
         report = build("test", chunks(texts, size), target, options or Options())

@@ -67,15 +67,11 @@ def test_wiki1m_is_fetched_and_its_size_is_noted(hub):
     hub.write("datasets/princeton-nlp/datasets-for-simcse/wiki1m_for_simcse.txt", LARGE)
     report = load_sentences("wiki1m").report
     assert report.source == "wiki1m"
-    assert report.notes == (
-        "5,000 lines read where wiki1m has 1,000,000: the file on the hub may have changed",
-    )
+    assert report.notes == ("5,000 lines read where wiki1m has 1,000,000: the file on the hub may have changed",)
 
 
 def test_a_cut_connection_is_resumed(hub, monkeypatch):
-    monkeypatch.setattr(
-        huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 500
-    )  # else what came of 10 MB is lost
+    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 500)  # else what came of 10 MB is lost
     hub.inject(Fault("large.txt", cut_after=1000))
     assert len(load_sentences("me/data:large.txt")) == 5000
     assert hub.count("GET", "large.txt") == 2
@@ -158,9 +154,7 @@ def test_the_environment_is_honoured_in_a_fresh_process(hub, tmp_path):
         "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(tmp_path / "home"),
     }
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.stdout == "5000\n", result.stderr
     assert (tmp_path / "home" / "hub" / "datasets--me--data").is_dir()
 

@@ -86,9 +86,7 @@ def test_the_second_load_reuses_the_first(tmp_path, builds):
     assert first.dataset["sentence"][:] == second.dataset["sentence"][:]
 
 
-@pytest.mark.parametrize(
-    "options", [{"limit": 2}, {"min_chars": 2}, {"max_chars": 3}, {"limit": 2, "seed": 1}]
-)
+@pytest.mark.parametrize("options", [{"limit": 2}, {"min_chars": 2}, {"max_chars": 3}, {"limit": 2, "seed": 1}])
 def test_other_options_build_anew(tmp_path, builds, options):
     path = tmp_path / "corpus.txt"
     path.write_text("aa\nbb\ncc\n")
@@ -202,9 +200,7 @@ def test_a_pipe_is_refused(tmp_path):
 
 
 def test_the_report_survives_json_and_prints():
-    report = CorpusReport(
-        "owner/name[1]", 1234, 1000, {"empty": 234, "duplicate": 0}, "0" * 32, ("a [note]",)
-    )
+    report = CorpusReport("owner/name[1]", 1234, 1000, {"empty": 234, "duplicate": 0}, "0" * 32, ("a [note]",))
     assert CorpusReport.from_dict(report.as_dict()) == report
     output = StringIO()
     Console(file=output, width=80).print(report.table())

@@ -71,9 +71,7 @@ def test_parquet(tmp_path, kind):
 
 
 @settings(deadline=None)
-@given(
-    st.lists(st.sampled_from(["", "a", "é", "long line", "\r", "你" * 9])), st.integers(1, 40), st.booleans()
-)
+@given(st.lists(st.sampled_from(["", "a", "é", "long line", "\r", "你" * 9])), st.integers(1, 40), st.booleans())
 def test_blocks_do_not_matter(tmp_path_factory, lines, block_bytes, ends):
     path = tmp_path_factory.mktemp("blocks") / "corpus.txt"
     path.write_bytes("\n".join(lines).encode() + b"\n" * ends)

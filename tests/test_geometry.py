@@ -38,10 +38,7 @@ def squared_distance(a: list[float], b: list[float]) -> float:
 def slow_uniformity(x: Tensor, t: float) -> float:
     points = unit(x)
     potentials = [
-        math.exp(-t * squared_distance(a, b))
-        for i, a in enumerate(points)
-        for j, b in enumerate(points)
-        if i != j
+        math.exp(-t * squared_distance(a, b)) for i, a in enumerate(points) for j, b in enumerate(points) if i != j
     ]
     return math.log(sum(potentials) / len(potentials))
 
@@ -62,9 +59,7 @@ def slow_hubness(x: Tensor, k: int) -> float:
 @given(seeds, sizes, st.sampled_from([1.0, 2.0, 3.5]))
 def test_alignment_is_the_mean_power_of_the_distance(seed, size, alpha):
     x, y = rows(seed, *size), rows(seed + 1, *size)
-    expected = np.mean(
-        [math.sqrt(squared_distance(a, b)) ** alpha for a, b in zip(unit(x), unit(y), strict=True)]
-    )
+    expected = np.mean([math.sqrt(squared_distance(a, b)) ** alpha for a, b in zip(unit(x), unit(y), strict=True)])
     value = alignment(x, y, alpha).item()
     assert value == pytest.approx(expected, rel=1e-12)
     assert 0 <= value <= 2**alpha
@@ -91,10 +86,7 @@ def test_mean_cosine_leaves_out_the_diagonal(seed, size):
     x = rows(seed, *size)
     points, n = unit(x), size[0]
     cosines = [
-        sum(p * q for p, q in zip(points[i], points[j], strict=True))
-        for i in range(n)
-        for j in range(n)
-        if i != j
+        sum(p * q for p, q in zip(points[i], points[j], strict=True)) for i in range(n) for j in range(n) if i != j
     ]
     value = mean_cosine(x).item()
     assert value == pytest.approx(np.mean(cosines), abs=1e-12)
@@ -104,9 +96,7 @@ def test_mean_cosine_leaves_out_the_diagonal(seed, size):
 @given(seeds, sizes)
 def test_effective_rank_is_the_exponential_of_the_spectral_entropy(seed, size):
     x = rows(seed, *size)
-    singular = np.sqrt(
-        np.clip(np.linalg.eigvalsh((x.T @ x).numpy()), 0, None)
-    )  # another road to the spectrum
+    singular = np.sqrt(np.clip(np.linalg.eigvalsh((x.T @ x).numpy()), 0, None))  # another road to the spectrum
     shares = [s / singular.sum() for s in singular if s > 0]
     value = effective_rank(x).item()
     assert value == pytest.approx(math.exp(-sum(p * math.log(p) for p in shares)), rel=1e-4)

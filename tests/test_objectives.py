@@ -119,7 +119,9 @@ def test_without_noise_it_is_info_nce():
 def test_standard_deviation_cannot_matter_at_mean_zero(std, seed, step):
     z1, z2 = rows(seed, 6, 16, torch.float32), rows(seed + 1, 6, 16, torch.float32)
     unit, scaled = (GaussianNoise(seed=seed, std=value).draw(step, 9, 16) for value in (1.0, std))
-    torch.testing.assert_close(gs_info_nce(z1, z2, noise=scaled), gs_info_nce(z1, z2, noise=unit), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        gs_info_nce(z1, z2, noise=scaled), gs_info_nce(z1, z2, noise=unit), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_mean_shift_does_matter():
@@ -171,16 +173,18 @@ def test_noise_share_equals_its_definition():
     z1, z2, z3, noise = rows(0, 5, 8), rows(1, 5, 8), rows(2, 5, 8), rows(3, 7, 8)
     logits = similarity_logits(z1, z2, noise=noise, noise_weight=2.0, hard_negatives=z3, temperature=0.3)
     mass = logits.exp()
-    expected = sum(
-        mass[i, 5:12].sum() / (mass[i].sum() - mass[i, i]) for i in range(5)
-    ) / 5
+    expected = sum(mass[i, 5:12].sum() / (mass[i].sum() - mass[i, i]) for i in range(5)) / 5
     torch.testing.assert_close(noise_share(logits, 5, 7), expected)
     assert noise_share(similarity_logits(z1, z2), 5, 0) == 0
 
 
 def test_no_tensor_of_n_by_n_by_d_is_made():
     """The largest allocation of a forward pass stays of the order of the logits."""
-    z1, z2, noise = rows(0, 256, 64, torch.float32), rows(1, 256, 64, torch.float32), rows(2, 768, 64, torch.float32)
+    z1, z2, noise = (
+        rows(0, 256, 64, torch.float32),
+        rows(1, 256, 64, torch.float32),
+        rows(2, 768, 64, torch.float32),
+    )
     with torch.profiler.profile(profile_memory=True) as profile:
         gs_info_nce(z1, z2, noise=noise)
     largest = max(event.self_cpu_memory_usage for event in profile.events())

@@ -24,9 +24,7 @@ from smoothcse.evaluation.retrieval import (
 def retrieval_problems(draw):
     q, d, k = draw(st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4)))
     # Small whole numbers: parallel vectors, hence exact ties, are common and everything else is far apart.
-    vectors = [
-        draw(arrays(np.float32, (rows, k), elements=st.integers(-3, 3).map(np.float32))) for rows in (q, d)
-    ]
+    vectors = [draw(arrays(np.float32, (rows, k), elements=st.integers(-3, 3).map(np.float32))) for rows in (q, d)]
     return *vectors, draw(arrays(np.int64, q, elements=st.integers(0, d - 1)))
 
 
@@ -108,9 +106,7 @@ def letters(monkeypatch):
     """Stands in for a model: the embedding of a text counts its letters."""
 
     def encode(model, sentences, **kwargs):
-        counts = [
-            [text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in sentences
-        ]
+        counts = [[text.lower().count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in sentences]
         return np.array(counts, dtype=np.float32).reshape(len(sentences), 26)
 
     monkeypatch.setattr(retrieval, "encode", encode)

@@ -111,9 +111,7 @@ def test_real_sentences_are_neither_unquoted_nor_cut(shared):
 
 def test_unscored_pairs_are_dropped_with_their_sentences(folder):
     subset = load_task(folder, "STS16").subsets[0]
-    assert subset == Subset(
-        "answer-answer", ("a cat", "a hat", "a day"), ("a dog", "a bat", "a way"), (1.5, 0.0, 5.0)
-    )
+    assert subset == Subset("answer-answer", ("a cat", "a hat", "a day"), ("a dog", "a bat", "a way"), (1.5, 0.0, 5.0))
 
 
 def test_sentevals_own_layout_is_read_too(folder):
@@ -218,9 +216,7 @@ def test_each_distinct_sentence_is_encoded_once_over_all_tasks(folder, monkeypat
 def test_the_main_score_is_spearman_of_all_pairs_together(monkeypatch):
     model = HashModel(monkeypatch)
     parts = [task(name, [0.0, 1.0, 2.0, 5.0, 2.0, 4.0]).subsets[0] for name in ("x", "y")]
-    both = STSTask(
-        "two", tuple(Subset(str(i), p.sentences1, p.sentences2, p.gold) for i, p in enumerate(parts))
-    )
+    both = STSTask("two", tuple(Subset(str(i), p.sentences1, p.sentences2, p.gold) for i, p in enumerate(parts)))
     (score,) = evaluate_sts(model, [both])
 
     def cosine(a: str, b: str) -> float:
@@ -231,13 +227,9 @@ def test_the_main_score_is_spearman_of_all_pairs_together(monkeypatch):
     gold, together = list(parts[0].gold), [*cosines[0], *cosines[1]]
     assert score.main == score.metrics["spearman"]
     assert score.main == pytest.approx(100 * stats.spearmanr(together, gold * 2).statistic)
-    assert score.metrics["pearson"] == pytest.approx(
-        100 * stats.pearsonr(together, gold * 2).statistic, rel=1e-5
-    )
+    assert score.metrics["pearson"] == pytest.approx(100 * stats.pearsonr(together, gold * 2).statistic, rel=1e-5)
     for i in (0, 1):
-        assert score.subsets[str(i)]["spearman"] == pytest.approx(
-            100 * stats.spearmanr(cosines[i], gold).statistic
-        )
+        assert score.subsets[str(i)]["spearman"] == pytest.approx(100 * stats.spearmanr(cosines[i], gold).statistic)
     assert score.diagnosis is None
 
 
@@ -270,9 +262,7 @@ def test_a_broken_model_scores_zero_and_is_told_why(monkeypatch, vector, expecte
 
 
 def test_a_narrow_cone_is_not_a_collapse(monkeypatch):
-    (score,) = evaluate_sts(
-        HashModel(monkeypatch, lambda s: 10 + HashModel.hashed(s)), [task("t", [0.0, 1.0, 2.0])]
-    )
+    (score,) = evaluate_sts(HashModel(monkeypatch, lambda s: 10 + HashModel.hashed(s)), [task("t", [0.0, 1.0, 2.0])])
     assert score.diagnosis is None
 
 

@@ -44,7 +44,8 @@ def folder(tmp_path: Path) -> Path:
 
 def small_file(relative: str) -> str:
     if relative.startswith("TREC"):
-        return "".join(f"{c}:sub What is {c} {i} ?\n" for i in range(N) for c in ("ABBR", "HUM", "NUM"))
+        question = "What" if "TREC_10" in relative else "Which"
+        return "".join(f"{c}:sub {question} is {c} {i} ?\n" for i in range(N) for c in ("ABBR", "HUM", "NUM"))
     if relative.startswith("SST"):
         return "".join(f'a "{i} {label}" film \t{label}\n' for i in range(N) for label in (0, 1))
     if relative.startswith("MRPC"):
@@ -64,9 +65,7 @@ def fake_encode(monkeypatch, vector) -> list[list[str]]:
     return calls
 
 
-def linear_data(
-    seed: int, n: int, noise: float, classes: int = 2, d: int = 6
-) -> tuple[np.ndarray, np.ndarray]:
+def linear_data(seed: int, n: int, noise: float, classes: int = 2, d: int = 6) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, d))
     return x, np.argmax(x[:, :classes] + noise * rng.normal(size=(n, classes)), axis=1)
@@ -91,9 +90,7 @@ def test_rows_of_the_real_tasks(shared, name):
     task = load_transfer(shared / "data" / "transfer", name)
     assert {split: len(part.labels) for split, part in task.splits.items()} == ROWS[name]
     assert {len(texts) for part in task.splits.values() for texts in part.texts} == {2 if task.is_pair else 1}
-    assert len({label for part in task.splits.values() for label in part.labels}) == (
-        6 if name == "TREC" else 2
-    )
+    assert len({label for part in task.splits.values() for label in part.labels}) == (6 if name == "TREC" else 2)
 
 
 def test_real_texts_are_read_in_their_encodings_with_their_quotes(shared):
@@ -249,3 +246,10 @@ def test_a_broken_model_is_told_so(folder, monkeypatch, vector, expected, main):
     (score,) = evaluate_transfer(None, [load_transfer(folder, "CR")])
     assert expected in (score.diagnosis or "")
     assert score.main == pytest.approx(main, abs=15)
+
+
+def test_broken_embeddings_of_the_test_split_alone_count_too(folder, monkeypatch):
+    fake_encode(monkeypatch, lambda s: np.array([np.nan if s == "What is HUM 3 ?" else len(s), 1.0]))
+    (score,) = evaluate_transfer(None, [load_transfer(folder, "TREC")])
+    assert score.main == 0.0
+    assert "not finite" in (score.diagnosis or "")

@@ -63,7 +63,9 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML file of the settings below.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Published settings by name; see `smoothcse recipes`.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Train this many runs, seed after seed, and print mean ± sd.")] = 1,
-    devices: Annotated[int | None, typer.Option(min=1, help="Processes that share each batch. [all visible GPUs]")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share each batch. [all visible GPUs]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
     **fields: Any,
@@ -112,7 +114,9 @@ def recipes(
 @app.command()
 def encode(
     model: ModelArgument,
-    texts: Annotated[Path, typer.Argument(help="A text file, one sentence a line (.gz, .zst), or - for standard input.")],
+    texts: Annotated[
+        Path, typer.Argument(help="A text file, one sentence a line (.gz, .zst), or - for standard input.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to: a .npy or .parquet file.")],
     pooling: PoolingOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences per forward.")] = 64,

@@ -55,16 +55,28 @@ def _parameter(field: Field[Any], positional: str) -> inspect.Parameter:
         names = [f"{flag}/--no-{flag[2:]}"] if _optional(plain) == bool | None else [flag]
         option = typer.Option(*names, help=text, show_default=False)
     return inspect.Parameter(
-        field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[_optional(plain), option]
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[_optional(plain), option],
     )
 
 
 def _optional(hint: Any) -> Any:
     """Return the hint with None allowed, a Literal as the text that the configuration itself will check."""
-    parts = [str if get_origin(part) is Literal else part for part in (get_args(hint) if get_origin(hint) is not Literal else [hint])]
+    parts = [
+        str if get_origin(part) is Literal else part
+        for part in (get_args(hint) if get_origin(hint) is not Literal else [hint])
+    ]
     base = parts[0] if parts else hint
     return base | None
 
 
 def _shown(default: Any) -> str:
-    return str(default).lower() if isinstance(default, bool) else f"{default:g}" if isinstance(default, float) else str(default)
+    return (
+        str(default).lower()
+        if isinstance(default, bool)
+        else f"{default:g}"
+        if isinstance(default, float)
+        else str(default)
+    )

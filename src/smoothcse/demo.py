@@ -44,12 +44,20 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
     console = console or Console()
     start = _packaged_minilm()
     config = make_config(
-        {"corpus": "python-docs", "model": start, "pooling": "cls", "max_steps": steps, "eval_steps": max(1, steps // 3)}
+        {
+            "corpus": "python-docs",
+            "model": start,
+            "pooling": "cls",
+            "max_steps": steps,
+            "eval_steps": max(1, steps // 3),
+        }
     )
     results = {
         "GS-InfoNCE": _train(config.replace(output=str(output / "gs-infonce")), "GS-InfoNCE", console),
         "InfoNCE, the control": _train(
-            config.replace(output=str(output / "infonce"), noise_count=0), "InfoNCE, the control (no noise)", console
+            config.replace(output=str(output / "infonce"), noise_count=0),
+            "InfoNCE, the control (no noise)",
+            console,
         ),
     }
     before, yardstick = load_encoder(start, "cls"), load_encoder(start)

@@ -52,7 +52,7 @@ def build_encoder(
     pooling: PoolingName | None = None,
     projection: bool = True,
     dropout: float | None = None,
-    max_length: int = 32,
+    max_length: int | None = 32,
     *,
     device: str | None = None,
     seed: int = 0,
@@ -68,7 +68,8 @@ def build_encoder(
         projection: whether to add SimCSE's head, ``tanh(W h + b)`` with ``W ~ N(0, 0.02²)`` and ``b = 0``, for training.
             It writes the feature ``projection`` and leaves ``sentence_embedding`` as it is.
         dropout: rate set for all of the encoder's dropout; None keeps the model's own.
-        max_length: tokens per sentence, special tokens included; longer ones are cut.
+        max_length: tokens per sentence, special tokens included; longer ones are cut, in the saved model too. None
+            keeps the model's own limit, as :func:`smoothcse.train` does, which cuts in training only.
         device: as torch names it; None for the best there is.
         seed: of the head's initial weights.
 
@@ -94,9 +95,12 @@ def build_encoder(
     if projection:
         modules = _with_projection(modules, seed)
     model = _assemble(modules, start)
-    model.max_seq_length = _allowed_length(max_length, config, name)
+    if max_length is not None:
+        model.max_seq_length = check_length(max_length, config, name)
+    # The host would encode samples for the card's widget at the start of each training.
+    model.model_card_data.generate_widget_examples = False
     _freeze_unused_pooler(model)
-    return model
+    return model.float()  # master weights; a checkpoint saved in half precision would else be trained in it
 
 
 def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
@@ -134,7 +138,9 @@ def read_config(name: str) -> PretrainedConfig:
     """
     folder = Path(name).expanduser()
     if folder.is_dir() and not (folder / "config.json").is_file():
-        raise SmoothCSEError(f"{name} holds no config.json, so it is no transformer model; give a saved model's folder.")
+        raise SmoothCSEError(
+            f"{name} holds no config.json, so it is no transformer model; give a saved model's folder."
+        )
     try:
         return AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -194,14 +200,17 @@ def _pooling_modules(pooling: PoolingName, width: int, layers: int) -> list[nn.M
     weights = torch.zeros(layers)  # of hidden states 1 to L; state 0 is the embedding layer
     weights[list(_LAYER_AVERAGES[pooling])] = 1.0
     average = WeightedLayerPooling(
-        width, num_hidden_layers=layers, layer_start=1, layer_weights=nn.Parameter(weights, requires_grad=False)
+        width,
+        num_hidden_layers=layers,
+        layer_start=1,
+        layer_weights=nn.Parameter(weights, requires_grad=False),
     )
     return [average, Pooling(width, pooling_mode="mean")]
 
 
 def _with_projection(modules: list[nn.Module], seed: int) -> list[nn.Module]:
     """Put the training head behind the pooling (before a normalisation, so that it reads the raw vector)."""
-    width = next(m.get_embedding_dimension() for m in reversed(modules) if hasattr(m, "get_embedding_dimension"))
+    width: int = next(m.get_embedding_dimension() for m in reversed(modules) if isinstance(m, Pooling | Transformer))
     generator = torch.Generator().manual_seed(seed)
     head = Dense(
         width,
@@ -237,10 +246,11 @@ def _dropout_kwargs(config: PretrainedConfig, dropout: float | None, name: str) 
     return {} if dropout is None else dict.fromkeys(fields, dropout)
 
 
-def _allowed_length(max_length: int, config: PretrainedConfig, name: str) -> int:
+def check_length(max_length: int, config: PretrainedConfig, name: str) -> int:
+    """Return ``max_length`` if the model can take it, else raise :class:`SmoothCSEError`."""
     positions = getattr(config, "max_position_embeddings", None)
     if max_length < 3:
-        raise SmoothCSEError(f"max_length must be at least 3 (two special tokens and one of the text), not {max_length}.")
+        raise SmoothCSEError(f"max_length must be at least 3 (two special tokens, one of the text), not {max_length}.")
     if isinstance(positions, int) and 0 < positions < max_length:
         raise SmoothCSEError(f"max_length {max_length} is more than the {positions} positions that {name} has.")
     return max_length

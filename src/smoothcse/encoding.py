@@ -58,7 +58,7 @@ def encode(
 def has_fast_bf16(device_type: str) -> bool:
     """Whether this kind of device has instructions for bf16, so that it is faster there than fp32."""
     if device_type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device_type == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

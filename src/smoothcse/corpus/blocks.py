@@ -89,9 +89,7 @@ def _read_chunks(file: TextFile, size: int) -> Iterator[bytes]:
         ) from error
     except (OSError, pa.ArrowInvalid) as error:
         remedy = "fetch or write it again" if file.compression else "check the disk and the path"
-        what = (
-            f"is not valid {file.compression} data or is cut short" if file.compression else "cannot be read"
-        )
+        what = f"is not valid {file.compression} data or is cut short" if file.compression else "cannot be read"
         raise SmoothCSEError(f"{file.label} {what} ({first_line(error).rstrip('.')}): {remedy}.") from error
 
 

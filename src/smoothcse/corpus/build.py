@@ -37,13 +37,9 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 2:
-            raise SmoothCSEError(
-                f"limit={self.limit} is too small: contrastive training needs at least 2 sentences."
-            )
+            raise SmoothCSEError(f"limit={self.limit} is too small: contrastive training needs at least 2 sentences.")
         if self.min_chars < 1:
-            raise SmoothCSEError(
-                f"min_chars={self.min_chars} is too small: the least is 1, which drops empty lines."
-            )
+            raise SmoothCSEError(f"min_chars={self.min_chars} is too small: the least is 1, which drops empty lines.")
         if self.max_chars is not None and self.max_chars < self.min_chars:
             raise SmoothCSEError(
                 f"max_chars={self.max_chars} is below min_chars={self.min_chars}: no sentence satisfies both."

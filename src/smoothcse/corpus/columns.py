@@ -31,24 +31,16 @@ def choose_column(label: str, names: Sequence[str], text_names: Sequence[str], w
     if len(text_names) == 1:
         return text_names[0]
     if not text_names:
-        raise SmoothCSEError(
-            f"{label} has no column of text among {_listed(names)}: give a file that has one."
-        )
-    raise SmoothCSEError(
-        f"{label} has several columns of text, {_listed(text_names)}: say which one with `column`."
-    )
+        raise SmoothCSEError(f"{label} has no column of text among {_listed(names)}: give a file that has one.")
+    raise SmoothCSEError(f"{label} has several columns of text, {_listed(text_names)}: say which one with `column`.")
 
 
 def _wanted_column(label: str, names: Sequence[str], text_names: Sequence[str], wanted: str) -> str:
     if wanted in text_names:
         return wanted
     if wanted in names:
-        raise SmoothCSEError(
-            f"{label}: column {wanted!r} does not hold text; those that do: {_listed(text_names)}."
-        )
-    raise SmoothCSEError(
-        f"{label} has no column {wanted!r}; it has {_listed(names)}.{did_you_mean(wanted, names)}"
-    )
+        raise SmoothCSEError(f"{label}: column {wanted!r} does not hold text; those that do: {_listed(text_names)}.")
+    raise SmoothCSEError(f"{label} has no column {wanted!r}; it has {_listed(names)}.{did_you_mean(wanted, names)}")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -125,17 +125,13 @@ def _list_files(address: HubAddress) -> list[str]:
     repository, revision = address.repository, address.revision
     with _plain_errors(address):
         try:
-            return HfApi(endpoint=_endpoint()).list_repo_files(
-                repository, repo_type="dataset", revision=revision
-            )
+            return HfApi(endpoint=_endpoint()).list_repo_files(repository, repo_type="dataset", revision=revision)
         except (hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError):
             raise
         except Exception as unreachable:
             # What an earlier run fetched must stay usable on a machine without network.
             try:
-                folder = snapshot_download(
-                    repository, repo_type="dataset", revision=revision, local_files_only=True
-                )
+                folder = snapshot_download(repository, repo_type="dataset", revision=revision, local_files_only=True)
             except hub_errors.LocalEntryNotFoundError:
                 raise unreachable from None
             return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()]
@@ -154,11 +150,7 @@ def _plain_errors(address: HubAddress) -> Iterator[None]:
     try:
         yield
     except hub_errors.RemoteEntryNotFoundError as error:
-        names = [
-            name
-            for name in _list_files(HubAddress(address.repository, address.revision))
-            if is_supported(name)
-        ]
+        names = [name for name in _list_files(HubAddress(address.repository, address.revision)) if is_supported(name)]
         raise SmoothCSEError(
             f"Dataset {address.repository} has no file {address.file!r}; "
             f"it has {', '.join(names) or 'none that can be read'}."

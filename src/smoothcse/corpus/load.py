@@ -88,6 +88,4 @@ def _build(source: Source, options: Options, target: Path) -> CorpusReport:
 def _count_notes(name: str, read: int) -> tuple[str, ...]:
     if name != WIKI1M or read in WIKI1M_LINES:
         return ()
-    return (
-        f"{read:,} lines read where {WIKI1M} has {WIKI1M_LINES[0]:,}: the file on the hub may have changed",
-    )
+    return (f"{read:,} lines read where {WIKI1M} has {WIKI1M_LINES[0]:,}: the file on the hub may have changed",)

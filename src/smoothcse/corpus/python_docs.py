@@ -144,10 +144,9 @@ def _fold(text: str) -> str:
 # ----------------------------------------------------------------------------------------------------------
 
 # Not the library's own, made for somebody else, or (encodings) one sentence generated a hundred times.
-_SKIPPED_FOLDERS = frozenset(
-    ["site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "turtledemo", "__phello__"]
-    + ["encodings", "pydoc_data", "__pycache__"]
-)
+_SKIPPED_FOLDERS = """
+    site-packages dist-packages test tests idlelib lib2to3 turtledemo __phello__ encodings pydoc_data __pycache__
+"""
 
 # Compiled modules carry docstrings that exist only after import. Importing is limited to this list because it
 # runs code: these only define names. Left out on purpose: readline (writes to the terminal), _tkinter (loads
@@ -196,9 +195,10 @@ def _docstrings() -> tuple[Docstring, ...]:
 
 
 def _source_docstrings(library: Path) -> Iterator[Docstring]:
+    skipped = set(_SKIPPED_FOLDERS.split())
     for path in sorted(library.rglob("*.py")):
         parts = path.relative_to(library).with_suffix("").parts
-        if _SKIPPED_FOLDERS.isdisjoint(parts):
+        if skipped.isdisjoint(parts):
             yield from _tree_docstrings(_parse(path), _module_name(parts))
 
 
@@ -223,9 +223,7 @@ def _tree_docstrings(node: ast.AST, name: str) -> Iterator[Docstring]:
         yield Docstring(name, _without_signature(ast.get_docstring(node) or ""))
     for child in ast.iter_child_nodes(node):
         inner = f"{name}.{child.name}" if isinstance(child, _Definition) else name
-        if isinstance(
-            child, ast.stmt | ast.excepthandler
-        ):  # expressions hold no docstrings and are most nodes
+        if isinstance(child, ast.stmt | ast.excepthandler):  # expressions hold no docstrings and are most nodes
             yield from _tree_docstrings(child, inner)
 
 
@@ -245,14 +243,22 @@ def _import_or_none(name: str) -> ModuleType | None:
 def _object_docstrings(owner: ModuleType | type, name: str) -> Iterator[Docstring]:
     """Docstrings of a compiled module or class and of its public routines, attributes and classes."""
     yield Docstring(name or "builtins", _without_signature(_doc(owner)))
-    for key, member in sorted(vars(owner).items()):
+    for key, member in _public_members(owner):
         inner = f"{name}.{key}".removeprefix(".")
-        if key.startswith("_") or inspect.isfunction(member):  # a function in Python was put there by a shell
-            continue
         if inspect.isclass(member):
             yield from _object_docstrings(member, inner)
         elif inspect.isroutine(member) or inspect.isdatadescriptor(member):
             yield Docstring(inner, _without_signature(_doc(member)))
+
+
+def _public_members(owner: ModuleType | type) -> Iterator[tuple[str, object]]:
+    """Yield names and values, aliases last, without what shells and test runners put there since the start."""
+    members = vars(owner)
+    for key in sorted(members, key=lambda key: (getattr(members[key], "__name__", key) != key, key)):
+        # sys.excepthook and its like are there to be replaced; the original is sys.__excepthook__.
+        member = members.get(f"__{key}__", members[key]) if key.endswith("hook") else members[key]
+        if not key.startswith("_") and not inspect.isfunction(member):
+            yield key, member
 
 
 def _doc(documented: object) -> str:

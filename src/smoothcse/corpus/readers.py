@@ -79,9 +79,7 @@ def _read_jsonl(file: TextFile, column: str | None, blocks: Iterator[Block]) -> 
         value = record.get(name)
         if not isinstance(value, str):
             found = f"of type {type(value).__name__}" if name in record else "missing"
-            raise SmoothCSEError(
-                f"{place}: field {name!r} must be a string and is {found}: mend or remove the line."
-            )
+            raise SmoothCSEError(f"{place}: field {name!r} must be a string and is {found}: mend or remove the line.")
         yield value
 
 
@@ -89,9 +87,7 @@ def _parse_record(place: str, line: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise SmoothCSEError(
-            f"{place} is not valid JSON ({error}): write one JSON object on each line."
-        ) from error
+        raise SmoothCSEError(f"{place} is not valid JSON ({error}): write one JSON object on each line.") from error
     if not isinstance(record, dict):
         raise SmoothCSEError(f'{place} is not a JSON object: write lines such as {{"sentence": "..."}}.')
     return record
@@ -137,8 +133,7 @@ def _read_parquet(file: TextFile, column: str | None) -> Batches:
                 yield batch.column(0).cast(pa.string()).fill_null("")
     except (OSError, pa.ArrowException) as error:
         raise SmoothCSEError(
-            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): "
-            "fetch or write the file again."
+            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): fetch or write the file again."
         ) from error
 
 

@@ -117,9 +117,7 @@ def _from_hub(name: str) -> Source:
     address = HubAddress.parse(name)
     assert address is not None
     files = tuple(fetch(address))
-    notes = (
-        () if address.file else (f"files taken: {', '.join(file.label.split(':')[-1] for file in files)}",)
-    )
+    notes = () if address.file else (f"files taken: {', '.join(file.label.split(':')[-1] for file in files)}",)
     return Source(name, files, notes)
 
 
@@ -133,9 +131,7 @@ def _from_folder(folder: Path) -> Source:
             f"supported are {SUPPORTED}."
         )
     more = ", ..." if len(ignored) > 3 else ""
-    notes = (
-        (f"{len(ignored)} files of other kinds ignored: {', '.join(ignored[:3])}{more}",) if ignored else ()
-    )
+    notes = (f"{len(ignored)} files of other kinds ignored: {', '.join(ignored[:3])}{more}",) if ignored else ()
     return Source(str(folder), files, notes)
 
 

@@ -79,9 +79,7 @@ def _from_hub(kind: str, wanted: Iterable[str], revision: str) -> Path:
 def _download(revision: str) -> Path:
     endpoint = os.environ.get("HF_ENDPOINT")  # read now: the library read it when it was imported
     try:
-        return Path(
-            hf_hub_download(DATASET, ARCHIVE, repo_type="dataset", revision=revision, endpoint=endpoint)
-        )
+        return Path(hf_hub_download(DATASET, ARCHIVE, repo_type="dataset", revision=revision, endpoint=endpoint))
     except Exception as error:  # the HTTP client's own classes change with releases of huggingface_hub
         raise SmoothCSEError(
             f"{ARCHIVE} of the hub's data set {DATASET} (revision {revision}) cannot be fetched: check the "
@@ -95,9 +93,7 @@ def _unpack(archive: Path, wanted: Iterable[str], folder: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         if not _extract(archive, list(wanted), scratch):
-            raise SmoothCSEError(
-                f"{archive} holds none of the {folder.name} files; give a folder with the data."
-            )
+            raise SmoothCSEError(f"{archive} holds none of the {folder.name} files; give a folder with the data.")
         if not folder.is_dir():  # another process may have been quicker
             scratch.rename(folder)
     except (tarfile.TarError, EOFError, OSError) as error:

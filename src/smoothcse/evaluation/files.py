@@ -24,8 +24,7 @@ def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise SmoothCSEError(
-            f"The data folder {folder} does not exist; give a folder in SentEval's layout, "
-            "or 'hub' to download one."
+            f"The data folder {folder} does not exist; give a folder in SentEval's layout, or 'hub' to download one."
         )
     found = {name: _first_file(folder / name, folder / "STS" / name) for name in needed}
     missing = [name for name, path in found.items() if path is None]
@@ -52,8 +51,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise SmoothCSEError(
-            f"{path}:{line}: this line is not {encoding.upper()}; convert the file, "
-            "or fetch the original again."
+            f"{path}:{line}: this line is not {encoding.upper()}; convert the file, or fetch the original again."
         ) from error
     except OSError as error:
         raise SmoothCSEError(f"{path} cannot be read: {error.strerror}.") from error

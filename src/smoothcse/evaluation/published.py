@@ -114,11 +114,7 @@ def _row(cells: Mapping[str, str]) -> Published:
     return Published(
         system=cells["system"],
         model=cells["model"],
-        scores={
-            task: float(cells[column])
-            for task, column in zip(SEVEN_STS, _COLUMNS, strict=True)
-            if cells[column]
-        },
+        scores={task: float(cells[column]) for task, column in zip(SEVEN_STS, _COLUMNS, strict=True) if cells[column]},
         average=float(cells["avg"]),
         sources=tuple(cells["source"].split()),
         provisional=cells["provisional"] == "yes",
@@ -130,6 +126,5 @@ def _check(what: str, name: str | None, known: Iterable[str]) -> None:
     names = list(dict.fromkeys(known))
     if name is not None and name not in names:
         raise SmoothCSEError(
-            f"No published row has the {what} {name!r}; there are {', '.join(names)}."
-            f"{did_you_mean(name, names)}"
+            f"No published row has the {what} {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
         )

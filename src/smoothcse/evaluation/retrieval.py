@@ -128,7 +128,7 @@ def rank_of_relevant(
     return np.concatenate([_ranks(block, relevant[start : start + len(block)]) for start, block in blocks])
 
 
-# The same text encoded in two batches differs by about this much; documents that differ in meaning, by far more.
+# One text encoded in two batches differs by about this much; texts that differ in meaning, by far more.
 _TIE = 1e-6
 
 

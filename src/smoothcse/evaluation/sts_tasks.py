@@ -65,9 +65,7 @@ _YEARS = {
 _TABLES = {
     "STSBenchmark": _Table("test", "STSBenchmark/sts-test.csv", score=4, sentence1=5, sentence2=6),
     "STSBenchmark-dev": _Table("dev", "STSBenchmark/sts-dev.csv", score=4, sentence1=5, sentence2=6),
-    "SICKRelatedness": _Table(
-        "test", "SICK/SICK_test_annotated.txt", score=3, sentence1=1, sentence2=2, header=True
-    ),
+    "SICKRelatedness": _Table("test", "SICK/SICK_test_annotated.txt", score=3, sentence1=1, sentence2=2, header=True),
 }
 STS_TASKS = (*_YEARS, *_TABLES)
 """All names that :func:`load_task` knows: the seven and ``STSBenchmark-dev``, to select models on."""
@@ -160,8 +158,7 @@ def _parse_score(text: str, place: str) -> float:
         score = float(text)
     except ValueError:
         raise SmoothCSEError(
-            f"{place}: the score {text.strip()!r} is not a number; mend the line, "
-            "or fetch the original file again."
+            f"{place}: the score {text.strip()!r} is not a number; mend the line, or fetch the original file again."
         ) from None
     if not 0.0 <= score <= HIGHEST_SCORE:  # also refuses nan
         raise SmoothCSEError(

@@ -74,9 +74,7 @@ class _Examples:
         return [(self.part(rest), self.part(fold)) for rest, fold in cut.split(self.x, self.y)]
 
 
-def evaluate_transfer(
-    model: SentenceTransformer, tasks: Sequence[TransferTask], **encode_options: Any
-) -> list[Score]:
+def evaluate_transfer(model: SentenceTransformer, tasks: Sequence[TransferTask], **encode_options: Any) -> list[Score]:
     """Score a model on transfer tasks.
 
     A task's distinct sentences are encoded once. The features of a pair (MRPC) are ``[|u - v|, u * v]``.
@@ -94,9 +92,7 @@ def evaluate_transfer(
     return [_score(task, _features(model, task, encode_options)) for task in tasks]
 
 
-def _features(
-    model: SentenceTransformer, task: TransferTask, encode_options: dict[str, Any]
-) -> dict[str, _Examples]:
+def _features(model: SentenceTransformer, task: TransferTask, encode_options: dict[str, Any]) -> dict[str, _Examples]:
     texts = [text for split in task.splits.values() for example in split.texts for text in example]
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     embeddings = encode(model, list(place), **encode_options)
@@ -106,9 +102,7 @@ def _features(
     }
 
 
-def _columns(
-    split: Split, place: dict[str, int], embeddings: NDArray[np.float32]
-) -> list[NDArray[np.float32]]:
+def _columns(split: Split, place: dict[str, int], embeddings: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Return the embeddings of the examples' first texts, and of their second ones if they are pairs."""
     return [embeddings[[place[text] for text in texts]] for texts in zip(*split.texts, strict=True)]
 
@@ -121,20 +115,19 @@ def _join(columns: list[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _score(task: TransferTask, examples: dict[str, _Examples]) -> Score:
-    train = examples["train"]
-    finite = all(np.isfinite(part.x).all() for part in examples.values())
-    if not finite:
+    everything = np.concatenate([part.x for part in examples.values()])
+    if not np.isfinite(everything).all():
         metrics = {"accuracy": 0.0, "dev_accuracy": 0.0}
     elif "test" in examples:
         metrics = _tested(examples, with_f1=task.is_pair)
     else:
-        metrics = _nested(train)
+        metrics = _nested(examples["train"])
     return Score(
         task=task.name,
         main=metrics["accuracy"],
         metrics=metrics,
-        rows=len(examples.get("test", train).y),
-        diagnosis=_diagnose(train.x),
+        rows=len(examples.get("test", examples["train"]).y),
+        diagnosis=_diagnose(everything),
     )
 
 
@@ -162,9 +155,7 @@ def _tested(examples: dict[str, _Examples], *, with_f1: bool) -> dict[str, float
 def _choose(parts: Iterable[tuple[_Examples, _Examples]]) -> tuple[float, float]:
     """Return the penalty of the best mean accuracy on the held-out parts, and that accuracy."""
     parts = list(parts)
-    means = [
-        np.mean([_accuracy(rest, held_out, penalty) for rest, held_out in parts]) for penalty in PENALTIES
-    ]
+    means = [np.mean([_accuracy(rest, held_out, penalty) for rest, held_out in parts]) for penalty in PENALTIES]
     best = int(np.argmax(means))  # the weakest of equals, as in SentEval
     return PENALTIES[best], float(means[best])
 

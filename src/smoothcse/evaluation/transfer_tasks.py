@@ -121,7 +121,7 @@ _TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
 def _read_trec(files: list[Path]) -> list[_Row]:
     """``COARSE:fine the question``; only the coarse class counts."""
-    rows = []
+    rows: list[_Row] = []
     for number, line in enumerate(read_lines(files[0], "latin-1"), start=1):
         label, _, question = line.partition(" ")
         coarse = label.partition(":")[0]
@@ -131,7 +131,7 @@ def _read_trec(files: list[Path]) -> list[_Row]:
 
 def _read_sst(files: list[Path]) -> list[_Row]:
     """``sentence <tab> 0 or 1``."""
-    rows = []
+    rows: list[_Row] = []
     for number, line in enumerate(read_lines(files[0]), start=1):
         place = f"{files[0]}:{number}"
         sentence, label = split_columns(line, 2, place)[:2]
@@ -141,7 +141,7 @@ def _read_sst(files: list[Path]) -> list[_Row]:
 
 def _read_mrpc(files: list[Path]) -> list[_Row]:
     """A header, then ``0 or 1 <tab> id <tab> id <tab> sentence <tab> sentence``."""
-    rows = []
+    rows: list[_Row] = []
     for number, line in enumerate(read_lines(files[0])[1:], start=2):
         place = f"{files[0]}:{number}"
         label, _, _, first, second = split_columns(line, 5, place)[:5]

@@ -157,7 +157,11 @@ class GSInfoNCELoss(nn.Module):
         return self.noise.draw(step, count, like.shape[1], device=like.device)
 
     def _check(self) -> None:
-        positive = {"noise_weight": self.noise_weight, "temperature": self.temperature, "noise_std": self.noise.std}
+        positive = {
+            "noise_weight": self.noise_weight,
+            "temperature": self.temperature,
+            "noise_std": self.noise.std,
+        }
         for field, value in positive.items():
             if not value > 0:
                 raise SmoothCSEError(f"{field} must be greater than 0, not {value}.")

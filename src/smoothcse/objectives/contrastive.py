@@ -137,7 +137,9 @@ def similarity_logits(
         if noise is not None:
             blocks[1] = blocks[1] + math.log(noise_weight)
         if expected_noise_count:
-            blocks.insert(1, _expected_noise_column(anchors, blocks[0], expected_noise_count, noise_weight, temperature))
+            blocks.insert(
+                1, _expected_noise_column(anchors, blocks[0], expected_noise_count, noise_weight, temperature)
+            )
         return torch.cat(blocks, dim=1)
 
 

@@ -34,11 +34,15 @@ class Probe:
 
 
 def probe(
-    model: SentenceTransformer, loss: GSInfoNCELoss, sentences: list[str], autocast_dtype: torch.dtype | None
+    model: SentenceTransformer,
+    loss: GSInfoNCELoss,
+    sentences: list[str],
+    max_length: int,
+    autocast_dtype: torch.dtype | None,
 ) -> Probe:
     """Run two steps, time the second, and leave weights, gradients and random state as they were."""
     device = model.device
-    features = batch_to_device(model.preprocess(sentences), device)
+    features = batch_to_device(model.preprocess(sentences, max_length=max_length), device)
     autocast = torch.autocast(device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext()
     was_training = model.training
     loss.train()
@@ -75,8 +79,14 @@ def start_card(
     table.add_column(style="bold")
     table.add_column()
     table.add_row("sentences", f"{len(corpus):,} from {config.corpus}")
-    table.add_row("encoder", f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}")
-    table.add_row("steps", f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)")
+    table.add_row(
+        "encoder",
+        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}",
+    )
+    table.add_row(
+        "steps",
+        f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
+    )
     table.add_row("negatives", f"{config.batch_size - 1} in the batch + {_noise_words(config, count, model)}")
     if count:
         table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")

@@ -33,7 +33,9 @@ class TrainConfig:
             "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of this machine's Python."
         ),
     ] = "python-docs"
-    column: Annotated[str | None, Field(description="Column that holds the sentences, where the corpus has several.")] = None
+    column: Annotated[
+        str | None, Field(description="Column that holds the sentences, where the corpus has several.")
+    ] = None
     limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
 
     model: Annotated[str, Field(description="Encoder to start from: a folder or a hub name.")] = "bert-base-uncased"
@@ -42,13 +44,16 @@ class TrainConfig:
         Field(description="How token vectors become one; unset: the model's own, or cls where it has none."),
     ] = None
     projection: Annotated[bool, Field(description="Train through SimCSE's head, which is never shipped.")] = True
-    dropout: Annotated[float | None, Field(gt=0, lt=1, description="Dropout of the encoder; unset: the model's own.")] = None
+    dropout: Annotated[
+        float | None, Field(gt=0, lt=1, description="Dropout of the encoder; unset: the model's own.")
+    ] = None
     max_length: Annotated[int, Field(ge=3, description="Tokens per sentence; longer ones are cut.")] = 32
 
     output: Annotated[str, Field(description="Folder that the run is written to.")] = "smoothcse-run"
 
     noise_count: Annotated[
-        int | None, Field(ge=0, description="M, Gaussian negatives per step; 0 is plain SimCSE, the control. [192]")
+        int | None,
+        Field(ge=0, description="M, Gaussian negatives per step; 0 is plain SimCSE, the control. [192]"),
     ] = None
     noise_ratio: Annotated[
         float | None, Field(ge=0, description="M as a multiple of the batch, instead of a count.")
@@ -57,16 +62,20 @@ class TrainConfig:
     noise_mean: Annotated[float, Field(description="μ, mean of the noise.")] = 0.0
     noise_std: Annotated[float, Field(gt=0, description="σ of the noise; without effect at mean 0.")] = 1.0
     noise_mode: Annotated[
-        Literal["sampled", "expected"], Field(description="Draw the noise, or use its closed-form expectation.")
+        Literal["sampled", "expected"],
+        Field(description="Draw the noise, or use its closed-form expectation."),
     ] = "sampled"
     temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
 
     batch_size: Annotated[int, Field(ge=2, description="Sentences per step, over all devices.")] = 64
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of AdamW.")] = 3e-5
     epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
-    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = None
+    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (
+        None
+    )
     lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant"], Field(description="Course of the learning rate after the warm-up.")
+        Literal["linear", "cosine", "constant"],
+        Field(description="Course of the learning rate after the warm-up."),
     ] = "linear"
     warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's weight decay.")] = 0.0
@@ -145,11 +154,15 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise SmoothCSEError(f"The configuration {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
+        raise SmoothCSEError(
+            f"The configuration {path} cannot be read: {getattr(error, 'strerror', error)}."
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise SmoothCSEError(f"{path}{line} is not valid YAML ({getattr(error, 'problem', 'syntax error')}).") from error
+        raise SmoothCSEError(
+            f"{path}{line} is not valid YAML ({getattr(error, 'problem', 'syntax error')})."
+        ) from error
     if not isinstance(values, dict):
         raise SmoothCSEError(f"{path} must hold 'field: value' lines, as `smoothcse recipes NAME` prints them.")
     return values

@@ -49,7 +49,9 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
         command += ["--resume"] * resume + ["--overwrite"] * overwrite
         code = subprocess.run(command, env=_environment(count, visible)).returncode
     if code:
-        raise SmoothCSEError(f"A rank of the run on {count} devices failed (exit code {code}); its message stands above.")
+        raise SmoothCSEError(
+            f"A rank of the run on {count} devices failed (exit code {code}); its message stands above."
+        )
 
 
 def _environment(count: int, gpus: int) -> dict[str, str]:

@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from transformers import PrinterCallback, set_seed
 
 from smoothcse.corpus import Corpus, load_sentences
-from smoothcse.encoder import build_encoder
+from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses import GSInfoNCELoss
 from smoothcse.training.callbacks import FiniteLoss, Metrics, NoiseStep, ProgressBar, Selection
@@ -133,10 +138,11 @@ class _Run:
             config.pooling,
             config.projection,
             config.dropout,
-            config.max_length,
+            max_length=None,  # sentences are cut in training only; the shipped model keeps the start's own limit
             device="cpu" if hardware.device_type == "cpu" else None,
             seed=config.seed,
         )
+        check_length(config.max_length, self.model[0].config, config.model)
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config)
         self.criterion: Criterion = choose_criterion(config, corpus)
@@ -148,7 +154,11 @@ class _Run:
     def execute(self, checkpoint: Path | None) -> TrainResult:
         """Train to the end and write everything."""
         started = time.perf_counter()
-        manifest = {"status": "running", "config": self.config.as_dict(), "data": self.corpus.report.as_dict()}
+        manifest = {
+            "status": "running",
+            "config": self.config.as_dict(),
+            "data": self.corpus.report.as_dict(),
+        }
         manifest |= provenance(self.hardware.describe())
         self._write(manifest)
         self.console.print(self.corpus.report.table())
@@ -175,7 +185,7 @@ class _Run:
             return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
         score = float(self.trainer.evaluate()["eval_dev_score"])
         sentences = self.corpus.dataset[: self.config.batch_size // self.hardware.world_size]["sentence"]
-        measured = probe(self.model, self.loss, sentences, self.hardware.autocast_dtype)
+        measured = probe(self.model, self.loss, sentences, self.config.max_length, self.hardware.autocast_dtype)
         self.console.print(
             start_card(
                 self.config,
@@ -197,6 +207,7 @@ class _Run:
             args=_arguments(self.config, self.folder, self.hardware),
             train_dataset=self.corpus.dataset,
             loss=self.loss,
+            data_collator=SentenceTransformerDataCollator(self.model.preprocess, max_length=self.config.max_length),
             evaluator=self.evaluator,
             callbacks=[
                 NoiseStep(self.loss),

@@ -67,7 +67,7 @@ def choose_criterion(config: TrainConfig, corpus: Corpus) -> Criterion:
     """
     dev = config.dev or ("python-docs" if config.corpus == "python-docs" else "none")
     if dev == "none":
-        return label_free(corpus)
+        return label_free(corpus, config.max_length)
     if dev == "python-docs":
         return python_docs_retrieval()
     return stsb_dev(dev)
@@ -100,7 +100,7 @@ def python_docs_retrieval() -> Criterion:
     return Criterion("retrieval in the Python documentation, MRR x 100", score)
 
 
-def label_free(corpus: Corpus, sample: int = 1024, seed: int = 0) -> Criterion:
+def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0) -> Criterion:
     """Alignment and uniformity of the corpus's own sentences, for when there is nothing labelled.
 
     The score is ``-(alignment + uniformity)`` (Wang & Isola, ICML 2020): alignment between two dropout views of
@@ -109,6 +109,7 @@ def label_free(corpus: Corpus, sample: int = 1024, seed: int = 0) -> Criterion:
     data it can disagree, so prefer ``dev`` where there is any.
 
     Args:
+        max_length: tokens per sentence for the two views, as in training.
         corpus: the training corpus; the sample is trained on too, which costs little as no label is involved.
         sample: sentences to judge by.
         seed: of the sample and of the dropout of its views.
@@ -117,22 +118,28 @@ def label_free(corpus: Corpus, sample: int = 1024, seed: int = 0) -> Criterion:
     sentences: list[str] = corpus.dataset.select(np.sort(chosen))["sentence"][:]
 
     def score(model: SentenceTransformer) -> dict[str, float]:
-        align = alignment(*_two_views(model, sentences, seed))
+        align = alignment(*_two_views(model, sentences, max_length, seed))
         uniform = uniformity(torch.from_numpy(encode(model, sentences, precision="auto")))
         return {DEV_SCORE: -float(align + uniform), "alignment": float(align), "uniformity": float(uniform)}
 
     return Criterion("label-free: -(alignment + uniformity)", score)
 
 
-def _two_views(model: SentenceTransformer, sentences: list[str], seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _two_views(
+    model: SentenceTransformer, sentences: list[str], max_length: int, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Embed sentences twice under dropout, leaving the global random state and the model's mode as they were."""
     was_training = model.training
     model.train()
     views = []
-    with torch.no_grad(), torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []),
+    ):
         torch.manual_seed(seed)
         for first in range(0, len(sentences), 64):
-            features = batch_to_device(model.preprocess(sentences[first : first + 64]), model.device)
+            batch = model.preprocess(sentences[first : first + 64], max_length=max_length)
+            features = batch_to_device(batch, model.device)
             views.append(model(repeat_rows(features))["sentence_embedding"].float().chunk(2))
     model.train(was_training)
     firsts, seconds = zip(*views, strict=True)
