@@ -34,9 +34,13 @@ def test_poolings_equal_their_definition(pooling, tiny_bert):
     encoder = build_encoder(tiny_bert, pooling, projection=False, device="cpu").eval()
     features = encoder.preprocess(TEXTS)
     with torch.no_grad():
-        states = encoder[0].model(
-            input_ids=features["input_ids"], attention_mask=features["attention_mask"], output_hidden_states=True
-        ).hidden_states
+        states = (
+            encoder[0]
+            .model(
+                input_ids=features["input_ids"], attention_mask=features["attention_mask"], output_hidden_states=True
+            )
+            .hidden_states
+        )
     mask = features["attention_mask"].unsqueeze(-1)
 
     def mean(state):

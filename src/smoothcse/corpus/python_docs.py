@@ -117,7 +117,7 @@ def labelled_pairs() -> list[DocPair]:
 def _labelled_pairs() -> tuple[DocPair, ...]:
     pairs: list[DocPair] = []
     seen: set[str] = set()
-    for pair in map(_as_pair, filter(lambda docstring: docstring.is_public, _docstrings())):
+    for pair in (_as_pair(docstring) for docstring in _docstrings() if docstring.is_public):
         query, document = _fold(pair.query), _fold(pair.document)
         if _is_informative(query, document) and seen.isdisjoint({query, document}):
             seen |= {query, document}
@@ -126,7 +126,7 @@ def _labelled_pairs() -> tuple[DocPair, ...]:
 
 
 def _as_pair(docstring: Docstring) -> DocPair:
-    query, *details = list(prose_paragraphs(docstring.text)) or [""]
+    query, *details = [*prose_paragraphs(docstring.text)] or [""]
     return DocPair(docstring.name, query, " ".join(details))
 
 
@@ -357,7 +357,7 @@ def _indent(line: str) -> int:
 
 
 def _is_prose(paragraph: str) -> bool:
-    """Mostly plain words, and none of the marks of code, tables, options or contact details."""
+    """Whether a paragraph is mostly plain words, and neither code, nor grammar, nor one of a list of options."""
     words = paragraph.split()
     if not words or "::=" in paragraph or ">>>" in paragraph or _OPTION.match(paragraph):
         return False

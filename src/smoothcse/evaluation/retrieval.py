@@ -166,7 +166,10 @@ def search_documents(
 def answer(
     model: SentenceTransformer, questions: Sequence[str], docstrings: Sequence[Docstring], k: int = 1
 ) -> list[list[tuple[str, str]]]:
-    """Answer questions with the docstrings whose first sentence is most similar.
+    """Answer questions with the docstrings whose name and first sentence are most similar.
+
+    A name is half of what its author says about an object, and here nobody keeps score: unlike in
+    `python_docs_task`, it is part of the text.
 
     Args:
         model: The sentence encoder.
@@ -178,7 +181,7 @@ def answer(
         For each question, ``(dotted name, first sentence)``, the most similar first.
     """
     known = [(docstring.name, docstring.summary) for docstring in docstrings if docstring.summary]
-    found = search_documents(model, questions, [summary for _, summary in known], k)
+    found = search_documents(model, questions, [f"{name}: {summary}" for name, summary in known], k)
     return [[known[index] for index, _ in best] for best in found]
 
 

@@ -70,7 +70,7 @@ def uniformity(x: Tensor, t: float = 2.0, *, chunk_size: int | None = None) -> T
         blocks = [
             # ||a - b||² = 2 - 2 a.b on the sphere; the triangle leaves each pair once and no row with itself.
             _upper(2.0 * t * (unit[rows] @ unit[rows.start :].T - 1.0)).logsumexp(dim=(0, 1))
-            for rows in _row_blocks(n - 1, chunk_size)  # the last row has no partner after it
+            for rows in _row_blocks(n, chunk_size)
         ]
         # Rounding lifts the product of equal unit vectors a little above 1.
         return (torch.stack(blocks).logsumexp(dim=0) - math.log(n * (n - 1) / 2)).clamp_max(0.0)

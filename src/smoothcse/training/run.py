@@ -266,6 +266,7 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
         fp16=hardware.precision == "fp16",
         use_cpu=hardware.device_type == "cpu",
         seed=config.seed,
+        ddp_find_unused_parameters=False,  # build_encoder leaves none; the search would forbid two forwards a step
         dataloader_drop_last=True,  # a last batch of one sentence has no negatives
         eval_strategy="steps",
         eval_steps=config.eval_steps,

@@ -1,0 +1,35 @@
+# Each target does all of its own set-up: it needs python3 (3.11 or newer) and make, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help demo test lint types clean
+
+help:
+	@echo "make demo    train on this machine's Python documentation and see what it was good for (about 6 minutes)"
+	@echo "make test    lint, types and all tests"
+	@echo "make clean   remove the virtual environments and everything the other targets made"
+
+demo: $(VENV)/demo.installed
+	$(BIN)/smoothcse demo --output demo
+
+test: lint types
+	$(BIN)/pytest -n 2 --dist loadfile
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.installed
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per extra: pip runs again only when what it installs from has changed.
+$(VENV)/%.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

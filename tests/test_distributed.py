@@ -1,0 +1,55 @@
+"""Real process groups: W ranks of B / W sentences compute what one process computes with B."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny import save_tiny_model, sentences
+from torch import distributed, multiprocessing
+from torch.nn.parallel import DistributedDataParallel
+
+from smoothcse.encoder import build_encoder
+from smoothcse.losses import GSInfoNCELoss
+
+BATCH = 8
+
+
+def gradients(model_path: str, columns: int, rank: int = 0, world: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
+    torch.manual_seed(0)
+    # No dropout, as its masks depend on the shape of the batch; float64, as equal views make the gradient a small
+    # difference of large terms.
+    encoder = build_encoder(model_path, device="cpu").eval().double()
+    loss_module = GSInfoNCELoss(encoder, noise_count=16, hard_negative_log_weight=0.5, seed=5)
+    loss_module.step = 3
+    if world > 1:
+        loss_module.model = DistributedDataParallel(encoder)
+    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    texts = [sentences(BATCH, seed=column)[share] for column in range(columns)]
+    loss = loss_module([encoder.preprocess(column) for column in texts])
+    loss.backward()
+    found = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+    return loss.item(), found
+
+
+def worker(rank: int, world: int, folder: str, model_path: str, columns: int) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
+    loss, found = gradients(model_path, columns, rank, world)
+    torch.save({"loss": loss, "gradients": found}, f"{folder}/rank{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(("world", "columns"), [(2, 1), (2, 3), (4, 2)])
+def test_ranks_compute_the_gradient_of_one_process(world, columns, tmp_path):
+    model_path = save_tiny_model(tmp_path / "model", hidden_dropout_prob=0.1)
+    multiprocessing.spawn(worker, (world, str(tmp_path), model_path, columns), nprocs=world)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(world)]
+    loss, expected = gradients(model_path, columns)
+
+    assert sum(rank["loss"] for rank in ranks) / world == pytest.approx(loss, rel=1e-12)
+    assert max(gradient.abs().max() for gradient in expected.values()) > 1e-4
+    for rank in ranks:
+        assert rank["gradients"].keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(rank["gradients"][name], gradient, rtol=1e-8, atol=1e-12)

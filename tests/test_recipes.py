@@ -1,0 +1,134 @@
+"""Each field of each recipe is what METHODS.md 1.3 and 2.1 record of the authors' scripts and logs."""
+
+from __future__ import annotations
+
+import pytest
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.training.config import make_config, resolve_config
+from smoothcse.training.recipes import recipe_fields, recipes
+
+COMMON = {
+    "corpus": "wiki1m",
+    "pooling": "cls",
+    "projection": True,
+    "max_length": 32,
+    "noise_weight": 1.0,
+    "temperature": 0.05,
+    "epochs": 1,
+    "lr_scheduler": "linear",
+    "warmup_ratio": 0.0,
+    "weight_decay": 0.0,
+    "adam_epsilon": 1e-8,
+    "max_grad_norm": 1.0,
+    "precision": "fp16",
+    "seed": 42,
+    "dev": "hub",
+    "eval_steps": 125,
+}
+#           model              batch  rate  dropout
+GS_INFONCE = {
+    "bert-base-uncased": (64, 3e-5, 0.2),
+    "bert-large-uncased": (64, 1e-5, 0.2),
+    "roberta-base": (64, 1e-5, 0.1),
+    "roberta-large": (128, 2e-5, 0.1),
+}
+SIMCSE = {
+    "bert-base-uncased": (64, 3e-5, 0.1),
+    "bert-large-uncased": (64, 1e-5, 0.1),
+    "roberta-base": (512, 1e-5, 0.1),
+    "roberta-large": (512, 3e-5, 0.1),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "table", "noise_count"),
+    [("gs-infonce", GS_INFONCE, 192), ("control", GS_INFONCE, 0), ("simcse", SIMCSE, 0)],
+)
+@pytest.mark.parametrize("model", list(SIMCSE))
+def test_fields_are_the_authors(method, table, noise_count, model):
+    batch, rate, dropout = table[model]
+    own = {
+        "model": model,
+        "noise_count": noise_count,
+        "batch_size": batch,
+        "learning_rate": rate,
+        "dropout": dropout,
+    }
+    assert recipe_fields(f"{method}/{model}") == COMMON | own
+
+
+def test_there_are_no_others_and_each_is_explained():
+    assert set(recipes()) == {
+        f"{method}/{model}" for method in ("gs-infonce", "control", "simcse") for model in SIMCSE
+    }
+    assert all(len(recipe.about) > 20 for recipe in recipes().values())
+
+
+def test_later_layers_win(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("recipe: gs-infonce/bert-base-uncased\nlearning_rate: 1e-5\nmodel: some/model\n")
+    config = resolve_config(file=file, overrides={"learning_rate": 2e-5})
+    assert (config.learning_rate, config.model, config.dropout) == (2e-5, "some/model", 0.2)
+
+
+def test_a_ratio_replaces_the_count_of_a_recipe():
+    config = resolve_config("gs-infonce/bert-base-uncased", overrides={"noise_ratio": 1.5})
+    assert config.noise_for(config.batch_size) == 96
+
+
+def test_default_noise_is_the_published_one():
+    assert make_config({}).noise_for(64) == 192
+    assert make_config({"noise_count": 0}).noise_for(64) == 0
+
+
+def test_round_trip():
+    config = make_config({"noise_ratio": 3.0, "learning_rate": 1e-5})
+    assert make_config(config.as_dict()) == config
+    assert config.replace(seed=7).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learnig_rate": 1}, "no configuration field 'learnig_rate'. Did you mean 'learning_rate'?"),
+        ({"learning_rate": -1}, "learning_rate is -1, but input should be greater than 0"),
+        ({"temperature": 0}, "temperature is 0, but"),
+        ({"noise_weight": 0}, "noise_weight is 0, but"),
+        ({"noise_count": -3}, "noise_count is -3, but"),
+        ({"batch_size": "many"}, "batch_size is 'many', but input should be a valid integer"),
+        ({"pooling": "top"}, "pooling is 'top', but input should be 'cls', 'mean'"),
+        ({"noise_count": 1, "noise_ratio": 1.0}, "both set M"),
+        ({"noise_mode": "expected", "noise_mean": 1.0}, "closed form for noise_mean 0 only"),
+    ],
+)
+def test_bad_values_name_field_and_remedy(values, message):
+    with pytest.raises(SmoothCSEError) as caught:
+        make_config(values, where="mine.yaml")
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("mine.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("- 1\n", "must hold 'field: value' lines"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        ("learning_rat: 1\n", "Did you mean 'learning_rate'?"),
+    ],
+)
+def test_bad_files(text, message, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(SmoothCSEError) as caught:
+        resolve_config(file=file)
+    assert message in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_missing_file_and_recipe():
+    with pytest.raises(SmoothCSEError, match=r"nowhere\.yaml cannot be read: No such file"):
+        resolve_config(file="nowhere.yaml")
+    with pytest.raises(SmoothCSEError, match="Did you mean 'gs-infonce/roberta-base'"):
+        resolve_config("gs-infonce/roberta-bas")
