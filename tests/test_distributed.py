@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import save_tiny_model, sentences
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoder import build_encoder
 from smoothcse.losses import GSInfoNCELoss
+from tiny import save_tiny_model, sentences
 
 BATCH = 8
 

@@ -7,7 +7,6 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from tiny import sentences
 
 from smoothcse.encoder import build_encoder
 from smoothcse.errors import SmoothCSEError
@@ -15,6 +14,7 @@ from smoothcse.losses import GSInfoNCELoss
 from smoothcse.losses.views import embed, embed_views
 from smoothcse.objectives import GaussianNoise, gs_info_nce
 from smoothcse.training import NoiseStep
+from tiny import sentences
 
 TEXTS = sentences(8)
 

@@ -10,7 +10,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 
 from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
@@ -18,6 +17,7 @@ from smoothcse.training import make_config, read_result, run, train, train_seeds
 from smoothcse.training.callbacks import Metrics
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE, Criterion
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import sys
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sentence_transformers import SentenceTransformer
 
+from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.readers import read_lines
 from smoothcse.encoding import Precision, encode
 from smoothcse.errors import SmoothCSEError
 
@@ -41,8 +44,9 @@ def encode_file(
 
     Args:
         model: any sentence-transformers model.
-        source: text with one sentence a line (``.gz`` and ``.zst`` too), or ``-`` for standard input. Empty lines are
-            encoded like others, so that row ``i`` of the result is line ``i`` of the text.
+        source: text with one sentence a line (``.gz`` and ``.zst`` too), or ``-`` for standard input (where
+            bytes that are not UTF-8 become U+FFFD). Empty lines are encoded like others, so that row ``i`` of the
+            result is line ``i`` of the text.
         target: ``.npy`` (float32 ``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
         batch_size: sentences per forward.
         precision: as in :func:`~smoothcse.encoding.encode`.
@@ -122,17 +126,9 @@ def _chunks(source: Path) -> Iterator[list[str]]:
 
 
 def _lines(source: Path) -> Iterator[str]:
-    name = "standard input" if str(source) == "-" else str(source)
-    number = 0
-    try:
-        stream = sys.stdin.buffer if str(source) == "-" else pa.input_stream(str(source), compression="detect")
-        with stream:
-            for number, line in enumerate(stream, start=1):
-                yield line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise SmoothCSEError(f"{name}:{number} is not UTF-8; convert the file, e.g. with iconv.") from error
-    except OSError as error:
-        raise SmoothCSEError(f"{name} cannot be read: {error.strerror or error}.") from error
+    if str(source) != "-":
+        return read_lines(TextFile(source, label=str(source)))
+    return (line.rstrip("\r\n") for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
 
 
 @contextmanager

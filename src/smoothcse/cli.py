@@ -75,11 +75,14 @@ def train(
     Settings come from a recipe, then a YAML file, then the flags; later ones win. The output folder holds `best` and
     `last`, two plain sentence-transformers models, with `run.json` and `metrics.jsonl` beside them.
     """
+    from smoothcse.training import resolve_config
+
+    resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typing error is told at once
+
     from smoothcse.quiet import quiet_libraries
-    from smoothcse.training import resolve_config, train, train_seeds
+    from smoothcse.training import train, train_seeds
 
     quiet_libraries()
-    resolved = resolve_config(recipe, config, fields)
     if seeds > 1:
         train_seeds(resolved, seeds, resume=resume, overwrite=overwrite, devices=devices)
     else:

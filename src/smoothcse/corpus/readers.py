@@ -118,6 +118,15 @@ def _read_delimited(file: TextFile, column: str | None, blocks: Iterator[Block])
         ) from error
 
 
+def read_lines(file: TextFile) -> Iterator[str]:
+    """Read the lines of a text file as they are, without their ends.
+
+    Raises:
+        SmoothCSEError: As ``read_blocks``, with the line.
+    """
+    return (line.removesuffix("\r") for _, line in _numbered_lines(read_blocks(file)))
+
+
 def _numbered_lines(blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
     for block in blocks:
         yield from enumerate(block.text.split("\n"), start=block.first_line)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smoothcse.training.callbacks import NoiseStep
     from smoothcse.training.config import TrainConfig, make_config, resolve_config
-    from smoothcse.training.seeds import train_seeds
     from smoothcse.training.run import TrainResult, read_result, train
+    from smoothcse.training.seeds import train_seeds
 
 _HOMES = {
     "NoiseStep": "callbacks",

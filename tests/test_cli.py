@@ -1,0 +1,139 @@
+"""The command line as a user meets it, in processes of its own."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from smoothcse.encoder import load_encoder
+from tiny import sentences
+
+
+def smoothcse(*arguments, check=True, stdin=None, **environment):
+    result = subprocess.run(
+        [sys.executable, "-m", "smoothcse", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        env={**os.environ, "COLUMNS": "100", "SMOOTHCSE_CPU": "1", **environment},
+        timeout=240,
+    )
+    if check:
+        assert result.returncode == 0, result.stderr
+    return result
+
+
+def test_help_teaches_and_loads_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['smoothcse', 'train', '--help']\n"
+        "from smoothcse.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'datasets', 'numpy', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    assert "--learning-rate" in result.stdout
+    assert "3e-05" in result.stdout
+
+
+def test_commands_and_version():
+    help_text = smoothcse("--help").stdout
+    for command in ("train", "recipes", "encode", "similarity", "demo"):
+        assert command in help_text
+    assert smoothcse("--version").stdout.startswith("smoothcse ")
+
+
+def test_recipes_are_listed_and_printed_as_yaml_to_start_from(tmp_path):
+    assert "control/roberta-large" in smoothcse("recipes").stdout
+    text = smoothcse("recipes", "gs-infonce/roberta-large").stdout
+    assert "batch_size: 128\n" in text
+    assert "noise_count: 192\n" in text
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, tiny_bert):
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "text.txt").write_text("\n".join(sentences(40)), encoding="utf-8")
+    (folder / "mine.yaml").write_text("batch_size: 8\nnoise_count: 8\neval_steps: 2\nprecision: fp32\n")
+    result = smoothcse(
+        "train", folder / "text.txt", "--config", folder / "mine.yaml", "--model", tiny_bert, "--max-steps", 4,
+        "--learning-rate", "1e-3", "--output", folder / "run",
+    )  # fmt: skip
+    return folder, result
+
+
+def test_train_prints_the_card_and_the_verdict(run_folder):
+    folder, result = run_folder
+    for text in ("40 from", "4 of batch 8", "7 in the batch + 8 Gaussian", "noise share", "label-free", "cpu"):
+        assert text in result.stderr
+    assert f"The model is in {folder / 'run' / 'best'}." in result.stderr.replace("\n", " ").replace("  ", " ")
+    config = json.loads((folder / "run" / "run.json").read_text())["config"]
+    assert (config["batch_size"], config["learning_rate"], config["max_steps"]) == (8, 1e-3, 4)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_encode_streams_any_number_of_lines(compressed, run_folder, monkeypatch, tmp_path):
+    folder, _ = run_folder
+    lines = [*sentences(30), "", "the cat"]
+    text = tmp_path / ("lines.txt.gz" if compressed else "lines.txt")
+    data = ("\n".join(lines) + "\n").encode()
+    text.write_bytes(gzip.compress(data) if compressed else data)
+    expected = load_encoder(folder / "run", device="cpu").encode(lines)
+
+    from smoothcse import bulk
+
+    monkeypatch.setattr(bulk, "CHUNK", 7)
+    encoder = load_encoder(folder / "run", device="cpu")
+    assert bulk.encode_file(encoder, text, tmp_path / "out.npy", precision="fp32") == 32
+    assert bulk.encode_file(encoder, text, tmp_path / "out.parquet", precision="fp32") == 32
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-5)
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table["sentence"].to_pylist() == lines
+    np.testing.assert_allclose(np.array(table["embedding"].to_pylist()), expected, atol=1e-5)
+
+
+def test_encode_and_similarity_commands(run_folder, tmp_path):
+    folder, _ = run_folder
+    smoothcse("encode", folder / "run", "-", "-o", tmp_path / "out.npy", "--normalize", stdin="the cat\nthe mat\n")
+    rows = np.load(tmp_path / "out.npy")
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    printed = float(smoothcse("similarity", folder / "run", "the cat", "the mat").stdout)
+    assert printed == pytest.approx(float(rows[0] @ rows[1]), abs=0.02)  # encode may compute in bf16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.txt"], "nowhere.txt"),
+        (["train", "--recipe", "gs-infonce/bert-base-uncase"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
+        (["train", "--temperature", "0"], "temperature is 0.0, but input should be greater than 0"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["train", "--learnig-rate", "1"], "--learning-rate"),
+        (["encode", "{run}", "nowhere.txt", "-o", "x.npy"], "nowhere.txt cannot be read"),
+        (["encode", "{run}", "{run}/run.json", "-o", "x.csv"], "x.csv must end in .npy or .parquet"),
+        (["similarity", "no/model", "a", "b"], "no/model is neither a folder"),
+        (["recipes", "nothing"], "no recipe 'nothing'"),
+    ],
+)
+def test_mistakes_end_in_one_sentence_and_code_2(arguments, message, run_folder, tmp_path):
+    folder, _ = run_folder
+    result = smoothcse(*(argument.replace("{run}", str(folder / "run")) for argument in arguments), check=False)
+    assert result.returncode == 2
+    assert message in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback():
+    result = smoothcse("recipes", "nothing", "--debug", check=False)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr

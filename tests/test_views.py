@@ -1,0 +1,48 @@
+"""Length-sorted groups change how a batch is computed, not what."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from smoothcse.encoder import build_encoder
+from smoothcse.losses import GSInfoNCELoss, views
+from smoothcse.losses.views import embed_views
+from tiny import ARCHITECTURES, save_tiny_model, sentences
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("group", [1, 3, 16])
+def test_groups_equal_the_whole_batch(architecture, group, tmp_path, monkeypatch):
+    # float64, as equal views (there is no dropout in eval mode) make the gradient a small difference of large terms
+    encoder = build_encoder(save_tiny_model(tmp_path, architecture), dropout=0.1, device="cpu").eval().double()
+    features = encoder.preprocess(sentences(11))
+    results = []
+    for size in (11, group):
+        monkeypatch.setattr(views, "_CPU_GROUP", size)
+        encoder.zero_grad()
+        loss = GSInfoNCELoss(encoder, noise_count=8)
+        loss.step = 0
+        z1, z2 = embed_views(encoder, [dict(features)])
+        value = loss.compute_loss_from_embeddings([z1, z2])
+        value.backward()
+        gradients = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
+        results.append((z1.detach(), z2.detach(), value.detach(), gradients))
+    (z1, z2, value, gradients), (g1, g2, grouped, grouped_gradients) = results
+    for whole, parts in ((z1, g1), (z2, g2), (value, grouped)):
+        torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-9)
+    largest = max(gradient.abs().max() for gradient in gradients.values())
+    assert largest > 0
+    for name, gradient in gradients.items():
+        assert (grouped_gradients[name] - gradient).abs().max() < 1e-6 * largest
+
+
+def test_groups_hold_rows_of_similar_length_and_no_needless_padding(tiny_bert, monkeypatch):
+    monkeypatch.setattr(views, "_CPU_GROUP", 2)
+    encoder = build_encoder(tiny_bert, device="cpu").train()
+    widths = []
+    encoder[0].register_forward_hook(lambda module, inputs, output: widths.append(output["attention_mask"]))
+    embed_views(encoder, [encoder.preprocess(["cat", "the cat sat on a mat while", "dogs", "the cat sat on a mat"])])
+    assert [mask.shape[0] for mask in widths] == [4, 4]
+    assert widths[0].shape[1] < widths[1].shape[1]
+    assert all(mask.any(dim=0).all() for mask in widths)
