@@ -7,17 +7,20 @@ Python that is running. Everything it prints is measured in front of the user.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
+from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.encoder import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
 from smoothcse.report.plots import learning_curves
-from smoothcse.training.config import TrainConfig, make_config
-from smoothcse.training.run import TrainResult, train
+from smoothcse.training.config import make_config
+from smoothcse.training.run import train
 from smoothcse.training.run_folder import RunFolder
 
 QUESTIONS = (
@@ -29,12 +32,15 @@ QUESTIONS = (
 )
 
 
+_METRICS = ("MRR", "R@1", "R@10")
+
+
 def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> None:
     """Train GS-InfoNCE and its control on ``python-docs`` and print what came of it.
 
     Args:
-        output: folder for the two runs (``gs-infonce`` and ``infonce``), ``curves.png`` and ``table.txt``; an earlier
-            demo there is replaced.
+        output: folder for the two runs (``gs-infonce`` and ``infonce``), ``curves.png``; an earlier demo there is
+            replaced.
         steps: of each run.
         console: where the results are printed; None for standard output.
 
@@ -49,34 +55,30 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
             "model": start,
             "pooling": "cls",
             "max_steps": steps,
-            "eval_steps": max(1, steps // 3),
+            "eval_steps": max(1, steps // 2),
+            "output": str(output / "gs-infonce"),
         }
     )
-    results = {
-        "GS-InfoNCE": _train(config.replace(output=str(output / "gs-infonce")), "GS-InfoNCE", console),
-        "InfoNCE, the control": _train(
-            config.replace(output=str(output / "infonce"), noise_count=0),
-            "InfoNCE, the control (no noise)",
-            console,
-        ),
+    control = config.replace(output=str(output / "infonce"), noise_count=0)
+    console.rule("1 of 2: GS-InfoNCE")
+    result = train(config, overwrite=True, console=console)
+    console.rule("2 of 2: InfoNCE, the control: everything the same, without noise")
+    control_result = train(control, overwrite=True, console=console)
+    curves = {
+        "GS-InfoNCE": RunFolder(result.folder).metrics(),
+        "InfoNCE, the control": RunFolder(control_result.folder).metrics(),
     }
-    before, yardstick = load_encoder(start, "cls"), load_encoder(start)
-    models = {
-        "[CLS] before": before,
-        "[CLS] after InfoNCE, the control": load_encoder(results["InfoNCE, the control"].last),
-        "[CLS] after GS-InfoNCE": load_encoder(results["GS-InfoNCE"].last),
-        "its own supervised mean pooling": yardstick,
-    }
-    for model in models.values():
-        model.max_seq_length = config.max_length
 
-    table, reference = _score(models)
+    console.rule("What it was good for")
+    yardstick = evaluate_retrieval(load_encoder(start), python_docs_task(), precision="auto")
+    table = _score_table(curves, yardstick)
     console.print(table)
-    (output / "table.txt").write_text(_as_text(table), encoding="utf-8")
-    _answer(before, models["[CLS] after GS-InfoNCE"], console)
-    curves = {label: RunFolder(result.folder).metrics() for label, result in results.items()}
+    _answer(load_encoder(start, "cls"), load_encoder(result.last), console)
     learning_curves(
-        curves, output / "curves.png", score_name="retrieval MRR x 100", reference=("mean pooling", reference)
+        curves,
+        output / "curves.png",
+        score_name="retrieval MRR x 100",
+        reference=("its own mean pooling", yardstick["MRR"]),
     )
     _say_what_next(output, console)
 
@@ -89,41 +91,31 @@ def _packaged_minilm() -> str:
     return str(get_model_path())
 
 
-def _train(config: TrainConfig, title: str, console: Console) -> TrainResult:
-    console.rule(title)
-    return train(config, overwrite=True, console=console)
-
-
-def _score(models: dict[str, SentenceTransformer]) -> tuple[Table, float]:
-    """Return the table of retrieval scores at the last step, and the score of its last row, the yardstick."""
-    task = python_docs_task()
-    table = Table(title=f"Which documentation belongs to this summary? {len(task.queries):,} labelled pairs")
+def _score_table(curves: dict[str, list[dict[str, Any]]], yardstick: dict[str, float]) -> Table:
+    """Return the retrieval scores before and after; "after" is the last step, so nothing was selected on them."""
+    scored = {label: [entry for entry in metrics if "eval_MRR" in entry] for label, metrics in curves.items()}
+    rows = {"[CLS] before": next(iter(scored.values()))[0]}
+    rows |= {f"[CLS] after {label}": entries[-1] for label, entries in reversed(scored.items())}
+    rows["its own supervised mean pooling"] = {f"eval_{name}": value for name, value in yardstick.items()}
+    table = Table(
+        title="Which documentation belongs to this summary?", caption=f"{len(python_docs_task().queries):,} pairs"
+    )
     table.add_column("all-MiniLM-L6-v2 read at")
-    scores: dict[str, float] = {}
-    for name in ("MRR", "R@1", "R@10"):
+    for name in _METRICS:
         table.add_column(name, justify="right")
-    for label, model in models.items():
-        scores = evaluate_retrieval(model, task, precision="auto")
-        table.add_row(label, *(f"{scores[name]:.1f}" for name in ("MRR", "R@1", "R@10")))
-    return table, scores["MRR"]
-
-
-def _as_text(table: Table) -> str:
-    recorder = Console(record=True, width=100, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    recorder.print(table)
-    return recorder.export_text()
+    for label, entry in rows.items():
+        table.add_row(escape(label), *(f"{entry[f'eval_{name}']:.1f}" for name in _METRICS))
+    return table
 
 
 def _answer(before: SentenceTransformer, after: SentenceTransformer, console: Console) -> None:
-    from smoothcse.corpus.python_docs import iter_docstrings
-
     docstrings = [docstring for docstring in iter_docstrings() if docstring.is_public]
-    table = Table(title="Five questions, answered from the documentation", show_lines=True)
+    table = Table(title="Five questions, answered from the documentation: the three nearest", show_lines=True)
     for heading in ("question", "before", "after GS-InfoNCE"):
-        table.add_column(heading, ratio=1)
-    answers = [answer(model, QUESTIONS, docstrings) for model in (before, after)]
-    for question, [old], [new] in zip(QUESTIONS, *answers, strict=True):
-        table.add_row(question, f"[bold]{old[0]}[/bold]\n{old[1]}", f"[bold]{new[0]}[/bold]\n{new[1]}")
+        table.add_column(heading, ratio=1, overflow="fold")
+    answers = [answer(model, QUESTIONS, docstrings, k=3) for model in (before, after)]
+    for question, *found in zip(QUESTIONS, *answers, strict=True):
+        table.add_row(question, *("\n".join(escape(name) for name, _ in nearest) for nearest in found))
     console.print(table)
 
 

@@ -65,7 +65,7 @@ def build_encoder(
             ``max``, ``avg_first_last`` (mean over tokens of the average of the first and the last layer, the first
             being hidden state 1) or ``avg_top2`` (likewise, the last two layers). None keeps the pooling of a
             sentence-transformers model and means ``cls`` for any other.
-        projection: whether to add SimCSE's head, ``tanh(W h + b)`` with ``W ~ N(0, 0.02²)`` and ``b = 0``, for training.
+        projection: whether to add SimCSE's training head, ``tanh(W h + b)`` with ``W ~ N(0, 0.02²)`` and ``b = 0``.
             It writes the feature ``projection`` and leaves ``sentence_embedding`` as it is.
         dropout: rate set for all of the encoder's dropout; None keeps the model's own.
         max_length: tokens per sentence, special tokens included; longer ones are cut, in the saved model too. None

@@ -74,7 +74,7 @@ def evaluate_retrieval(
     model: SentenceTransformer,
     task: RetrievalTask,
     *,
-    batch_size: int = 64,
+    batch_size: int = 32,
     precision: Precision = "fp32",
     chunk: int = 1024,
 ) -> dict[str, float]:
@@ -159,7 +159,8 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    blocks = _similarities(encode(model, questions), encode(model, documents), chunk)
+    embeddings = (encode(model, texts, precision="auto") for texts in (questions, documents))
+    blocks = _similarities(*embeddings, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
 
 

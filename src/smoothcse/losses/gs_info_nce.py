@@ -41,7 +41,8 @@ class GSInfoNCELoss(nn.Module):
         noise_ratio: ``M`` as a multiple of the effective batch instead (published: 3, or 1.5 at batch 128).
         noise_weight: ``λ > 0``, weight of the noise in the denominator.
         noise_mean: ``μ`` of the noise.
-        noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, see :class:`~smoothcse.objectives.GaussianNoise`.
+        noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, as
+            :class:`~smoothcse.objectives.GaussianNoise` explains.
         noise_mode: ``"sampled"``, or ``"expected"`` to put the noise's closed-form expectation in its place.
         temperature: ``τ > 0``.
         hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
@@ -146,7 +147,8 @@ class GSInfoNCELoss(nn.Module):
         return (
             "@inproceedings{wu-etal-2022-smoothed,\n"
             "  title = {Smoothed Contrastive Learning for Unsupervised Sentence Embedding},\n"
-            "  author = {Wu, Xing and Gao, Chaochen and Su, Yipeng and Han, Jizhong and Wang, Zhongyuan and Hu, Songlin},\n"
+            "  author = {Wu, Xing and Gao, Chaochen and Su, Yipeng and Han, Jizhong and "
+            "Wang, Zhongyuan and Hu, Songlin},\n"
             "  booktitle = {Proceedings of COLING},\n"
             "  year = {2022}\n"
             "}"

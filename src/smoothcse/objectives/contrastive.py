@@ -146,7 +146,10 @@ def similarity_logits(
 def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, first_positive: int = 0) -> Tensor:
     r"""Fraction of the denominator's *negative* mass that the noise contributes, averaged over anchors.
 
-    .. math:: \frac1N \sum_i \frac{λ \sum_k e^{s(z1_i, g_k)}}{\sum_{j \ne i} e^{s(z1_i, z2_j)} + λ \sum_k e^{s(z1_i, g_k)}}
+    .. math::
+
+        \frac1N \sum_i \frac{λ \sum_k e^{s(z1_i, g_k)}}
+            {\sum_{j \ne i} e^{s(z1_i, z2_j)} + λ \sum_k e^{s(z1_i, g_k)}}
 
     (hard negatives count among the negatives). Near 0 the smoothing is not active; near 1 the noise drowns the
     sentences.
