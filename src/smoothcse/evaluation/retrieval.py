@@ -159,8 +159,8 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    embeddings = (encode(model, texts, precision="auto") for texts in (questions, documents))
-    blocks = _similarities(*embeddings, chunk)
+    asked, known = (encode(model, texts, precision="auto") for texts in (questions, documents))
+    blocks = _similarities(asked, known, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
 
 

@@ -91,7 +91,8 @@ class TrainConfig:
         str | None,
         Field(
             description="What selects the best step: a folder in SentEval's layout or 'hub' (STS-B dev), "
-            "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, else none."
+            "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
+            "else none."
         ),
     ] = None
     eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125

@@ -1,0 +1,30 @@
+"""The example scripts run as their first lines say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+def run(script, *arguments):
+    command = [sys.executable, EXAMPLES / script, *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=240, check=True, env=dict(os.environ)
+    ).stdout
+
+
+def test_ordinary_trainer_script(tiny_bert, corpus_file, tmp_path):
+    out = run("sentence_transformers_trainer.py", tiny_bert, corpus_file, tmp_path / "out", 3)
+    assert "trained 3 steps" in out
+    assert SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu").encode("the cat").shape == (32,)
+
+
+def test_bare_loop(tiny_bert, corpus_file):
+    lines = run("bare_loop.py", tiny_bert, corpus_file, 3).splitlines()
+    assert [line.split()[:2] for line in lines] == [["step", "1"], ["step", "2"], ["step", "3"]]
