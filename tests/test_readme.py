@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tiny import save_tiny_model, sentences
 
 ROOT = Path(__file__).resolve().parents[1]
