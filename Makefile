@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 .PHONY: help demo test lint types clean
 
 help:
-	@echo "make demo    train on this machine's Python documentation and see what it was good for (about 6 minutes)"
+	@echo "make demo    train on this machine's Python documentation and see what it was good for (5 to 8 minutes)"
 	@echo "make test    lint, types and all tests"
 	@echo "make clean   remove the virtual environments and everything the other targets made"
 
