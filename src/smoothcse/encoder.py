@@ -97,8 +97,6 @@ def build_encoder(
     model = _assemble(modules, start)
     if max_length is not None:
         model.max_seq_length = check_length(max_length, config, name)
-    # The host would encode samples for the card's widget at the start of each training.
-    model.model_card_data.generate_widget_examples = False
     _freeze_unused_pooler(model)
     return model.float()  # master weights; a checkpoint saved in half precision would else be trained in it
 
