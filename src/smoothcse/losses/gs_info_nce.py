@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor, distributed, nn
-from torch.nn import functional
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.views import Features, embed_views
-from smoothcse.objectives import GaussianNoise, noise_share, similarity_logits
+from smoothcse.objectives import GaussianNoise, noise_share, own_positive_loss, similarity_logits
 
 NoiseMode = Literal["sampled", "expected"]
 
@@ -124,8 +122,7 @@ class GSInfoNCELoss(nn.Module):
         )
         columns = count if sampled else min(count, 1)
         self.last_noise_share = noise_share(logits, len(positives), columns, first_positive=first_positive)
-        targets = torch.arange(len(anchors), device=logits.device) + first_positive
-        return functional.cross_entropy(logits, targets)
+        return own_positive_loss(logits, first_positive)
 
     def effective_noise_count(self, effective_batch: int) -> int:
         """Return ``M`` for a batch of this many sentences over all ranks."""

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from smoothcse.objectives.contrastive import gs_info_nce, info_nce, noise_share, similarity_logits
+from smoothcse.objectives.contrastive import (
+    gs_info_nce,
+    info_nce,
+    noise_share,
+    own_positive_loss,
+    similarity_logits,
+)
 from smoothcse.objectives.noise import GaussianNoise, log_expected_similarity
 
 __all__ = [
@@ -11,5 +17,6 @@ __all__ = [
     "info_nce",
     "log_expected_similarity",
     "noise_share",
+    "own_positive_loss",
     "similarity_logits",
 ]

@@ -103,7 +103,12 @@ def gs_info_nce(
         temperature=temperature,
         first_positive=first_positive,
     )
-    return functional.cross_entropy(logits, _own_columns(anchors, first_positive))
+    return own_positive_loss(logits, first_positive)
+
+
+def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
+    """Return the mean cross-entropy of ``(N, K + M + H)`` logits, row ``i``'s label being its own positive."""
+    return functional.cross_entropy(logits, _own_columns(logits, first_positive))
 
 
 def similarity_logits(

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
@@ -67,10 +66,10 @@ def start_card(
     steps: int,
     hardware: str,
     criterion: str,
-    start_score: float | None,
+    start_score: float,
     measured: Probe,
     evaluation_seconds: float,
-) -> RenderableType:
+) -> Panel:
     """Return the card as something rich can print."""
     count = config.noise_for(config.batch_size)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -91,11 +90,10 @@ def start_card(
     if count:
         table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
     table.add_row("hardware", hardware)
-    start = "" if start_score is None else f"; at the start {start_score:.2f}"
-    table.add_row("selected by", f"{criterion}{start}")
+    table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
     table.add_row("time", f"about {_duration(steps * measured.seconds + evaluations * evaluation_seconds)}")
     name = "GS-InfoNCE" if count else "InfoNCE (SimCSE): no noise, the control"
-    return Group(Panel(table, title=name, expand=False))
+    return Panel(table, title=name, expand=False)
 
 
 def _noise_words(config: TrainConfig, count: int, model: SentenceTransformer) -> str:
