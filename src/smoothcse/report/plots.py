@@ -27,8 +27,8 @@ def learning_curves(
     Raises:
         SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
     """
-    pyplot = _pyplot()
-    figure, (scores, losses) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    plt = pyplot()
+    figure, (scores, losses) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for label, metrics in runs.items():
         _line(scores, metrics, "eval_dev_score", label, marker="o")
         _line(losses, metrics, "loss", label)
@@ -40,7 +40,7 @@ def learning_curves(
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    plt.close(figure)
 
 
 def _line(axes: Any, metrics: list[dict[str, Any]], key: str, label: str, **style: Any) -> None:
@@ -48,7 +48,12 @@ def _line(axes: Any, metrics: list[dict[str, Any]], key: str, label: str, **styl
     axes.plot([step for step, _ in points], [value for _, value in points], label=label, **style)
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Return ``matplotlib.pyplot``, drawing to files.
+
+    Raises:
+        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+    """
     try:
         import matplotlib as mpl
     except ImportError as error:

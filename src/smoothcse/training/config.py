@@ -38,7 +38,9 @@ class TrainConfig:
     ] = None
     limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
 
-    model: Annotated[str, Field(description="Encoder to start from: a folder or a hub name.")] = "bert-base-uncased"
+    model: Annotated[
+        str, Field(description="Encoder to start from: a folder, a hub name, or 'packaged-minilm' (extra demo).")
+    ] = "bert-base-uncased"
     pooling: Annotated[
         Literal["cls", "mean", "max", "avg_first_last", "avg_top2"] | None,
         Field(description="How token vectors become one; unset: the model's own, or cls where it has none."),
@@ -65,6 +67,11 @@ class TrainConfig:
         Literal["sampled", "expected"],
         Field(description="Draw the noise, or use its closed-form expectation."),
     ] = "sampled"
+    noise_share: Annotated[
+        float | None,
+        Field(gt=0, lt=1, description="Hold the noise share at this value by choosing λ anew at each step."),
+    ] = None
+    noise_per_anchor: Annotated[bool, Field(description="Draw other noise for each anchor, an experiment.")] = False
     temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
 
     batch_size: Annotated[int, Field(ge=2, description="Sentences per step, over all devices.")] = 64
@@ -80,6 +87,10 @@ class TrainConfig:
     warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's weight decay.")] = 0.0
     adam_epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
+    gradient_noise: Annotated[
+        float,
+        Field(ge=0, description="Isotropic noise added to the gradient, as a multiple of its norm; an experiment."),
+    ] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -137,6 +148,12 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         raise SmoothCSEError(f"{prefix}noise_count and noise_ratio both set M; give one of them.")
     if values.get("noise_mode") == "expected" and values.get("noise_mean"):
         raise SmoothCSEError(f"{prefix}noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
+    if values.get("noise_share") is not None and values.get("noise_weight", 1.0) != 1.0:
+        raise SmoothCSEError(f"{prefix}noise_share and noise_weight both set λ; give one of them.")
+    if values.get("noise_per_anchor") and values.get("noise_mode") == "expected":
+        raise SmoothCSEError(
+            f"{prefix}noise_per_anchor needs noise_mode 'sampled'; the expectation is the same for all."
+        )
     try:
         return TrainConfig(**values)
     except ValidationError as error:

@@ -21,7 +21,7 @@ from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses import GSInfoNCELoss
-from smoothcse.training.callbacks import FiniteLoss, Metrics, NoiseStep, ProgressBar, Selection
+from smoothcse.training.callbacks import FiniteLoss, GradientNoise, Metrics, NoiseStep, ProgressBar, Selection
 from smoothcse.training.card import probe, start_card
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_full_disk, require_space
@@ -212,6 +212,7 @@ class _Run:
             callbacks=[
                 NoiseStep(self.loss),
                 FiniteLoss(self.loss, self.folder),
+                *([GradientNoise(self.config.gradient_noise, self.config.seed)] if self.config.gradient_noise else []),
                 self.selection,
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
                 self.bar,
@@ -244,6 +245,8 @@ def _make_loss(model: SentenceTransformer, config: TrainConfig) -> GSInfoNCELoss
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
         noise_mode=config.noise_mode,
+        noise_share=config.noise_share,
+        noise_per_anchor=config.noise_per_anchor,
         temperature=config.temperature,
         seed=config.seed,
     )

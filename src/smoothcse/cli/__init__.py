@@ -1,0 +1,95 @@
+"""The command line: the function ``smoothcse.cli.NAME.NAME`` is the command NAME.
+
+The table below is all that ``smoothcse --help`` reads; a command's module is imported when the command is used, and
+everything heavy inside its function.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from smoothcse.errors import SmoothCSEError
+
+COMMANDS = {
+    "train": "Train an encoder on a text and keep its best step.",
+    "recipes": "List the published settings, or print one as a YAML file to start from.",
+    "encode": "Turn each line of a text into an embedding, at constant memory.",
+    "similarity": "Print the cosine similarity of two sentences.",
+    "evaluate": "Score models on STS, transfer, retrieval or geometry, published figures beside them on request.",
+    "published": "Print the published figures of GS-InfoNCE and its neighbours, with their sources.",
+    "study": "Compare variants of a configuration over seeds, with intervals; a finished run is never repeated.",
+    "reproduce": "Train a published recipe and its control over seeds and compare with the published table.",
+    "report": "Write one HTML page about a run, or several side by side.",
+    "demo": "Train on this machine's Python documentation for about two minutes, and see what it was good for.",
+}
+"""Name and first sentence of the help of each command."""
+
+
+class _Commands(TyperGroup):
+    """Reads a command's module only when the command is used, so that the list of commands is instant."""
+
+    _listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
+        module = importlib.import_module(f"smoothcse.cli.{cmd_name}")
+        command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+        command.command(cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(command)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Learn sentence embeddings from plain text, without labels (GS-InfoNCE, SimCSE).",
+    epilog="Start with: smoothcse train my-sentences.txt --model bert-base-uncased --output my-encoder",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence on standard error and exit code 2."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(args=arguments, prog_name="smoothcse")
+    except SmoothCSEError as error:
+        if debug:
+            raise
+        typer.echo(f"smoothcse: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("smoothcse: interrupted", err=True)
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        from smoothcse import __version__
+
+        typer.echo(f"smoothcse {__version__}")
+        raise typer.Exit

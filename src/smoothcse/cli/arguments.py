@@ -1,0 +1,14 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[
+    str, typer.Argument(help="A run folder, a model folder, a hub name, or packaged-minilm.", show_default=False)
+]
+PoolingOption = Annotated[
+    str | None, typer.Option(help="Read the model by cls, mean, max, avg_first_last or avg_top2 instead.")
+]

@@ -1,0 +1,20 @@
+"""``smoothcse demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for the two runs, the picture and the table.")] = Path("demo"),
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 60,
+) -> None:
+    """Train on this machine's Python documentation for about two minutes, and see what it was good for."""
+    from smoothcse.demo import run_demo
+    from smoothcse.quiet import quiet_libraries
+
+    quiet_libraries()
+    run_demo(output, steps)

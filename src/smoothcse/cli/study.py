@@ -1,0 +1,33 @@
+"""``smoothcse study``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def study(
+    file: Annotated[Path, typer.Argument(help="YAML file: about, base, variants, seeds, control, grid.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder for runs.jsonl, tables and plots. [that of the file]")
+    ] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder for the runs and their models. [OUTPUT/runs]")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per visible GPU]")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="List the runs and stop.")] = False,
+) -> None:
+    """Compare variants of a configuration over seeds, with intervals; a finished run is never repeated."""
+    from smoothcse.studies.study import read_study
+
+    checked = read_study(file)
+    if plan:
+        for run in checked.runs():
+            typer.echo(run.name)
+        return
+
+    from smoothcse.quiet import quiet_libraries
+    from smoothcse.studies.runner import run_study
+
+    quiet_libraries()
+    run_study(checked, output or file.parent, runs_folder=runs, jobs=jobs)

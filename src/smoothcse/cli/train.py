@@ -1,0 +1,41 @@
+"""``smoothcse train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smoothcse.cli.fields import config_options
+
+
+@config_options(positional="corpus")
+def train(
+    config: Annotated[Path | None, typer.Option(help="YAML file of the settings below.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Published settings by name; see `smoothcse recipes`.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train this many runs, seed after seed, and print mean ± sd.")] = 1,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Processes that share each batch. [all visible GPUs]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
+    **fields: Any,
+) -> None:
+    """Train an encoder on a text and keep its best step.
+
+    Settings come from a recipe, then a YAML file, then the flags; later ones win. The output folder holds `best` and
+    `last`, two plain sentence-transformers models, with `run.json` and `metrics.jsonl` beside them.
+    """
+    from smoothcse.training import resolve_config
+
+    resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typing error is told at once
+
+    from smoothcse.quiet import quiet_libraries
+    from smoothcse.training import train, train_seeds
+
+    quiet_libraries()
+    if seeds > 1:
+        train_seeds(resolved, seeds, resume=resume, overwrite=overwrite, devices=devices)
+    else:
+        train(resolved, resume=resume, overwrite=overwrite, devices=devices)

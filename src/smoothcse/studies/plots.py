@@ -1,0 +1,74 @@
+"""Plots of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from smoothcse.report.plots import pyplot
+from smoothcse.studies.records import Record
+from smoothcse.studies.statistics import mean_sd
+from smoothcse.studies.study import Study
+
+
+def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
+    """Draw the dev score against the step: mean over seeds, and each seed as a thin line.
+
+    One panel per point of the grid.
+
+    Raises:
+        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+    """
+    points = study.points()
+    width = min(4.5 * len(points) + 3, 20)
+    plt = pyplot()
+    figure, panels = plt.subplots(
+        1, len(points), figsize=(width, 4.5), layout="constrained", squeeze=False, sharey=True
+    )
+    for axes, point in zip(panels[0], points, strict=True):
+        for number, variant in enumerate(study.variants):
+            curves = [r.curve for r in records if r.variant == variant and dict(r.point) == point]
+            colour = f"C{number % 10}"
+            for curve in curves:
+                axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.4)
+            if curves:
+                steps = [step for step, _ in curves[0]]
+                means = [mean_sd([score for _, score in column])[0] for column in zip(*curves, strict=True)]
+                style = "--" if variant == study.control else "-"
+                axes.plot(steps, means, style, color=colour, linewidth=2, label=f"{variant} ({len(curves)})")
+        axes.set(xlabel="step", title=", ".join(f"{field} {value}" for field, value in point.items()))
+        axes.grid(alpha=0.3)
+    panels[0][0].set_ylabel("dev score")
+    panels[0][-1].legend(frameon=False, title="variant (seeds)", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
+    """Draw the last score against the points of the grid, with the standard deviation over seeds as bars.
+
+    Raises:
+        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    points = study.points()
+    for number, variant in enumerate(study.variants):
+        found = [[r.last for r in records if r.variant == variant and dict(r.point) == point] for point in points]
+        places = [place + 0.06 * (number - len(study.variants) / 2) for place, scores in enumerate(found) if scores]
+        summaries = [mean_sd(scores) for scores in found if scores]
+        style = "--" if variant == study.control else "-"
+        axes.errorbar(
+            places,
+            [mean for mean, _ in summaries],
+            yerr=[sd or 0.0 for _, sd in summaries],
+            fmt=f"o{style}",
+            capsize=4,
+            label=variant,
+        )
+    axes.set_xticks(range(len(points)), ["\n".join(str(value) for value in point.values()) for point in points])
+    axes.set(xlabel=", ".join(study.grid), ylabel="dev score after the last step")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)

@@ -1,0 +1,102 @@
+"""``runs.jsonl``: one line per finished run of a study, all that its tables and plots need."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.studies.study import PlannedRun
+from smoothcse.training.run_folder import RunFolder
+
+# Where a run's files lie, which says nothing about what it computes.
+_NOT_COMPARED = ("output",)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is kept of a finished run.
+
+    Attributes:
+        variant: as the study names it.
+        point: of the study's grid.
+        seed: of the run.
+        start: score before training, in the criterion's unit.
+        best: highest score at any evaluation, the start included.
+        last: score after the last step.
+        curve: ``(step, score)`` of each evaluation.
+        noise_share: mean over the logged steps; None without noise.
+        seconds: wall time.
+        config: all fields.
+        environment: hardware, versions, commit, date.
+    """
+
+    variant: str
+    point: Mapping[str, Any]
+    seed: int
+    start: float
+    best: float
+    last: float
+    curve: list[tuple[int, float]]
+    noise_share: float | None
+    seconds: float
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+
+    def is_of(self, run: PlannedRun) -> bool:
+        """Whether this is the record of exactly that run, all fields equal."""
+        return (
+            self.variant == run.variant
+            and dict(self.point) == dict(run.point)
+            and _compared(self.config) == _compared(run.config.as_dict())
+        )
+
+
+def read_records(file: Path) -> list[Record]:
+    """Read the records of a study; an empty list where the file is not there yet.
+
+    Raises:
+        SmoothCSEError: for a line that is no record.
+    """
+    if not file.is_file():
+        return []
+    records = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            records.append(Record(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            raise SmoothCSEError(f"{file}:{number} is no record of a run ({error}); delete the line.") from error
+    return records
+
+
+def append_record(file: Path, record: Record) -> None:
+    """Add a finished run."""
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+
+
+def record_of(run: PlannedRun, folder: RunFolder) -> Record:
+    """Make the record of a finished run from its folder."""
+    manifest, metrics = folder.read_manifest(), folder.metrics()
+    result = manifest["result"]
+    shares = [entry["noise_share"] for entry in metrics if entry.get("noise_share")]
+    return Record(
+        variant=run.variant,
+        point=run.point,
+        seed=run.seed,
+        start=result["start_score"],
+        best=result["best_score"],
+        last=result["last_score"],
+        curve=[(entry["step"], entry["eval_dev_score"]) for entry in metrics if "eval_dev_score" in entry],
+        noise_share=sum(shares) / len(shares) if shares else None,
+        seconds=manifest["times"]["total_seconds"],
+        config=run.config.as_dict(),
+        environment={key: manifest[key] for key in ("started", "hardware", "python", "versions", "git_commit")},
+    )
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in _NOT_COMPARED}

@@ -1,0 +1,160 @@
+"""Runs what is missing of a study, each run in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.studies.records import Record, append_record, read_records, record_of
+from smoothcse.studies.study import PlannedRun, Study
+from smoothcse.studies.summary import write_summary
+from smoothcse.training.run_folder import RunFolder
+
+
+def run_study(
+    study: Study,
+    output: Path,
+    *,
+    runs_folder: Path | None = None,
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> list[Record]:
+    """Run what ``output/runs.jsonl`` does not record yet, and bring tables and plots up to date.
+
+    A run is recorded once it has finished, and never repeated; one that was cut off goes on from its last checkpoint.
+    So a study may be stopped at any time and started again, on another machine too.
+
+    Args:
+        study: from :func:`~smoothcse.studies.study.read_study`.
+        output: folder of ``runs.jsonl``, ``runs.csv``, ``summary.md`` and the plots.
+        runs_folder: where the run folders go, with the models; None for ``output/runs``.
+        jobs: runs at a time; None for one per visible GPU, else one. On a CPU they share the cores.
+        console: where to print; None for standard error.
+
+    Returns:
+        The records of this study's runs, in the order of the plan.
+
+    Raises:
+        SmoothCSEError: if a run failed, after the others have ended; its log is named.
+    """
+    console = console or Console(stderr=True)
+    runs_folder = runs_folder or output / "runs"
+    output.mkdir(parents=True, exist_ok=True)
+    record_file = output / "runs.jsonl"
+    planned = study.runs()
+    missing = [run for run in planned if _record_of(run, read_records(record_file)) is None]
+    console.print(f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.")
+    failed: list[str] = []
+    with _bar(console) as bar:
+        task = bar.add_task("runs", total=len(planned), completed=len(planned) - len(missing), status="")
+        for run, log in _finished(missing, runs_folder, jobs):
+            if log:
+                failed.append(f"{run.name} (see {log})")
+            else:
+                append_record(record_file, record_of(run, RunFolder(runs_folder / run.name)))
+                write_summary(study, recorded(study, record_file), output)
+            bar.update(task, advance=1, status=run.name)
+    records = recorded(study, record_file)
+    write_summary(study, records, output, console=console)
+    if failed:
+        raise SmoothCSEError(
+            f"{len(failed)} of the study's runs failed; start it again to retry: {', '.join(failed)}."
+        )
+    return records
+
+
+def recorded(study: Study, record_file: Path) -> list[Record]:
+    """Return the records of a study's runs, in the order of the plan; those of runs no longer planned are left out."""
+    records = read_records(record_file)
+    return [record for run in study.runs() if (record := _record_of(run, records))]
+
+
+def _record_of(run: PlannedRun, records: list[Record]) -> Record | None:
+    return next((record for record in records if record.is_of(run)), None)
+
+
+def _finished(runs: list[PlannedRun], folder: Path, jobs: int | None) -> Iterator[tuple[PlannedRun, Path | None]]:
+    """Train runs, several at a time; yield each as it ends, with its log if it failed."""
+    devices = _devices(jobs)
+    free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+    for environment in devices:
+        free.put(environment)
+    stopping = threading.Event()
+
+    def train(run: PlannedRun) -> Path | None:
+        if stopping.is_set():
+            return None
+        environment = free.get()
+        try:
+            return _train(run, folder / run.name, environment)
+        finally:
+            free.put(environment)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        futures = {pool.submit(train, run): run for run in runs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            stopping.set()  # an interrupt must not start the runs that wait; those that run have got it too
+            raise
+
+
+def _train(run: PlannedRun, folder: Path, environment: dict[str, str]) -> Path | None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    config, log = folder.with_suffix(".yaml"), folder.with_suffix(".log")
+    config.write_text(yaml.safe_dump({**run.config.as_dict(), "output": str(folder)}), encoding="utf-8")
+    command = [sys.executable, "-m", "smoothcse", "train", "--config", str(config)]
+    command += ["--resume"] * _can_resume(run, folder) or ["--overwrite"] * folder.exists()
+    with log.open("w", encoding="utf-8") as stream:
+        code = subprocess.run(command, env={**os.environ, **environment}, stdout=stream, stderr=stream).returncode
+    if code:
+        return log
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # three times the model, and nothing to resume
+    return None
+
+
+def _can_resume(run: PlannedRun, folder: Path) -> bool:
+    """Whether an interrupted run of this very configuration is there."""
+    manifest = RunFolder(folder)
+    if not manifest.manifest_file.is_file():
+        return False
+    before = manifest.read_manifest().get("config", {})
+    return {**before, "output": ""} == {**run.config.as_dict(), "output": ""}
+
+
+def _devices(jobs: int | None) -> list[dict[str, str]]:
+    """Return the environment of each run that may go on at the same time."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    count = jobs or max(1, gpus)
+    if gpus:
+        return [{"CUDA_VISIBLE_DEVICES": str(job % gpus)} for job in range(count)]
+    threads = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
+    return [{"OMP_NUM_THREADS": str(threads)}] * count
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("study"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[status]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )

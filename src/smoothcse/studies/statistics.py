@@ -1,0 +1,74 @@
+"""How sure a figure over seeds is."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences with its confidence interval.
+
+    Attributes:
+        mean: of treated minus control.
+        low: lower end of the interval; None for a single pair, which says nothing about the spread.
+        high: upper end, likewise.
+        n: pairs.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+
+    @property
+    def established(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
+
+    def __str__(self) -> str:
+        """Return e.g. ``+0.33 [-0.76, +1.42]``."""
+        interval = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{self.mean:+.2f}{interval}"
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Return the mean and the sample standard deviation (``n - 1``); None as the latter of a single value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def show_mean_sd(values: Sequence[float]) -> str:
+    """Return e.g. ``82.51 ± 0.13``, or the bare figure where there is only one."""
+    mean, sd = mean_sd(values)
+    return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
+
+
+def paired_difference(treated: Sequence[float], control: Sequence[float], confidence: float = 0.95) -> Difference:
+    r"""Compare runs that differ in one thing and share everything else, the seed included.
+
+    .. math:: \bar δ \pm t_{n-1} \, s_δ / \sqrt n, \qquad δ_i = \text{treated}_i - \text{control}_i
+
+    Sharing the seed takes out what data order and head initialisation do to both. The interval assumes that the
+    differences are about normal; with three seeds ``t`` is 4.30, and little is ever established.
+
+    Args:
+        treated: score of each seed.
+        control: score of the same seeds, in the same order.
+        confidence: of the interval.
+
+    Raises:
+        ValueError: if the lengths differ or are zero.
+    """
+    from scipy.stats import t
+
+    differences = [a - b for a, b in zip(treated, control, strict=True)]
+    if not differences:
+        raise ValueError("There are no pairs to compare.")
+    mean, sd = mean_sd(differences)
+    n = len(differences)
+    if sd is None:
+        return Difference(mean, None, None, n)
+    half = float(t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
+    return Difference(mean, mean - half, mean + half, n)

@@ -1,0 +1,143 @@
+"""A study: variants of one configuration, over a grid of fields and over seeds.
+
+The file::
+
+    about: Does the noise help?
+    base: {corpus: my-sentences.txt, model: packaged-minilm, max_steps: 100}
+    seeds: [0, 1, 2]
+    control: infonce
+    variants:
+      infonce: {noise_count: 0}
+      gs: {}
+    grid:                       # optional: every variant at every point
+      batch_size: [64, 256]
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.training.config import TrainConfig, make_config, read_config_file
+
+_KEYS = ("about", "base", "seeds", "control", "variants", "grid")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study.
+
+    Attributes:
+        variant: its name.
+        point: of the grid, field to value; empty without a grid.
+        config: complete but for the output folder.
+    """
+
+    variant: str
+    point: Mapping[str, Any]
+    config: TrainConfig
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.config.seed
+
+    @property
+    def name(self) -> str:
+        """Relative folder of the run, e.g. ``batch_size=64/gs/seed-0``."""
+        parts = [f"{field}={value}" for field, value in self.point.items()]
+        return "/".join([*parts, self.variant, f"seed-{self.seed}"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says.
+
+    Attributes:
+        about: the question, in one sentence.
+        base: fields that all runs share.
+        variants: fields of each variant by its name.
+        grid: values of each field of the grid.
+        seeds: of the runs of each variant at each point.
+        control: the variant that the others are compared with, or None.
+    """
+
+    about: str
+    base: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+    grid: Mapping[str, list[Any]]
+    seeds: list[int]
+    control: str | None
+
+    def points(self) -> list[dict[str, Any]]:
+        """Return the points of the grid: one empty point where there is none."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    def runs(self) -> list[PlannedRun]:
+        """Return all runs, seed by seed, so that a study cut short has something to say about each variant."""
+        return [
+            PlannedRun(variant, point, make_config({**self.base, **point, **fields, "seed": seed}))
+            for seed in self.seeds
+            for point in self.points()
+            for variant, fields in self.variants.items()
+        ]
+
+
+def read_study(file: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        SmoothCSEError: naming the file, the key and the remedy.
+    """
+    values = read_config_file(file)
+    for problem in _problems(values):
+        raise SmoothCSEError(f"{file}: {problem}")
+    study = Study(
+        about=str(values.get("about", "")),
+        base=values.get("base", {}),
+        variants={str(name): fields or {} for name, fields in values["variants"].items()},
+        grid=values.get("grid", {}),
+        seeds=values["seeds"],
+        control=values.get("control"),
+    )
+    try:
+        study.runs()
+    except SmoothCSEError as error:
+        raise SmoothCSEError(f"{file}: {error}") from error
+    return study
+
+
+def _problems(values: Mapping[str, Any]) -> Iterator[str]:
+    for key in values:
+        if key not in _KEYS:
+            yield f"there is no key {key!r} in a study.{did_you_mean(str(key), _KEYS)}"
+    for key in ("base", "variants", "grid"):
+        if not isinstance(values.get(key, {}), dict):
+            yield f"{key} must be a mapping, not {values[key]!r}."
+            return
+    yield from _variant_problems(values.get("variants", {}), values.get("control"))
+    yield from _seed_problems(values.get("seeds"))
+    for field, entries in values.get("grid", {}).items():
+        if not isinstance(entries, list) or not entries:
+            yield f"grid.{field} must be a list of values, not {entries!r}."
+
+
+def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str]:
+    if not variants:
+        yield "variants is missing; name at least one, e.g. 'gs: {}'."
+    for name, fields in variants.items():
+        if not isinstance(fields or {}, dict):
+            yield f"the variant {name!r} must be a mapping of configuration fields, not {fields!r}."
+    if control is not None and control not in variants:
+        yield f"the control {control!r} is none of the variants ({', '.join(map(str, variants))})."
+
+
+def _seed_problems(seeds: Any) -> Iterator[str]:
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        yield f"seeds must be a list of whole numbers such as [0, 1, 2], not {seeds!r}."
+    elif len(set(seeds)) < len(seeds):
+        yield f"seeds has {seeds}, one of them twice; a run repeated is no second run."
