@@ -21,6 +21,7 @@ from smoothcse.report.plots import learning_curves
 from smoothcse.training.config import make_config
 from smoothcse.training.run import train
 from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.selection import DEV_SCORE
 
 QUESTIONS = (
     "how do I pause a program",
@@ -61,11 +62,9 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
     console.rule("1 of 2: GS-InfoNCE")
     result = train(config, overwrite=True, console=console)
     console.rule("2 of 2: InfoNCE, the control: everything the same, without noise")
-    control_result = train(control, overwrite=True, console=console)
-    curves = {
-        "GS-InfoNCE": RunFolder(result.folder).metrics(),
-        "InfoNCE, the control": RunFolder(control_result.folder).metrics(),
-    }
+    metrics = RunFolder(result.folder).metrics()
+    control_result = train(control, overwrite=True, start_metrics=_scores_of(metrics[0]), console=console)
+    curves = {"GS-InfoNCE": metrics, "InfoNCE, the control": RunFolder(control_result.folder).metrics()}
 
     console.rule("What it was good for")
     yardstick = evaluate_retrieval(load_encoder(PACKAGED_MINILM), python_docs_task(), precision="auto")
@@ -79,6 +78,10 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
         reference=("its own mean pooling", yardstick["MRR"]),
     )
     _say_what_next(output, console)
+
+
+def _scores_of(entry: dict[str, Any]) -> dict[str, float]:
+    return {name: entry[f"eval_{name}"] for name in (DEV_SCORE, *_METRICS)}
 
 
 def _score_table(curves: dict[str, list[dict[str, Any]]], yardstick: dict[str, float]) -> Table:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
+from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +30,8 @@ def encode(
 ) -> NDArray[np.float32]:
     """Encode sentences with a model, in evaluation mode.
 
-    The host sorts the sentences by length before it batches them, and puts the results back in order.
+    Sentences are batched by their number of tokens; the host would go by characters, which leaves a fifth more
+    padding in short sentences. The results come back in the order given.
 
     Args:
         model: any sentence-transformers model.
@@ -42,17 +46,44 @@ def encode(
     """
     if not len(sentences):
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
+    order = np.argsort(-_token_counts(model, sentences), kind="stable")  # the longest first: memory runs out at once
+    batches = [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
     bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(model.device.type))
     with torch.autocast(model.device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
-        embeddings = model.encode(
-            list(sentences),
-            batch_size=batch_size,
-            normalize_embeddings=normalize,
-            show_progress_bar=show_progress,
-            convert_to_numpy=False,
-            convert_to_tensor=True,
-        )
-    return embeddings.float().cpu().numpy()  # type: ignore[no-any-return]
+        encoded = [
+            model.encode(
+                [sentences[row] for row in batch],
+                batch_size=batch_size,
+                normalize_embeddings=normalize,
+                show_progress_bar=False,
+                convert_to_numpy=False,
+                convert_to_tensor=True,
+            )
+            for batch in _with_bar(batches, show_progress)
+        ]
+    embeddings = torch.cat(encoded).float().cpu().numpy()
+    in_order = np.empty_like(embeddings)
+    in_order[order] = embeddings
+    return in_order
+
+
+def _token_counts(model: SentenceTransformer, sentences: Sequence[str]) -> NDArray[np.int64]:
+    """Return the tokens of each sentence, or its characters for a model without a Hugging Face tokenizer."""
+    if not isinstance(model.tokenizer, PreTrainedTokenizerBase):
+        return np.array([len(sentence) for sentence in sentences])
+    tokens = model.tokenizer(
+        list(sentences),
+        truncation=True,
+        max_length=model.max_seq_length,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )
+    return np.array([len(ids) for ids in tokens["input_ids"]])
+
+
+def _with_bar(batches: list[NDArray[np.int64]], show: bool) -> Iterable[NDArray[np.int64]]:
+    """Show how many batches are left, on standard error."""
+    return track(batches, "encoding", console=Console(stderr=True)) if show else batches
 
 
 def has_fast_bf16(device_type: str) -> bool:

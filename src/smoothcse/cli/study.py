@@ -15,6 +15,7 @@ def study(
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for the runs and their models. [OUTPUT/runs]")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per visible GPU]")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run this variant now, the others later; repeatable.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="List the runs and stop.")] = False,
 ) -> None:
     """Compare variants of a configuration over seeds, with intervals; a finished run is never repeated."""
@@ -22,7 +23,7 @@ def study(
 
     checked = read_study(file)
     if plan:
-        for run in checked.runs():
+        for run in checked.runs(only):
             typer.echo(run.name)
         return
 
@@ -30,4 +31,4 @@ def study(
     from smoothcse.studies.runner import run_study
 
     quiet_libraries()
-    run_study(checked, output or file.parent, runs_folder=runs, jobs=jobs)
+    run_study(checked, output or file.parent, runs_folder=runs, only=only, jobs=jobs)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -28,6 +28,7 @@ def run_study(
     output: Path,
     *,
     runs_folder: Path | None = None,
+    only: Sequence[str] | None = None,
     jobs: int | None = None,
     console: Console | None = None,
 ) -> list[Record]:
@@ -40,6 +41,7 @@ def run_study(
         study: from :func:`~smoothcse.studies.study.read_study`.
         output: folder of ``runs.jsonl``, ``runs.csv``, ``summary.md`` and the plots.
         runs_folder: where the run folders go, with the models; None for ``output/runs``.
+        only: variants to run now; None for all.
         jobs: runs at a time; None for one per visible GPU, else one. On a CPU they share the cores.
         console: where to print; None for standard error.
 
@@ -53,7 +55,7 @@ def run_study(
     runs_folder = runs_folder or output / "runs"
     output.mkdir(parents=True, exist_ok=True)
     record_file = output / "runs.jsonl"
-    planned = study.runs()
+    planned = study.runs(only)
     missing = [run for run in planned if _record_of(run, read_records(record_file)) is None]
     console.print(f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.")
     failed: list[str] = []

@@ -16,7 +16,7 @@ The file::
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,13 +77,24 @@ class Study:
         """Return the points of the grid: one empty point where there is none."""
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
-    def runs(self) -> list[PlannedRun]:
-        """Return all runs, seed by seed, so that a study cut short has something to say about each variant."""
+    def runs(self, only: Sequence[str] | None = None) -> list[PlannedRun]:
+        """Return the runs, seed by seed, so that a study cut short has something to say about each variant.
+
+        Args:
+            only: names of variants to return the runs of; None for all.
+
+        Raises:
+            SmoothCSEError: if there is no such variant.
+        """
+        for name in only or ():
+            if name not in self.variants:
+                raise SmoothCSEError(f"The study has no variant {name!r}.{did_you_mean(name, list(self.variants))}")
         return [
             PlannedRun(variant, point, make_config({**self.base, **point, **fields, "seed": seed}))
             for seed in self.seeds
             for point in self.points()
             for variant, fields in self.variants.items()
+            if not only or variant in only
         ]
 
 

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smoothcse.training.callbacks import NoiseStep
     from smoothcse.training.config import TrainConfig, make_config, resolve_config
-    from smoothcse.training.run import TrainResult, read_result, train
+    from smoothcse.training.result import TrainResult, read_result
+    from smoothcse.training.run import train
     from smoothcse.training.seeds import train_seeds
 
 _HOMES = {
     "NoiseStep": "callbacks",
     "TrainConfig": "config",
-    "TrainResult": "run",
+    "TrainResult": "result",
     "make_config": "config",
-    "read_result": "run",
+    "read_result": "result",
     "resolve_config": "config",
     "train": "run",
     "train_seeds": "seeds",

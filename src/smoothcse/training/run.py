@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,51 +28,9 @@ from smoothcse.training.disk import explain_full_disk, require_space
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.provenance import provenance
+from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import Criterion, CriterionEvaluator, choose_criterion
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a run came to.
-
-    Attributes:
-        folder: of the run.
-        start_score: of the untrained model, by the criterion that selects.
-        best_score: of the selected model; equal to ``start_score`` if nothing beat the start.
-        best_step: 0 if nothing beat the start.
-        last_score: of the model after the last step.
-        criterion: what the scores are.
-    """
-
-    folder: Path
-    start_score: float
-    best_score: float
-    best_step: int
-    last_score: float
-    criterion: str
-
-    @property
-    def best(self) -> Path:
-        """Folder of the selected model, for ``SentenceTransformer(result.best)``."""
-        return self.folder / "best"
-
-    @property
-    def last(self) -> Path:
-        """Folder of the model after the last step."""
-        return self.folder / "last"
-
-    def verdict(self) -> str:
-        """Return in one plain sentence what the training did."""
-        if self.best_step == 0:
-            return (
-                f"No step beat the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
-                "training did not help, and the model handed back is the one it started from."
-            )
-        return (
-            f"From {self.start_score:.2f} to {self.best_score:.2f} at step {self.best_step} "
-            f"(last step {self.last_score:.2f})."
-        )
 
 
 def train(
@@ -81,6 +39,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     devices: int | None = None,
+    start_metrics: Mapping[str, float] | None = None,
     console: Console | None = None,
 ) -> TrainResult:
     """Train an encoder and select its best step.
@@ -90,6 +49,8 @@ def train(
         resume: go on with the run in that folder; the result equals that of a run never interrupted.
         overwrite: replace the run in that folder.
         devices: processes to share each batch, one per GPU (or on the CPU); None: every visible GPU, else one process.
+        start_metrics: what the criterion says of the start, where another run of the same start has found it out
+            (the metrics of step 0); None to evaluate it.
         console: where to print; None for standard error.
 
     Returns:
@@ -107,27 +68,21 @@ def train(
     _check_batch(config, corpus, hardware)
     folder = RunFolder(config.output)
     checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
-    run = _Run(config, corpus, folder, hardware, console if is_main_process() else Console(quiet=True))
+    run = _Run(config, corpus, folder, hardware, console if is_main_process() else Console(quiet=True), start_metrics)
     return run.execute(folder.latest_checkpoint() if resume else checkpoint)
-
-
-def read_result(folder: str | Path) -> TrainResult:
-    """Read the result of a finished run from its folder.
-
-    Raises:
-        SmoothCSEError: if the folder holds no finished run.
-    """
-    manifest = RunFolder(folder).read_manifest()
-    if manifest.get("status") != "finished":
-        raise SmoothCSEError(f"The run in {folder} has not finished; continue it with --resume.")
-    return TrainResult(folder=Path(folder), **manifest["result"])
 
 
 class _Run:
     """One run's parts, put together in the order in which they are needed."""
 
     def __init__(
-        self, config: TrainConfig, corpus: Corpus, folder: RunFolder, hardware: Hardware, console: Console
+        self,
+        config: TrainConfig,
+        corpus: Corpus,
+        folder: RunFolder,
+        hardware: Hardware,
+        console: Console,
+        start_metrics: Mapping[str, float] | None,
     ) -> None:
         self.config, self.corpus, self.folder = config, corpus, folder
         self.hardware, self.console = hardware, console
@@ -146,7 +101,7 @@ class _Run:
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config)
         self.criterion: Criterion = choose_criterion(config, corpus)
-        self.evaluator = CriterionEvaluator(self.criterion)
+        self.evaluator = CriterionEvaluator(self.criterion, start_metrics)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
         self.trainer = self._make_trainer()
@@ -175,7 +130,7 @@ class _Run:
             self.bar.close()
         result = self._result(start_score)
         times = {"total_seconds": time.perf_counter() - started, "evaluation_seconds": self.evaluator.seconds}
-        self._write(manifest | {"status": "finished", "result": _plain(result), "times": times})
+        self._write(manifest | {"status": "finished", "result": result.as_dict(), "times": times})
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
         return result
 
@@ -299,13 +254,3 @@ def _check_batch(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> Non
         raise SmoothCSEError(
             f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a multiple."
         )
-
-
-def _plain(result: TrainResult) -> dict[str, Any]:
-    return {
-        "start_score": result.start_score,
-        "best_score": result.best_score,
-        "best_step": result.best_step,
-        "last_score": result.last_score,
-        "criterion": result.criterion,
-    }

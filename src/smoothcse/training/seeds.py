@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from smoothcse.training.config import TrainConfig
-from smoothcse.training.run import TrainResult, read_result, train
+from smoothcse.training.result import TrainResult, read_result
+from smoothcse.training.run import train
 from smoothcse.training.run_folder import RunFolder
 
 
