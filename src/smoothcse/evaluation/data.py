@@ -37,33 +37,40 @@ def sts_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
     """Return a folder that :func:`~smoothcse.evaluation.sts.load_task` reads.
 
     Args:
-        source: a folder in SentEval's layout, or ``"hub"``.
+        source: a folder in SentEval's layout, one that holds such a folder under the name ``sts``, or ``"hub"``.
         revision: branch, tag or commit of the hub's data set; pin a commit for results to compare.
 
     Returns:
-        The folder as given, or ``<cache>/senteval/<commit>/sts``.
+        The folder as given, its ``sts``, or ``<cache>/senteval/<commit>/sts``.
 
     Raises:
         SmoothCSEError: if the hub or the archive cannot be read.
     """
     if str(source) != HUB:
-        return Path(source).expanduser()
+        return _level(source, "sts")
     return _from_hub("sts", (path for name in STS_TASKS for path in files_of(name)), revision)
 
 
 def transfer_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
     """Return a folder that :func:`~smoothcse.evaluation.transfer.load_transfer` reads.
 
-    Arguments, result and errors are those of :func:`sts_folder`, the folder being ``.../transfer``.
+    Arguments, result and errors are those of :func:`sts_folder`, with ``transfer`` for ``sts``.
     """
     if str(source) != HUB:
-        return Path(source).expanduser()
+        return _level(source, "transfer")
     return _from_hub("transfer", TRANSFER_FILES, revision)
 
 
 def cache_folder() -> Path:
     """Return the folder for downloaded data: ``$SMOOTHCSE_CACHE`` or ``~/.cache/smoothcse``."""
     return Path(os.environ.get("SMOOTHCSE_CACHE") or "~/.cache/smoothcse").expanduser()
+
+
+def _level(source: Path | str, kind: str) -> Path:
+    """Return the folder that holds one kind of data: the one given, or the one of that name in it."""
+    folder = Path(source).expanduser()
+    # Asked of the listing, as on some file systems SentEval's own level STS would answer to the name sts.
+    return folder / kind if folder.is_dir() and kind in os.listdir(folder) else folder
 
 
 def _from_hub(kind: str, wanted: Iterable[str], revision: str) -> Path:

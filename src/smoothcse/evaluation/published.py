@@ -1,16 +1,7 @@
 """Published figures of the systems that a model is compared with, each with where it comes from.
 
 They stand in ``published.csv``: Spearman times 100, "all" setting, of unsupervised models. The column
-``source`` holds, separated by spaces:
-
-====== ===============================================================================================
-L      the authors' own training log
-README the README of the authors' repository
-paper  the paper itself
-B      the public leaderboard Doragd/Awesome-Sentence-Embedding, which copied the papers' tables
-C      table 2 of the CoT-BERT paper
-R      recalled and checked by averaging only: *provisional*, and marked so wherever it is shown
-====== ===============================================================================================
+``source`` holds letters, separated by spaces, that :data:`SOURCES` explains.
 
 A published average is mostly that of one run; 50 seeds of unsup-SimCSE had standard deviations between 0.21
 (RoBERTa-base) and 1.74 (BERT-large) in hppRC/simple-simcse.
@@ -24,13 +15,27 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from rich import box
 from rich.table import Table
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
 
-_COLUMNS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STS-B", "SICK-R")
-_PROVISIONAL = "*"
+SOURCES = {
+    "L": "the authors' own training log",
+    "README": "the README of the authors' repository",
+    "paper": "the paper itself",
+    "B": "the leaderboard Doragd/Awesome-Sentence-Embedding, which copied the papers' tables",
+    "C": "table 2 of the CoT-BERT paper",
+    "R": "recalled and checked by averaging only",
+}
+"""Where figures come from; a row with ``R`` is *provisional*, and marked so wherever it is shown."""
+
+STS_HEADINGS = {task: task for task in SEVEN_STS} | {"STSBenchmark": "STS-B", "SICKRelatedness": "SICK-R"}
+"""The seven tasks as tables call them."""
+
+PROVISIONAL = "*"
+"""The mark behind a provisional average."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Published:
         scores: figure by task, named as in :data:`~smoothcse.evaluation.sts.SEVEN_STS`; empty where only the
             average was published.
         average: as published, which may differ from the mean of ``scores``.
-        sources: letters as explained in this module.
+        sources: keys of :data:`SOURCES`.
         provisional: whether the row was only recalled.
         note: a remark, or an empty string.
     """
@@ -63,45 +68,84 @@ def published_results(system: str | None = None, model: str | None = None) -> li
     A system has several rows for one model where its log, README and paper disagree; the notes tell them
     apart.
 
+    Args:
+        system: in capitals or not, and ``simcse`` for ``unsup-SimCSE``.
+        model: e.g. ``"BERT-base"``.
+
     Raises:
         SmoothCSEError: if no row has this system or this model.
     """
-    _check("system", system, (row.system for row in _rows()))
-    _check("model", model, (row.model for row in _rows()))
-    return [row for row in _rows() if system in (None, row.system) and model in (None, row.model)]
+    if system is not None and not is_system(system):
+        raise _unknown("system", system, [row.system for row in _rows()])
+    if model is not None and model not in {row.model for row in _rows()}:
+        raise _unknown("model", model, [row.model for row in _rows()])
+    return [
+        row
+        for row in _rows()
+        if (system is None or _folded(system) == _folded(row.system)) and model in (None, row.model)
+    ]
+
+
+def is_system(name: str) -> bool:
+    """Whether there are published rows of this system, as :func:`published_results` takes its name."""
+    return _folded(name) in {_folded(row.system) for row in _rows()}
 
 
 def published_table(systems: Iterable[str] | None = None, model: str | None = None) -> Table:
-    """Return a table for the terminal, with a ``*`` behind each provisional average.
+    """Return a table for the terminal, by starting model, with a ``*`` behind each provisional average.
 
     Args:
-        systems: which to show, in this order; None for all.
+        systems: which to show, in this order for each starting model; None for all.
         model: restricts the rows to one starting model.
 
     Raises:
-        SmoothCSEError: if a system or the model is unknown.
+        SmoothCSEError: if a system or the model is unknown, or there is no row of the two together.
     """
     chosen = [None] if systems is None else list(systems)
     rows = [row for system in chosen for row in published_results(system, model)]
-    table = Table(title="Published: Spearman × 100, 'all' setting")
-    for heading in ("system", "model"):
-        table.add_column(heading)
-    for heading in (*_COLUMNS, "avg"):
-        table.add_column(heading, justify="right")
-    table.add_column("source")
-    table.add_column("note")
-    for row in rows:
-        table.add_row(*_cells(row))
-    if any(row.provisional for row in rows):
-        table.caption = f"{_PROVISIONAL} provisional: recalled, checked by averaging only"
+    if not rows:
+        raise SmoothCSEError(f"Nothing is published of {', '.join(map(str, chosen))} trained from {model}.")
+    table = figure_table("Published: Spearman × 100, 'all' setting", (*STS_HEADINGS.values(), "avg"))
+    table.add_column("source", overflow="fold")
+    for start in dict.fromkeys(row.model for row in rows):
+        table.add_section()
+        table.add_row(start, style="bold")
+        for row in rows:
+            if row.model == start:
+                table.add_row(row.system, *figure_cells(row), " ".join(row.sources))
+    table.caption = "\n".join(_remarks(rows))
     return table
 
 
-def _cells(row: Published) -> Iterator[str]:
-    yield from (row.system, row.model)
+def figure_table(title: str, headings: Iterable[str]) -> Table:
+    """Return an empty table of figures by name: in a narrow terminal names are folded, and figures stay whole."""
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("model", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def figure_cells(row: Published) -> Iterator[str]:
+    """Yield the cells of the seven tasks and of the average, marked if it is provisional."""
     yield from (f"{row.scores[task]:.2f}" if row.scores else "-" for task in SEVEN_STS)
-    yield f"{row.average:.2f}{_PROVISIONAL if row.provisional else ''}"
-    yield from (" ".join(row.sources), row.note)
+    yield f"{row.average:.2f}{PROVISIONAL if row.provisional else ''}"
+
+
+def _remarks(rows: list[Published]) -> Iterator[str]:
+    yield from (f"{row.system}, {row.model} ({' '.join(row.sources)}): {row.note}" for row in rows if row.note)
+    shown = {source for row in rows for source in row.sources}
+    yield from (f"{source} = {meaning}" for source, meaning in SOURCES.items() if source in shown)
+    if any(row.provisional for row in rows):
+        yield f"{PROVISIONAL} = provisional"
 
 
 @cache
@@ -114,7 +158,7 @@ def _row(cells: Mapping[str, str]) -> Published:
     return Published(
         system=cells["system"],
         model=cells["model"],
-        scores={task: float(cells[column]) for task, column in zip(SEVEN_STS, _COLUMNS, strict=True) if cells[column]},
+        scores={task: float(cells[column]) for task, column in STS_HEADINGS.items() if cells[column]},
         average=float(cells["avg"]),
         sources=tuple(cells["source"].split()),
         provisional=cells["provisional"] == "yes",
@@ -122,9 +166,12 @@ def _row(cells: Mapping[str, str]) -> Published:
     )
 
 
-def _check(what: str, name: str | None, known: Iterable[str]) -> None:
+def _folded(system: str) -> str:
+    """Return a system's name as it is compared: everybody's "SimCSE" is the unsupervised one here."""
+    return system.casefold().removeprefix("unsup-")
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> SmoothCSEError:
     names = list(dict.fromkeys(known))
-    if name is not None and name not in names:
-        raise SmoothCSEError(
-            f"No published row has the {what} {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
-        )
+    hint = did_you_mean(name, names) or did_you_mean(name.casefold(), [known.casefold() for known in names])
+    return SmoothCSEError(f"No published row has the {what} {name!r}; there are {', '.join(names)}.{hint}")

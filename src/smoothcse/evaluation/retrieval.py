@@ -76,6 +76,7 @@ def evaluate_retrieval(
     *,
     batch_size: int = 32,
     precision: Precision = "fp32",
+    show_progress: bool = False,
     chunk: int = 1024,
 ) -> dict[str, float]:
     """Rank all documents for each query by cosine similarity and score where the right one lands.
@@ -85,6 +86,7 @@ def evaluate_retrieval(
         task: What to find, and where.
         batch_size: Texts per forward pass.
         precision: Of the forward pass, as `encode` names it.
+        show_progress: Whether to show a bar while encoding.
         chunk: Queries compared with all documents at a time; bounds the memory, not the result.
 
     Returns:
@@ -92,8 +94,10 @@ def evaluate_retrieval(
         ``"R@10"``, the share of queries whose document is ranked first, or among the first ten. Ties count
         against the model.
     """
-    queries = encode(model, task.queries, batch_size=batch_size, precision=precision)
-    documents = encode(model, task.documents, batch_size=batch_size, precision=precision)
+    queries, documents = (
+        encode(model, texts, batch_size=batch_size, precision=precision, show_progress=show_progress)
+        for texts in (task.queries, task.documents)
+    )
     return retrieval_scores(rank_of_relevant(queries, documents, task.relevant, chunk=chunk))
 
 

@@ -13,9 +13,9 @@ class Score:
 
     Attributes:
         task: the task's name, e.g. ``"STS12"``.
-        main: the figure that papers print, in percent: Spearman for STS, accuracy for transfer. Never
-            ``nan``.
-        metrics: all figures by name, in percent.
+        main: the figure that papers print, in percent: Spearman for STS, accuracy for transfer, mean reciprocal rank
+            for retrieval; for geometry uniformity, as it is. Never ``nan``.
+        metrics: all figures by name, in percent but for geometry.
         subsets: the same per part of the task, for tasks that have parts.
         rows: number of scored examples behind ``main``.
         diagnosis: one sentence when the figures mean something else than they seem to, else None.

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from smoothcse.encoder import PROJECTION
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 Features = dict[str, Any]
 
@@ -36,6 +40,37 @@ def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
         return _embed_in_groups(model, column)
     first, second = embed(model, repeat_rows(column)).chunk(2)
     return [first, second]
+
+
+def dropout_views(
+    model: SentenceTransformer, sentences: Sequence[str], *, max_length: int | None = None, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Embed sentences twice under dropout, leaving the global random state and the model's mode as they were.
+
+    Args:
+        model: any sentence-transformers model; its ``sentence_embedding`` is read, not a training head.
+        sentences: n strings, at least one.
+        max_length: tokens per sentence; None for the model's own limit.
+        seed: of the dropout.
+
+    Returns:
+        Two float32 ``(n, d)`` without gradient, on the model's device.
+    """
+    was_training = model.training
+    model.train()
+    views = []
+    with (
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []),
+    ):
+        torch.manual_seed(seed)
+        for first in range(0, len(sentences), 64):
+            batch = model.preprocess(list(sentences[first : first + 64]), max_length=max_length)
+            features = batch_to_device(batch, model.device)
+            views.append(model(repeat_rows(features))["sentence_embedding"].float().chunk(2))
+    model.train(was_training)
+    firsts, seconds = zip(*views, strict=True)
+    return torch.cat(firsts), torch.cat(seconds)
 
 
 def embed(model: nn.Module, features: Features) -> Tensor:

@@ -1,0 +1,219 @@
+"""Scores of any models on any of the four groups of tasks: what ``smoothcse evaluate`` runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from smoothcse.encoder import PoolingName, load_encoder
+from smoothcse.encoding import Precision, has_fast_bf16
+from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.evaluation.data import HUB, sts_folder, transfer_folder
+from smoothcse.evaluation.files import find_files
+from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
+from smoothcse.evaluation.results import Evaluation
+from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval, python_docs_task
+from smoothcse.evaluation.score import Score
+from smoothcse.evaluation.sts import evaluate_sts, load_tasks
+from smoothcse.evaluation.sts_tasks import files_of
+from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from sentence_transformers import SentenceTransformer
+
+Models = str | Path | Sequence[str | Path] | Mapping[str, "SentenceTransformer"]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A piece of work whose data has been read and checked.
+
+    Attributes:
+        group: what its scores are listed under.
+        label: shown while it runs.
+        measure: from a model and options of :func:`~smoothcse.encoding.encode` to scores.
+    """
+
+    group: str
+    label: str
+    measure: Callable[..., list[Score]]
+
+
+def evaluate(
+    models: Models,
+    tasks: Iterable[str] = ("sts",),
+    data: str | Path | None = None,
+    *,
+    pooling: PoolingName | None = None,
+    precision: Precision = "auto",
+    batch_size: int = 32,
+    console: Console | None = None,
+) -> Evaluation:
+    """Score models on groups of tasks.
+
+    All data is read and checked, and of several models each is loaded once, before the first one is run.
+
+    Args:
+        models: one or several of run folder, model folder and hub name, or loaded models by name. Of paths the
+            names in the results are the last parts, as many as tell them apart.
+        tasks: of ``sts`` (the seven), ``transfer`` (the seven), ``geometry`` and ``retrieval`` (in this Python's
+            documentation), or ``all``.
+        data: a folder in SentEval's layout, one with such folders ``sts`` and ``transfer`` in it, or ``"hub"``;
+            None for the hub, too, where labels are needed. Geometry is measured on STS-B dev where data is given
+            that has it, else on the documentation.
+        pooling: replaces the pooling of models given by path or name.
+        precision: of the forward passes, see :func:`~smoothcse.encoding.encode`. ``"auto"`` is bf16 on hardware
+            that computes in it, which may move a figure by some hundredths; ``"fp32"`` for figures to compare.
+        batch_size: sentences per forward.
+        console: where to say what is being measured, with bars if it is a terminal; None for silence.
+
+    Returns:
+        The scores; ``evaluate("my-encoder", data=folder).models["my-encoder"]["sts"]["avg"]`` is the papers' "Avg.".
+
+    Raises:
+        SmoothCSEError: if a task or an option is unknown, data is missing or broken, or a model cannot be loaded.
+    """
+    if precision not in get_args(Precision):
+        raise SmoothCSEError(f"precision {precision!r} is unknown; choose {', '.join(get_args(Precision))}.")
+    steps = [step for group in task_groups(tasks) for step in _STEPS[group](data)]
+    loaders = _loaders(models, pooling)
+    if len(loaders) > 1:  # a mistake in the last name must not cost the minutes of those before it
+        for load in loaders.values():
+            load()
+    scores, settings = {}, {}
+    for name, load in loaders.items():
+        model = load()
+        options: dict[str, Any] = {
+            "precision": _resolved(precision, model),
+            "batch_size": batch_size,
+            "show_progress": console is not None and console.is_terminal,
+        }
+        scores[name] = _run(name, model, steps, options, console)
+        settings[name] = {"precision": options["precision"], "max_seq_length": model.max_seq_length}
+    return Evaluation(scores, {"data": data and str(data), "pooling": pooling, "models": settings})
+
+
+def task_groups(names: Iterable[str]) -> list[str]:
+    """Return the groups of tasks that are named, ``all`` spelt out, each once.
+
+    Raises:
+        SmoothCSEError: if a name is unknown, or there is none.
+    """
+    found: dict[str, None] = {}
+    for name in (name.strip().lower() for name in names):
+        if name not in (*_STEPS, "all"):
+            raise SmoothCSEError(
+                f"There are no tasks {name!r}; choose from {', '.join(_STEPS)}, all."
+                f"{did_you_mean(name, (*_STEPS, 'all'))}"
+            )
+        found |= dict.fromkeys(_STEPS if name == "all" else [name])
+    if not found:
+        raise SmoothCSEError(f"No tasks are named; choose from {', '.join(_STEPS)}, all.")
+    return list(found)
+
+
+# ---- data -> steps --------------------------------------------------------------------------------------
+
+
+def _sts(data: str | Path | None) -> list[_Step]:
+    tasks = load_tasks(sts_folder(data or HUB))
+    return [_Step("sts", "STS", partial(evaluate_sts, tasks=tasks))]
+
+
+def _transfer(data: str | Path | None) -> list[_Step]:
+    tasks = load_transfers(transfer_folder(data or HUB))
+    return [_Step("transfer", f"transfer, {task.name}", partial(evaluate_transfer, tasks=[task])) for task in tasks]
+
+
+def _geometry(data: str | Path | None) -> list[_Step]:
+    task = stsb_dev_geometry(sts_folder(data)) if data and _has_dev(data) else python_docs_geometry()
+    return [_Step("geometry", "geometry", lambda model, **options: [evaluate_geometry(model, task, **options)])]
+
+
+def _has_dev(data: str | Path) -> bool:
+    folder = sts_folder(data)
+    find_files(folder, ())  # refuses a folder that is not there
+    return all((folder / file).is_file() or (folder / "STS" / file).is_file() for file in files_of(DEV))
+
+
+def _retrieval(data: str | Path | None) -> list[_Step]:
+    task = python_docs_task()
+    return [_Step("retrieval", "retrieval", lambda model, **options: [_retrieval_score(model, task, options)])]
+
+
+def _retrieval_score(model: SentenceTransformer, task: RetrievalTask, options: dict[str, Any]) -> Score:
+    metrics = evaluate_retrieval(model, task, **options)
+    diagnosis = None
+    if metrics["MRR"] <= 100.0 / len(task.documents) * (1 + 1e-9):  # the last rank everywhere: nothing is nearer
+        diagnosis = (
+            "All documents are equally near to all queries: the embeddings are (nearly) identical or not finite, and "
+            "the model has collapsed or diverged; try a lower learning rate, or a checkpoint from earlier in the run."
+        )
+    return Score(task.name, main=metrics["MRR"], metrics=metrics, rows=len(task.queries), diagnosis=diagnosis)
+
+
+_STEPS: dict[str, Callable[[str | Path | None], list[_Step]]] = {
+    "sts": _sts,
+    "transfer": _transfer,
+    "geometry": _geometry,
+    "retrieval": _retrieval,
+}
+
+
+# ---- models ---------------------------------------------------------------------------------------------
+
+
+def _loaders(models: Models, pooling: PoolingName | None) -> dict[str, Callable[[], SentenceTransformer]]:
+    """Return by name how to get each model, as there may not be memory for all at once."""
+    if isinstance(models, Mapping):
+        return {name: partial(_same, model) for name, model in models.items()}
+    sources = [models] if isinstance(models, str | Path) else list(models)
+    if not sources:
+        raise SmoothCSEError("There is no model to evaluate; give a run folder, a model folder or a hub name.")
+    return {name: partial(load_encoder, source, pooling) for name, source in shortest_names(sources).items()}
+
+
+def _same(model: SentenceTransformer) -> SentenceTransformer:
+    return model
+
+
+def shortest_names(sources: Iterable[str | Path]) -> dict[str, str | Path]:
+    """Name models by the ends of their paths, as long as it takes to tell them apart; the same one counts once.
+
+    ``runs/a/best`` and ``runs/b/best`` become ``a/best`` and ``b/best``; ``runs/a`` alone is ``a``.
+    """
+    found: dict[tuple[str, ...], str | Path] = {}
+    for source in sources:
+        # An existing folder by its full path, so that "." has a name; a hub's name by itself.
+        path = os.path.abspath(source) if os.path.exists(source) else source
+        found.setdefault(Path(path).parts, source)
+    return {_shortest(own, found): source for own, source in found.items()}
+
+
+def _shortest(own: tuple[str, ...], everybody: Iterable[tuple[str, ...]]) -> str:
+    others = [parts for parts in everybody if parts != own]
+    lengths = (n for n in range(1, len(own)) if all(own[-n:] != parts[-n:] for parts in others))
+    return Path(*own[-next(lengths, len(own)) :]).as_posix()
+
+
+def _resolved(precision: Precision, model: SentenceTransformer) -> Precision:
+    """Return what ``auto`` comes to, so that the results can say it."""
+    if precision != "auto":
+        return precision
+    return "bf16" if has_fast_bf16(model.device.type) else "fp32"
+
+
+def _run(
+    name: str, model: SentenceTransformer, steps: Sequence[_Step], options: dict[str, Any], console: Console | None
+) -> dict[str, list[Score]]:
+    scores: dict[str, list[Score]] = {}
+    for step in steps:
+        if console is not None:
+            console.print(f"{name}: {step.label}", markup=False, highlight=False)
+        scores.setdefault(step.group, []).extend(step.measure(model, **options))
+    return scores

@@ -1,0 +1,164 @@
+"""Geometry: the shape of a model's embeddings, measured on real sentences, with hardly a label or none.
+
+What is computed on what, since two figures under one name are mostly figures of two things:
+
+============== =====================================================================================================
+alignment      mean ``||x̂ - ŷ||²`` of positive pairs. On STS-B dev (:func:`stsb_dev_geometry`) a positive is the two
+               *sentences* of a pair that people scored 4 or higher; without labels (:func:`python_docs_geometry`) it
+               is two *dropout views* of one sentence. The two are not comparable: the second is much smaller.
+uniformity     log of the mean of ``exp(-2 ||x̂ - ŷ||²)`` over all pairs of *distinct* sentences, never a sentence
+               with itself, and not over the positive pairs
+mean_cosine    over the same pairs as uniformity
+effective_rank of the embeddings as the model returns them, neither normalised nor centred, by singular values
+hubness        skewness of the number of times that a sentence is among the ten nearest of another, by cosine
+============== =====================================================================================================
+
+All take the embeddings that the model ships (without a training head, cut at the model's own ``max_seq_length``), and
+``x̂ = x / ||x||``. Only the dropout views run the model in training mode. The formulas, their ranges and what else to
+beware of stand in :mod:`smoothcse.objectives.geometry`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from smoothcse.encoding import encode
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.score import Score
+from smoothcse.evaluation.sts_tasks import STSTask, load_task
+from smoothcse.losses.views import dropout_views
+from smoothcse.objectives.geometry import alignment, effective_rank, hubness, mean_cosine, uniformity
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+POSITIVE = 4.0
+"""Pairs of STS-B dev that people gave this score or a higher one (of 5) are positives."""
+
+NEIGHBOURS = 10
+"""The ``k`` of hubness."""
+
+DEV = "STSBenchmark-dev"
+
+
+@dataclass(frozen=True)
+class GeometryTask:
+    """Sentences to measure on.
+
+    Attributes:
+        name: of the data, for reports.
+        sentences: ``n`` distinct texts, more than :data:`NEIGHBOURS`.
+        positives: rows ``(i, j)`` of ``sentences`` that mean the same; None to take two dropout views of each
+            sentence instead.
+
+    Raises:
+        SmoothCSEError: if there are too few sentences, or labels but no positive pair.
+    """
+
+    name: str
+    sentences: tuple[str, ...]
+    positives: tuple[tuple[int, int], ...] | None = None
+
+    def __post_init__(self) -> None:
+        count, distinct = len(self.sentences), len(set(self.sentences))
+        if distinct != count or count <= NEIGHBOURS:
+            raise SmoothCSEError(
+                f"{self.name} has {count} sentences, {distinct} of them distinct, and geometry is measured on more than "
+                f"{NEIGHBOURS} that are all distinct; give more, each once."
+            )
+        if self.positives is not None and not self.positives:
+            raise SmoothCSEError(
+                f"{self.name} has no pair with a score of {POSITIVE:g} or higher, so its alignment is not defined; "
+                "fetch the original file again."
+            )
+
+
+def stsb_dev_geometry(folder: Path | str) -> GeometryTask:
+    """Return the distinct sentences of STS-B dev, with the pairs scored :data:`POSITIVE` or higher as positives.
+
+    Args:
+        folder: from :func:`~smoothcse.evaluation.data.sts_folder`.
+
+    Raises:
+        SmoothCSEError: if the file is missing or broken.
+    """
+    return labelled_geometry(load_task(folder, DEV))
+
+
+def labelled_geometry(task: STSTask) -> GeometryTask:
+    """Return the same for any STS task."""
+    pairs = [
+        (first, second, gold)
+        for subset in task.subsets
+        for first, second, gold in zip(subset.sentences1, subset.sentences2, subset.gold, strict=True)
+    ]
+    place: dict[str, int] = {}
+    for first, second, _ in pairs:
+        place.setdefault(first, len(place))
+        place.setdefault(second, len(place))
+    positives = tuple((place[first], place[second]) for first, second, gold in pairs if gold >= POSITIVE)
+    return GeometryTask(task.name, tuple(place), positives)
+
+
+def python_docs_geometry(sample: int = 1000, seed: int = 0) -> GeometryTask:
+    """Return a random sample of the sentences of this Python's documentation; their positives are dropout views."""
+    from smoothcse.corpus.python_docs import iter_sentences
+
+    sentences = list(iter_sentences())
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(sentences))[:sample])
+    return GeometryTask("python-docs, two dropout views", tuple(sentences[row] for row in chosen))
+
+
+def evaluate_geometry(model: SentenceTransformer, task: GeometryTask, **encode_options: Any) -> Score:
+    """Measure the shape of a model's embeddings, as this module's text defines it.
+
+    Args:
+        model: any sentence-transformers model.
+        task: from :func:`stsb_dev_geometry` or :func:`python_docs_geometry`.
+        **encode_options: as :func:`~smoothcse.encoding.encode` takes them, e.g. ``batch_size``. The dropout views
+            are always computed in float32.
+
+    Returns:
+        A score with the five figures as they are, not in percent; ``main`` is the uniformity. Where embeddings are
+        not finite there are no figures (``main`` is 0.0) and ``diagnosis`` says so.
+    """
+    x = torch.from_numpy(encode(model, task.sentences, **encode_options))
+    if not x.isfinite().all():
+        diagnosis = "Some embeddings are not finite: the training has diverged; try a lower learning rate."
+        return Score(task.name, main=0.0, metrics={}, rows=len(x), diagnosis=diagnosis)
+    firsts, seconds = _positives(model, x, task)
+    metrics = {
+        "alignment": float(alignment(firsts, seconds)),
+        "uniformity": float(uniformity(x)),
+        "mean_cosine": float(mean_cosine(x)),
+        "effective_rank": float(effective_rank(x)),
+        "hubness": float(hubness(x, NEIGHBOURS)),
+    }
+    without_dropout = task.positives is None and torch.equal(firsts, seconds)
+    return Score(
+        task.name, main=metrics["uniformity"], metrics=metrics, rows=len(x), diagnosis=_diagnose(x, without_dropout)
+    )
+
+
+def _positives(model: SentenceTransformer, x: torch.Tensor, task: GeometryTask) -> tuple[torch.Tensor, torch.Tensor]:
+    if task.positives is None:
+        return dropout_views(model, task.sentences)
+    firsts, seconds = zip(*task.positives, strict=True)
+    return x[list(firsts)], x[list(seconds)]
+
+
+def _diagnose(x: torch.Tensor, without_dropout: bool) -> str | None:
+    """Say in one sentence why the figures mean something else than they seem to, if they do."""
+    if (x - x[0]).abs().max() <= 1e-3 * x.abs().max():
+        return (
+            "All embeddings are (nearly) identical: the model has collapsed; "
+            "try a lower learning rate, or a checkpoint from earlier in the run."
+        )
+    if without_dropout:
+        return "The model has no active dropout: its two views are the same, and their alignment says nothing."
+    return None

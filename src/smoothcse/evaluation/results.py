@@ -1,0 +1,192 @@
+"""The results of one or several models: as numbers, as tables for the terminal, as files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells, figure_table
+from smoothcse.evaluation.score import Score, average
+
+AVERAGE = "avg"
+"""Name of the mean over tasks, next to the tasks' own names."""
+
+# The metric that the figures of these groups are, and so their average; the other groups have one task each.
+_AVERAGED = {"sts": "spearman", "transfer": "accuracy"}
+
+_TITLES = {
+    "sts": "STS: Spearman × 100, 'all' setting",
+    "transfer": "Transfer: accuracy in percent",
+    "geometry": "Geometry",
+    "retrieval": "Retrieval, in percent",
+}
+_HEADINGS = {**STS_HEADINGS, "mean_cosine": "mean cosine", "effective_rank": "effective rank"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`~smoothcse.evaluation.evaluate.evaluate` found out.
+
+    Attributes:
+        scores: by model and group (``sts``, ``transfer``, ``geometry``, ``retrieval``), with everything measured.
+        settings: how it was measured: models' sources, data, pooling, precision.
+    """
+
+    scores: Mapping[str, Mapping[str, Sequence[Score]]]
+    settings: Mapping[str, Any]
+
+    @property
+    def models(self) -> dict[str, dict[str, dict[str, float]]]:
+        """The main figures by model, group and task, e.g. ``models["my-encoder"]["sts"]["avg"]``.
+
+        In percent but for geometry; ``sts`` and ``transfer`` have :data:`AVERAGE` behind their tasks.
+        """
+        return {
+            name: {group: _figures(group, scores) for group, scores in groups.items()}
+            for name, groups in self.scores.items()
+        }
+
+    def tables(self, compare: Sequence[Published] = ()) -> list[Table]:
+        """Return one table per group, a row per model, and what there is to say about a figure below.
+
+        Args:
+            compare: published rows to put under the models' in the table of ``sts``.
+        """
+        groups = dict.fromkeys(group for groups in self.scores.values() for group in groups)
+        return [self._table(group, compare if group == "sts" else ()) for group in groups]
+
+    def diagnoses(self) -> list[str]:
+        """Return one line per model and diagnosis: ``"NAME, STS12, STS13: what is the matter"``."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, groups in self.scores.items():
+            for score in (score for scores in groups.values() for score in scores):
+                if score.diagnosis:
+                    found.setdefault((name, score.diagnosis), []).append(score.task)
+        return [f"{name}, {', '.join(tasks)}: {diagnosis}" for (name, diagnosis), tasks in found.items()]
+
+    def save(self, file: Path | str) -> None:
+        """Write the results as JSON, and all metrics as CSV (model, group, task, metric, value) beside it.
+
+        The JSON's ``models`` are those of this object, rounded to two decimals (geometry: four); its ``details`` hold
+        every metric unrounded, by subset too, with rows and diagnoses.
+
+        Args:
+            file: ends in ``.json``; it is replaced if it is there, and so is the ``.csv`` of the same name.
+
+        Raises:
+            SmoothCSEError: as :func:`check_output`.
+        """
+        json_file, csv_file = check_output(file)
+        _write(json_file, json.dumps(self._as_dict(), indent=2, ensure_ascii=False) + "\n")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("model", "group", "task", "metric", "value"))
+        writer.writerows(self._rows())
+        _write(csv_file, text.getvalue())
+
+    def _as_dict(self) -> dict[str, Any]:
+        models = {
+            name: {
+                group: {task: round(figure, _decimals(group)) for task, figure in figures.items()}
+                for group, figures in groups.items()
+            }
+            for name, groups in self.models.items()
+        }
+        details = {
+            name: {group: {score.task: _detail(score) for score in scores} for group, scores in groups.items()}
+            for name, groups in self.scores.items()
+        }
+        return {"models": models, "details": details, "settings": dict(self.settings)}
+
+    def _rows(self) -> Iterator[tuple[str, str, str, str, float]]:
+        for name, groups in self.scores.items():
+            for group, scores in groups.items():
+                for score in scores:
+                    yield from ((name, group, score.task, metric, value) for metric, value in score.metrics.items())
+                if group in _AVERAGED:
+                    yield name, group, AVERAGE, _AVERAGED[group], average(scores)
+
+    def _table(self, group: str, compare: Sequence[Published]) -> Table:
+        rows = {name: groups[group] for name, groups in self.models.items() if group in groups}
+        columns = dict.fromkeys(column for figures in rows.values() for column in figures)
+        tasks = dict.fromkeys(score.task for groups in self.scores.values() for score in groups.get(group, ()))
+        place = "" if group in _AVERAGED else f", on {', '.join(tasks)}"
+        table = figure_table(f"{_TITLES[group]}{place}", (_HEADINGS.get(column, column) for column in columns))
+        for name, figures in rows.items():
+            cells = (f"{figures[column]:.{_decimals(group)}f}" if column in figures else "-" for column in columns)
+            table.add_row(escape(name), *cells)
+        _add_published(table, compare)
+        return table
+
+
+def check_output(file: Path | str) -> tuple[Path, Path]:
+    """Return where the JSON and the CSV go, having made sure that they can be written there.
+
+    Raises:
+        SmoothCSEError: if the file does not end in ``.json``, its folder is missing, or it cannot be written.
+    """
+    file = Path(file).expanduser()
+    if file.suffix != ".json":
+        raise SmoothCSEError(f"The output {file} must end in .json; a .csv of the same name is written beside it.")
+    if not file.parent.is_dir():
+        raise SmoothCSEError(f"The output {file} cannot be written: there is no folder {file.parent}; make it first.")
+    targets = (file, file.with_suffix(".csv"))
+    for target in targets:
+        if target.is_dir():
+            raise SmoothCSEError(f"The output {target} is a folder; give the name of a file.")
+        _write(target, None)
+    return targets
+
+
+def _write(target: Path, text: str | None) -> None:
+    """Write a file under its name only when it is complete; None to find out whether that would be possible."""
+    temporary = target.with_name(target.name + ".new")
+    try:
+        temporary.write_text(text or "", encoding="utf-8")
+        if text is not None:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise SmoothCSEError(
+            f"The output {target} cannot be written: {error.strerror or error}; give another place."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _figures(group: str, scores: Sequence[Score]) -> dict[str, float]:
+    if group not in _AVERAGED:
+        return {metric: value for score in scores for metric, value in score.metrics.items()}
+    return {**{score.task: score.main for score in scores}, AVERAGE: average(scores)}
+
+
+def _decimals(group: str) -> int:
+    return 4 if group == "geometry" else 2
+
+
+def _detail(score: Score) -> dict[str, Any]:
+    return {
+        **score.metrics,
+        "rows": score.rows,
+        "subsets": {name: dict(metrics) for name, metrics in score.subsets.items()},
+        "diagnosis": score.diagnosis,
+    }
+
+
+def _add_published(table: Table, rows: Sequence[Published]) -> None:
+    if not rows:
+        return
+    table.add_section()
+    for row in rows:
+        table.add_row(f"{row.system}, {row.model}", *figure_cells(row), style="dim")
+    provisional = f"\n{PROVISIONAL} provisional" if any(row.provisional for row in rows) else ""
+    table.caption = f"below the line: published, sources in `smoothcse published`{provisional}"
