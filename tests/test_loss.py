@@ -155,7 +155,7 @@ def test_micro_batches_of_a_step_share_its_noise(tiny_bert):
     loss = GSInfoNCELoss(encoder, noise_count=4)
     drawn = []
     original = loss._draw
-    loss._draw = lambda count, like: drawn.append(original(count, like)) or drawn[-1]
+    loss._draw = lambda *arguments: drawn.append(original(*arguments)) or drawn[-1]
     arguments = SentenceTransformerTrainingArguments(
         output_dir="unused",
         per_device_train_batch_size=4,
@@ -177,3 +177,19 @@ def test_micro_batches_of_a_step_share_its_noise(tiny_bert):
     assert torch.equal(drawn[0], drawn[1])
     assert torch.equal(drawn[2], drawn[3])
     assert not torch.equal(drawn[0], drawn[2])
+
+
+def test_a_held_noise_share_is_what_is_measured(encoder):
+    loss = GSInfoNCELoss(encoder, noise_count=24, noise_share=0.25).train()
+    loss([encoder.preprocess(TEXTS)])
+    assert float(loss.last_noise_share) == pytest.approx(0.25)
+    with pytest.raises(SmoothCSEError, match="noise_share must lie between 0 and 1"):
+        GSInfoNCELoss(encoder, noise_share=1.0)
+
+
+def test_noise_per_anchor_is_that_of_its_place_among_all_ranks():
+    source = GaussianNoise(seed=3)
+    whole = source.draw_per_anchor(5, 4, 2, 8)
+    torch.testing.assert_close(source.draw_per_anchor(5, 2, 2, 8, first=2), whole[2:])
+    assert not torch.allclose(whole[0], whole[1])
+    assert whole.shape == (4, 2, 8)

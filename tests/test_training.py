@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training import make_config, read_result, run, train, train_seeds
-from smoothcse.training.callbacks import Metrics
+from smoothcse.training.callbacks import GradientNoise, Metrics
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from tiny import sentences
@@ -251,3 +252,24 @@ def test_the_probe_leaves_no_trace(tiny_bert):
     assert all(parameter.grad is None for parameter in encoder.parameters())
     assert all(torch.equal(before[name], tensor) for name, tensor in encoder.state_dict().items())
     assert (loss.step, loss._forwards) == (None, 0)
+
+
+def test_gradient_noise_has_the_asked_norm_and_is_the_same_after_a_resume():
+    def disturbed():
+        model = torch.nn.Linear(400, 50)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.01)
+        state = SimpleNamespace(global_step=3)
+        GradientNoise(0.5, seed=1).on_pre_optimizer_step(None, state, None, model=model)
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    first, again = disturbed(), disturbed()
+    clean = torch.full_like(first, 0.01)
+    assert torch.equal(first, again)
+    assert float((first - clean).norm() / clean.norm()) == pytest.approx(0.5, rel=0.02)
+
+
+def test_metrics_of_the_start_can_be_handed_in(config, monkeypatch):
+    by_step(monkeypatch, [1.0, 3.0])  # of steps 2 and 4 alone
+    result = train(config.replace(max_steps=4), start_metrics={DEV_SCORE: 2.0}, console=QUIET)
+    assert (result.start_score, result.best_score, result.best_step) == (2.0, 3.0, 4)

@@ -42,7 +42,7 @@ class GSInfoNCELoss(nn.Module):
         noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, as
             :class:`~smoothcse.objectives.GaussianNoise` explains.
         noise_mode: ``"sampled"``, or ``"expected"`` to put the noise's closed-form expectation in its place.
-        noise_share: hold the noise share at this value by choosing ``λ`` anew at each step
+        noise_share: hold the noise share at this value by choosing ``λ`` anew for each anchor and step
             (:func:`~smoothcse.objectives.balance_noise`) instead of ``noise_weight``; None (default) not to.
         noise_per_anchor: draw other noise for each anchor, an experiment. Default False, as published.
         temperature: ``τ > 0``.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor
 from torch.nn import functional
 
 from smoothcse.objectives.noise import log_expected_similarity
@@ -108,8 +108,16 @@ def gs_info_nce(
 
 
 def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
-    """Return the mean cross-entropy of ``(N, K + M + H)`` logits, row ``i``'s label being its own positive."""
-    return functional.cross_entropy(logits, _own_columns(logits, first_positive))
+    r"""Return the mean cross-entropy of ``(N, K + M + H)`` logits, row ``i``'s label being its own positive.
+
+    .. math:: \frac1N \sum_i \log\Bigl(1 + e^{-s_i^+} \sum_j e^{s_{ij}^-}\Bigr)
+
+    In this form a loss far below 1, which is what trained encoders have, keeps its digits in float32; the difference
+    of a log-sum-exp and the positive logit, each near ``1/τ``, has lost three of them at a loss of ``5e-5``.
+    """
+    own = logits.gather(1, _own_columns(logits, first_positive).unsqueeze(1)).squeeze(1)
+    negatives = _without_own(logits, first_positive).logsumexp(dim=1)
+    return functional.softplus(negatives - own).mean()
 
 
 def similarity_logits(
@@ -176,8 +184,7 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
     with torch.no_grad():
         if not noise_columns:
             return logits.new_zeros(())
-        own = _own_columns(logits, first_positive).unsqueeze(1)
-        negatives = logits.detach().scatter(1, own, float("-inf"))
+        negatives = _without_own(logits, first_positive)
         noise = negatives[:, positive_count : positive_count + noise_columns]
         return (noise.logsumexp(dim=1) - negatives.logsumexp(dim=1)).exp().mean()
 
@@ -185,15 +192,15 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
 def balance_noise(
     logits: Tensor, positive_count: int, noise_columns: int, share: float, *, first_positive: int = 0
 ) -> Tensor:
-    r"""Weigh the noise block anew, so that the noise holds a given share of the denominator's negative mass.
+    r"""Weigh the noise anew, so that it holds a given share of each anchor's negative mass.
 
     .. math::
 
-        λ = \frac{share}{1 - share} \cdot
-            \frac{\sum_i \sum_{j \ne i} e^{s(z1_i, z2_j)}}{\sum_i \sum_k e^{s(z1_i, g_k)}}
+        λ_i = \frac{share}{1 - share} \cdot
+            \frac{\sum_{j \ne i} e^{s(z1_i, z2_j)}}{\sum_k e^{s(z1_i, g_k)}}
 
-    One ``λ`` for all anchors (over all ranks), and a constant to the gradient. What it holds fixed is what batch
-    size, ``τ``, ``d`` and the progress of training change under a fixed ``λ``. Our own; not in the paper.
+    ``λ`` is a constant to the gradient. Under a fixed ``λ`` the share moves with batch size, ``τ``, ``d`` and the
+    progress of training; here it does not. Our own; not in the paper.
 
     Args:
         logits: from :func:`similarity_logits` with noise weight 1.
@@ -203,19 +210,14 @@ def balance_noise(
         first_positive: as in :func:`gs_info_nce`.
 
     Returns:
-        The logits with ``log λ`` added to the noise block.
+        The logits with ``log λ_i`` added to the noise block.
     """
-    sentences, noise, rest = logits.split(
-        [positive_count, noise_columns, logits.shape[1] - positive_count - noise_columns], dim=1
-    )
+    rest = logits.shape[1] - positive_count - noise_columns
+    sentences, noise, hard_negatives = logits.split([positive_count, noise_columns, rest], dim=1)
     with torch.no_grad():
-        own = _own_columns(logits, first_positive).unsqueeze(1)
-        negatives = torch.cat([sentences.scatter(1, own, float("-inf")), rest], dim=1)
-        masses = torch.stack([block.double().exp().sum() for block in (negatives, noise)])
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(masses)
-        log_weight = math.log(share / (1 - share)) + masses[0].log() - masses[1].log()
-    return torch.cat([sentences, noise + log_weight.to(noise.dtype), rest], dim=1)
+        negatives = torch.cat([_without_own(sentences, first_positive), hard_negatives], dim=1).logsumexp(dim=1)
+        log_weight = math.log(share / (1 - share)) + negatives - noise.logsumexp(dim=1)
+    return torch.cat([sentences, noise + log_weight.unsqueeze(1), hard_negatives], dim=1)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
@@ -224,6 +226,13 @@ def _at_least_float32(tensor: Tensor) -> Tensor:
 
 def _own_columns(anchors: Tensor, first_positive: int) -> Tensor:
     return torch.arange(len(anchors), device=anchors.device) + first_positive
+
+
+def _without_own(logits: Tensor, first_positive: int) -> Tensor:
+    """Give each anchor's own positive no mass."""
+    # Not minus infinity: a row of nothing else would have no gradient, not even zero.
+    own = _own_columns(logits, first_positive).unsqueeze(1)
+    return logits.scatter(1, own, torch.finfo(logits.dtype).min)
 
 
 def _on_own_column(block: Tensor, first_positive: int, value: float) -> Tensor:

@@ -72,6 +72,13 @@ def train(
     return run.execute(folder.latest_checkpoint() if resume else checkpoint)
 
 
+class _Trainer(SentenceTransformerTrainer):
+    """The host's trainer without the model card, which would first encode samples of the corpus."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """Add none."""
+
+
 class _Run:
     """One run's parts, put together in the order in which they are needed."""
 
@@ -157,7 +164,7 @@ class _Run:
         return score
 
     def _make_trainer(self) -> SentenceTransformerTrainer:
-        trainer = SentenceTransformerTrainer(
+        trainer = _Trainer(
             model=self.model,
             args=_arguments(self.config, self.folder, self.hardware),
             train_dataset=self.corpus.dataset,

@@ -1,0 +1,171 @@
+"""Studies: statistics as scipy has them, runs recorded once and never repeated, tables that say what was run."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+from scipy.stats import ttest_rel
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.studies import runner
+from smoothcse.studies.records import append_record, read_records
+from smoothcse.studies.runner import run_study
+from smoothcse.studies.statistics import mean_sd, paired_difference, show_mean_sd
+from smoothcse.studies.study import read_study
+from smoothcse.studies.summary import summary_rows
+
+SCORES = [76.45, 76.25, 76.27]
+CONTROL = [75.71, 75.88, 76.40]
+
+
+def test_the_interval_is_that_of_the_paired_t_test():
+    difference = paired_difference(SCORES, CONTROL)
+    expected = ttest_rel(SCORES, CONTROL).confidence_interval(0.95)
+    assert (difference.low, difference.high) == pytest.approx((expected.low, expected.high))
+    assert difference.mean == pytest.approx(np.mean(np.subtract(SCORES, CONTROL)))
+    assert not difference.established
+    assert paired_difference([2.0, 2.1, 2.2], [1.0, 1.1, 1.21]).established
+
+
+def test_a_single_seed_has_no_spread():
+    assert mean_sd([80.0]) == (80.0, None)
+    assert show_mean_sd([80.0]) == "80.00"
+    difference = paired_difference([81.0], [80.0])
+    assert (difference.low, difference.established, str(difference)) == (None, False, "+1.00")
+    with pytest.raises(ValueError, match="no pairs"):
+        paired_difference([], [])
+
+
+def test_runs_cover_variants_grid_and_seeds_seed_by_seed(tmp_path):
+    study = read_study(written(tmp_path, grid={"batch_size": [4, 8]}, seeds=[7, 9]))
+    names = [run.name for run in study.runs()]
+    assert names[:4] == [f"batch_size={n}/{variant}/seed-7" for n in (4, 8) for variant in ("infonce", "gs")]
+    assert len(set(names)) == 8
+    run = study.runs(["gs"])[1]
+    assert (run.config.batch_size, run.config.noise_count, run.config.seed) == (8, 16, 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"varants": {}}, "no key 'varants' in a study. Did you mean 'variants'"),
+        ({"variants": {}}, "variants is missing"),
+        ({"variants": {"gs": 3}}, "the variant 'gs' must be a mapping"),
+        ({"control": "nobody"}, "the control 'nobody' is none of the variants (infonce, gs)"),
+        ({"seeds": 3}, "seeds must be a list"),
+        ({"seeds": [1, 1]}, "one of them twice"),
+        ({"grid": {"batch_size": 4}}, "grid.batch_size must be a list"),
+        ({"base": {"temprature": 1}}, "no configuration field 'temprature'. Did you mean 'temperature'"),
+        ({"base": [1]}, "base must be a mapping"),
+    ],
+)
+def test_a_study_file_that_is_wrong(tmp_path, changes, said):
+    file = written(tmp_path, **changes)
+    with pytest.raises(SmoothCSEError) as error:
+        read_study(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert said in str(error.value)
+
+
+def test_an_unknown_variant_is_told(tmp_path):
+    with pytest.raises(SmoothCSEError, match=r"no variant 'gsi'\. Did you mean 'gs'"):
+        read_study(written(tmp_path)).runs(["gsi"])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_bert):
+    """A study of two variants and two seeds that was really run."""
+    folder = tmp_path_factory.mktemp("study")
+    file = written(folder, model=tiny_bert)
+    run_study(read_study(file), folder)
+    return file, folder
+
+
+def test_a_study_writes_table_runs_and_curves(finished):
+    file, folder = finished
+    study = read_study(file)
+    records = read_records(folder / "runs.jsonl")
+    headings, rows = summary_rows(study, records)
+    by_variant = {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+    lasts = {variant: [r.last for r in records if r.variant == variant] for variant in ("gs", "infonce")}
+    assert by_variant["gs"]["last"] == show_mean_sd(lasts["gs"])
+    assert by_variant["gs"]["last - control"] == str(paired_difference(lasts["gs"], lasts["infonce"]))
+    assert by_variant["infonce"]["last - control"] == ""
+    assert "4 of 4 runs" in (folder / "summary.md").read_text()
+    assert [row["seed"] for row in csv.DictReader((folder / "runs.csv").open())] == ["0", "0", "1", "1"]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    run = folder / "runs" / "gs" / "seed-1"
+    assert (run / "best" / "config.json").is_file()
+    assert not (run / "checkpoints").exists()
+
+
+def test_a_record_holds_what_its_run_says(finished):
+    _, folder = finished
+    for record in read_records(folder / "runs.jsonl"):
+        run = json.loads((folder / "runs" / record.variant / f"seed-{record.seed}" / "run.json").read_text())
+        assert (record.start, record.last) == (run["result"]["start_score"], run["result"]["last_score"])
+        assert [step for step, _ in record.curve] == [0, 1, 2]
+        assert (record.noise_share is not None) == (record.variant == "gs")
+
+
+def test_a_finished_run_is_never_repeated(finished, monkeypatch):
+    file, folder = finished
+    monkeypatch.setattr(runner, "_train", lambda *_: pytest.fail("a recorded run was trained again"))
+    before = (folder / "runs.jsonl").read_bytes()
+    assert len(run_study(read_study(file), folder)) == 4
+    assert (folder / "runs.jsonl").read_bytes() == before
+
+
+def test_a_changed_field_asks_for_new_runs(finished, tmp_path, monkeypatch):
+    file, folder = finished
+    values = yaml.safe_load(file.read_text())
+    values["base"]["learning_rate"] = 1e-4
+    changed = tmp_path / "study.yaml"
+    changed.write_text(yaml.safe_dump(values))
+    asked = []
+    monkeypatch.setattr(runner, "_train", lambda run, *_: asked.append(run.name) or tmp_path / "log")
+    with pytest.raises(SmoothCSEError, match="4 of the study's runs failed"):
+        run_study(read_study(changed), folder)
+    assert len(asked) == 4
+
+
+def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path, tiny_bert):
+    variants = {"good": {"noise_count": 0}, "bad": {"model": "no-such-model"}}
+    file = written(tmp_path, model=tiny_bert, variants=variants, control="good", seeds=[0])
+    with pytest.raises(SmoothCSEError, match="bad/seed-0") as error:
+        run_study(read_study(file), tmp_path / "out")
+    log = tmp_path / "out" / "runs" / "bad" / "seed-0.log"
+    assert str(log) in str(error.value)
+    assert "no-such-model" in log.read_text()
+    assert [record.variant for record in read_records(tmp_path / "out" / "runs.jsonl")] == ["good"]
+
+
+def test_a_broken_record_is_named_by_its_line(finished, tmp_path):
+    _, folder = finished
+    file = tmp_path / "runs.jsonl"
+    append_record(file, read_records(folder / "runs.jsonl")[0])
+    with file.open("a") as stream:
+        stream.write('{"variant": "gs"}\n')
+    with pytest.raises(SmoothCSEError, match=r"runs\.jsonl:2 is no record"):
+        read_records(file)
+
+
+def written(folder, model="packaged-minilm", **changes):
+    """Write a study file of two variants and return its path."""
+    corpus = folder / "text.txt"
+    corpus.write_text("".join(f"sentence number {number} of a small corpus\n" for number in range(24)))
+    values = {
+        "about": "Does it?",
+        "base": {"corpus": str(corpus), "model": model, "batch_size": 8, "max_steps": 2, "eval_steps": 1}
+        | {"precision": "fp32", "log_steps": 1},
+        "seeds": [0, 1],
+        "control": "infonce",
+        "variants": {"infonce": {"noise_count": 0}, "gs": {"noise_count": 16}},
+    }
+    file = folder / "study.yaml"
+    file.write_text(yaml.safe_dump({**values, **changes}, sort_keys=False))
+    return file
