@@ -148,3 +148,8 @@ def test_unknown_model_and_empty_folder(tmp_path):
         build_encoder("no/such-model")
     with pytest.raises(SmoothCSEError, match=r"holds no config\.json"):
         build_encoder(tmp_path)
+
+
+def test_an_unknown_pooling_is_told_when_a_model_is_loaded_too(tiny_bert):
+    with pytest.raises(SmoothCSEError, match="pooling 'cl' is unknown; choose one of cls"):
+        load_encoder(tiny_bert, "cl")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from smoothcse.encoder import build_encoder, load_encoder, strip_projection
     from smoothcse.encoding import encode
     from smoothcse.errors import SmoothCSEError
+    from smoothcse.evaluation.evaluate import evaluate
+    from smoothcse.evaluation.results import Evaluation
     from smoothcse.losses import GSInfoNCELoss
     from smoothcse.objectives import GaussianNoise, gs_info_nce, info_nce
     from smoothcse.training import NoiseStep, TrainConfig, TrainResult, train
@@ -28,6 +30,8 @@ _HOMES = {
     "strip_projection": "encoder",
     "encode": "encoding",
     "SmoothCSEError": "errors",
+    "evaluate": "evaluation.evaluate",
+    "Evaluation": "evaluation.results",
     "GSInfoNCELoss": "losses",
     "GaussianNoise": "objectives",
     "gs_info_nce": "objectives",
@@ -40,6 +44,7 @@ _HOMES = {
 
 __all__ = [
     "Corpus",
+    "Evaluation",
     "GSInfoNCELoss",
     "GaussianNoise",
     "NoiseStep",
@@ -48,6 +53,7 @@ __all__ = [
     "TrainResult",
     "build_encoder",
     "encode",
+    "evaluate",
     "gs_info_nce",
     "info_nce",
     "load_encoder",

@@ -83,8 +83,7 @@ def build_encoder(
         SmoothCSEError: if the model cannot be found or read, the pooling is unknown, or no dropout is active (two
             views of a sentence would be identical and the loss constant).
     """
-    if pooling is not None and pooling not in get_args(PoolingName):
-        raise SmoothCSEError(f"pooling {pooling!r} is unknown; choose one of {', '.join(get_args(PoolingName))}.")
+    _check_pooling(pooling)
     name = _located(name_or_path)
     config = read_config(name)
     config_kwargs = _dropout_kwargs(config, dropout, name)
@@ -123,8 +122,9 @@ def load_encoder(
         device: as torch names it; None for the best there is.
 
     Raises:
-        SmoothCSEError: if the model cannot be found or read.
+        SmoothCSEError: if the model cannot be found or read, or the pooling is unknown.
     """
+    _check_pooling(pooling)
     name = str(_model_folder(Path(_located(name_or_path))))
     read_config(name)
     model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
@@ -149,6 +149,12 @@ def read_config(name: str) -> PretrainedConfig:
             f"The model {name} is neither a folder on this machine nor a model that the hub gave us; check the name "
             f"and the network, or give the path of a downloaded model ({first_line(error)})"
         ) from error
+
+
+def _check_pooling(pooling: str | None) -> None:
+    names = get_args(PoolingName)
+    if pooling is not None and pooling not in names:
+        raise SmoothCSEError(f"pooling {pooling!r} is unknown; choose one of {', '.join(names)}.")
 
 
 def _located(name_or_path: str | Path) -> str:

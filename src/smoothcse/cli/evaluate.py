@@ -67,6 +67,7 @@ def evaluate(
     console = Console()
     for table in result.tables(published):
         console.print(table)
+        console.print()
     for diagnosis in result.diagnoses():
         console.print(diagnosis, markup=False, highlight=False)
     if output:

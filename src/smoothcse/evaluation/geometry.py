@@ -5,7 +5,7 @@ What is computed on what, since two figures under one name are mostly figures of
 ============== =====================================================================================================
 alignment      mean ``||x̂ - ŷ||²`` of positive pairs. On STS-B dev (:func:`stsb_dev_geometry`) a positive is the two
                *sentences* of a pair that people scored 4 or higher; without labels (:func:`python_docs_geometry`) it
-               is two *dropout views* of one sentence. The two are not comparable: the second is much smaller.
+               is two *dropout views* of one sentence. The two are not comparable.
 uniformity     log of the mean of ``exp(-2 ||x̂ - ŷ||²)`` over all pairs of *distinct* sentences, never a sentence
                with itself, and not over the positive pairs
 mean_cosine    over the same pairs as uniformity
@@ -68,8 +68,8 @@ class GeometryTask:
         count, distinct = len(self.sentences), len(set(self.sentences))
         if distinct != count or count <= NEIGHBOURS:
             raise SmoothCSEError(
-                f"{self.name} has {count} sentences, {distinct} of them distinct, and geometry is measured on more than "
-                f"{NEIGHBOURS} that are all distinct; give more, each once."
+                f"{self.name} has {count} sentences, {distinct} of them distinct, and geometry is measured on more "
+                f"than {NEIGHBOURS} that are all distinct; give more, each once."
             )
         if self.positives is not None and not self.positives:
             raise SmoothCSEError(

@@ -106,6 +106,7 @@ def published_table(systems: Iterable[str] | None = None, model: str | None = No
     if not rows:
         raise SmoothCSEError(f"Nothing is published of {', '.join(map(str, chosen))} trained from {model}.")
     table = figure_table("Published: Spearman × 100, 'all' setting", (*STS_HEADINGS.values(), "avg"))
+    table.columns[0].no_wrap = True
     table.add_column("source", overflow="fold")
     for start in dict.fromkeys(row.model for row in rows):
         table.add_section()

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _TITLES = {
     "sts": "STS: Spearman × 100, 'all' setting",
     "transfer": "Transfer: accuracy in percent",
     "geometry": "Geometry",
-    "retrieval": "Retrieval, in percent",
+    "retrieval": "Retrieval, %",
 }
 _HEADINGS = {**STS_HEADINGS, "mean_cosine": "mean cosine", "effective_rank": "effective rank"}
 
@@ -120,7 +121,7 @@ class Evaluation:
         rows = {name: groups[group] for name, groups in self.models.items() if group in groups}
         columns = dict.fromkeys(column for figures in rows.values() for column in figures)
         tasks = dict.fromkeys(score.task for groups in self.scores.values() for score in groups.get(group, ()))
-        place = "" if group in _AVERAGED else f", on {', '.join(tasks)}"
+        place = "" if group in _AVERAGED else f": {', '.join(tasks)}"
         table = figure_table(f"{_TITLES[group]}{place}", (_HEADINGS.get(column, column) for column in columns))
         for name, figures in rows.items():
             cells = (f"{figures[column]:.{_decimals(group)}f}" if column in figures else "-" for column in columns)
@@ -160,7 +161,8 @@ def _write(target: Path, text: str | None) -> None:
             f"The output {target} cannot be written: {error.strerror or error}; give another place."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _figures(group: str, scores: Sequence[Score]) -> dict[str, float]:
@@ -187,6 +189,6 @@ def _add_published(table: Table, rows: Sequence[Published]) -> None:
         return
     table.add_section()
     for row in rows:
-        table.add_row(f"{row.system}, {row.model}", *figure_cells(row), style="dim")
+        table.add_row(f"{row.system}, {row.model} ({' '.join(row.sources)})", *figure_cells(row), style="dim")
     provisional = f"\n{PROVISIONAL} provisional" if any(row.provisional for row in rows) else ""
-    table.caption = f"below the line: published, sources in `smoothcse published`{provisional}"
+    table.caption = f"below the line: published (sources as in `smoothcse published`){provisional}"
