@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -14,6 +14,16 @@ from pydantic.fields import FieldInfo
 from smoothcse.training.config import TrainConfig
 
 Command = Callable[..., None]
+
+# The field at which each panel of the help begins.
+_PANELS = {
+    "corpus": "Text",
+    "model": "Encoder",
+    "output": "Output",
+    "noise_count": "Objective",
+    "batch_size": "Training",
+    "dev": "Evaluation",
+}
 
 
 def config_options(*, positional: str) -> Callable[[Command], Command]:
@@ -34,7 +44,7 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         signature = inspect.signature(command, eval_str=True)
         own_parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         own_names = {parameter.name for parameter in own_parameters}
-        parameters = [_parameter(field, positional) for field in fields(TrainConfig)] + own_parameters
+        parameters = [*_field_parameters(positional), *own_parameters]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         with_fields.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         with_fields.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -43,40 +53,36 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _parameter(field: Field[Any], positional: str) -> inspect.Parameter:
-    hint = get_type_hints(TrainConfig, include_extras=True)[field.name]
-    plain, info = get_args(hint)[0], next(extra for extra in get_args(hint) if isinstance(extra, FieldInfo))
-    default = "" if field.default in (None, MISSING) else f" [{_shown(field.default)}]"
-    text = f"{info.description}{default}"
-    if field.name == positional:
+def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:
+    panel = ""
+    for field in fields(TrainConfig):
+        panel = _PANELS.get(field.name, panel)
+        yield _parameter(field, panel, is_argument=field.name == positional)
+
+
+def _parameter(field: Field[Any], panel: str, *, is_argument: bool) -> inspect.Parameter:
+    annotated = get_type_hints(TrainConfig, include_extras=True)[field.name]
+    kind, info = _kind(annotated), next(extra for extra in get_args(annotated) if isinstance(extra, FieldInfo))
+    text = f"{info.description}{_shown(field.default)}"
+    if is_argument:
         option: Any = typer.Argument(help=text, show_default=False)
     else:
-        flag = "--" + field.name.replace("_", "-")
-        names = [f"{flag}/--no-{flag[2:]}"] if _optional(plain) == bool | None else [flag]
-        option = typer.Option(*names, help=text, show_default=False)
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=None,
-        annotation=Annotated[_optional(plain), option],
-    )
+        name = field.name.replace("_", "-")
+        flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+        option = typer.Option(flag, help=text, show_default=False, rich_help_panel=panel)
+    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _optional(hint: Any) -> Any:
-    """Return the hint with None allowed, a Literal as the text that the configuration itself will check."""
-    parts = [
-        str if get_origin(part) is Literal else part
-        for part in (get_args(hint) if get_origin(hint) is not Literal else [hint])
-    ]
-    base = parts[0] if parts else hint
-    return base | None
+def _kind(annotated: Any) -> type:
+    """Return what a field's text on the command line is read as; its choices are checked by the configuration."""
+    plain = get_args(annotated)[0]
+    alternatives = [plain] if get_origin(plain) is Literal else get_args(plain) or [plain]
+    first = alternatives[0]
+    return str if get_origin(first) is Literal else first
 
 
 def _shown(default: Any) -> str:
-    return (
-        str(default).lower()
-        if isinstance(default, bool)
-        else f"{default:g}"
-        if isinstance(default, float)
-        else str(default)
-    )
+    if default in (None, MISSING):
+        return ""
+    return f" [{f'{default:g}' if isinstance(default, float) else str(default).lower()}]"

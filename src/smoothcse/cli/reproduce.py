@@ -51,7 +51,5 @@ def reproduce(
     if plan:
         return
     outcome = reproduce(wanted, resume=resume)
-    console = Console()
-    console.print(outcome.table())
-    console.print(outcome.verdict(), markup=False, highlight=False)
-    console.print(f"Written to {wanted.output}.", markup=False, highlight=False)
+    Console().print(outcome.table())
+    typer.echo(f"{outcome.verdict()}\nWritten to {wanted.output}.")
