@@ -1,0 +1,1 @@
+"""Several runs that answer one question: variants over seeds, and published results over again."""
