@@ -20,10 +20,13 @@ from loopback_hub import Fault, LoopbackHub
 from smoothcse import cli
 from smoothcse.encoder import load_encoder
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import evaluate_sts
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, STS_TASKS, files_of, load_tasks
 from smoothcse.studies import reproduce as module
-from smoothcse.studies.reproduce import Outcome, Run, plan_reproduction, plan_table
+from smoothcse.studies.forecast import plan_table
+from smoothcse.studies.outcome import Outcome, Run
+from smoothcse.studies.reproduction import plan_reproduction
 from tiny import save_tiny_model, sentences
 
 RECIPE = "gs-infonce/bert-base-uncased"
@@ -94,7 +97,7 @@ def test_it_ends_in_a_table_and_a_verdict(finished):
 def test_its_figures_are_those_of_the_best_models(finished, online):
     output, _ = finished
     found = json.loads((output / "reproduce.json").read_text())
-    tasks = load_tasks(module.sts_folder("hub"))
+    tasks = load_tasks(sts_folder("hub"))
     for run in found["runs"]:
         model = load_encoder(output / run["folder"] / "best")
         expected = {score.task: score.main for score in evaluate_sts(model, tasks, precision="fp32")}
@@ -234,14 +237,14 @@ def test_no_network_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     code, _, said = smoothcse("reproduce", RECIPE, "--output", tmp_path / "new", *SHORT)
     assert code == 2
-    assert "senteval.tar of the hub's data set princeton-nlp/datasets-for-simcse (revision main) cannot be" in said
+    assert "princeton-nlp/datasets-for-simcse@main:senteval.tar cannot be" in said
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("senteval.tar", "smoothcse: senteval.tar of the hub's data set"),
+        ("senteval.tar", "princeton-nlp/datasets-for-simcse@main:senteval.tar cannot"),
         ("wiki1m_for_simcse.txt", "smoothcse: Dataset princeton-nlp/datasets-for-simcse:wiki1m_for_simcse.txt cannot"),
         ("model.safetensors", "smoothcse: The model bert-base-uncased cannot be"),
     ],

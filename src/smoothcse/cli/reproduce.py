@@ -34,7 +34,9 @@ def reproduce(
     from rich.console import Console
 
     from smoothcse.quiet import quiet_libraries
-    from smoothcse.studies.reproduce import plan_reproduction, plan_table, reproduce
+    from smoothcse.studies.forecast import plan_table
+    from smoothcse.studies.reproduce import reproduce
+    from smoothcse.studies.reproduction import plan_reproduction
 
     quiet_libraries()
     given = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -116,6 +117,10 @@ class TrainConfig:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON and YAML."""
         return dataclasses.asdict(self)
+
+    def steps_over(self, sentences: int) -> int:
+        """Return the steps of a run over a corpus of this size: a last batch that is not full is left out."""
+        return self.max_steps or math.ceil(self.epochs * (sentences // self.batch_size))
 
     def noise_for(self, batch: int) -> int:
         """Return ``M`` for an effective batch of this size (192 unless count or ratio say otherwise)."""

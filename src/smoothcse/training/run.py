@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +92,7 @@ class _Run:
     ) -> None:
         self.config, self.corpus, self.folder = config, corpus, folder
         self.hardware, self.console = hardware, console
-        self.steps = _total_steps(config, len(corpus))
+        self.steps = config.steps_over(len(corpus))
         set_seed(config.seed)
         self.model = build_encoder(
             config.model,
@@ -221,7 +220,7 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
         per_device_train_batch_size=config.batch_size // hardware.world_size,
         learning_rate=config.learning_rate,
         num_train_epochs=config.epochs,
-        max_steps=_total_steps(config, None) if config.max_steps else -1,
+        max_steps=config.max_steps or -1,
         lr_scheduler_type="constant_with_warmup" if config.lr_scheduler == "constant" else config.lr_scheduler,
         warmup_steps=config.warmup_ratio,
         weight_decay=config.weight_decay,
@@ -243,12 +242,6 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
         disable_tqdm=True,
         report_to="none",
     )
-
-
-def _total_steps(config: TrainConfig, sentences: int | None) -> int:
-    if config.max_steps or sentences is None:
-        return int(config.max_steps or 0)
-    return math.ceil(config.epochs * (sentences // config.batch_size))
 
 
 def _check_batch(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> None:
