@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -135,7 +136,18 @@ def test_no_network(hub, monkeypatch):
     for source in ("me/data", "me/data:large.txt"):
         message = refusal(source)
         assert f"Dataset {source} cannot be fetched" in message
-        assert "give a local file instead" in message
+        assert "give a local file or folder instead" in message
+
+
+def test_no_room_for_a_download(hub):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        message = refusal("me/data:large.txt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "Dataset me/data:large.txt cannot be stored (File too large): make room, or set HF_HOME" in message
+    assert len(load_sentences("me/data:large.txt")) == 5000
 
 
 def test_offline_mode(hub, monkeypatch):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from smoothcse.corpus import CorpusReport, cache, load, load_sentences, sources
+from smoothcse.corpus import CorpusReport, cache, load, load_sentences, python_docs, sources
 from smoothcse.errors import SmoothCSEError
 
 
@@ -67,6 +68,13 @@ def test_python_docs_is_read_through_its_iterator(monkeypatch):
     monkeypatch.setitem(sys.modules, "smoothcse.corpus.python_docs", Module)
     monkeypatch.setattr(sources, "_stamp", lambda path: [str(path), 0, 0])
     assert load_sentences("python-docs").dataset["sentence"][:] == ["A sentence.", "Another."]
+
+
+def test_python_docs_is_built_anew_when_its_code_changes():
+    (_, *stamps) = sources.Source("python-docs").identity()
+    code = {str(path) for folder in python_docs.__path__ for path in Path(folder).glob("*.py")}
+    assert {path for path, _, _ in stamps} == code
+    assert len(code) > 1
 
 
 def test_real_sentences(shared):

@@ -107,14 +107,14 @@ def test_a_useless_archive_leaves_nothing_behind(hub, cache, content):
 
 def test_an_unknown_revision_is_told_plainly(hub, cache):
     hub.write(IN_REPOSITORY, archive({STS12[0]: b""}))
-    with pytest.raises(SmoothCSEError, match=r"\(revision v9\) cannot be fetched: check the network and the revision"):
+    with pytest.raises(SmoothCSEError, match=r"@v9:senteval\.tar has no such revision"):
         data.sts_folder("hub", revision="v9")
 
 
 def test_what_was_fetched_stays_usable_offline(hub, cache, monkeypatch):
     with monkeypatch.context() as offline:
         offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        with pytest.raises(SmoothCSEError, match="or give a folder with the data"):
+        with pytest.raises(SmoothCSEError, match="or give a local file or folder instead"):
             data.sts_folder("hub")
     hub.write(IN_REPOSITORY, archive({STS12[0]: b"text"}))
     folder = data.sts_folder("hub")

@@ -9,16 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from smoothcse.corpus import python_docs
-from smoothcse.corpus.python_docs import (
-    Docstring,
-    iter_docstrings,
-    iter_sentences,
-    labelled_pairs,
-    prose_paragraphs,
-    split_sentences,
-    strip_markup,
-)
+from smoothcse.corpus.python_docs import Docstring, docstrings, iter_docstrings, iter_sentences, labelled_pairs
+from smoothcse.corpus.python_docs.prose import prose_paragraphs, split_sentences, strip_markup
 from smoothcse.errors import SmoothCSEError
 
 
@@ -131,11 +123,11 @@ def test_prose_is_kept_and_everything_else_left_out():
     ],
 )
 def test_signature_lines_are_removed(doc):
-    assert python_docs._without_signature(doc) == "Wait for a while."
+    assert docstrings._without_signature(doc) == "Wait for a while."
 
 
 def test_a_sentence_that_starts_with_a_call_is_not_a_signature():
-    assert python_docs._without_signature("exit() raises SystemExit.") == "exit() raises SystemExit."
+    assert docstrings._without_signature("exit() raises SystemExit.") == "exit() raises SystemExit."
 
 
 def test_a_docstring_knows_its_summary_and_whether_it_is_public():
@@ -148,9 +140,8 @@ def test_a_docstring_knows_its_summary_and_whether_it_is_public():
 
 
 def test_docstrings_are_many_and_unique():
-    docstrings = list(iter_docstrings())
-    texts = [docstring.text for docstring in docstrings]
-    assert 5_000 < len(docstrings) < 20_000
+    texts = [docstring.text for docstring in iter_docstrings()]
+    assert 5_000 < len(texts) < 20_000
     assert len(set(texts)) == len(texts)
     assert all(texts)
 
@@ -210,16 +201,16 @@ def test_source_names_are_public(tmp_path: Path):
     )
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "test_it.py").write_text('"Not wanted."')
-    found = [docstring for docstring in python_docs._source_docstrings(tmp_path) if docstring.text]
+    found = [docstring for docstring in docstrings._source_docstrings(tmp_path) if docstring.text]
     assert found == [Docstring("pathlib.Path", "A path."), Docstring("pathlib.Path.read", "Read it.")]
 
 
 def test_a_python_without_sources_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
     with pytest.raises(SmoothCSEError, match="needs the sources of Python's standard library"):
-        python_docs._docstrings.__wrapped__()
+        docstrings._docstrings.__wrapped__()
 
 
 def test_the_reference_may_be_missing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-    assert python_docs._reference_topics() == []
+    assert docstrings.reference_topics() == []

@@ -139,7 +139,9 @@ def _complete_or_absent(target: Path) -> Iterator[IO[bytes]]:
             yield file
         temporary.replace(target)
     except OSError as error:
-        raise SmoothCSEError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise SmoothCSEError(
+            f"{target} cannot be written ({error.strerror or error}): make room, or give another place."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
+from smoothcse.cache import cache_folder
 from smoothcse.corpus.build import Options
 from smoothcse.corpus.report import CorpusReport
 from smoothcse.corpus.sources import Source
@@ -40,7 +41,7 @@ def cached(source: Source, options: Options, build: Builder) -> tuple[Path, Corp
     Raises:
         SmoothCSEError: When the folder cannot be written; also whatever ``build`` raises.
     """
-    folder = _folder()
+    folder = cache_folder() / "corpus"
     arrow = folder / f"{_key(source, options)}.arrow"
     report = _read_report(arrow)
     if report is None:
@@ -52,11 +53,6 @@ def cached(source: Source, options: Options, build: Builder) -> tuple[Path, Corp
                 "set the variable SMOOTHCSE_CACHE to a folder with room."
             ) from error
     return arrow, report
-
-
-def _folder() -> Path:
-    root = os.environ.get("SMOOTHCSE_CACHE") or "~/.cache/smoothcse"
-    return Path(root).expanduser().absolute() / "corpus"
 
 
 def _key(source: Source, options: Options) -> str:

@@ -6,6 +6,7 @@ The endpoint is read from ``HF_ENDPOINT`` at each call; everything else (``HF_HU
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -23,11 +24,11 @@ from smoothcse.errors import SmoothCSEError, did_you_mean, first_line
 _SPELLING = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<file>.+))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_USE_A_LOCAL_FILE = "or give a local file instead, for example one copied from another machine"
+_USE_A_LOCAL_COPY = "or give a local file or folder instead, for example one copied from another machine"
 _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     (
         hub_errors.OfflineModeIsEnabled,
-        f"is not in the local cache and HF_HUB_OFFLINE is set: unset it, {_USE_A_LOCAL_FILE}.",
+        f"is not in the local cache and HF_HUB_OFFLINE is set: unset it, {_USE_A_LOCAL_COPY}.",
     ),
     (
         hub_errors.GatedRepoError,
@@ -77,7 +78,28 @@ def fetch(address: HubAddress) -> list[TextFile]:
         SmoothCSEError: When the repository, revision or file does not exist, or the hub cannot be reached.
     """
     names = [address.file] if address.file else _data_files(address)
-    return [_download(HubAddress(address.repository, address.revision, name), name) for name in names]
+    return [_text_file(HubAddress(address.repository, address.revision, name)) for name in names]
+
+
+def download(address: HubAddress) -> Path:
+    """Download the file that an address names, unless it is in the download cache of huggingface_hub.
+
+    Args:
+        address: With a file name.
+
+    Returns:
+        The local file, ``snapshots/<commit>/<name>`` in that cache.
+
+    Raises:
+        SmoothCSEError: When the repository, revision or file does not exist, or the hub cannot be reached.
+    """
+    assert address.file is not None
+    with _plain_errors(address):
+        return Path(
+            hf_hub_download(
+                address.repository, address.file, repo_type="dataset", revision=address.revision, endpoint=_endpoint()
+            )
+        )
 
 
 def verify(file: TextFile) -> None:
@@ -100,15 +122,10 @@ def verify(file: TextFile) -> None:
     )
 
 
-def _download(address: HubAddress, name: str) -> TextFile:
-    if not is_supported(name):
+def _text_file(address: HubAddress) -> TextFile:
+    if not is_supported(address.file or ""):
         raise SmoothCSEError(f"{address} is of a kind that cannot be read: supported are {SUPPORTED}.")
-    with _plain_errors(address):
-        path = Path(
-            hf_hub_download(
-                address.repository, name, repo_type="dataset", revision=address.revision, endpoint=_endpoint()
-            )
-        )
+    path = download(address)
     # The download cache names each blob by the ETag the hub sent: a sha256 for files in large-file storage.
     blob = path.resolve().name
     return TextFile(path, str(address), sha256=blob if _SHA256.fullmatch(blob) else None)
@@ -168,6 +185,8 @@ def _explanation(error: Exception) -> str:
         if isinstance(reason, kind):
             return explanation
     if isinstance(reason, hub_errors.HfHubHTTPError) and reason.response.status_code in (401, 403):
-        return f"is refused by the hub: check your token with `hf auth whoami`, {_USE_A_LOCAL_FILE}."
+        return f"is refused by the hub: check your token with `hf auth whoami`, {_USE_A_LOCAL_COPY}."
+    if isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"cannot be stored ({reason.strerror}): make room, or set HF_HOME to a folder with room."
     summary = f"{type(reason).__name__}: {first_line(reason).rstrip('.')}"
-    return f"cannot be fetched ({summary}): check the network, try again, {_USE_A_LOCAL_FILE}."
+    return f"cannot be fetched ({summary}): check the network, try again, {_USE_A_LOCAL_COPY}."

@@ -39,7 +39,8 @@ class Source:
     def identity(self) -> list[list[str | int]]:
         """Return what changes when the text may have changed: path, size and time of each file."""
         if self.name == PYTHON_DOCS:
-            return [[PYTHON_DOCS, sys.version], _stamp(Path(__file__).with_name("python_docs.py"))]
+            code = sorted(Path(__file__).with_name("python_docs").glob("*.py"))
+            return [[PYTHON_DOCS, sys.version], *map(_stamp, code)]
         return [_stamp(file.path) for file in self.files]
 
     def batches(self, column: str | None) -> Iterator[pa.StringArray]:

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-
-from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.cache import cache_folder
+from smoothcse.corpus.hub import HubAddress, download
+from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 
@@ -61,11 +61,6 @@ def transfer_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Pa
     return _from_hub("transfer", TRANSFER_FILES, revision)
 
 
-def cache_folder() -> Path:
-    """Return the folder for downloaded data: ``$SMOOTHCSE_CACHE`` or ``~/.cache/smoothcse``."""
-    return Path(os.environ.get("SMOOTHCSE_CACHE") or "~/.cache/smoothcse").expanduser()
-
-
 def _level(source: Path | str, kind: str) -> Path:
     """Return the folder that holds one kind of data: the one given, or the one of that name in it."""
     folder = Path(source).expanduser()
@@ -74,24 +69,13 @@ def _level(source: Path | str, kind: str) -> Path:
 
 
 def _from_hub(kind: str, wanted: Iterable[str], revision: str) -> Path:
-    archive = _download(revision)
+    archive = download(HubAddress(DATASET, revision, ARCHIVE))
     commit = archive.parent.name  # the hub's cache keeps a file under snapshots/<commit>/
     folder = cache_folder() / "senteval" / commit / kind
     if not folder.is_dir():
         _unpack(archive, wanted, folder)
     _log.info("SentEval data: %s at commit %s, in %s", DATASET, commit, folder)
     return folder
-
-
-def _download(revision: str) -> Path:
-    endpoint = os.environ.get("HF_ENDPOINT")  # read now: the library read it when it was imported
-    try:
-        return Path(hf_hub_download(DATASET, ARCHIVE, repo_type="dataset", revision=revision, endpoint=endpoint))
-    except Exception as error:  # the HTTP client's own classes change with releases of huggingface_hub
-        raise SmoothCSEError(
-            f"{ARCHIVE} of the hub's data set {DATASET} (revision {revision}) cannot be fetched: check the "
-            f"network and the revision, or give a folder with the data ({first_line(error)})"
-        ) from error
 
 
 def _unpack(archive: Path, wanted: Iterable[str], folder: Path) -> None:

@@ -23,7 +23,7 @@ from smoothcse.losses import GSInfoNCELoss
 from smoothcse.training.callbacks import FiniteLoss, GradientNoise, Metrics, NoiseStep, ProgressBar, Selection
 from smoothcse.training.card import probe, start_card
 from smoothcse.training.config import TrainConfig
-from smoothcse.training.disk import explain_full_disk, require_space
+from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.provenance import provenance
@@ -66,9 +66,11 @@ def train(
     corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
     _check_batch(config, corpus, hardware)
     folder = RunFolder(config.output)
-    checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
-    run = _Run(config, corpus, folder, hardware, console if is_main_process() else Console(quiet=True), start_metrics)
-    return run.execute(folder.latest_checkpoint() if resume else checkpoint)
+    console = console if is_main_process() else Console(quiet=True)
+    with explain_failed_writes(folder.path):
+        checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
+        run = _Run(config, corpus, folder, hardware, console, start_metrics)
+        return run.execute(folder.latest_checkpoint() if resume else checkpoint)
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -130,8 +132,6 @@ class _Run:
             if is_main_process():
                 note = {"step": self.steps, "score": self.selection.last_score}
                 self.folder.save_model(self.model, self.folder.last, note)
-        except OSError as error:
-            raise explain_full_disk(error, self.folder.path) from error
         finally:
             self.bar.close()
         result = self._result(start_score)

@@ -75,12 +75,21 @@ class RunFolder:
 
     def latest_checkpoint(self) -> Path | None:
         """Return the newest complete checkpoint, or None."""
-        complete = [path for path in self.checkpoints.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+        complete = [path for path in self.checkpoints.glob("checkpoint-*") if _is_complete(path)]
         return max(complete, key=_step_of, default=None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run in this folder has come to its end; False also where there is none.
+
+        Raises:
+            SmoothCSEError: if its record is damaged.
+        """
+        return self.manifest_file.is_file() and self.read_manifest().get("status") == "finished"
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write ``run.json``, whole or not at all."""
-        _write_whole(self.manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n")
+        write_whole(self.manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n")
 
     def read_manifest(self) -> dict[str, Any]:
         """Read ``run.json``."""
@@ -111,8 +120,12 @@ class RunFolder:
         """
         new, old = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
         shutil.rmtree(new, ignore_errors=True)
-        strip_projection(model).save_pretrained(str(new), create_model_card=False)
-        (new / "smoothcse.json").write_text(json.dumps(note) + "\n", encoding="utf-8")
+        try:
+            strip_projection(model).save_pretrained(str(new), create_model_card=False)
+            (new / "smoothcse.json").write_text(json.dumps(note) + "\n", encoding="utf-8")
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
         shutil.rmtree(old, ignore_errors=True)
         if target.exists():
             target.rename(old)
@@ -143,10 +156,10 @@ class RunFolder:
 
     def _forget_metrics_after(self, step: int) -> None:
         kept = [entry for entry in self.metrics() if entry["step"] <= step]
-        _write_whole(self.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))
+        write_whole(self.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _clear(self, overwrite: bool) -> None:
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not any(path.is_file() for path in self.path.rglob("*")):  # folders are left by a start that failed
             return
         if not self.manifest_file.is_file():
             raise SmoothCSEError(f"{self.path} holds files that are no run of ours; give an empty or a new folder.")
@@ -163,7 +176,20 @@ def _step_of(checkpoint: Path) -> int:
     return int(match.group(1)) if match else -1
 
 
-def _write_whole(path: Path, text: str) -> None:
+def _is_complete(checkpoint: Path) -> bool:
+    """Whether the host came to the end of a checkpoint: its state is the last file, and empty on a full disk."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
     temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

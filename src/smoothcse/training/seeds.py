@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.disk import explain_failed_writes
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run import train
-from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.run_folder import RunFolder, write_whole
 
 
 def train_seeds(
@@ -46,18 +47,14 @@ def train_seeds(
     for seed in range(config.seed, config.seed + count):
         one = config.replace(seed=seed, output=str(Path(config.output) / f"seed-{seed}"))
         console.rule(f"seed {seed}")
-        manifest = RunFolder(one.output).manifest_file
-        if resume and _finished(manifest):
+        folder = RunFolder(one.output)
+        if resume and folder.finished:
             results.append(read_result(one.output))
             continue
-        going_on = resume and manifest.is_file()
+        going_on = resume and folder.manifest_file.is_file()
         results.append(train(one, resume=going_on, overwrite=overwrite, devices=devices, console=console))
     _report(config, results, console)
     return results
-
-
-def _finished(manifest: Path) -> bool:
-    return manifest.is_file() and json.loads(manifest.read_text(encoding="utf-8")).get("status") == "finished"
 
 
 def _report(config: TrainConfig, results: list[TrainResult], console: Console) -> None:
@@ -76,8 +73,9 @@ def _report(config: TrainConfig, results: list[TrainResult], console: Console) -
         "best": {"scores": best, "mean": statistics.mean(best), "sd": statistics.stdev(best)},
         "last": {"scores": last, "mean": statistics.mean(last), "sd": statistics.stdev(last)},
     }
-    file = Path(config.output) / "seeds.json"
-    file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    folder = Path(config.output)
+    with explain_failed_writes(folder):
+        write_whole(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
 
 
 def _mean_sd(values: list[float]) -> str:

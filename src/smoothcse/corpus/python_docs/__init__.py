@@ -1,0 +1,15 @@
+"""The built-in corpus: the documentation that comes with the Python running this code.
+
+Nothing is stored and nothing is downloaded. The docstrings of the standard library are read from its source
+files (parsed, never imported) and from its compiled modules; the language reference is read from
+``pydoc_data.topics``. The texts are therefore those of the running Python: the same on every call, slightly
+different between versions.
+"""
+
+from __future__ import annotations
+
+from smoothcse.corpus.python_docs.docstrings import Docstring, iter_docstrings
+from smoothcse.corpus.python_docs.pairs import DocPair, labelled_pairs
+from smoothcse.corpus.python_docs.sentences import iter_sentences
+
+__all__ = ["DocPair", "Docstring", "iter_docstrings", "iter_sentences", "labelled_pairs"]

@@ -1,0 +1,200 @@
+"""Where docstrings come from: the standard library's sources and compiled modules, and the language reference."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import re
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from smoothcse.corpus.python_docs.prose import prose_paragraphs, split_sentences
+from smoothcse.errors import SmoothCSEError
+
+# Not the library's own, made for somebody else, or (encodings) one sentence generated a hundred times.
+_SKIPPED_FOLDERS = """
+    site-packages dist-packages test tests idlelib lib2to3 turtledemo __phello__ encodings pydoc_data __pycache__
+"""
+
+# Compiled modules carry docstrings that exist only after import. Importing is limited to this list because it
+# runs code: these only define names. Left out on purpose: readline (writes to the terminal), _tkinter (loads
+# Tk), _asyncio and _zoneinfo (import whole packages), everything made for CPython's own tests.
+_COMPILED_MODULES = """
+    builtins sys time math cmath itertools _functools _operator _collections _io posix nt _socket _thread
+    _signal _codecs _string _struct _random _bisect _heapq _statistics _datetime _decimal _json _csv _pickle
+    _sre _ssl _hashlib _blake2 _sha3 _bz2 _lzma zlib binascii _sqlite3 _elementtree pyexpat _ctypes _curses
+    _curses_panel _queue _contextvars _locale _tracemalloc _warnings _weakref _abc array atexit faulthandler
+    fcntl gc grp marshal mmap pwd resource select syslog termios unicodedata audioop msvcrt winreg winsound
+"""
+
+_Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+_PUBLIC_NAMES = {
+    "_blake2": "hashlib",
+    "_collections_abc": "collections.abc",
+    "_curses_panel": "curses.panel",
+    "_elementtree": "xml.etree.ElementTree",
+    "_pydecimal": "decimal",
+    "_pyio": "io",
+    "_sha3": "hashlib",
+    "_sre": "re",
+    "_thread": "_thread",
+    "nt": "os",
+    "posix": "os",
+    "pyexpat": "xml.parsers.expat",
+}
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """One documented object of the standard library.
+
+    Attributes:
+        name: Dotted name, such as ``"time.sleep"``; built-ins go without their module: ``"str.split"``.
+        text: The docstring, dedented, without the call signature that some compiled modules put first.
+    """
+
+    name: str
+    text: str
+
+    @property
+    def is_public(self) -> bool:
+        """Whether no part of the name is private; special methods such as ``__enter__`` are public."""
+        return all(part.endswith("__") or not part.startswith("_") for part in self.name.split("."))
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of the prose; empty when there is none."""
+        sentences = split_sentences(next(prose_paragraphs(self.text), ""))
+        return sentences[0] if sentences else ""
+
+
+def iter_docstrings() -> Iterator[Docstring]:
+    """Yield the docstrings of the standard library, in a fixed order and without repeated texts.
+
+    The first call reads for a few seconds; later calls in the same process are free.
+
+    Raises:
+        SmoothCSEError: This Python comes without the sources of its standard library.
+    """
+    return iter(_docstrings())
+
+
+@cache
+def _docstrings() -> tuple[Docstring, ...]:
+    library = Path(sysconfig.get_path("stdlib"))
+    sources = list(_source_docstrings(library))
+    if not sources:
+        raise SmoothCSEError(
+            f"The built-in corpus needs the sources of Python's standard library and {library} has none with "
+            "docstrings: use a full Python build, or give a text file as the corpus."
+        )
+    unique: dict[str, Docstring] = {}
+    # Compiled modules first: their objects are re-exported under other names, and built-ins own theirs.
+    for docstring in (*_compiled_docstrings(), *sources):
+        if docstring.text:
+            unique.setdefault(docstring.text, docstring)
+    return tuple(unique.values())
+
+
+def _source_docstrings(library: Path) -> Iterator[Docstring]:
+    skipped = set(_SKIPPED_FOLDERS.split())
+    for path in sorted(library.rglob("*.py")):
+        parts = path.relative_to(library).with_suffix("").parts
+        if skipped.isdisjoint(parts):
+            yield from _tree_docstrings(_parse(path), _module_name(parts))
+
+
+def _parse(path: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # invalid escapes in old modules are not our user's business
+        return ast.parse(path.read_bytes(), str(path))
+
+
+def _module_name(parts: tuple[str, ...]) -> str:
+    """Public dotted name of a source file: ``pathlib/_local`` is ``pathlib``, ``_pyio`` is ``io``."""
+    top, *inner = parts
+    return ".".join([_public_name(top), *(part for part in inner if not part.startswith("_"))])
+
+
+def _public_name(module: str) -> str:
+    return _PUBLIC_NAMES.get(module) or (module if module.startswith("__") else module.removeprefix("_"))
+
+
+def _tree_docstrings(node: ast.AST, name: str) -> Iterator[Docstring]:
+    if isinstance(node, ast.Module | _Definition):
+        yield Docstring(name, _without_signature(ast.get_docstring(node) or ""))
+    for child in ast.iter_child_nodes(node):
+        inner = f"{name}.{child.name}" if isinstance(child, _Definition) else name
+        if isinstance(child, ast.stmt | ast.excepthandler):  # expressions hold no docstrings and are most nodes
+            yield from _tree_docstrings(child, inner)
+
+
+def _compiled_docstrings() -> Iterator[Docstring]:
+    for name in _COMPILED_MODULES.split():
+        if module := _import_or_none(name):
+            yield from _object_docstrings(module, "" if name == "builtins" else _public_name(name))
+
+
+def _import_or_none(name: str) -> ModuleType | None:
+    with suppress(ImportError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a few modules announce their retirement when imported
+        return importlib.import_module(name)
+    return None  # not built for this platform or version
+
+
+def _object_docstrings(owner: ModuleType | type, name: str) -> Iterator[Docstring]:
+    """Docstrings of a compiled module or class and of its public routines, attributes and classes."""
+    yield Docstring(name or "builtins", _without_signature(_doc(owner)))
+    for key, member in _public_members(owner):
+        inner = f"{name}.{key}".removeprefix(".")
+        if inspect.isclass(member):
+            yield from _object_docstrings(member, inner)
+        elif inspect.isroutine(member) or inspect.isdatadescriptor(member):
+            yield Docstring(inner, _without_signature(_doc(member)))
+
+
+def _public_members(owner: ModuleType | type) -> Iterator[tuple[str, object]]:
+    """Yield names and values, aliases last, without what shells and test runners put there since the start."""
+    members = vars(owner)
+    for key in sorted(members, key=lambda key: (getattr(members[key], "__name__", key) != key, key)):
+        # sys.excepthook and its like are there to be replaced; the original is sys.__excepthook__.
+        member = members.get(f"__{key}__", members[key]) if key.endswith("hook") else members[key]
+        if not key.startswith("_") and not inspect.isfunction(member):
+            yield key, member
+
+
+def _doc(documented: object) -> str:
+    doc = getattr(documented, "__doc__", None)
+    return inspect.cleandoc(doc) if isinstance(doc, str) else ""
+
+
+_SIGNATURE = re.compile(
+    r"""\A[\w.]+\((?:[^()]|\([^()]*\))*\)      # a call: name(argument, ...)
+        (?: \s*--?>.*(?:\n[ ].*)*(?:\n|\Z)     # -> what it returns, maybe over several lines
+          | [ ]*:?[ ]*(?:\n|\Z)                # or nothing
+          | [ ]+--?[ ]+ )                      # or a dash, and the prose goes on""",
+    re.VERBOSE,
+)
+
+
+def _without_signature(text: str) -> str:
+    while match := _SIGNATURE.match(text):
+        text = text[match.end() :].lstrip()
+    return inspect.cleandoc(text)
+
+
+def reference_topics() -> list[str]:
+    """The chapters of the language reference that ``help()`` shows; some distributions leave them out."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:
+        return []
+    return [topics[name] for name in sorted(topics)]
