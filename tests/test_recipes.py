@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.training.config import make_config, resolve_config
+from smoothcse.training.config import TrainConfig, changed_fields, make_config, resolve_config
 from smoothcse.training.recipes import recipe_fields, recipes
 
 COMMON = {
@@ -132,3 +132,10 @@ def test_missing_file_and_recipe():
         resolve_config(file="nowhere.yaml")
     with pytest.raises(SmoothCSEError, match="Did you mean 'gs-infonce/roberta-base'"):
         resolve_config("gs-infonce/roberta-bas")
+
+
+def test_a_field_that_a_record_does_not_know_stood_at_its_default():
+    now = TrainConfig().as_dict()
+    before = {name: value for name, value in now.items() if name != "gradient_noise"}
+    assert changed_fields({**before, "output": "elsewhere"}, now) == []
+    assert changed_fields(before, {**now, "gradient_noise": 0.5, "seed": 1}) == ["gradient_noise", "seed"]

@@ -10,10 +10,8 @@ from typing import Any
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.studies.study import PlannedRun
+from smoothcse.training.config import changed_fields
 from smoothcse.training.run_folder import RunFolder
-
-# Where a run's files lie, which says nothing about what it computes.
-_NOT_COMPARED = ("output",)
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Record:
         return (
             self.variant == run.variant
             and dict(self.point) == dict(run.point)
-            and _compared(self.config) == _compared(run.config.as_dict())
+            and not changed_fields(self.config, run.config.as_dict())
         )
 
 
@@ -96,7 +94,3 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
         config=run.config.as_dict(),
         environment={key: manifest[key] for key in ("started", "hardware", "python", "versions", "git_commit")},
     )
-
-
-def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in _NOT_COMPARED}

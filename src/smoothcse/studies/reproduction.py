@@ -13,7 +13,7 @@ from smoothcse.evaluation.data import HUB, sts_folder
 from smoothcse.evaluation.published import Published, published_results
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
 from smoothcse.studies.study import PlannedRun, Study
-from smoothcse.training.config import TrainConfig
+from smoothcse.training.config import TrainConfig, changed_fields
 from smoothcse.training.recipes import CONTROL, recipe_fields
 from smoothcse.training.run_folder import RunFolder
 
@@ -119,12 +119,9 @@ def is_finished(config: TrainConfig) -> bool:
     folder = RunFolder(config.output)
     if not folder.manifest_file.is_file():
         return False
-    manifest = folder.read_manifest()
-    before = manifest.get("config", {})
-    changed = [name for name, value in config.as_dict().items() if name != "output" and before.get(name) != value]
-    if changed:
+    if changed := changed_fields(folder.read_manifest().get("config", {}), config.as_dict()):
         raise SmoothCSEError(
             f"The run in {folder.path} was started with another configuration ({', '.join(changed)} differ); "
             "ask for the same again, or give another --output."
         )
-    return manifest.get("status") == "finished"
+    return folder.finished

@@ -20,6 +20,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.studies.records import Record, append_record, read_records, record_of
 from smoothcse.studies.study import PlannedRun, Study
 from smoothcse.studies.summary import write_summary
+from smoothcse.training.config import changed_fields
 from smoothcse.training.run_folder import RunFolder
 
 
@@ -133,8 +134,7 @@ def _can_resume(run: PlannedRun, folder: Path) -> bool:
     manifest = RunFolder(folder)
     if not manifest.manifest_file.is_file():
         return False
-    before = manifest.read_manifest().get("config", {})
-    return {**before, "output": ""} == {**run.config.as_dict(), "output": ""}
+    return not changed_fields(manifest.read_manifest().get("config", {}), run.config.as_dict())
 
 
 def _devices(jobs: int | None) -> list[dict[str, str]]:

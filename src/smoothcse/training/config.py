@@ -134,6 +134,20 @@ def field_names() -> list[str]:
     return [field.name for field in dataclasses.fields(TrainConfig)]
 
 
+def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields in which a recorded configuration differs from one of today.
+
+    A field that the record does not have yet stood at its default then. ``output`` says where a run lies, not what it
+    computes, and is not compared.
+
+    Args:
+        before: from ``run.json`` or ``runs.jsonl``.
+        now: all fields of a configuration.
+    """
+    known = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | dict(before)
+    return [name for name, value in now.items() if name != "output" and known[name] != value]
+
+
 def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
     """Build a checked configuration.
 

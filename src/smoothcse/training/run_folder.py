@@ -22,9 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoder import strip_projection
 from smoothcse.errors import SmoothCSEError
-
-# Fields that may differ between a run and its continuation: they say where, not what.
-_NOT_COMPARED = ("output",)
+from smoothcse.training.config import changed_fields
 
 
 class RunFolder:
@@ -140,9 +138,7 @@ class RunFolder:
     def _check_unchanged(self, config: dict[str, Any]) -> None:
         before = self.read_manifest().get("config", {})
         changed = [
-            f"{name} ({before.get(name)!r} then, {value!r} now)"
-            for name, value in config.items()
-            if name not in _NOT_COMPARED and before.get(name) != value
+            f"{name} ({before.get(name)!r} then, {config[name]!r} now)" for name in changed_fields(before, config)
         ]
         if changed:
             raise SmoothCSEError(
