@@ -1,0 +1,131 @@
+"""Seconds for the seven STS tasks: ours and sentence-transformers' EmbeddingSimilarityEvaluator, on the same pairs.
+
+Four ways, in turn, in one process, several times over: both at fp32 and batch 32, and both at their defaults. The peer
+gets one evaluator per task over all the task's pairs, which gives the "all" setting, and the figures are compared.
+
+    python benchmarks/sts_evaluation.py MODEL DATA_FOLDER [--repeats 3] [--limit PAIRS_PER_SUBSET]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
+
+from smoothcse.encoder import load_encoder
+from smoothcse.evaluation.sts import SEVEN_STS, STSTask, Subset, evaluate_sts, load_tasks
+from smoothcse.quiet import quiet_libraries
+
+RESULTS = Path(__file__).parent / "results" / "sts_evaluation.json"
+
+
+def main() -> None:
+    """Measure, print, and write the results unless the pairs were limited."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="pairs per subset, for a quick look")
+    arguments = parser.parse_args()
+    quiet_libraries()
+
+    model = load_encoder(arguments.model)
+    tasks = [shortened(task, arguments.limit) for task in load_tasks(arguments.data, SEVEN_STS)]
+    ways: dict[str, Callable[[], list[float]]] = {
+        "ours, fp32": lambda: ours(model, tasks, precision="fp32"),
+        "sentence-transformers, fp32": lambda: peers(model, tasks, batch_size=32),
+        "ours, defaults": lambda: ours(model, tasks, precision="auto"),
+        "sentence-transformers, defaults": lambda: peers(model, tasks),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    scores: dict[str, list[float]] = {}
+    ours(model, [shortened(task, 8) for task in tasks], precision="auto")  # warm up
+    for _ in range(arguments.repeats):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            scores[name] = way()
+            seconds[name].append(time.perf_counter() - started)
+
+    worst = max(abs(a - b) for a, b in zip(scores["ours, fp32"], scores["sentence-transformers, fp32"], strict=True))
+    ratios = {
+        kind: [a / b for a, b in zip(seconds[f"ours, {kind}"], seconds[f"sentence-transformers, {kind}"], strict=True)]
+        for kind in ("fp32", "defaults")
+    }
+    show(seconds, ratios, worst)
+    if not arguments.limit:
+        write(seconds, ratios, worst, tasks, model)
+
+
+def shortened(task: STSTask, limit: int | None) -> STSTask:
+    """Return a task with the first pairs of each subset."""
+    subsets = [Subset(s.name, s.sentences1[:limit], s.sentences2[:limit], s.gold[:limit]) for s in task.subsets]
+    return STSTask(task.name, tuple(subsets))
+
+
+def ours(model: SentenceTransformer, tasks: list[STSTask], **options: str) -> list[float]:
+    """Return the seven figures our way."""
+    return [score.main for score in evaluate_sts(model, tasks, **options)]
+
+
+def peers(model: SentenceTransformer, tasks: list[STSTask], **options: int) -> list[float]:
+    """Return the seven figures the host's way."""
+    figures = []
+    for task in tasks:
+        first, second, gold = ([x for subset in task.subsets for x in columns_of(subset)[side]] for side in range(3))
+        evaluator = EmbeddingSimilarityEvaluator(first, second, gold, name=task.name, write_csv=False, **options)
+        figures.append(100.0 * evaluator(model)[f"{task.name}_spearman_cosine"])
+    return figures
+
+
+def columns_of(subset: Subset) -> tuple[tuple[str, ...], tuple[str, ...], tuple[float, ...]]:
+    """Return first sentences, second sentences and scores."""
+    return subset.sentences1, subset.sentences2, subset.gold
+
+
+def show(seconds: dict[str, list[float]], ratios: dict[str, list[float]], worst: float) -> None:
+    """Print medians with their ranges."""
+    table = Table(title="Seven STS tasks", caption=f"largest difference of a figure at fp32: {worst:.4f}")
+    for heading in ("way", "median s", "range"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for name, values in seconds.items():
+        table.add_row(name, f"{median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}")
+    table.add_section()
+    for kind, values in ratios.items():
+        table.add_row(f"ratio, {kind}", f"{median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}")
+    Console().print(table)
+
+
+def write(
+    seconds: dict[str, list[float]],
+    ratios: dict[str, list[float]],
+    worst: float,
+    tasks: list[STSTask],
+    model: SentenceTransformer,
+) -> None:
+    """Keep the results beside the script."""
+    found = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",
+        "versions": {name: metadata.version(name) for name in ("torch", "sentence-transformers", "transformers")},
+        "pairs": sum(task.rows for task in tasks),
+        "seconds": seconds,
+        "ratios": ratios,
+        "largest_difference": worst,
+    }
+    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
