@@ -1,0 +1,81 @@
+"""How many of a batch's negatives are probably no negatives?
+
+The premise of GS-InfoNCE: in a larger batch more sentences happen to say nearly the same as the anchor, and InfoNCE
+pushes them away all the same. A judge, an encoder that was trained with labels, embeds sentences of a text; for random
+batches of several sizes this counts the in-batch negatives per anchor whose cosine exceeds a threshold.
+
+    python benchmarks/false_negatives.py TEXT OUTPUT.json [--judge packaged-minilm] [--sentences 4096]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import load_encoder
+from smoothcse.encoding import encode
+from smoothcse.quiet import quiet_libraries
+from smoothcse.studies.statistics import mean_sd
+
+BATCHES = (64, 128, 256, 512, 1024)
+THRESHOLDS = (0.5, 0.7, 0.9)
+
+
+def main() -> None:
+    """Count, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--judge", default="packaged-minilm")
+    parser.add_argument("--sentences", type=int, default=4096)
+    parser.add_argument("--draws", type=int, default=20, help="random batches of each size")
+    arguments = parser.parse_args()
+    quiet_libraries()
+
+    sentences = load_sentences(arguments.text, limit=arguments.sentences, seed=0).dataset["sentence"][:]
+    embeddings = encode(load_encoder(arguments.judge), sentences, normalize=True, show_progress=True)
+    generator = np.random.default_rng(0)
+    found = {
+        size: [counts(embeddings[generator.permutation(len(embeddings))[:size]]) for _ in range(arguments.draws)]
+        for size in BATCHES
+    }
+    table = Table(title=f"Likely false negatives per anchor, {len(sentences):,} sentences, judge {arguments.judge}")
+    for heading in ("batch", *(f"cosine > {threshold}" for threshold in THRESHOLDS)):
+        table.add_column(heading, justify="right")
+    for size, draws in found.items():
+        table.add_row(str(size), *(show(column) for column in zip(*draws, strict=True)))
+    Console().print(table)
+    result = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "text": Path(arguments.text).name,
+        "judge": arguments.judge,
+        "sentences": len(sentences),
+        "thresholds": THRESHOLDS,
+        "per_anchor": {str(size): draws for size, draws in found.items()},
+    }
+    arguments.output.write_text(json.dumps(result) + "\n", encoding="utf-8")
+
+
+def counts(batch: NDArray[np.float32]) -> list[float]:
+    """Return the mean number of negatives per anchor above each threshold."""
+    cosines = batch @ batch.T
+    np.fill_diagonal(cosines, -1.0)
+    return [float((cosines > threshold).sum() / len(batch)) for threshold in THRESHOLDS]
+
+
+def show(values: tuple[float, ...]) -> str:
+    """Return mean ± sd over batches."""
+    mean, sd = mean_sd(values)
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""A run as a report sees it: read from its folder, finished or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.training.config import TrainConfig, field_names, make_config
+from smoothcse.training.result import TrainResult
+from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.selection import DEV_SCORE
+
+Points = list[tuple[float, float]]
+"""Pairs ``(x, y)`` to draw."""
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a run has written.
+
+    Attributes:
+        name: short, for people.
+        folder: of the run.
+        manifest: the content of ``run.json``.
+        metrics: the entries of ``metrics.jsonl``.
+        config: of the run; fields that this version does not know are left out, new ones have their defaults.
+        result: scores, those so far of an unfinished run; None before its first evaluation.
+    """
+
+    name: str
+    folder: RunFolder
+    manifest: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    config: TrainConfig
+    result: TrainResult | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has reached its last step."""
+        return bool(self.manifest.get("status") == "finished")
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was logged."""
+        return max((int(entry["step"]) for entry in self.metrics), default=0)
+
+    def curve(self, key: str) -> Points:
+        """Return ``(step, value)`` of every entry that has this metric as a finite number."""
+        return [(entry["step"], entry[key]) for entry in self.metrics if math.isfinite(entry.get(key, math.nan))]
+
+    def path(self) -> list[tuple[int, float, float]]:
+        """Return ``(step, uniformity, alignment)`` of each evaluation; empty where the criterion was another."""
+        rows = zip(self.curve("eval_uniformity"), self.curve("eval_alignment"), strict=True)
+        return [(int(step), uniform, align) for (step, uniform), (_, align) in rows]
+
+
+def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
+    """Read a run folder, whether the run has finished or not.
+
+    Args:
+        path: of the folder.
+        name: to show; None for the folder's own.
+
+    Raises:
+        SmoothCSEError: if it is no run folder, or its files are damaged.
+    """
+    folder = RunFolder(path)
+    if not folder.manifest_file.is_file():
+        raise SmoothCSEError(f"{path} is no run folder: it holds no run.json; give a folder that a training wrote.")
+    manifest = folder.read_manifest()
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+        raise SmoothCSEError(f"{folder.manifest_file} holds no configuration of a run; give another folder.")
+    known = {field: value for field, value in manifest["config"].items() if field in field_names()}
+    metrics = _metrics(folder)
+    return RecordedRun(
+        name=name or folder.path.resolve().name,
+        folder=folder,
+        manifest=manifest,
+        metrics=metrics,
+        config=make_config(known, where=str(folder.manifest_file)),
+        result=_result(folder, manifest, metrics),
+    )
+
+
+def _metrics(folder: RunFolder) -> list[dict[str, Any]]:
+    try:
+        return folder.metrics()
+    except (OSError, ValueError) as error:
+        raise SmoothCSEError(f"{folder.metrics_file} cannot be read as the metrics of a run: {error}.") from error
+
+
+def _result(folder: RunFolder, manifest: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> TrainResult | None:
+    if manifest.get("status") == "finished":
+        return TrainResult(folder=folder.path, **manifest["result"])
+    scored = [entry for entry in metrics if f"eval_{DEV_SCORE}" in entry]
+    if not scored:
+        return None
+    best = max(scored, key=lambda entry: float(entry[f"eval_{DEV_SCORE}"]))  # of equal ones the first, as in selection
+    return TrainResult(
+        folder=folder.path,
+        start_score=scored[0][f"eval_{DEV_SCORE}"],
+        best_score=best[f"eval_{DEV_SCORE}"],
+        best_step=best["step"],
+        last_score=scored[-1][f"eval_{DEV_SCORE}"],
+        criterion="dev score",
+    )

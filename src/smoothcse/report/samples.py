@@ -1,0 +1,263 @@
+"""What a report computes from models: similarities, neighbours and scores, before training and after it.
+
+Sentences are drawn from the run's corpus as the label-free criterion draws them, so that uniformity is what a run
+without labels logs, and alignment too, but for the dropout and for being measured on half of a full sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import build_encoder, load_encoder
+from smoothcse.encoding import encode
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.data import sts_folder
+from smoothcse.evaluation.sts import STSTask, load_task
+from smoothcse.losses.views import dropout_views
+from smoothcse.objectives import GaussianNoise
+from smoothcse.objectives.geometry import alignment, uniformity
+from smoothcse.report.read import RecordedRun
+from smoothcse.training.hardware import find_hardware
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+    from torch import Tensor
+
+    from smoothcse.training.config import TrainConfig
+
+SENTENCES = 512
+"""Sentences of the corpus that a report measures on, at most."""
+
+PAIRS = 500
+"""Pairs with gold scores that a report shows, at most."""
+
+NEIGHBOURS = 3
+"""Neighbours that are shown of a sentence."""
+
+_DIVERGED = "Some of the model's embeddings are not finite numbers: the training has diverged."
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """A model on a sample of ``n`` sentences, and of the two dropout views of ``v`` of them.
+
+    Attributes:
+        alignment: of two dropout views.
+        uniformity: of the undisturbed embeddings.
+        positives: cosines of a sentence's two dropout views, ``(v,)``.
+        negatives: cosines of one sentence's first view and another's second, ``(v (v - 1),)``.
+        noise: cosines of first views and Gaussian vectors, ``(v * v,)``.
+        neighbours: rows of the nearest other sentences, nearest first, ``(n, NEIGHBOURS)`` or fewer columns.
+        cosines: of these, in the same shape.
+    """
+
+    alignment: float
+    uniformity: float
+    positives: NDArray[np.float32]
+    negatives: NDArray[np.float32]
+    noise: NDArray[np.float32]
+    neighbours: NDArray[np.int64]
+    cosines: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class GoldPairs:
+    """A model on pairs of STS-B dev.
+
+    Attributes:
+        gold: people's scores of the pairs, 0 to 5.
+        cosines: of the pairs' embeddings, in the same order.
+    """
+
+    gold: NDArray[np.float64]
+    cosines: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model of a run.
+
+    Attributes:
+        label: ``start``, ``best`` or ``last``, and the step.
+        step: of the run.
+        similarities: None where the corpus is not there.
+        gold: None where there are no gold scores.
+    """
+
+    label: str
+    step: int
+    similarities: Similarities | None
+    gold: GoldPairs | None
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Everything computed for one run.
+
+    Attributes:
+        sentences: measured on; empty where the corpus is not there.
+        models: what could still be measured, by ``start``, ``best`` and ``last``. The best is left out where it is
+            the start, the last where it is the best or nothing needs it.
+        missing: what was wanted and is not there, by ``corpus``, ``gold``, ``start``, ``best`` and ``last``: a
+            sentence each.
+        notes: a careful reader's doubts.
+    """
+
+    sentences: list[str]
+    models: dict[str, Measured]
+    missing: dict[str, str]
+    notes: list[str]
+
+    @property
+    def before(self) -> Measured | None:
+        """The model that training started from."""
+        return self.models.get("start")
+
+    @property
+    def after(self) -> Measured | None:
+        """The selected model; where that is the start, the model after the last step."""
+        return self.models.get("best") or self.models.get("last")
+
+
+def draw_samples(run: RecordedRun) -> Samples:
+    """Measure a run's start, best and last model on its corpus and, where it has any, its gold scores.
+
+    Nothing that is missing stops it: models, corpus and gold scores are each looked for, and told of if not found.
+    """
+    missing: dict[str, str] = {}
+    notes: list[str] = []
+    sentences = _sentences(run, missing, notes)
+    task = _gold_task(run.config, missing)
+    models = {}
+    wanted = _wanted(run) if sentences or task else {}
+    for key, (label, step) in wanted.items():
+        try:
+            model = _load(run, key)
+            found = measure_similarities(model, run.config, sentences) if sentences else None
+            only_path = key == "last" and "best" in wanted  # the last model stands nowhere else then
+            gold = measure_gold_pairs(model, task) if task and not only_path else None
+            models[key] = Measured(label, step, found, gold)
+        except SmoothCSEError as error:
+            missing[key] = str(error)
+    return Samples(sentences, models, missing, notes)
+
+
+def measure_similarities(model: SentenceTransformer, config: TrainConfig, sentences: Sequence[str]) -> Similarities:
+    """Measure a model on sentences.
+
+    Args:
+        model: as shipped, without a training head.
+        config: of the run, for the cut of the views and for the noise.
+        sentences: two or more distinct ones.
+
+    Raises:
+        SmoothCSEError: if embeddings are not finite.
+    """
+    # Views take most of the time; of a full sample, half of them will do.
+    viewed = sentences[::2] if len(sentences) == SENTENCES else sentences
+    first, second = dropout_views(model, viewed, max_length=config.max_length)
+    embeddings = torch.from_numpy(encode(model, sentences, precision="auto"))
+    if not (embeddings.isfinite().all() and first.isfinite().all() and second.isfinite().all()):
+        raise SmoothCSEError(_DIVERGED)
+    x, y = _unit(first), _unit(second)
+    noise = _unit(GaussianNoise(config.seed, config.noise_mean, config.noise_std).draw(0, len(x), x.shape[1]))
+    across = x @ y.T
+    others = ~torch.eye(len(x), dtype=torch.bool)
+    cosines, neighbours = _nearest(embeddings, NEIGHBOURS)
+    return Similarities(
+        alignment=float(alignment(first, second)),
+        uniformity=float(uniformity(embeddings)),
+        positives=across.diagonal().numpy(),
+        negatives=across[others].numpy(),
+        noise=(x @ noise.T).flatten().numpy(),
+        neighbours=neighbours.numpy(),
+        cosines=cosines.numpy(),
+    )
+
+
+def _nearest(embeddings: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    unit = _unit(embeddings)
+    cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
+    values, rows = cosines.topk(min(count, len(unit) - 1), dim=1)
+    return values, rows
+
+
+def measure_gold_pairs(model: SentenceTransformer, task: STSTask) -> GoldPairs:
+    """Measure a model on a sample of pairs that people have scored.
+
+    Raises:
+        SmoothCSEError: if embeddings are not finite.
+    """
+    pairs = [
+        pair for subset in task.subsets for pair in zip(subset.sentences1, subset.sentences2, subset.gold, strict=True)
+    ]
+    rows = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
+    firsts, seconds, gold = zip(*(pairs[row] for row in rows), strict=True)
+    x, y = torch.from_numpy(encode(model, firsts + seconds, precision="auto")).chunk(2)
+    cosines = torch.cosine_similarity(x, y)
+    if not cosines.isfinite().all():
+        raise SmoothCSEError(_DIVERGED)
+    return GoldPairs(np.array(gold), cosines.numpy())
+
+
+def _unit(x: Tensor) -> Tensor:
+    return functional.normalize(x.float().cpu(), dim=1)
+
+
+def _sentences(run: RecordedRun, missing: dict[str, str], notes: list[str]) -> list[str]:
+    config = run.config
+    try:
+        corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
+    except SmoothCSEError as error:
+        missing["corpus"] = str(error)
+        return []
+    then = run.manifest.get("data", {}).get("fingerprint")
+    if then and then != corpus.report.fingerprint:
+        notes.append(
+            f"The text has changed since the run (fingerprint {then[:12]} then, {corpus.report.fingerprint[:12]} "
+            "now); similarities and neighbours are of the text as it is now."
+        )
+    chosen = np.random.default_rng(0).permutation(len(corpus))[:SENTENCES]
+    # By length, as dropout_views takes them in the order given and pads each batch to its longest.
+    return sorted(corpus.dataset.select(np.sort(chosen))["sentence"], key=len)
+
+
+def _gold_task(config: TrainConfig, missing: dict[str, str]) -> STSTask | None:
+    if config.dev in (None, "none", "python-docs"):
+        missing["gold"] = "This run was not selected by pairs with gold scores, so there are none to plot against."
+        return None
+    try:
+        return load_task(sts_folder(str(config.dev)), "STSBenchmark-dev")
+    except SmoothCSEError as error:
+        missing["gold"] = str(error)
+        return None
+
+
+def _wanted(run: RecordedRun) -> dict[str, tuple[str, int]]:
+    """Return label and step of the models to measure, no model twice."""
+    wanted = {"start": ("start, step 0", 0)}
+    best, last = run.result.best_step if run.result else 0, run.last_step if run.finished else 0
+    if best:
+        wanted["best"] = (f"{'best and last' if best == last else 'best'}, step {best:,}", best)
+    if last > best and not (best and run.path()):
+        wanted["last"] = (f"last, step {last:,}", last)
+    return wanted
+
+
+def _load(run: RecordedRun, key: str) -> SentenceTransformer:
+    config = run.config
+    device = "cpu" if find_hardware("auto").device_type == "cpu" else None
+    if key == "start":
+        return build_encoder(config.model, config.pooling, False, config.dropout, None, device=device)
+    folder = {"best": run.folder.best, "last": run.folder.last}[key]
+    if not folder.is_dir():
+        raise SmoothCSEError(f"The model {folder} is no longer there.")
+    return load_encoder(folder, device=device)

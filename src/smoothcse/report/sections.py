@@ -1,0 +1,384 @@
+"""The sections of a report: what each shows, and the words beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from smoothcse.report.figures import Line, Ridge, line_plot, ridge_plot, scatter_plot
+from smoothcse.report.read import RecordedRun
+from smoothcse.report.samples import Samples, Similarities
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+EXAMPLES = 5
+"""Sentences whose neighbours are shown."""
+
+_LONGEST = 240  # characters of a sentence that are shown
+
+# Where the run stands, not what it is; two runs never agree on it.
+_NOT_COMPARED = ("output",)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture and what to see in it.
+
+    Attributes:
+        title: a few words.
+        picture: an ``<svg>``, or None where there is nothing to draw.
+        text: what it shows, or why there is none.
+    """
+
+    title: str
+    picture: Markup | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A sentence near another one.
+
+    Attributes:
+        text: the sentence.
+        cosine: to the other.
+        new: whether it was not among the nearest before the training.
+    """
+
+    text: str
+    cosine: float
+    new: bool
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Nearest sentences before training and after.
+
+    Attributes:
+        text: what is shown, or why nothing is.
+        examples: a sentence, its neighbours before (empty if unknown) and after (likewise), each.
+    """
+
+    text: str
+    examples: list[tuple[str, list[Neighbour], list[Neighbour]]]
+
+
+def card(run: RecordedRun) -> list[tuple[str, str]]:
+    """Return what was trained from what, on what and with what, as terms and descriptions."""
+    config, manifest = run.config, run.manifest
+    versions = manifest.get("versions", {})
+    facts = [
+        ("Encoder", f"{config.model}, read by {config.pooling or 'its own pooling'}"),
+        ("Text", _text_words(config.corpus, manifest.get("data", {}))),
+        ("Fingerprint of the text", manifest.get("data", {}).get("fingerprint")),
+        ("Method", _method(run)),
+        ("Training", f"{run.last_step:,} steps of batch {config.batch_size}, {config.lr_scheduler} learning rate from "
+         f"{config.learning_rate:g}, seed {config.seed}"),
+        ("Selected by", run.result.criterion if run.result else None),
+        ("Hardware", manifest.get("hardware")),
+        ("Time", _times(manifest.get("times"))),
+        ("Started", str(manifest.get("started", "")).replace("T", " ")),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Python", " on ".join(filter(None, (manifest.get("python"), manifest.get("platform"))))),
+        ("Git commit", manifest.get("git_commit")),
+        ("Folder", str(run.folder.path.resolve())),
+    ]  # fmt: skip
+    return [(term, str(words)) for term, words in facts if words]
+
+
+def verdict(run: RecordedRun) -> str:
+    """Return in a sentence or two what came of the run, finished or not."""
+    if run.finished and run.result:
+        return run.result.verdict()
+    so_far = f" So far: {run.result.verdict()}" if run.result else " Nothing has been evaluated yet."
+    return f"This run is unfinished; its last entry is of step {run.last_step:,}.{so_far}"
+
+
+def configuration(run: RecordedRun) -> list[tuple[str, str]]:
+    """Return all fields of the run's configuration as they were recorded."""
+    return [(name, _value(value)) for name, value in run.manifest["config"].items()]
+
+
+def comparison(runs: Sequence[RecordedRun]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and one row of cells per run: what differs between the runs, and their scores."""
+    known = [_compared(run) for run in runs]
+    names = dict.fromkeys(name for values in known for name in values)
+    differing = [name for name in names if len({values.get(name, "") for values in known}) > 1]
+    headings = [*differing, "start", "best", "at step", "last", "mean noise share", "time"]
+    return headings, [
+        [*(values.get(name, "") for name in differing), *_score_cells(run)]
+        for run, values in zip(runs, known, strict=True)
+    ]
+
+
+def curves(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> list[Figure]:
+    """Return loss, dev score, noise share and the path of alignment and uniformity, a line per run."""
+    return [_loss(runs), *_dev_scores(runs), _noise_share(runs), _path(runs, samples)]
+
+
+def similarities(samples: Samples) -> Figure:
+    """Return the histograms of positives, negatives and noise, before and after."""
+    before, after = (model.similarities if model else None for model in (samples.before, samples.after))
+    known = after or before
+    if not known:
+        return Figure("Cosines", None, _reasons(samples, "corpus"))
+    rows: list[Ridge] = [
+        (kind, getattr(before, kind, None), getattr(after, kind, None)) for kind in ("positives", "negatives", "noise")
+    ]
+    means = "; ".join(f"{kind} {_mean(first)} before, {_mean(second)} after" for kind, first, second in rows)
+    labels = " and ".join(model.label for model in (samples.before, samples.after) if model)
+    text = f"{len(known.positives):,} sentences of the corpus ({labels}). Means: {means}."
+    return Figure("Cosines", ridge_plot(rows, x="cosine similarity", alt=f"Mean cosines: {means}."), text)
+
+
+def gold_scores(run: RecordedRun, samples: Samples) -> list[Figure]:
+    """Return the scatter plots of cosine against people's score, before and after; or why there is none."""
+    found = [
+        (place, model, model.gold)
+        for place, model in (("Before", samples.before), ("After", samples.after))
+        if model and model.gold
+    ]
+    if not found:
+        return [Figure("Gold scores", None, _reasons(samples, "gold"))]
+    cosines = np.concatenate([pairs.cosines for _, _, pairs in found])
+    y_range = (float(cosines.min()), float(cosines.max()))
+    logged = {step: f" Spearman × 100 of all pairs: {score:.2f}." for step, score in run.curve("eval_dev_score")}
+    figures = []
+    for place, model, pairs in found:
+        text = f"{len(pairs.gold):,} pairs of STS-B dev, drawn at random.{logged.get(model.step, '')}"
+        picture = scatter_plot(
+            list(zip(pairs.gold.tolist(), pairs.cosines.tolist(), strict=True)),
+            _means_by_score(pairs.gold, pairs.cosines),
+            x="people's score",
+            y="cosine similarity",
+            alt=f"Cosine against people's score, {model.label}. {text}",
+            x_range=(0.0, 5.0),
+            y_range=y_range,
+        )
+        figures.append(Figure(f"{place}: {model.label}", picture, text))
+    return figures
+
+
+def neighbours(samples: Samples) -> Neighbours:
+    """Return the nearest sentences of a few, before and after."""
+    before, after = (model.similarities if model else None for model in (samples.before, samples.after))
+    known = after or before
+    if not known:
+        return Neighbours(_reasons(samples, "corpus"), [])
+    count = len(samples.sentences)
+    rows = np.sort(np.random.default_rng(0).permutation(count)[:EXAMPLES]).tolist()
+    examples = [
+        (_clipped(samples.sentences[row]), _nearest(samples, before, row), _nearest(samples, after, row, before))
+        for row in rows
+    ]
+    changed = ""
+    if before and after:
+        moved = int(np.count_nonzero(before.neighbours[:, 0] != after.neighbours[:, 0]))
+        changed = f" {moved:,} of the {count:,} have another nearest neighbour after the training than before."
+    text = (
+        f"The {known.neighbours.shape[1]} nearest of {count:,} sentences drawn from the corpus, with their cosines, "
+        f"for {len(rows)} of them drawn at random.{changed}"
+    )
+    return Neighbours(text, examples)
+
+
+def _nearest(
+    samples: Samples, model: Similarities | None, row: int, earlier: Similarities | None = None
+) -> list[Neighbour]:
+    if not model:
+        return []
+    old = None if earlier is None else earlier.neighbours[row]
+    return [
+        Neighbour(_clipped(samples.sentences[other]), cosine, new=old is not None and other not in old)
+        for other, cosine in zip(model.neighbours[row].tolist(), model.cosines[row].tolist(), strict=True)
+    ]
+
+
+def _loss(runs: Sequence[RecordedRun]) -> Figure:
+    title = "Loss"
+    lines = [Line(run.curve("loss"), number, _number(runs, number)) for number, run in enumerate(runs)]
+    lines = [line for line in lines if any(value > 0 for _, value in line.points)]
+    if not lines:
+        return Figure(title, None, "No loss has been logged yet.")
+    ends = _ends(lines[0]) if len(runs) == 1 else "one line per run"
+    text = (
+        f"Training loss, on a logarithmic axis ({ends}). It should fall and then level out. How low it gets says "
+        "little: batch, temperature and noise set its scale."
+    )
+    picture = line_plot(lines, x="step", y="training loss", alt=f"Training loss against step: {ends}.", log=True)
+    return Figure(title, picture, text)
+
+
+def _dev_scores(runs: Sequence[RecordedRun]) -> list[Figure]:
+    """Return a picture for each criterion, as scores by different ones do not compare."""
+    by_criterion: dict[str, list[Line]] = {}
+    words: dict[str, list[str]] = {}
+    for number, run in enumerate(runs):
+        points = run.curve("eval_dev_score")
+        if not points or not run.result:
+            continue
+        steps = [step for step, _ in points]
+        dots = [f"{run.name}, step {step:,}: {score:.2f}" for step, score in points]
+        best = steps.index(run.result.best_step) if run.result.best_step in steps else None
+        line = Line(points, number, _number(runs, number), dots, best, run.result.start_score)
+        by_criterion.setdefault(run.result.criterion, []).append(line)
+        words.setdefault(run.result.criterion, []).append(f"{run.name}: {verdict(run)}")
+    text = (
+        "The dashed line is the start, the ring the best step, which is the model that is handed over. A curve that "
+        "peaks early and then falls was trained too fast or too long."
+    )
+    figures = [
+        Figure("Dev score", line_plot(lines, x="step", y="dev score", alt=" ".join(words[name])), f"{name}. {text}")
+        for name, lines in by_criterion.items()
+    ]
+    return figures or [Figure("Dev score", None, "Nothing has been evaluated yet.")]
+
+
+def _noise_share(runs: Sequence[RecordedRun]) -> Figure:
+    title = "Noise share"
+    lines = []
+    for number, run in enumerate(runs):
+        points = [(step, 100.0 * share) for step, share in run.curve("noise_share")]
+        if any(share for _, share in points):
+            lines.append(Line(points, number, _number(runs, number)))
+    if not lines:
+        return Figure(title, None, "No noise was used, as in plain InfoNCE (SimCSE).")
+    ends = _ends(lines[0]) if len(runs) == 1 else "one line per run with noise"
+    text = (
+        f"Gaussian noise as a share of the negatives' mass in the loss, in percent ({ends}). Near 0 the noise does "
+        "nothing, near 100 the other sentences of the batch hardly count."
+    )
+    return Figure(
+        title, line_plot(lines, x="step", y="noise share, %", alt=f"Noise share against step: {ends}."), text
+    )
+
+
+def _path(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> Figure:
+    title = "Alignment and uniformity"
+    lines, measured = [], False
+    for number, (run, sample) in enumerate(zip(runs, samples, strict=True)):
+        logged = run.path()
+        stations = logged or _measured_path(sample)
+        if not stations:
+            continue
+        measured |= not logged
+        points = [(x, y) for _, x, y in stations]
+        dots = [f"{run.name}, step {step:,}: uniformity {x:.3f}, alignment {y:.3f}" for step, x, y in stations]
+        lines.append(Line(points, number, _number(runs, number) or "end", dots, _best_place(run, stations)))
+    if not lines:
+        return Figure(title, None, _reasons(samples[0], "corpus"))
+    origin = (
+        "What the training did not log was measured for this report, on the start, the best and the last model."
+        if measured
+        else "As logged at each evaluation."
+    )
+    text = (
+        "Alignment is the distance of two dropout views of a sentence, uniformity tells how evenly sentences spread "
+        "over the sphere. Of both, less is better: down and to the left, though one is often paid for with the other. "
+        f"The ring is the best step, the label marks the end. {origin}"
+    )
+    alt = "Path of each run from its start to its end. " + " ".join(
+        f"{line.dots[0]}; {line.dots[-1]}." for line in lines
+    )
+    return Figure(title, line_plot(lines, x="uniformity", y="alignment", alt=alt), text)
+
+
+def _measured_path(samples: Samples) -> list[tuple[int, float, float]]:
+    models = sorted(samples.models.values(), key=lambda model: model.step)
+    return [(m.step, m.similarities.uniformity, m.similarities.alignment) for m in models if m.similarities]
+
+
+def _best_place(run: RecordedRun, stations: Sequence[tuple[int, float, float]]) -> int | None:
+    steps = [step for step, _, _ in stations]
+    return steps.index(run.result.best_step) if run.result and run.result.best_step in steps else None
+
+
+def _number(runs: Sequence[RecordedRun], number: int) -> str:
+    """Return what a run is called in pictures of several."""
+    return str(number + 1) if len(runs) > 1 else ""
+
+
+def _ends(line: Line) -> str:
+    (first, before), (last, after) = line.points[0], line.points[-1]
+    return f"{before:.3g} at step {first:,}, {after:.3g} at step {last:,}"
+
+
+def _reasons(samples: Samples, data: str) -> str:
+    """Say why a section is empty: its data is not there, or none of the models is."""
+    if data in samples.missing:
+        return f"Not shown. {samples.missing[data]}"
+    return "Not shown. " + " ".join(samples.missing.values())
+
+
+def _means_by_score(gold: NDArray[np.float64], cosines: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """Return the mean cosine of the pairs around each half point, as far as there are some."""
+    near = np.round(gold * 2) / 2
+    return [(float(score), float(cosines[near == score].mean())) for score in np.unique(near)]
+
+
+def _mean(values: NDArray[np.float32] | None) -> str:
+    return "unknown" if values is None else f"{round(float(values.mean()), 3) + 0.0:.3f}".replace("-", "−")
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _text_words(corpus: str, data: Mapping[str, Any]) -> str:
+    if not data:
+        return corpus
+    dropped = [f"{count:,} {reason}" for reason, count in data.get("dropped", {}).items() if count]
+    read = f"{data.get('read', 0):,} read, {'dropped: ' + ', '.join(dropped) if dropped else 'none dropped'}"
+    notes = "".join(f"; {note}" for note in data.get("notes", ()))
+    return f"{data.get('kept', 0):,} sentences from {corpus} ({read}{notes})"
+
+
+def _method(run: RecordedRun) -> str:
+    config = run.config
+    count = config.noise_for(config.batch_size)
+    if not count:
+        return f"InfoNCE (SimCSE), the control: no noise; τ {config.temperature:g}"
+    weight = f"share held at {config.noise_share:g}" if config.noise_share else f"λ {config.noise_weight:g}"
+    return f"GS-InfoNCE: {count} Gaussian negatives, {config.noise_mode}, {weight}; τ {config.temperature:g}"
+
+
+def _times(times: Mapping[str, float] | None) -> str | None:
+    if not times:
+        return None
+    total, evaluation = times["total_seconds"], times["evaluation_seconds"]
+    return f"{_duration(total)}, of which {evaluation / total:.0%} for evaluations"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _value(value: object) -> str:
+    return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _compared(run: RecordedRun) -> dict[str, str]:
+    """Return what two runs may differ in, by name."""
+    fields = {name: value for name, value in configuration(run) if name not in _NOT_COMPARED}
+    fields["fingerprint of the text"] = str(run.manifest.get("data", {}).get("fingerprint", ""))[:12]
+    fields["hardware"] = str(run.manifest.get("hardware", ""))
+    fields["status"] = "finished" if run.finished else "unfinished"
+    return fields
+
+
+def _score_cells(run: RecordedRun) -> list[str]:
+    shares = [share for _, share in run.curve("noise_share")]
+    share = f"{sum(shares) / len(shares):.1%}" if any(shares) else "none"
+    time = _duration(run.manifest["times"]["total_seconds"]) if run.manifest.get("times") else ""
+    if not run.result:
+        return ["", "", "", "", share, time]
+    scores = (run.result.start_score, run.result.best_score, run.result.last_score)
+    start, best, last = (f"{score:.2f}" for score in scores)
+    return [start, best, f"{run.result.best_step:,}", last, share, time]
