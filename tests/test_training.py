@@ -273,3 +273,18 @@ def test_metrics_of_the_start_can_be_handed_in(config, monkeypatch):
     by_step(monkeypatch, [1.0, 3.0])  # of steps 2 and 4 alone
     result = train(config.replace(max_steps=4), start_metrics={DEV_SCORE: 2.0}, console=QUIET)
     assert (result.start_score, result.best_score, result.best_step) == (2.0, 3.0, 4)
+
+
+@pytest.mark.parametrize("mistake", [{"model": "no-such-model"}, {"dev": "no-such-folder"}, {"max_length": 4096}])
+def test_a_mistake_costs_nobody_the_run_that_is_there(mistake, config):
+    train(config.replace(max_steps=2), console=QUIET)
+    before = sorted(RunFolder(config.output).path.rglob("*"))
+    with pytest.raises(SmoothCSEError):
+        train(config.replace(max_steps=2, **mistake), overwrite=True, console=QUIET)
+    assert sorted(RunFolder(config.output).path.rglob("*")) == before
+
+
+def test_a_mistake_leaves_no_folder_behind(config):
+    with pytest.raises(SmoothCSEError, match="no-such-model"):
+        train(config.replace(model="no-such-model"), console=QUIET)
+    assert not RunFolder(config.output).path.exists()

@@ -12,7 +12,6 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from sentence_transformers import SentenceTransformer
@@ -215,12 +214,10 @@ class ProgressBar(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Open the bar."""
-        self.progress = Progress(
-            TextColumn("training"),
-            BarColumn(bar_width=30),
+        self.progress = Progress(  # fits a terminal of 80 columns with every figure in it
+            BarColumn(bar_width=14),
             MofNCompleteColumn(),
             TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self.console,
@@ -246,8 +243,8 @@ class ProgressBar(TrainerCallback):
         """Show the latest figures."""
         if not self.progress or "loss" not in logs:
             return
-        share = f"  noise share {logs['noise_share']:.1%}" if logs.get("noise_share") else ""
-        best = f"  best {self.selection.best_score:.2f}" if self.selection.best_score is not None else ""
+        share = f" noise share {logs['noise_share']:.1%}" if logs.get("noise_share") else ""
+        best = f" best {self.selection.best_score:.2f}" if self.selection.best_score is not None else ""
         self.progress.update(self.task, status=f"loss {logs['loss']:.4f}{share}{best}")
 
     def on_evaluate(

@@ -29,7 +29,7 @@ from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
-from smoothcse.training.selection import Criterion, CriterionEvaluator, choose_criterion
+from smoothcse.training.selection import CriterionEvaluator, choose_criterion
 
 
 def train(
@@ -65,11 +65,12 @@ def train(
     hardware = find_hardware(config.precision)
     corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
     _check_batch(config, corpus, hardware)
-    folder = RunFolder(config.output)
+    model, criterion = _read_start(config, hardware), choose_criterion(config, corpus)
+    folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
     console = console if is_main_process() else Console(quiet=True)
     with explain_failed_writes(folder.path):
         checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
-        run = _Run(config, corpus, folder, hardware, console, start_metrics)
+        run = _Run(config, corpus, model, CriterionEvaluator(criterion, start_metrics), folder, hardware, console)
         return run.execute(folder.latest_checkpoint() if resume else checkpoint)
 
 
@@ -87,29 +88,17 @@ class _Run:
         self,
         config: TrainConfig,
         corpus: Corpus,
+        model: SentenceTransformer,
+        evaluator: CriterionEvaluator,
         folder: RunFolder,
         hardware: Hardware,
         console: Console,
-        start_metrics: Mapping[str, float] | None,
     ) -> None:
-        self.config, self.corpus, self.folder = config, corpus, folder
-        self.hardware, self.console = hardware, console
+        self.config, self.corpus, self.model, self.evaluator = config, corpus, model, evaluator
+        self.folder, self.hardware, self.console = folder, hardware, console
         self.steps = config.steps_over(len(corpus))
-        set_seed(config.seed)
-        self.model = build_encoder(
-            config.model,
-            config.pooling,
-            config.projection,
-            config.dropout,
-            max_length=None,  # sentences are cut in training only; the shipped model keeps the start's own limit
-            device="cpu" if hardware.device_type == "cpu" else None,
-            seed=config.seed,
-        )
-        check_length(config.max_length, self.model[0].config, config.model)
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config)
-        self.criterion: Criterion = choose_criterion(config, corpus)
-        self.evaluator = CriterionEvaluator(self.criterion, start_metrics)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
         self.trainer = self._make_trainer()
@@ -154,7 +143,7 @@ class _Run:
                 self.model,
                 steps=self.steps,
                 hardware=self.hardware.describe(),
-                criterion=self.criterion.name,
+                criterion=self.evaluator.criterion.name,
                 start_score=score,
                 measured=measured,
                 evaluation_seconds=self.evaluator.seconds,
@@ -190,12 +179,28 @@ class _Run:
             best_score=start_score if best is None else best,
             best_step=self.selection.best_step,
             last_score=start_score if last is None else last,
-            criterion=self.criterion.name,
+            criterion=self.evaluator.criterion.name,
         )
 
     def _write(self, manifest: dict[str, Any]) -> None:
         if is_main_process():
             self.folder.write_manifest(manifest)
+
+
+def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
+    """Return the encoder to train."""
+    set_seed(config.seed)
+    model = build_encoder(
+        config.model,
+        config.pooling,
+        config.projection,
+        config.dropout,
+        max_length=None,  # sentences are cut in training only; the shipped model keeps the start's own limit
+        device="cpu" if hardware.device_type == "cpu" else None,
+        seed=config.seed,
+    )
+    check_length(config.max_length, model[0].config, config.model)
+    return model
 
 
 def _make_loss(model: SentenceTransformer, config: TrainConfig) -> GSInfoNCELoss:
