@@ -49,9 +49,19 @@ def test_runs_cover_variants_grid_and_seeds_seed_by_seed(tmp_path):
     assert (run.config.batch_size, run.config.noise_count, run.config.seed) == (8, 16, 7)
 
 
+def test_a_value_of_the_grid_brings_other_fields_with_it(tmp_path):
+    grid = {"batch_size": {4: {"learning_rate": 1e-5}, 8: {"learning_rate": 2e-5}}}
+    study = read_study(written(tmp_path, grid=grid, seeds=[0]))
+    runs = study.runs(["gs"])
+    assert [(run.config.batch_size, run.config.learning_rate) for run in runs] == [(4, 1e-5), (8, 2e-5)]
+    assert [run.name for run in runs] == ["batch_size=4/gs/seed-0", "batch_size=8/gs/seed-0"]
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"grid": {"batch_size": {4: 1e-5}}}, "must give a mapping of fields for each value"),
+        ({"grid": {"batch_size": [{"batch_size": 4}]}}, "grid.batch_size must be a list of values"),
         ({"varants": {}}, "no key 'varants' in a study. Did you mean 'variants'"),
         ({"variants": {}}, "variants is missing"),
         ({"variants": {"gs": 3}}, "the variant 'gs' must be a mapping"),

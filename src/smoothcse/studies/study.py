@@ -11,6 +11,13 @@ The file::
       gs: {}
     grid:                       # optional: every variant at every point
       batch_size: [64, 256]
+
+A value of the grid may bring other fields with it::
+
+    grid:
+      batch_size:
+        64: {learning_rate: 3.0e-5}
+        256: {learning_rate: 6.0e-5}
 """
 
 from __future__ import annotations
@@ -61,7 +68,7 @@ class Study:
         about: the question, in one sentence.
         base: fields that all runs share.
         variants: fields of each variant by its name.
-        grid: values of each field of the grid.
+        grid: values of each field of the grid, each with the fields that it brings with it.
         seeds: of the runs of each variant at each point.
         control: the variant that the others are compared with, or None.
     """
@@ -69,7 +76,7 @@ class Study:
     about: str
     base: Mapping[str, Any]
     variants: Mapping[str, Mapping[str, Any]]
-    grid: Mapping[str, list[Any]]
+    grid: Mapping[str, Mapping[Any, Mapping[str, Any]]]
     seeds: list[int]
     control: str | None
 
@@ -90,12 +97,18 @@ class Study:
             if name not in self.variants:
                 raise SmoothCSEError(f"The study has no variant {name!r}.{did_you_mean(name, list(self.variants))}")
         return [
-            PlannedRun(variant, point, make_config({**self.base, **point, **fields, "seed": seed}))
+            PlannedRun(variant, point, make_config({**self.base, **self._fields_at(point), **fields, "seed": seed}))
             for seed in self.seeds
             for point in self.points()
             for variant, fields in self.variants.items()
             if not only or variant in only
         ]
+
+    def _fields_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        fields = dict(point)
+        for name, value in point.items():
+            fields |= self.grid[name][value]
+        return fields
 
 
 def read_study(file: Path) -> Study:
@@ -111,7 +124,10 @@ def read_study(file: Path) -> Study:
         about=str(values.get("about", "")),
         base=values.get("base", {}),
         variants={str(name): fields or {} for name, fields in values["variants"].items()},
-        grid=values.get("grid", {}),
+        grid={
+            field: entries if isinstance(entries, dict) else {value: {} for value in entries}
+            for field, entries in values.get("grid", {}).items()
+        },
         seeds=values["seeds"],
         control=values.get("control"),
     )
@@ -133,8 +149,10 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _variant_problems(values.get("variants", {}), values.get("control"))
     yield from _seed_problems(values.get("seeds"))
     for field, entries in values.get("grid", {}).items():
-        if not isinstance(entries, list) or not entries:
+        if not isinstance(entries, list | dict) or not entries or any(isinstance(e, list | dict) for e in entries):
             yield f"grid.{field} must be a list of values, not {entries!r}."
+        elif isinstance(entries, dict) and not all(isinstance(fields, dict) for fields in entries.values()):
+            yield f"grid.{field} must give a mapping of fields for each value, or be a list of values."
 
 
 def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str]:
