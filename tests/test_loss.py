@@ -27,7 +27,7 @@ def encoder(tiny_bert):
 def test_one_column_becomes_two_dropout_views_in_one_forward(encoder):
     encoder.train()
     calls = []
-    encoder[0].register_forward_hook(lambda module, inputs, output: calls.append(len(output["input_ids"])))
+    encoder[0].register_forward_hook(lambda module, inputs, output: calls.append(len(output["attention_mask"])))
     first, second = embed_views(encoder, [encoder.preprocess(TEXTS)])
     assert calls == [2 * len(TEXTS)]
     assert first.shape == second.shape == (8, 32)

@@ -7,7 +7,7 @@ import torch
 
 from smoothcse.encoder import build_encoder
 from smoothcse.losses import GSInfoNCELoss, views
-from smoothcse.losses.views import embed_views
+from smoothcse.losses.views import embed, embed_views, repeat_rows
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
@@ -18,12 +18,12 @@ def test_groups_equal_the_whole_batch(architecture, group, tmp_path, monkeypatch
     encoder = build_encoder(save_tiny_model(tmp_path, architecture), dropout=0.1, device="cpu").eval().double()
     features = encoder.preprocess(sentences(11))
     results = []
-    for size in (11, group):
-        monkeypatch.setattr(views, "_CPU_GROUP", size)
+    monkeypatch.setattr(views, "_CPU_GROUP", group)
+    for embed_batch in (in_one_forward, embed_views):
         encoder.zero_grad()
         loss = GSInfoNCELoss(encoder, noise_count=8)
         loss.step = 0
-        z1, z2 = embed_views(encoder, [dict(features)])
+        z1, z2 = embed_batch(encoder, [dict(features)])
         value = loss.compute_loss_from_embeddings([z1, z2])
         value.backward()
         gradients = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
@@ -35,6 +35,22 @@ def test_groups_equal_the_whole_batch(architecture, group, tmp_path, monkeypatch
     assert largest > 0
     for name, gradient in gradients.items():
         assert (grouped_gradients[name] - gradient).abs().max() < 1e-6 * largest
+
+
+def in_one_forward(encoder, columns):
+    return embed(encoder, repeat_rows(columns[0])).chunk(2)
+
+
+def test_an_encoder_padded_on_the_left_keeps_its_positions(tiny_bert, monkeypatch):
+    monkeypatch.setattr(views, "_CPU_GROUP", 2)
+    encoder = build_encoder(tiny_bert, device="cpu").eval()
+    encoder.tokenizer.padding_side = "left"
+    features = encoder.preprocess(sentences(6))
+    assert not features["attention_mask"][:, 0].all()
+    for view, expected in zip(
+        embed_views(encoder, [dict(features)]), in_one_forward(encoder, [dict(features)]), strict=True
+    ):
+        torch.testing.assert_close(view, expected)
 
 
 def test_groups_hold_rows_of_similar_length_and_no_needless_padding(tiny_bert, monkeypatch):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
@@ -93,13 +95,29 @@ def _embed_in_groups(model: nn.Module, column: Features) -> list[Tensor]:
     No row sees another one inside an encoder, so the grouping changes neither the embeddings nor the loss.
     """
     order = column["attention_mask"].sum(dim=1).argsort(stable=True)
+    column = _look_up_words_once(model, column)
     views = [embed(model, repeat_rows(group)).chunk(2) for group in _groups(column, order)]
     back = order.argsort()
     return [torch.cat(halves)[back] for halves in zip(*views, strict=True)]
 
 
+def _look_up_words_once(model: nn.Module, column: Features) -> Features:
+    """Replace a batch's token ids by their word embeddings where its encoder takes these.
+
+    The gradient of a lookup is as large as the whole table, half of a small encoder's weights: each group would fill
+    and add one of its own.
+    """
+    encoder = model[0] if isinstance(model, nn.Sequential) else None
+    if not isinstance(encoder, Transformer) or "inputs_embeds" not in signature(encoder.model.forward).parameters:
+        return column
+    if not column["attention_mask"][:, 0].all():  # padded on the left, where positions cannot be told without ids
+        return column
+    words = encoder.model.get_input_embeddings()(column["input_ids"])
+    return {key: value for key, value in column.items() if key != "input_ids"} | {"inputs_embeds": words}
+
+
 def _groups(column: Features, order: Tensor) -> Iterator[Features]:
-    rows, width = column["input_ids"].shape
+    rows, width = column["attention_mask"].shape
     for index in order.split(_CPU_GROUP):
         used = int(column["attention_mask"][index].any(dim=0).nonzero()[-1]) + 1
         group = {}

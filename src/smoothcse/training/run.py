@@ -24,6 +24,7 @@ from smoothcse.training.callbacks import FiniteLoss, GradientNoise, Metrics, Noi
 from smoothcse.training.card import probe, start_card
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes, require_space
+from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.provenance import provenance
@@ -200,6 +201,8 @@ def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
         seed=config.seed,
     )
     check_length(config.max_length, model[0].config, config.model)
+    if hardware.device_type == "cpu":
+        use_fast_dropout(model)
     return model
 
 
