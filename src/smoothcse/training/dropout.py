@@ -44,7 +44,8 @@ class _Dropout(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, dropped_levels: int) -> Tensor:
         mask = _random_levels(values.numel()) >= dropped_levels - _LEVELS // 2
         ctx.mask, ctx.scale = mask.view(values.shape), _LEVELS / (_LEVELS - dropped_levels)
-        return (values * ctx.mask).mul_(ctx.scale)
+        dropped: Tensor = (values * ctx.mask).mul_(ctx.scale)
+        return dropped
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
