@@ -168,16 +168,6 @@ def test_a_limit_on_files_that_the_first_ones_exceed(limit, tmp_path, corpus_fil
     assert train(config, resume=begun, console=Console(quiet=True)).best.is_dir()
 
 
-def test_a_checkpoint_with_an_empty_state_is_not_resumed_from(tmp_path):
-    """What a full disk leaves of the last file of a checkpoint: its name."""
-    folder = RunFolder(tmp_path)
-    for step, state in ((2, "{}"), (4, "")):
-        checkpoint = folder.checkpoints / f"checkpoint-{step}"
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "trainer_state.json").write_text(state)
-    assert folder.latest_checkpoint().name == "checkpoint-2"
-
-
 def test_what_a_resumed_run_has_on_the_disk_is_not_asked_for_again(tmp_path):
     model = torch.nn.Linear(1000, 1000, bias=False)  # 4 MB, so 48 MB of files
     with mounted(tmp_path / "disk", 50 * 2**20) as disk:

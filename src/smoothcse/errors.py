@@ -13,6 +13,21 @@ class SmoothCSEError(Exception):
     The command line prints it without a traceback and exits with code 2; ``--debug`` shows the traceback.
     """
 
+    exit_code = 2
+
+
+class Stopped(SmoothCSEError):
+    """A run that was asked to stop and did, in good order; the exit code is the shell's for the signal.
+
+    Args:
+        message: what is kept and how to go on.
+        signal_number: that asked for it.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when none is close."""

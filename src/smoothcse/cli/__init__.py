@@ -77,7 +77,7 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"smoothcse: {error}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("smoothcse: interrupted", err=True)
         sys.exit(130)

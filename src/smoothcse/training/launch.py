@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 import yaml
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.run import parse_args
+from torch.distributed.run import run as torchrun
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.training.config import TrainConfig
 
 
@@ -36,6 +38,7 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
 
     Raises:
         SmoothCSEError: if there are fewer devices, or if a rank failed (it has printed why).
+        Stopped: if the run was asked to stop; torchrun gives its ranks 30 seconds to write their checkpoint.
     """
     visible = torch.cuda.device_count()
     count = devices or visible
@@ -44,16 +47,19 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(yaml.safe_dump(config.as_dict()), encoding="utf-8")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        command += ["-m", "smoothcse", "train", "--config", str(file)]
-        command += ["--resume"] * resume + ["--overwrite"] * overwrite
-        code = subprocess.run(command, env=_environment(count, visible)).returncode
-    if code:
-        raise SmoothCSEError(
-            f"A rank of the run on {count} devices failed (exit code {code}); its message stands above."
-        )
-
-
-def _environment(count: int, gpus: int) -> dict[str, str]:
-    threads = max(1, torch.get_num_threads() // (1 if gpus else count))
-    return {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        arguments = ["--standalone", f"--nproc-per-node={count}", "-m", "smoothcse", "train", "--config", str(file)]
+        arguments += ["--resume"] * resume + ["--overwrite"] * overwrite
+        os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // (1 if visible else count)))
+        try:
+            torchrun(parse_args(arguments))
+        except SignalException as stopped:
+            raise Stopped(
+                f"The run in {config.output} on {count} devices stopped on {stopped.sigval.name}; "
+                "go on with --resume.",
+                stopped.sigval,
+            ) from stopped
+        except ChildFailedError as error:
+            code = error.get_first_failure()[1].exitcode
+            raise SmoothCSEError(
+                f"A rank of the run on {count} devices failed (exit code {code}); its message stands above."
+            ) from error

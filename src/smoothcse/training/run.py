@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,10 +19,11 @@ from transformers import PrinterCallback, set_seed
 
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoder import build_encoder, check_length
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.losses import GSInfoNCELoss
 from smoothcse.training.callbacks import FiniteLoss, GradientNoise, Metrics, NoiseStep, ProgressBar, Selection
 from smoothcse.training.card import probe, start_card
+from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
@@ -31,6 +33,7 @@ from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator, choose_criterion
+from smoothcse.training.stop import StopOnSignal
 
 
 def train(
@@ -70,6 +73,9 @@ def train(
     folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
     console = console if is_main_process() else Console(quiet=True)
     with explain_failed_writes(folder.path):
+        if resume and is_main_process():
+            for damage in folder.drop_damaged_checkpoints():
+                console.print(f"[yellow]{damage}[/yellow]")
         checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
         run = _Run(config, corpus, model, CriterionEvaluator(criterion, start_metrics), folder, hardware, console)
         return run.execute(folder.latest_checkpoint() if resume else checkpoint)
@@ -102,6 +108,7 @@ class _Run:
         self.loss = _make_loss(self.model, config)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
+        self.stop = StopOnSignal()
         self.trainer = self._make_trainer()
 
     def execute(self, checkpoint: Path | None) -> TrainResult:
@@ -118,7 +125,9 @@ class _Run:
         try:
             start_score = self._start_score(checkpoint)
             set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
-            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            with self.stop.listening():
+                self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            self._raise_if_stopped()
             if is_main_process():
                 note = {"step": self.steps, "score": self.selection.last_score}
                 self.folder.save_model(self.model, self.folder.last, note)
@@ -129,6 +138,16 @@ class _Run:
         self._write(manifest | {"status": "finished", "result": result.as_dict(), "times": times})
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
         return result
+
+    def _raise_if_stopped(self) -> None:
+        step = self.trainer.state.global_step
+        if step < self.steps:
+            name = self.stop.received or "SIGTERM"  # another rank's
+            raise Stopped(
+                f"The run in {self.folder.path} stopped on {name} after step {step} of {self.steps} and has written a "
+                "checkpoint; go on with --resume.",
+                signal.Signals[name],
+            )
 
     def _start_score(self, checkpoint: Path | None) -> float:
         """Evaluate the untrained model (in a resumed run: look up what it scored) and show the card."""
@@ -165,6 +184,8 @@ class _Run:
                 FiniteLoss(self.loss, self.folder),
                 *([GradientNoise(self.config.gradient_noise, self.config.seed)] if self.config.gradient_noise else []),
                 self.selection,
+                self.stop,
+                SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
                 self.bar,
             ],

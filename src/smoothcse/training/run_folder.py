@@ -12,8 +12,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,9 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoder import strip_projection
 from smoothcse.errors import SmoothCSEError
+from smoothcse.training.checkpoints import find_damage, newest_first, newest_intact, step_of
 from smoothcse.training.config import changed_fields
+from smoothcse.training.durable import recover_folder, replace_folder, write_whole
 
 
 class RunFolder:
@@ -58,9 +58,9 @@ class RunFolder:
             raise SmoothCSEError(f"{self.path} is a file; give a folder for the output.")
         if resume and self.manifest_file.is_file():
             self._check_unchanged(config)
-            self._recover_best()
+            recover_folder(self.best)
             checkpoint = self.latest_checkpoint()
-            self._forget_metrics_after(_step_of(checkpoint) if checkpoint else -1)
+            self._forget_metrics_after(step_of(checkpoint) if checkpoint else -1)
             return checkpoint
         if resume:
             raise SmoothCSEError(f"{self.path} holds no run to resume; leave out --resume to start one there.")
@@ -72,9 +72,19 @@ class RunFolder:
         return None
 
     def latest_checkpoint(self) -> Path | None:
-        """Return the newest complete checkpoint, or None."""
-        complete = [path for path in self.checkpoints.glob("checkpoint-*") if _is_complete(path)]
-        return max(complete, key=_step_of, default=None)
+        """Return the newest checkpoint that is whole, or None."""
+        return newest_intact(self.checkpoints)
+
+    def drop_damaged_checkpoints(self) -> list[str]:
+        """Delete the checkpoints that are newer than the newest whole one, and say of each what was wrong with it."""
+        found = []
+        for checkpoint in newest_first(self.checkpoints):
+            damage = find_damage(checkpoint)
+            if damage is None:
+                break
+            found.append(f"{checkpoint.name} is left out: {damage}.")
+            shutil.rmtree(checkpoint)
+        return found
 
     @property
     def finished(self) -> bool:
@@ -116,19 +126,15 @@ class RunFolder:
             target: :attr:`best` or :attr:`last`.
             note: step and score, kept beside the weights in ``smoothcse.json``.
         """
-        new, old = target.with_name(target.name + ".new"), target.with_name(target.name + ".old")
+        new = target.with_name(target.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         try:
             strip_projection(model).save_pretrained(str(new), create_model_card=False)
             (new / "smoothcse.json").write_text(json.dumps(note) + "\n", encoding="utf-8")
+            replace_folder(new, target)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-        shutil.rmtree(old, ignore_errors=True)
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
 
     def note_of(self, target: Path) -> dict[str, Any] | None:
         """Return the note that :meth:`save_model` left in a model folder, or None where there is none."""
@@ -145,11 +151,6 @@ class RunFolder:
                 f"The run in {self.path} cannot be resumed with another configuration; changed: {', '.join(changed)}."
             )
 
-    def _recover_best(self) -> None:
-        old = self.best.with_name("best.old")
-        if not self.best.exists() and old.exists():  # the process died between the two renames of save_model
-            old.rename(self.best)
-
     def _forget_metrics_after(self, step: int) -> None:
         kept = [entry for entry in self.metrics() if entry["step"] <= step]
         write_whole(self.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))
@@ -165,27 +166,3 @@ class RunFolder:
                 "or give another --output."
             )
         shutil.rmtree(self.path)
-
-
-def _step_of(checkpoint: Path) -> int:
-    match = re.search(r"-(\d+)$", checkpoint.name)
-    return int(match.group(1)) if match else -1
-
-
-def _is_complete(checkpoint: Path) -> bool:
-    """Whether the host came to the end of a checkpoint: its state is the last file, and empty on a full disk."""
-    try:
-        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
