@@ -27,13 +27,18 @@ from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
+from smoothcse.training.guards import CollapseGuard, NoiseShareGuard, require_two_views
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
+from smoothcse.training.notices import Notices
 from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator, choose_criterion
 from smoothcse.training.stop import StopOnSignal
+from smoothcse.training.text_check import check_text, warn_of_text
+
+_GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
 
 
 def train(
@@ -106,6 +111,7 @@ class _Run:
         self.steps = config.steps_over(len(corpus))
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config)
+        self.notices = Notices(console)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
         self.stop = StopOnSignal()
@@ -122,6 +128,7 @@ class _Run:
         manifest |= provenance(self.hardware.describe())
         self._write(manifest)
         self.console.print(self.corpus.report.table())
+        self._check_start()
         try:
             start_score = self._start_score(checkpoint)
             set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
@@ -135,9 +142,16 @@ class _Run:
             self.bar.close()
         result = self._result(start_score)
         times = {"total_seconds": time.perf_counter() - started, "evaluation_seconds": self.evaluator.seconds}
-        self._write(manifest | {"status": "finished", "result": result.as_dict(), "times": times})
+        manifest |= {"status": "finished", "result": result.as_dict(), "times": times, "warnings": self.notices.said}
+        self._write(manifest)
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
         return result
+
+    def _check_start(self) -> None:
+        """Look for what would make the whole run pointless."""
+        check = check_text(self.model, self.corpus, self.config.max_length, self.config.seed)
+        warn_of_text(check, self.config.model, self.config.max_length, self.notices)
+        require_two_views(self.model, self.corpus.dataset[:8]["sentence"], self.config.max_length)
 
     def _raise_if_stopped(self) -> None:
         step = self.trainer.state.global_step
@@ -181,12 +195,14 @@ class _Run:
             evaluator=self.evaluator,
             callbacks=[
                 NoiseStep(self.loss),
-                FiniteLoss(self.loss, self.folder),
+                FiniteLoss(self.loss, self.folder, gradients=self.hardware.precision != "fp16"),
                 *([GradientNoise(self.config.gradient_noise, self.config.seed)] if self.config.gradient_noise else []),
                 self.selection,
                 self.stop,
                 SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
+                NoiseShareGuard(self.notices),
+                CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,
             ],
         )

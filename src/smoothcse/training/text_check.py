@@ -1,0 +1,98 @@
+"""Does this text reach this encoder? A look at how its tokenizer takes a sample, before any step."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.corpus import Corpus
+from smoothcse.errors import SmoothCSEError
+from smoothcse.training.notices import Notices
+
+_SAMPLE = 5000
+_MUCH_CUT = 0.5
+_MANY_TWINS = 0.01
+_MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
+
+
+@dataclass(frozen=True)
+class TextCheck:
+    """What a tokenizer makes of a sample of sentences; all figures are shares between 0 and 1.
+
+    Attributes:
+        unknown: of the tokens that the vocabulary lacks.
+        cut: of the tokens that lie behind the length limit.
+        twins: of the sentences that, once cut, are the same to the encoder as another one of the sample, which makes
+            them each other's negatives wherever they meet in a batch.
+    """
+
+    unknown: float
+    cut: float
+    twins: float
+
+
+def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0) -> TextCheck:
+    """Tokenise up to 5,000 sentences.
+
+    Args:
+        model: whose tokenizer is asked; one that is no Hugging Face tokenizer cannot be, and gets zeros.
+        corpus: to take the sample from.
+        max_length: tokens per sentence in training.
+        seed: of the sample.
+    """
+    if not callable(tokenizer := model.tokenizer):
+        return TextCheck(0.0, 0.0, 0.0)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:_SAMPLE])
+    sentences = corpus.dataset.select(chosen)["sentence"][:]
+    ids = [row[:] for row in _token_ids(tokenizer, sentences)]
+    total = sum(map(len, ids))
+    kept = [row[: max_length - 2] for row in ids]  # what two special tokens leave
+    seen = Counter(map(tuple, kept))
+    return TextCheck(
+        unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
+        cut=1 - sum(map(len, kept)) / max(total, 1),
+        twins=sum(count for count in seen.values() if count > 1) / len(ids),
+    )
+
+
+def warn_of_text(check: TextCheck, model_name: str, max_length: int, notices: Notices) -> None:
+    """Say what is bad about it and what to do.
+
+    Raises:
+        SmoothCSEError: if most of the text is unknown to the model, so that training on it is pointless.
+    """
+    if check.unknown >= _MOSTLY_UNKNOWN:
+        raise SmoothCSEError(
+            f"{check.unknown:.0%} of the text's tokens are unknown to the tokenizer of {model_name}, so there is "
+            "nothing to learn from; choose a model for the language and script of the text."
+        )
+    if check.unknown >= _MANY_UNKNOWN:
+        notices.warn(
+            f"{check.unknown:.0%} of the text's tokens are unknown to the tokenizer of {model_name}: sentences that "
+            "differ in them only are the same to it. A model for this language or field would see more."
+        )
+    if check.cut >= _MUCH_CUT:
+        notices.warn(
+            f"max_length {max_length} cuts away {check.cut:.0%} of the text; raise max_length, or give one sentence a "
+            "line instead of paragraphs."
+        )
+    if check.twins >= _MANY_TWINS:
+        notices.warn(
+            f"{check.twins:.1%} of the sentences are, once cut to {max_length} tokens, the same as another one, and "
+            "will be pushed away from it as a negative; raise max_length or thin out the text."
+        )
+
+
+def _token_ids(tokenizer: Any, sentences: list[str]) -> list[list[int]]:
+    encoded = tokenizer(
+        sentences,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,  # it would warn of each text beyond the model's positions
+    )
+    return encoded["input_ids"]  # type: ignore[no-any-return]
