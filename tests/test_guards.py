@@ -14,7 +14,7 @@ from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import FiniteLoss
-from smoothcse.training.guards import CollapseGuard, NoiseShareGuard, require_two_views
+from smoothcse.training.callbacks.guards import CollapseGuard, NoiseShareGuard, require_two_views
 from smoothcse.training.notices import Notices
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.text_check import check_text, warn_of_text

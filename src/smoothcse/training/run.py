@@ -21,13 +21,23 @@ from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.losses import GSInfoNCELoss
-from smoothcse.training.callbacks import FiniteLoss, GradientNoise, Metrics, NoiseStep, ProgressBar, Selection
+from smoothcse.training.callbacks import (
+    CollapseGuard,
+    FiniteLoss,
+    GradientNoise,
+    Metrics,
+    NoiseShareGuard,
+    NoiseStep,
+    ProgressBar,
+    Selection,
+    StopOnSignal,
+)
+from smoothcse.training.callbacks.guards import require_two_views
 from smoothcse.training.card import probe, start_card
 from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.guards import CollapseGuard, NoiseShareGuard, require_two_views
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.notices import Notices
@@ -35,7 +45,6 @@ from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator, choose_criterion
-from smoothcse.training.stop import StopOnSignal
 from smoothcse.training.text_check import check_text, warn_of_text
 
 _GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation

@@ -1,0 +1,24 @@
+"""What happens beside the training loop, one concern per file."""
+
+from __future__ import annotations
+
+from smoothcse.training.callbacks.best_step import Selection
+from smoothcse.training.callbacks.finite_loss import FiniteLoss
+from smoothcse.training.callbacks.gradient_noise import GradientNoise
+from smoothcse.training.callbacks.guards import CollapseGuard, NoiseShareGuard
+from smoothcse.training.callbacks.metrics_log import Metrics
+from smoothcse.training.callbacks.noise_step import NoiseStep
+from smoothcse.training.callbacks.progress_bar import ProgressBar
+from smoothcse.training.callbacks.stop import StopOnSignal
+
+__all__ = [
+    "CollapseGuard",
+    "FiniteLoss",
+    "GradientNoise",
+    "Metrics",
+    "NoiseShareGuard",
+    "NoiseStep",
+    "ProgressBar",
+    "Selection",
+    "StopOnSignal",
+]

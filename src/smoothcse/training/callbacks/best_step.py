@@ -1,0 +1,53 @@
+"""The model of the best evaluation is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.selection import DEV_SCORE
+
+
+class Selection(TrainerCallback):
+    """Keeps the model of the best evaluation, the one at step 0 included.
+
+    Args:
+        folder: of the run.
+        model: being trained.
+        writes: whether this process is the one that writes files.
+    """
+
+    def __init__(self, folder: RunFolder, model: SentenceTransformer, *, writes: bool) -> None:
+        self.folder = folder
+        self.model = model
+        self.writes = writes
+        note = folder.note_of(folder.best) or {}
+        self.best_score: float | None = note.get("score")
+        self.best_step: int = note.get("step", 0)
+        self.last_score: float | None = None
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Have the last step evaluated too, whatever the interval."""
+        if state.global_step == state.max_steps:
+            control.should_evaluate = True
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        """Save the model if its score is higher than every earlier one."""
+        self.last_score = metrics[f"eval_{DEV_SCORE}"]
+        if self.best_score is not None and not self.last_score > self.best_score:
+            return
+        self.best_score, self.best_step = self.last_score, state.global_step
+        if self.writes:
+            self.folder.save_model(self.model, self.folder.best, {"step": self.best_step, "score": self.best_score})

@@ -1,0 +1,78 @@
+"""A run whose loss or gradient is not finite stops, before a checkpoint of it is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.training.run_folder import RunFolder
+
+
+class FiniteLoss(TrainerCallback):
+    """Stops a run whose loss or gradient is not finite, before a checkpoint of it is written.
+
+    Both are watched on their device at each step; the host looks at the finding only where it logs, evaluates or
+    saves, so that no step waits for the device.
+
+    Args:
+        loss: the trainer's loss module.
+        folder: of the run, named in the message.
+        gradients: whether to watch the gradient too; not under a loss scaler, which finds its scale by overflowing.
+    """
+
+    def __init__(self, loss: nn.Module, folder: RunFolder, *, gradients: bool = True) -> None:
+        self.folder = folder
+        self.gradients = gradients
+        self.step = 0
+        self.first_bad_step: Tensor | None = None
+        loss.register_forward_hook(self._watch)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Remember the step that the coming losses belong to (counted from 1, as everywhere in logs)."""
+        self.step = state.global_step + 1
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Look at the finding where the host stops to look anyway."""
+        if control.should_log or control.should_evaluate or control.should_save or control.should_training_stop:
+            self._check()
+
+    def on_pre_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Watch the gradient: one that is not finite ruins the weights while the loss of the step still looks well."""
+        if self.gradients and model is not None:
+            gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            self._note(nn.utils.get_total_norm(gradients))
+
+    def _watch(self, module: nn.Module, inputs: Any, loss: Tensor) -> None:
+        if module.training:
+            self._note(loss.detach())
+
+    def _note(self, value: Tensor) -> None:
+        if self.first_bad_step is None:
+            self.first_bad_step = torch.full((), -1, dtype=torch.long, device=value.device)
+        is_first = ~torch.isfinite(value) & (self.first_bad_step < 0)
+        self.first_bad_step = torch.where(is_first, self.step, self.first_bad_step)
+
+    def _check(self) -> None:
+        if self.first_bad_step is None or (step := int(self.first_bad_step)) < 0:
+            return
+        checkpoint = self.folder.latest_checkpoint()
+        kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
+        raise SmoothCSEError(
+            f"The loss or its gradient is not a finite number at step {step}; {kept}. "
+            "Lower learning_rate, raise temperature, or use precision fp32."
+        )

@@ -1,0 +1,39 @@
+"""``metrics.jsonl``, line by line."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from smoothcse.losses import GSInfoNCELoss
+from smoothcse.training.run_folder import RunFolder
+
+
+class Metrics(TrainerCallback):
+    """Writes ``metrics.jsonl``.
+
+    Args:
+        folder: of the run.
+        loss: whose noise share is logged beside the loss.
+    """
+
+    def __init__(self, folder: RunFolder, loss: GSInfoNCELoss) -> None:
+        self.folder = folder
+        self.loss = loss
+        self.started = time.perf_counter()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float],
+        **kwargs: Any,
+    ) -> None:
+        """Write one line, the noise share with each training loss."""
+        if "loss" in logs and self.loss.last_noise_share is not None:
+            logs["noise_share"] = float(self.loss.last_noise_share)
+        seconds = round(time.perf_counter() - self.started, 3)
+        self.folder.log({"step": state.global_step, **logs, "seconds": seconds})

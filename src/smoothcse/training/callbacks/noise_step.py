@@ -1,0 +1,26 @@
+"""The noise follows the optimiser's step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from smoothcse.losses import GSInfoNCELoss
+
+
+class NoiseStep(TrainerCallback):
+    """Tells a loss the optimiser's step, so that its noise is the same after a resume and while accumulating.
+
+    Args:
+        loss: the trainer's loss.
+    """
+
+    def __init__(self, loss: GSInfoNCELoss) -> None:
+        self.loss = loss
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Set the step."""
+        self.loss.step = state.global_step
