@@ -9,6 +9,8 @@ import typer
 
 from smoothcse.cli.arguments import ModelArgument, PoolingOption
 
+_RAY = "With --engine ray"
+
 
 def encode(
     model: ModelArgument,
@@ -20,12 +22,62 @@ def encode(
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences per forward.")] = 64,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="local: this process. ray: a Ray cluster, from a .parquet file or a folder of them to a folder of "
+            "them; the same command again goes on where it was stopped."
+        ),
+    ] = "local",
+    column: Annotated[
+        str | None, typer.Option(rich_help_panel=_RAY, help="Column of the sentences, where there are several.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(rich_help_panel=_RAY, help="Column to copy beside the embedding (repeat). [the sentences]"),
+    ] = None,
+    rows_per_shard: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Rows of a file of the output. [262144]")
+    ] = None,
+    cpus_per_worker: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Threads of each worker. [1]")
+    ] = None,
 ) -> None:
     """Turn each line of a text into an embedding, at constant memory."""
-    from smoothcse.bulk import encode_file
-    from smoothcse.encoder import load_encoder
+    from smoothcse.errors import SmoothCSEError
+
+    ray_options = {
+        "column": column,
+        "keep": keep,
+        "rows_per_shard": rows_per_shard,
+        "cpus_per_worker": cpus_per_worker,
+    }
+    given = {name: value for name, value in ray_options.items() if value}
+    if engine not in ("local", "ray"):
+        raise SmoothCSEError(f"--engine {engine!r} is unknown; choose local or ray.")
+    if given and engine == "local":
+        raise SmoothCSEError(f"--{next(iter(given)).replace('_', '-')} needs --engine ray.")
+
     from smoothcse.quiet import quiet_libraries
 
     quiet_libraries()
+    if engine == "ray":
+        from smoothcse.scale.ray_encode import encode_on_ray
+
+        encode_on_ray(
+            model,
+            texts,
+            output,
+            pooling=pooling,  # type: ignore[arg-type]
+            batch_size=batch_size,
+            precision=precision,  # type: ignore[arg-type]
+            normalize=normalize,
+            **given,  # type: ignore[arg-type]
+        )
+        return
+
+    from smoothcse.bulk import encode_file
+    from smoothcse.encoder import load_encoder
+
     encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
     encode_file(encoder, texts, output, batch_size=batch_size, precision=precision, normalize=normalize)  # type: ignore[arg-type]
