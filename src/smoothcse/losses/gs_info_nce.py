@@ -11,9 +11,19 @@ from torch import Tensor, distributed, nn
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.views import Features, embed_views
-from smoothcse.objectives import GaussianNoise, balance_noise, noise_share, own_positive_loss, similarity_logits
+from smoothcse.objectives import (
+    GaussianNoise,
+    balance_noise,
+    noise_share,
+    own_positive_loss,
+    similarity_logits,
+    streamed_masses,
+)
 
 NoiseMode = Literal["sampled", "expected"]
+
+DENSE_LOGITS = 2**24
+"""Above so many logits (64 MB of float32, of which the dense form needs several times as much) they are streamed."""
 
 
 class GSInfoNCELoss(nn.Module):
@@ -114,6 +124,8 @@ class GSInfoNCELoss(nn.Module):
         positives, hard_negatives = others[0], others[1] if len(others) > 1 else None
 
         count = self.effective_noise_count(len(positives))
+        if len(anchors) * (len(positives) + count) > DENSE_LOGITS:
+            return self._streamed_loss(anchors, positives, hard_negatives, count, first_positive)
         sampled = self.noise_mode == "sampled"
         noise = self._draw(count, anchors, first_positive) if count and sampled else None
         logits = similarity_logits(
@@ -132,6 +144,30 @@ class GSInfoNCELoss(nn.Module):
             logits = balance_noise(logits, len(positives), columns, self.noise_share, first_positive=first_positive)
         self.last_noise_share = noise_share(logits, len(positives), columns, first_positive=first_positive)
         return own_positive_loss(logits, first_positive)
+
+    def _streamed_loss(
+        self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None, count: int, first_positive: int
+    ) -> Tensor:
+        if count and self.noise_per_anchor:
+            raise SmoothCSEError(
+                "noise_per_anchor is an experiment for small batches; lower batch_size or noise_count."
+            )
+        masses = streamed_masses(
+            anchors,
+            positives,
+            noise=self.noise if self.noise_mode == "sampled" else None,
+            noise_step=self._current_step(),
+            noise_count=count,
+            noise_weight=self.noise_weight,
+            hard_negatives=hard_negatives,
+            hard_negative_log_weight=self.hard_negative_log_weight,
+            temperature=self.temperature,
+            first_positive=first_positive,
+        )
+        if self.noise_share is not None and count:
+            masses = masses.balanced(self.noise_share)
+        self.last_noise_share = masses.noise_share()
+        return masses.loss()
 
     def effective_noise_count(self, effective_batch: int) -> int:
         """Return ``M`` for a batch of this many sentences over all ranks."""
@@ -161,10 +197,13 @@ class GSInfoNCELoss(nn.Module):
         )
 
     def _draw(self, count: int, like: Tensor, first: int) -> Tensor:
-        step = self._forwards if self.step is None else self.step
+        step = self._current_step()
         if self.noise_per_anchor:
             return self.noise.draw_per_anchor(step, len(like), count, like.shape[1], first=first, device=like.device)
         return self.noise.draw(step, count, like.shape[1], device=like.device)
+
+    def _current_step(self) -> int:
+        return self._forwards if self.step is None else self.step
 
     def _check(self) -> None:
         positive = {

@@ -11,9 +11,11 @@ from smoothcse.objectives.contrastive import (
     similarity_logits,
 )
 from smoothcse.objectives.noise import GaussianNoise, log_expected_similarity
+from smoothcse.objectives.streamed import Masses, streamed_masses
 
 __all__ = [
     "GaussianNoise",
+    "Masses",
     "balance_noise",
     "gs_info_nce",
     "info_nce",
@@ -21,4 +23,5 @@ __all__ = [
     "noise_share",
     "own_positive_loss",
     "similarity_logits",
+    "streamed_masses",
 ]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+BLOCK_ROWS = 4096
+"""Noise vectors that are drawn with a generator of their own."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,12 @@ class GaussianNoise:
         Returns:
             float32 ``(M, d)``, without gradient.
         """
-        return self._draw(step, (count, dim), device)
+        return torch.cat([*self.draw_blocks(step, count, dim, device=device)])
+
+    def draw_blocks(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+        """Yield the rows of :meth:`draw` in blocks of up to 4,096, of which only one need be held at a time."""
+        for number, first in enumerate(range(0, max(count, 1), BLOCK_ROWS)):
+            yield self._draw(step, (min(BLOCK_ROWS, count - first), dim), device, number)
 
     def draw_per_anchor(
         self, step: int, anchors: int, count: int, dim: int, *, first: int = 0, device: torch.device | str = "cpu"
@@ -62,15 +71,16 @@ class GaussianNoise:
         """
         return self._draw(step, (first + anchors, count, dim), device)[first:]
 
-    def _draw(self, step: int, shape: tuple[int, ...], device: torch.device | str) -> Tensor:
-        generator = torch.Generator(device).manual_seed(self._key(step))
+    def _draw(self, step: int, shape: tuple[int, ...], device: torch.device | str, block: int = 0) -> Tensor:
+        generator = torch.Generator(device).manual_seed(self._key(step, block))
         standard = torch.randn(shape, generator=generator, device=device)
         return standard.mul_(self.std).add_(self.mean)
 
-    def _key(self, step: int) -> int:
+    def _key(self, step: int, block: int) -> int:
         # Hashed, because neighbouring integers make poor seeds for some generators, and because seed 0 at step 1
         # must not equal seed 1 at step 0. 32 bits are what the CPU generator takes in.
-        digest = hashlib.blake2b(f"{self.seed}:{step}".encode(), digest_size=4).digest()
+        name = f"{self.seed}:{step}" + f":{block}" * (block > 0)
+        digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
         return int.from_bytes(digest, "little")
 
 
