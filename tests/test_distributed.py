@@ -8,22 +8,28 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoder import build_encoder
-from smoothcse.losses import GSInfoNCELoss
+from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from tiny import save_tiny_model, sentences
 
 BATCH = 8
 
 
-def gradients(model_path: str, columns: int, rank: int = 0, world: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    model_path: str, columns: int, rank: int = 0, world: int = 1, *, cached: bool = False
+) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
     torch.manual_seed(0)
     # No dropout, as its masks depend on the shape of the batch; float64, as equal views make the gradient a small
     # difference of large terms.
     encoder = build_encoder(model_path, device="cpu").eval().double()
-    loss_module = GSInfoNCELoss(encoder, noise_count=16, hard_negative_log_weight=0.5, seed=5)
+    settings = {"noise_count": 16, "hard_negative_log_weight": 0.5, "seed": 5}
+    if cached:  # few tokens, so that the ranks cut their shares into different numbers of pieces
+        loss_module = CachedGSInfoNCELoss(encoder, mini_batch_tokens=20, **settings)
+    else:
+        loss_module = GSInfoNCELoss(encoder, **settings)
     loss_module.step = 3
     if world > 1:
-        loss_module.model = DistributedDataParallel(encoder)
+        loss_module.model = DistributedDataParallel(encoder, broadcast_buffers=False)
     share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
     texts = [sentences(BATCH, seed=column)[share] for column in range(columns)]
     loss = loss_module([encoder.preprocess(column) for column in texts])
@@ -32,18 +38,19 @@ def gradients(model_path: str, columns: int, rank: int = 0, world: int = 1) -> t
     return loss.item(), found
 
 
-def worker(rank: int, world: int, folder: str, model_path: str, columns: int) -> None:
+def worker(rank: int, world: int, folder: str, model_path: str, columns: int, cached: bool) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
-    loss, found = gradients(model_path, columns, rank, world)
+    loss, found = gradients(model_path, columns, rank, world, cached=cached)
     torch.save({"loss": loss, "gradients": found}, f"{folder}/rank{rank}.pt")
     distributed.destroy_process_group()
 
 
+@pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize(("world", "columns"), [(2, 1), (2, 3), (4, 2)])
-def test_ranks_compute_the_gradient_of_one_process(world, columns, tmp_path):
+def test_ranks_compute_the_gradient_of_one_process(world, columns, cached, tmp_path):
     model_path = save_tiny_model(tmp_path / "model", hidden_dropout_prob=0.1)
-    multiprocessing.spawn(worker, (world, str(tmp_path), model_path, columns), nprocs=world)
+    multiprocessing.spawn(worker, (world, str(tmp_path), model_path, columns, cached), nprocs=world)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(world)]
     loss, expected = gradients(model_path, columns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smoothcse.losses.cached import CachedGSInfoNCELoss
 from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 
-__all__ = ["GSInfoNCELoss"]
+__all__ = ["CachedGSInfoNCELoss", "GSInfoNCELoss"]

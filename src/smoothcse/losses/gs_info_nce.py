@@ -101,7 +101,7 @@ class GSInfoNCELoss(nn.Module):
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of one batch, given one feature dict per text column (labels are not used)."""
-        loss = self.compute_loss_from_embeddings(embed_views(self.model, list(sentence_features)))
+        loss = self._loss_of(list(sentence_features))
         if self.training:
             self._forwards += 1
         return loss
@@ -110,9 +110,12 @@ class GSInfoNCELoss(nn.Module):
         """Return the loss with the noise of a given step, counting nothing."""
         before, self.step = self.step, step
         try:
-            return self.compute_loss_from_embeddings(embed_views(self.model, list(sentence_features)))
+            return self._loss_of(list(sentence_features))
         finally:
             self.step = before
+
+    def _loss_of(self, columns: list[Features]) -> Tensor:
+        return self.compute_loss_from_embeddings(embed_views(self.model, columns))
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""

@@ -117,13 +117,17 @@ def _look_up_words_once(model: nn.Module, column: Features) -> Features:
 
 
 def _groups(column: Features, order: Tensor) -> Iterator[Features]:
+    return (take_rows(column, index) for index in order.split(_CPU_GROUP))
+
+
+def take_rows(column: Features, index: Tensor) -> Features:
+    """Return the features of some rows, without the padding that they do not need."""
     rows, width = column["attention_mask"].shape
-    for index in order.split(_CPU_GROUP):
-        used = int(column["attention_mask"][index].any(dim=0).nonzero()[-1]) + 1
-        group = {}
-        for key, value in column.items():
-            if isinstance(value, Tensor) and value.ndim and len(value) == rows:
-                value = value[index]
-                value = value[:, :used] if value.ndim > 1 and value.shape[1] == width else value
-            group[key] = value
-        yield group
+    used = int(column["attention_mask"][index].any(dim=0).nonzero()[-1]) + 1
+    taken = {}
+    for key, value in column.items():
+        if isinstance(value, Tensor) and value.ndim and len(value) == rows:
+            value = value[index]
+            value = value[:, :used] if value.ndim > 1 and value.shape[1] == width else value
+        taken[key] = value
+    return taken

@@ -24,7 +24,7 @@ class Probe:
     """What one step of the coming run costs and what its noise does, measured on its first sentences.
 
     Attributes:
-        seconds: of a forward and backward pass of this process's share of the batch.
+        seconds: of a forward and backward pass of the sentences given.
         noise_share: at the untrained start.
     """
 
@@ -64,6 +64,7 @@ def start_card(
     model: SentenceTransformer,
     *,
     steps: int,
+    step_seconds: float,
     hardware: str,
     criterion: str,
     start_score: float,
@@ -91,7 +92,7 @@ def start_card(
         table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
     table.add_row("hardware", hardware)
     table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
-    table.add_row("time", f"about {_duration(steps * measured.seconds + evaluations * evaluation_seconds)}")
+    table.add_row("time", f"about {_duration(steps * step_seconds + evaluations * evaluation_seconds)}")
     name = "GS-InfoNCE" if count else "InfoNCE (SimCSE): no noise, the control"
     return Panel(table, title=name, expand=False)
 

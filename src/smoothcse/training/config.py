@@ -76,6 +76,13 @@ class TrainConfig:
     temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
 
     batch_size: Annotated[int, Field(ge=2, description="Sentences per step, over all devices.")] = 64
+    mini_batch: Annotated[
+        Literal["auto"] | Annotated[int, Field(ge=1)] | None,
+        Field(
+            description="Tokens encoded at a time, with gradient caching: memory no longer grows with the batch, a step "
+            "takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, else off."
+        ),
+    ] = None
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of AdamW.")] = 3e-5
     epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
     max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (

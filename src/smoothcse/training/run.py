@@ -20,7 +20,7 @@ from transformers import PrinterCallback, set_seed
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError, Stopped
-from smoothcse.losses import GSInfoNCELoss
+from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
@@ -40,6 +40,7 @@ from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
+from smoothcse.training.mini_batch import WHOLE_BATCH, mini_batch_tokens
 from smoothcse.training.notices import Notices
 from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
@@ -119,7 +120,7 @@ class _Run:
         self.folder, self.hardware, self.console = folder, hardware, console
         self.steps = config.steps_over(len(corpus))
         require_space(folder.path, self.model)
-        self.loss = _make_loss(self.model, config)
+        self.loss = _make_loss(self.model, config, hardware)
         self.notices = Notices(console)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
@@ -177,14 +178,21 @@ class _Run:
         if checkpoint:
             return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
         score = float(self.trainer.evaluate()["eval_dev_score"])
-        sentences = self.corpus.dataset[: self.config.batch_size // self.hardware.world_size]["sentence"]
-        measured = probe(self.model, self.loss, sentences, self.config.max_length, self.hardware.autocast_dtype)
+        share = self.config.batch_size // self.hardware.world_size
+        measured = probe(
+            self.model,
+            self.loss,
+            self.corpus.dataset[: min(share, WHOLE_BATCH)]["sentence"],
+            self.config.max_length,
+            self.hardware.autocast_dtype,
+        )
         self.console.print(
             start_card(
                 self.config,
                 self.corpus,
                 self.model,
                 steps=self.steps,
+                step_seconds=measured.seconds * share / min(share, WHOLE_BATCH),
                 hardware=self.hardware.describe(),
                 criterion=self.evaluator.criterion.name,
                 start_score=score,
@@ -252,19 +260,22 @@ def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     return model
 
 
-def _make_loss(model: SentenceTransformer, config: TrainConfig) -> GSInfoNCELoss:
-    return GSInfoNCELoss(
-        model,
-        noise_count=config.noise_for(config.batch_size),
-        noise_weight=config.noise_weight,
-        noise_mean=config.noise_mean,
-        noise_std=config.noise_std,
-        noise_mode=config.noise_mode,
-        noise_share=config.noise_share,
-        noise_per_anchor=config.noise_per_anchor,
-        temperature=config.temperature,
-        seed=config.seed,
-    )
+def _make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardware) -> GSInfoNCELoss:
+    settings: dict[str, Any] = {
+        "noise_count": config.noise_for(config.batch_size),
+        "noise_weight": config.noise_weight,
+        "noise_mean": config.noise_mean,
+        "noise_std": config.noise_std,
+        "noise_mode": config.noise_mode,
+        "noise_share": config.noise_share,
+        "noise_per_anchor": config.noise_per_anchor,
+        "temperature": config.temperature,
+        "seed": config.seed,
+    }
+    tokens = mini_batch_tokens(config, model, hardware.world_size)
+    if tokens is None:
+        return GSInfoNCELoss(model, **settings)
+    return CachedGSInfoNCELoss(model, mini_batch_tokens=tokens, **settings)
 
 
 def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> SentenceTransformerTrainingArguments:
@@ -284,6 +295,7 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
         fp16=hardware.precision == "fp16",
         use_cpu=hardware.device_type == "cpu",
         seed=config.seed,
+        ddp_broadcast_buffers=False,  # encoders' never change; with caching, ranks make different numbers of forwards
         ddp_find_unused_parameters=False,  # build_encoder leaves none; the search would forbid two forwards a step
         dataloader_drop_last=True,  # a last batch of one sentence has no negatives
         eval_strategy="steps",
