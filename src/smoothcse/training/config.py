@@ -79,7 +79,7 @@ class TrainConfig:
     mini_batch: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1)] | None,
         Field(
-            description="Tokens encoded at a time, with gradient caching: memory no longer grows with the batch, a step "
+            description="Tokens encoded at a time, with gradient caching: memory does not grow with the batch, a step "
             "takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, else off."
         ),
     ] = None
