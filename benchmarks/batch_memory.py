@@ -1,0 +1,77 @@
+"""Peak memory and seconds of one training step against the batch size, with gradient caching and without.
+
+Each point is a process of its own; what the loaded model, its gradients and the optimiser's state take is not counted.
+
+    python benchmarks/batch_memory.py [--batch 64 256 1024 4096] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+
+import torch
+from harness import SHARED, in_fresh_process, keep, show
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import build_encoder
+from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
+from smoothcse.quiet import quiet_libraries
+from smoothcse.training.dropout import use_fast_dropout
+
+TEXT = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+PLAIN_UP_TO = 1024  # sentences; beyond, the activations of a whole batch are what nobody should try
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(measure(arguments.child[0], int(arguments.child[1]))))
+        return
+    sizes = [16] if arguments.quick else arguments.batch
+    points = [
+        {"form": form, "batch": size, **in_fresh_process(__file__, form, str(size))}
+        for size in sizes
+        for form in ("plain", "cached")
+        if form == "cached" or size <= PLAIN_UP_TO
+    ]
+    rows = [
+        [f"{p['batch']:,}, {p['form']}", f"{p.get('seconds', 0):.1f}", f"{p.get('peak_mb', 0):.0f}"] for p in points
+    ]
+    show("One training step of MiniLM, M = 3 N", ["batch, form", "seconds", "peak MB"], rows)
+    keep("batch_memory", {"points": points}, arguments.quick)
+
+
+def measure(form: str, batch: int) -> dict[str, float]:
+    """Take one small step to fill gradients and optimiser, then the measured one."""
+    quiet_libraries()
+    torch.manual_seed(0)
+    sentences = load_sentences(Path(TEXT), limit=batch, seed=0).dataset["sentence"][:]
+    model = build_encoder("packaged-minilm", "cls", max_length=32).train()
+    use_fast_dropout(model)
+    cls = CachedGSInfoNCELoss if form == "cached" else GSInfoNCELoss
+    loss = cls(model, noise_count=3 * batch)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
+
+    def step(texts: list[str]) -> None:
+        loss([model.preprocess(texts)]).backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=False)
+
+    step(sentences[:8])
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    step(sentences)
+    seconds = time.perf_counter() - started
+    return {"seconds": seconds, "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+
+
+if __name__ == "__main__":
+    main()

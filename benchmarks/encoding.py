@@ -1,0 +1,70 @@
+"""Sentences per second: ours and ``SentenceTransformer.encode``, in turn, on real sentences of mixed length.
+
+python benchmarks/encoding.py [--sentences 4000] [--repeats 3] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+from statistics import median
+
+import numpy as np
+from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import load_encoder
+from smoothcse.encoding import encode
+from smoothcse.quiet import quiet_libraries
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sentences", type=int, default=4000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    count, repeats = (64, 1) if arguments.quick else (arguments.sentences, arguments.repeats)
+    text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+    sentences: list[str] = load_sentences(text, limit=count, seed=0).dataset["sentence"][:]
+    model = load_encoder("packaged-minilm")
+    embeddings = {}
+
+    def ours(precision: str) -> None:
+        embeddings[precision] = encode(model, sentences, precision=precision)  # type: ignore[arg-type]
+
+    def theirs(batch_size: int | None = None) -> None:
+        options = {"batch_size": batch_size} if batch_size else {}
+        embeddings["sentence-transformers"] = model.encode(sentences, show_progress_bar=False, **options)
+
+    encode(model, sentences[:64])  # warm up
+    seconds = alternate(
+        {
+            "ours, fp32": lambda: ours("fp32"),
+            "sentence-transformers, fp32": lambda: theirs(32),
+            "ours, defaults": lambda: ours("auto"),
+            "sentence-transformers, defaults": lambda: theirs(),
+        },
+        repeats,
+    )
+    found = {kind: ratios(seconds, f"ours, {kind}", f"sentence-transformers, {kind}") for kind in ("fp32", "defaults")}
+    difference = float(np.abs(embeddings["fp32"] - embeddings["sentence-transformers"]).max())
+    lowest = float(cosines(embeddings["auto"], embeddings["sentence-transformers"]).min())
+    rows = [[name, spread(values, 1), f"{count / median(values):.0f}"] for name, values in seconds.items()]
+    rows += [[f"ratio, {kind}", spread(values), ""] for kind, values in found.items()]
+    caption = f"largest difference at fp32 {difference:.1e}; lowest cosine of the defaults {lowest:.6f}"
+    show(f"Encoding {count:,} sentences", ["way", "seconds", "per second"], rows, caption)
+    result = {"sentences": count, "seconds": seconds, "ratios": found, "largest_difference_fp32": difference}
+    keep(
+        "encoding", result | {"lowest_cosine_defaults": lowest, "default_precision": precisions()[-1]}, arguments.quick
+    )
+
+
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cosine of each pair of rows."""
+    return (a * b).sum(axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+
+
+if __name__ == "__main__":
+    main()

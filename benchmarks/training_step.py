@@ -1,0 +1,181 @@
+"""Seconds per training step: ours and sentence-transformers' own SimCSE recipe, in turn, on the same real sentences.
+
+Both run in their real trainer, from text to updated weights. The recipe is two equal columns under
+``MultipleNegativesRankingLoss``. Where there is a GPU, BERT-base and BERT-large with random weights are measured too.
+
+    python benchmarks/training_step.py [--batch 64 512] [--repeats 3] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from datasets import Dataset
+from harness import SHARED, alternate, keep, matmul_peak, precisions, ratios, show, spread
+from rich.console import Console
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import BertConfig, BertModel, PrinterCallback, TrainerCallback
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import build_encoder, strip_projection
+from smoothcse.quiet import quiet_libraries
+from smoothcse.training import make_config, train
+from smoothcse.training.selection import DEV_SCORE
+
+MAX_LENGTH = 32
+LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+SHAPES: dict[str, dict[str, int]] = {"bert-base": {}, "bert-large": LARGE}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PEER = "sentence-transformers"
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--text", type=Path, default=SHARED / "data" / "corpus" / "wiki_sentences.txt")
+    parser.add_argument("--quick", action="store_true", help="one short look, nothing written")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    batches, repeats = ([8], 1) if arguments.quick else (arguments.batch, arguments.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        models = {"MiniLM": "packaged-minilm"}
+        if torch.cuda.is_available():
+            models |= {name: random_bert(Path(folder) / name, shape) for name, shape in SHAPES.items()}
+        found = [
+            measure(Path(folder), arguments.text, name, model, batch, precision, repeats)
+            for name, model in models.items()
+            for batch in batches
+            for precision in [*precisions(), "defaults"]
+        ]
+    peaks = {precision: matmul_peak(DTYPES[precision]) for precision in precisions()}
+    for entry in found:
+        gflops = entry["useful_gflop"] / median(entry["seconds"]["ours"])
+        entry["peak_share"] = gflops / peaks[entry["computes_in"]]
+    headings = ["model, batch, precision", "ours", PEER, "ratio", "of peak"]
+    show("Seconds per training step", headings, [row(entry) for entry in found])
+    keep("training_step", {"matmul_gflops": peaks, "steps": found}, arguments.quick)
+
+
+def row(entry: dict[str, Any]) -> list[str]:
+    """Return the cells of one measurement."""
+    label = f"{entry['model']}, {entry['batch']}, {entry['precision']}"
+    seconds = [spread(entry["seconds"][way]) for way in ("ours", PEER)]
+    return [label, *seconds, spread(entry["ratios"]), f"{entry['peak_share']:.0%}"]
+
+
+def measure(
+    folder: Path, text: Path, name: str, model: str, batch: int, precision: str, repeats: int
+) -> dict[str, Any]:
+    """Alternate short runs of both."""
+    steps = max(2, min(6, 1024 // batch))
+    sentences = load_sentences(text, limit=batch * (steps + 1), seed=0).dataset["sentence"][:]
+    (folder / "text.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    ours = {"precision": "auto" if precision == "defaults" else precision}
+    peer = {"bf16": precision == "bf16"}  # its default is fp32
+    seconds = alternate(
+        {
+            "ours": lambda: our_step(folder, model, batch, steps, ours),
+            PEER: lambda: their_step(folder, model, sentences, batch, steps, peer),
+        },
+        repeats,
+    )
+    return {
+        "model": name,
+        "batch": batch,
+        "precision": precision,
+        "computes_in": precisions()[-1] if precision == "defaults" else precision,
+        "seconds": seconds,
+        "ratios": ratios(seconds, "ours", PEER),
+        "useful_gflop": useful_gflop(model, sentences[:batch]),
+    }
+
+
+def our_step(folder: Path, model: str, batch: int, steps: int, options: dict[str, Any]) -> float:
+    """Return the median seconds from the end of one step to the end of the next."""
+    output = folder / "ours"
+    fields = {"corpus": str(folder / "text.txt"), "model": model, "pooling": "cls", "output": str(output)}
+    fields |= {"batch_size": batch, "max_steps": steps + 1, "epochs": 9, "eval_steps": 10**6, "log_steps": 1}
+    config = make_config({**fields, "max_length": MAX_LENGTH, **options})
+    train(config, overwrite=True, start_metrics={DEV_SCORE: 0.0}, console=Console(quiet=True))
+    entries = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return _median_gap([entry["seconds"] for entry in entries if "loss" in entry])
+
+
+def their_step(
+    folder: Path, model: str, sentences: list[str], batch: int, steps: int, options: dict[str, Any]
+) -> float:
+    """Return the same of the recipe of sentence-transformers."""
+    encoder = strip_projection(build_encoder(model, "cls", max_length=MAX_LENGTH))
+    clock = Clock()
+    trainer = SentenceTransformerTrainer(
+        model=encoder,
+        args=SentenceTransformerTrainingArguments(
+            output_dir=str(folder / "theirs"),
+            per_device_train_batch_size=batch,
+            max_steps=steps + 1,
+            logging_steps=1,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            learning_rate=3e-5,
+            **options,
+        ),
+        train_dataset=Dataset.from_dict({"first": sentences, "second": sentences}),
+        loss=MultipleNegativesRankingLoss(encoder),
+        callbacks=[clock],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    return _median_gap(clock.times)
+
+
+class Clock(TrainerCallback):
+    """Notes when each step has ended, synchronised by the log of its loss."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """Note the time of a step's log entry."""
+        if "loss" in logs:
+            self.times.append(time.perf_counter())
+
+
+def useful_gflop(model: str, sentences: list[str]) -> float:
+    """Return what two views of a batch cost without padding: 6 FLOP per token and weight outside the embeddings."""
+    encoder: SentenceTransformer = build_encoder(model, "cls", max_length=MAX_LENGTH)
+    layers = sum(p.numel() for name, p in encoder[0].named_parameters() if ".encoder." in name or ".layer." in name)
+    tokens = 2 * int(encoder.preprocess(sentences)["attention_mask"].sum())
+    return 6 * layers * tokens / 1e9
+
+
+def random_bert(folder: Path, shape: dict[str, int]) -> str:
+    """Write a BERT of the published shape with random weights and MiniLM's tokenizer."""
+    BertModel(BertConfig(**shape)).save_pretrained(folder)
+    build_encoder("packaged-minilm").tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def _median_gap(times: list[float]) -> float:
+    """Return the usual time from one step's end to the next; the first gap warms up."""
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    return median(gaps[1:] or gaps)
+
+
+if __name__ == "__main__":
+    main()
