@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 
-import torch
+from harness import environment
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
@@ -65,7 +62,7 @@ def main() -> None:
     }
     show(seconds, ratios, worst)
     if not arguments.limit:
-        write(seconds, ratios, worst, tasks, model)
+        write(seconds, ratios, worst, tasks)
 
 
 def shortened(task: STSTask, limit: int | None) -> STSTask:
@@ -112,19 +109,16 @@ def write(
     ratios: dict[str, list[float]],
     worst: float,
     tasks: list[STSTask],
-    model: SentenceTransformer,
 ) -> None:
     """Keep the results beside the script."""
     found = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {model.device.type}",
-        "versions": {name: metadata.version(name) for name in ("torch", "sentence-transformers", "transformers")},
+        "environment": environment(),
         "pairs": sum(task.rows for task in tasks),
         "seconds": seconds,
         "ratios": ratios,
         "largest_difference": worst,
     }
-    RESULTS.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

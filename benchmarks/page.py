@@ -1,0 +1,160 @@
+"""Write the tables and plots of ``docs/performance.md`` from ``benchmarks/results``.
+
+What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` on the page is replaced; the text around it is written by
+hand and holds no figures.
+
+    python benchmarks/page.py [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from harness import RESULTS, spread
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE = DOCS / "performance.md"
+
+
+def main() -> None:
+    """Rewrite the page, or with ``--check`` say whether that would change it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is out of date")
+    arguments = parser.parse_args()
+    before = PAGE.read_text(encoding="utf-8")
+    after = before
+    for name, table in TABLES.items():
+        file = RESULTS / f"{name}.json"
+        text = f"{table(json.loads(file.read_text()))}\n" if file.is_file() else "Not measured yet.\n"
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        after = marks.sub(lambda found, text=text: found[1] + text + found[2], after)  # type: ignore[misc]
+    if arguments.check:
+        sys.exit(before != after)
+    PAGE.write_text(after, encoding="utf-8")
+    plot_memory()
+
+
+def training_step(found: dict[str, Any]) -> str:
+    """Return the table of step times."""
+    rows = [
+        [
+            f"{entry['model']}, batch {entry['batch']}, {entry['precision']}",
+            spread(entry["seconds"]["ours"]),
+            spread(entry["seconds"]["sentence-transformers"]),
+            spread(entry["ratios"]),
+            f"{entry['peak_share']:.0%}",
+        ]
+        for entry in found["steps"]
+    ]
+    table = markdown(["step", "ours, s", "sentence-transformers, s", "ratio", "of matmul peak"], rows)
+    peaks = ", ".join(f"{gflops:.0f} GFLOP/s {name}" for name, gflops in found["matmul_gflops"].items())
+    return f"{table}\n\nPeak: {peaks}. {measured_on(found)}"
+
+
+def loss_alone(found: dict[str, Any]) -> str:
+    """Return the table of the loss, a column per form."""
+    points = {(point["n"], point["form"]): point for point in found["points"]}
+    forms = sorted({form for _, form in points}, key=["ours", "dense", "broadcast"].index)
+    rows = [[f"{n:,}", *(cell(points[n, form]) for form in forms)] for n in sorted({n for n, _ in points})]
+    micros = found["noise_at_64"]["microseconds"]
+    noise = ", ".join(f"{name} {spread(values, 0)}" for name, values in micros.items())
+    words = f"At N = 64, M = 192, d = 384, in microseconds: {noise}. {measured_on(found)}"
+    return f"{markdown(['N', *forms], rows)}\n\n{words}"
+
+
+def cell(point: dict[str, Any]) -> str:
+    """Return seconds and memory of a point, or why there are none."""
+    if "seconds" not in point:
+        return point.get("skipped", "out of memory")
+    return f"{point['seconds']:.2f} s, {point['peak_mb']:.0f} MB"
+
+
+def batch_memory(found: dict[str, Any]) -> str:
+    """Return the table of memory against batch size."""
+    points = {(point["batch"], point["form"]): point for point in found["points"]}
+    rows = [
+        [f"{n:,}", *(cell(points[n, form]) if (n, form) in points else "" for form in ("plain", "cached"))]
+        for n in sorted({n for n, _ in points})
+    ]
+    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{measured_on(found)}"
+
+
+def encoding(found: dict[str, Any]) -> str:
+    """Return the table of throughput."""
+    rows = [
+        [name, spread(values, 1), f"{found['sentences'] / median(values):.0f}"]
+        for name, values in found["seconds"].items()
+    ]
+    rows += [[f"ratio, {kind}", spread(values), ""] for kind, values in found["ratios"].items()]
+    table = markdown(["way", "seconds", "sentences per second"], rows)
+    agreement = (
+        f"Largest difference of an embedding's component at fp32: {found['largest_difference_fp32']:.1e}; lowest cosine "
+        f"at the defaults: {found['lowest_cosine_defaults']:.6f}."
+    )
+    return f"{table}\n\n{agreement} {measured_on(found)}"
+
+
+def sts_evaluation(found: dict[str, Any]) -> str:
+    """Return the table of the seven STS tasks."""
+    rows = [[name, spread(values, 0)] for name, values in found["seconds"].items()]
+    rows += [[f"ratio, {kind}", spread(values)] for kind, values in found["ratios"].items()]
+    difference = f"Largest difference of a figure at fp32: {found['largest_difference']:.4f}."
+    return f"{markdown(['way', 'seconds'], rows)}\n\n{difference} {measured_on(found)}"
+
+
+def data_path(found: dict[str, Any]) -> str:
+    """Return both tables of the data path."""
+    speeds = [[name, spread(values, 0)] for name, values in found["sentences_per_second"].items()]
+    starts = [[name, spread(values)] for name, values in found["start_up_seconds"].items()]
+    first, second = markdown(["part", "sentences per second"], speeds), markdown(["until", "seconds"], starts)
+    return f"{first}\n\n{second}\n\n{measured_on(found)}"
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    table.__name__: table for table in (training_step, loss_alone, batch_memory, encoding, sts_evaluation, data_path)
+}
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table, its first column left-aligned."""
+    rule = [":--", *["--:"] * (len(headings) - 1)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
+
+
+def measured_on(found: dict[str, Any]) -> str:
+    """Say when, where and with what."""
+    e = found["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
+    load = f"load average {e['load_average']} at the end"
+    return f"({e['date'][:10]}, {e['processor']}, {e['device']}, {load}; {versions}; revision {e['commit']})"
+
+
+def plot_memory() -> None:
+    """Draw peak memory against batch size."""
+    file = RESULTS / "batch_memory.json"
+    if not file.is_file():
+        return
+    from smoothcse.report.plots import pyplot
+
+    plt = pyplot()
+    points = [point for point in json.loads(file.read_text())["points"] if "peak_mb" in point]
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    for form in ("plain", "cached"):
+        curve = [(point["batch"], point["peak_mb"]) for point in points if point["form"] == form]
+        axes.plot(*zip(*curve, strict=True), "o-", label=form)
+    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="peak MB of a step")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(DOCS / "images" / "batch-memory.png", dpi=130)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
