@@ -95,8 +95,8 @@ def encoding(found: dict[str, Any]) -> str:
     rows += [[f"ratio, {kind}", spread(values), ""] for kind, values in found["ratios"].items()]
     table = markdown(["way", "seconds", "sentences per second"], rows)
     agreement = (
-        f"Largest difference of an embedding's component at fp32: {found['largest_difference_fp32']:.1e}; lowest cosine "
-        f"at the defaults: {found['lowest_cosine_defaults']:.6f}."
+        f"Largest difference of an embedding's component at fp32: {found['largest_difference_fp32']:.1e}; lowest "
+        f"cosine at the defaults: {found['lowest_cosine_defaults']:.6f}."
     )
     return f"{table}\n\n{agreement} {measured_on(found)}"
 
