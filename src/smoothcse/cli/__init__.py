@@ -26,6 +26,7 @@ COMMANDS = {
     "study": "Compare variants of a configuration over seeds, with intervals; a finished run is never repeated.",
     "reproduce": "Train a published recipe and its control over seeds and compare with the published table.",
     "report": "Write one HTML page about a run, or several side by side.",
+    "watch": "Show the curves of a run in the terminal, live until it has finished.",
     "export": "Write a model as ONNX, OpenVINO or safetensors, checked against the original.",
     "push": "Upload a model and its card to the Hugging Face hub, without what training left behind.",
     "demo": "Train on this machine's Python documentation for about two minutes, and see what it was good for.",

@@ -10,23 +10,44 @@ import typer
 from smoothcse.cli.arguments import ModelArgument, PoolingOption
 
 _RAY = "With --engine ray"
+_SMALLER = "Smaller embeddings"
 
 
 def encode(
     model: ModelArgument,
     texts: Annotated[
-        Path, typer.Argument(help="A text file, one sentence a line (.gz, .zst), or - for standard input.")
+        Path,
+        typer.Argument(
+            help="A text file, one sentence a line (.gz, .zst), or - for standard input; for the engine ray a "
+            ".parquet file or a folder of them."
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to: a .npy or .parquet file.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Where to: a .npy or .parquet file; for the engine ray a folder."),
+    ],
     pooling: PoolingOption = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sentences per forward.")] = 64,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, rich_help_panel=_SMALLER, help="Keep the first so many of each. [all]")
+    ] = None,
+    embedding_precision: Annotated[
+        str, typer.Option(rich_help_panel=_SMALLER, help="float32, int8, uint8, binary or ubinary.")
+    ] = "float32",
+    ranges: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_SMALLER,
+            help="For int8 and uint8: the .ranges.npy of an earlier encoding, which the shards of one corpus and the "
+            "queries to it must share. [found in the first 8,192 lines]",
+        ),
+    ] = None,
     engine: Annotated[
         str,
         typer.Option(
-            help="local: this process. ray: a Ray cluster, from a .parquet file or a folder of them to a folder of "
-            "them; the same command again goes on where it was stopped."
+            help="local: this process. ray: a Ray cluster; the same command again goes on where it was stopped."
         ),
     ] = "local",
     column: Annotated[
@@ -37,7 +58,7 @@ def encode(
         typer.Option(rich_help_panel=_RAY, help="Column to copy beside the embedding (repeat). [the sentences]"),
     ] = None,
     rows_per_shard: Annotated[
-        int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Rows of a file of the output. [262144]")
+        int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Rows of a file of the output. [131072]")
     ] = None,
     cpus_per_worker: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Threads of each worker. [1]")
@@ -57,6 +78,8 @@ def encode(
         raise SmoothCSEError(f"--engine {engine!r} is unknown; choose local or ray.")
     if given and engine == "local":
         raise SmoothCSEError(f"--{next(iter(given)).replace('_', '-')} needs --engine ray.")
+    if engine == "ray" and (dimensions or ranges or embedding_precision != "float32"):
+        raise SmoothCSEError("--engine ray writes whole float32 embeddings; leave out the options of smaller ones.")
 
     from smoothcse.quiet import quiet_libraries
 
@@ -77,7 +100,16 @@ def encode(
         return
 
     from smoothcse.bulk import encode_file
-    from smoothcse.encoder import load_encoder
+    from smoothcse.formats.runtime import load_model
 
-    encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
-    encode_file(encoder, texts, output, batch_size=batch_size, precision=precision, normalize=normalize)  # type: ignore[arg-type]
+    encode_file(
+        load_model(model, pooling),  # type: ignore[arg-type]
+        texts,
+        output,
+        batch_size=batch_size,
+        precision=precision,  # type: ignore[arg-type]
+        normalize=normalize,
+        dimensions=dimensions,
+        embedding_precision=embedding_precision,  # type: ignore[arg-type]
+        ranges=ranges,
+    )
