@@ -21,6 +21,8 @@ COMMANDS = {
     "recipes": "List the published settings, or print one as a YAML file to start from.",
     "encode": "Turn each line of a text into an embedding, at constant memory.",
     "similarity": "Print the cosine similarity of two sentences.",
+    "index": "Index documents for search by meaning; a run that is cut off goes on where it was.",
+    "search": "Find the documents of an index that are nearest to a query.",
     "evaluate": "Score models on STS, transfer, retrieval or geometry, published figures beside them on request.",
     "published": "Print the published figures of GS-InfoNCE and its neighbours, with their sources.",
     "study": "Compare variants of a configuration over seeds, with intervals; a finished run is never repeated.",

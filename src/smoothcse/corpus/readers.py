@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +12,7 @@ import pyarrow.parquet as pq
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
 from smoothcse.corpus.columns import choose_column
 from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.records import delimited_rows, numbered_lines, parse_record
 from smoothcse.errors import SmoothCSEError, first_line
 
 BATCH_ROWS = 16_384
@@ -67,12 +65,12 @@ def _lines(block: Block) -> pa.StringArray:
 
 def _read_jsonl(file: TextFile, column: str | None, blocks: Iterator[Block]) -> Iterator[str]:
     name: str | None = None
-    for number, line in _numbered_lines(blocks):
+    for number, line in numbered_lines(blocks):
         if not line.strip():
             yield ""
             continue
         place = f"{file.label}:{number}"
-        record = _parse_record(place, line)
+        record = parse_record(place, line)
         if name is None:
             texts = [key for key, value in record.items() if isinstance(value, str)]
             name = choose_column(place, list(record), texts, column)
@@ -83,39 +81,11 @@ def _read_jsonl(file: TextFile, column: str | None, blocks: Iterator[Block]) -> 
         yield value
 
 
-def _parse_record(place: str, line: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise SmoothCSEError(f"{place} is not valid JSON ({error}): write one JSON object on each line.") from error
-    if not isinstance(record, dict):
-        raise SmoothCSEError(f'{place} is not a JSON object: write lines such as {{"sentence": "..."}}.')
-    return record
-
-
 def _read_delimited(file: TextFile, column: str | None, blocks: Iterator[Block]) -> Iterator[str]:
-    lines = (f"{line}\n" for _, line in _numbered_lines(blocks))
-    # Quotes wrap fields in .csv; in .tsv they are part of the text, as every STS and GLUE file has them.
-    reader = (
-        csv.reader(lines, strict=True)
-        if file.format == ".csv"
-        else csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    )
-    try:
-        header = next(filter(None, reader), [])
-        index = header.index(choose_column(file.label, header, header, column)) if header else 0
-        for row in reader:
-            if row and len(row) != len(header):
-                raise SmoothCSEError(
-                    f"{file.label}:{reader.line_num} has {len(row)} fields, the header {len(header)}: "
-                    "quote the fields that hold a separator, or mend the line."
-                )
-            yield row[index] if row else ""
-    except csv.Error as error:
-        raise SmoothCSEError(
-            f"{file.label}:{reader.line_num} is not valid {file.format[1:].upper()} ({error}): "
-            "look for a quote that is never closed; quotes inside a quoted field are doubled."
-        ) from error
+    rows = delimited_rows(file, blocks)
+    _, header = next(rows)
+    index = header.index(choose_column(file.label, header, header, column)) if header else 0
+    return (row[index] if row else "" for _, row in rows)
 
 
 def read_lines(file: TextFile) -> Iterator[str]:
@@ -124,12 +94,7 @@ def read_lines(file: TextFile) -> Iterator[str]:
     Raises:
         SmoothCSEError: As ``read_blocks``, with the line.
     """
-    return (line.removesuffix("\r") for _, line in _numbered_lines(read_blocks(file)))
-
-
-def _numbered_lines(blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
-    for block in blocks:
-        yield from enumerate(block.text.split("\n"), start=block.first_line)
+    return (line.removesuffix("\r") for _, line in numbered_lines(read_blocks(file)))
 
 
 def _read_parquet(file: TextFile, column: str | None) -> Batches:

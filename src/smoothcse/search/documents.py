@@ -1,0 +1,74 @@
+"""Documents: a text with an id and whatever else its row says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from smoothcse.corpus.columns import choose_column
+from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.records import read_records
+from smoothcse.errors import SmoothCSEError
+
+Scalar = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Document:
+    """What is indexed.
+
+    Attributes:
+        text: that is encoded.
+        id: unique in an index; a digest of the text unless given, so that the same text is the same document.
+        metadata: other fields by name; lists and mappings are kept as JSON text.
+    """
+
+    text: str
+    id: str = ""
+    metadata: dict[str, Scalar] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Fill in the id."""
+        if not self.id:
+            object.__setattr__(self, "id", xxhash.xxh3_64_hexdigest(self.text.encode("utf-8", "replace")))
+
+
+def read_documents(file: Path, text: str | None = None, id: str | None = None) -> Iterator[Document]:
+    """Read documents from a .txt (one a line), .jsonl, .csv, .tsv or .parquet file, compressed or not.
+
+    Args:
+        file: to read; memory does not grow with it.
+        text: column of the text; None for ``sentence``, else ``text``, else the only column of text.
+        id: column of the id; None for a digest of the text.
+
+    Yields:
+        A document per row whose text is not empty.
+
+    Raises:
+        SmoothCSEError: with file and line, for a row that cannot be read.
+    """
+    column: str | None = None
+    for place, record in read_records(TextFile(file, str(file))):
+        if column is None:
+            texts = [name for name, value in record.items() if isinstance(value, str)]
+            column = choose_column(place, list(record), texts, text)
+        value = record.get(column)
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str):
+            raise SmoothCSEError(f"{place}: field {column!r} must be a string, not {value!r}: mend or remove the row.")
+        if id is not None and record.get(id) in (None, ""):
+            raise SmoothCSEError(f"{place} has no {id!r}, which is to be its id: add one, or leave out the option.")
+        rest = {name: _scalar(entry) for name, entry in record.items() if name not in (column, id)}
+        yield Document(value, str(record[id]) if id is not None else "", rest)
+
+
+def _scalar(value: Any) -> Scalar:
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
