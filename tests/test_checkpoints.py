@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from smoothcse.durable import recover_folder, replace_folder
 from smoothcse.errors import Stopped
 from smoothcse.training import make_config, train
 from smoothcse.training.checkpoints import SEAL, find_damage, newest_intact, seal
-from smoothcse.training.durable import recover_folder, replace_folder
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator
 

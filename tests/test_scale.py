@@ -22,7 +22,7 @@ from rich.console import Console
 from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError
-from smoothcse.scale.fingerprint import fingerprint
+from smoothcse.fingerprint import fingerprint
 from smoothcse.scale.job import choose_columns, only_writer
 from smoothcse.scale.ray_encode import encode_on_ray
 from smoothcse.scale.shards import is_finished, plan_shards, read_rows, write_rows

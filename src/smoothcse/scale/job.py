@@ -28,7 +28,7 @@ class Job:
     Attributes:
         model: as the user named it; two names of one model are one job.
         pooling: in place of the model's own, or None.
-        fingerprint: of the model as loaded, see :func:`~smoothcse.scale.fingerprint.fingerprint`.
+        fingerprint: of the model as loaded, see :func:`~smoothcse.fingerprint.fingerprint`.
         precision: ``fp32`` or ``bf16``, never ``auto``: half of the rows in each would be no one's wish.
         normalize: whether embeddings have length 1.
         column: that is encoded.

@@ -31,7 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from smoothcse.encoder import load_encoder
 from smoothcse.encoding import Precision, has_fast_bf16
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.scale.fingerprint import fingerprint
+from smoothcse.fingerprint import fingerprint
 from smoothcse.scale.job import Job, choose_columns, only_writer, open_job
 from smoothcse.scale.shards import Shard, input_files, is_finished, plan_shards
 from smoothcse.scale.worker import ShardEncoder
@@ -176,18 +176,23 @@ def _session(ray: Any) -> Iterator[None]:
     context.enable_progress_bars, bars = False, context.enable_progress_bars
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     own = not ray.is_initialized()
+    if own:
+        _start(ray)
     try:
-        if own:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         yield
-    except ConnectionError as error:
-        raise SmoothCSEError(
-            f"The Ray cluster cannot be reached ({first_line(error)}); check RAY_ADDRESS, or unset it."
-        ) from error
     finally:
         context.enable_progress_bars = bars
         if own:
             ray.shutdown()
+
+
+def _start(ray: Any) -> None:
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise SmoothCSEError(
+            f"The Ray cluster cannot be reached ({first_line(error)}); check RAY_ADDRESS, or unset it."
+        ) from error
 
 
 def _workers(ray: Any, cpus_per_worker: int) -> tuple[int, int]:

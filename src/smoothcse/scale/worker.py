@@ -14,8 +14,8 @@ from smoothcse.bulk import CHUNK
 from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError
+from smoothcse.fingerprint import fingerprint
 from smoothcse.quiet import quiet_libraries
-from smoothcse.scale.fingerprint import fingerprint
 from smoothcse.scale.job import Job
 from smoothcse.scale.shards import Shard, leftovers, read_rows, write_rows
 

@@ -24,13 +24,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from smoothcse.durable import write_whole
 from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.scale.fingerprint import fingerprint
+from smoothcse.fingerprint import fingerprint
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Filter, to_sql
-from smoothcse.training.durable import write_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

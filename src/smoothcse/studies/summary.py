@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from smoothcse.durable import write_whole
 from smoothcse.studies.plots import plot_curves, plot_grid
 from smoothcse.studies.records import Record
 from smoothcse.studies.statistics import mean_sd, paired_difference, show_mean_sd
@@ -31,7 +32,7 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     if not records:
         return
     headings, rows = summary_rows(study, records)
-    _write(output / "summary.md", _markdown(study, headings, rows, len(records)))
+    write_whole(output / "summary.md", _markdown(study, headings, rows, len(records)))
     _write_csv(output / "runs.csv", study, records)
     plot_curves(study, records, output / "curves.png")
     if study.grid:
@@ -97,10 +98,4 @@ def _write_csv(file: Path, study: Study, records: Sequence[Record]) -> None:
         writer.writerow([*study.grid, "variant", "seed", "start", "last", "best", "noise_share", "seconds"])
         for r in records:
             writer.writerow([*r.point.values(), r.variant, r.seed, r.start, r.last, r.best, r.noise_share, r.seconds])
-    os.replace(temporary, file)
-
-
-def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(file.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, file)

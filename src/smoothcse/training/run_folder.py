@@ -18,11 +18,11 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
+from smoothcse.durable import recover_folder, replace_folder, write_whole
 from smoothcse.encoder import strip_projection
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.checkpoints import find_damage, newest_first, newest_intact, step_of
 from smoothcse.training.config import changed_fields
-from smoothcse.training.durable import recover_folder, replace_folder, write_whole
 
 
 class RunFolder:

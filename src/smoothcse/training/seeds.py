@@ -9,9 +9,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from smoothcse.durable import write_whole
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes
-from smoothcse.training.durable import write_whole
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run import train
 from smoothcse.training.run_folder import RunFolder
