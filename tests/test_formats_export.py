@@ -131,6 +131,7 @@ def test_safetensors_is_the_plain_folder_without_the_head(model, tmp_path):
 def test_other_architectures(architecture, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     encoder = load_encoder(save_tiny_model(tmp_path / "start", architecture), "cls", device="cpu")
+    encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny ones have no more than 64
     export(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
     assert cosines(encoder, load_model(tmp_path / "onnx")).min() > 0.999999
 

@@ -45,7 +45,7 @@ from smoothcse.training.notices import Notices
 from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
-from smoothcse.training.selection import CriterionEvaluator, choose_criterion
+from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator, choose_criterion
 from smoothcse.training.text_check import check_text, warn_of_text
 
 _GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
@@ -177,7 +177,7 @@ class _Run:
         """Evaluate the untrained model (in a resumed run: look up what it scored) and show the card."""
         if checkpoint:
             return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
-        score = float(self.trainer.evaluate()["eval_dev_score"])
+        score = self._evaluate_start()
         share = self.config.batch_size // self.hardware.world_size
         measured = probe(
             self.model,
@@ -201,6 +201,18 @@ class _Run:
             )
         )
         return score
+
+    def _evaluate_start(self) -> float:
+        """Score the untrained model and tell the callbacks, as the host's ``evaluate`` would.
+
+        That one marks the model as prepared for several devices without preparing it for training, so that the ranks
+        of a later ``train`` would not share their gradients.
+        """
+        trainer = self.trainer
+        metrics = {f"eval_{name}": value for name, value in self.evaluator(self.model).items()}
+        trainer.log(dict(metrics))
+        trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
+        return float(metrics[f"eval_{DEV_SCORE}"])
 
     def _make_trainer(self) -> SentenceTransformerTrainer:
         trainer = _Trainer(
