@@ -23,6 +23,7 @@ COMMANDS = {
     "similarity": "Print the cosine similarity of two sentences.",
     "index": "Index documents for search by meaning; a run that is cut off goes on where it was.",
     "search": "Find the documents of an index that are nearest to a query.",
+    "serve": "Serve embeddings, similarities and search over HTTP, as OpenAI's API has it.",
     "evaluate": "Score models on STS, transfer, retrieval or geometry, published figures beside them on request.",
     "published": "Print the published figures of GS-InfoNCE and its neighbours, with their sources.",
     "study": "Compare variants of a configuration over seeds, with intervals; a finished run is never repeated.",

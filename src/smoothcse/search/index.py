@@ -134,6 +134,15 @@ class Index:
         except (ValueError, OSError, RuntimeError) as error:
             raise SmoothCSEError(f"The index {path} cannot be opened: {first_line(error)}") from error
 
+    @staticmethod
+    def fingerprint_of(path: str | Path) -> str:
+        """Return the fingerprint of the model that made an index.
+
+        Raises:
+            SmoothCSEError: if the folder holds no index.
+        """
+        return str(_read_record(Path(path))["fingerprint"])
+
     @classmethod
     def _create(
         cls, path: Path, name: str, pooling: str | None, model: SentenceTransformer, sample: list[Document]

@@ -1,0 +1,9 @@
+"""Encoders and their indexes over HTTP."""
+
+from __future__ import annotations
+
+from smoothcse.service.app import create_app
+from smoothcse.service.encoders import Served
+from smoothcse.service.limits import Limits
+
+__all__ = ["Limits", "Served", "create_app"]

@@ -1,0 +1,173 @@
+"""Texts of requests that come at the same time are encoded together.
+
+One thread owns the model. It takes what waits, up to a batch, and encodes it at once; while it computes, the next
+batch gathers. So nobody waits for a timer, and a lone request is encoded alone, at once. A batch has a share for each
+request that waits: one of 2,000 texts does not hold up one of a single text.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smoothcse.encoding import _token_counts, encode
+from smoothcse.service.limits import Refusal
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a request gets.
+
+    Attributes:
+        vectors: of length 1, float32 ``(n, d)``.
+        tokens: that the model was given.
+    """
+
+    vectors: NDArray[np.float32]
+    tokens: int
+
+
+class Batcher:
+    """Encodes the texts of many callers with one model.
+
+    Args:
+        model: that nobody else uses meanwhile.
+        batch_texts: encoded together at most. 1 to encode each text alone.
+        waiting_texts: above which callers are refused.
+        on_batch: told the number of texts of each batch.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        batch_texts: int,
+        waiting_texts: int,
+        on_batch: Callable[[int], None] = lambda texts: None,
+    ) -> None:
+        self._model, self._batch_texts, self._waiting_texts = model, batch_texts, waiting_texts
+        self._on_batch = on_batch
+        self._jobs: deque[_Job] = deque()
+        self._waiting = 0
+        self._closing = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Texts of all requests that are not answered yet."""
+        return self._waiting
+
+    def submit(self, texts: Sequence[str]) -> Future[Encoded]:
+        """Ask for the vectors of texts; a future that is cancelled is not worked on any more.
+
+        Raises:
+            Refusal: with status 429 if too many texts wait already, with 503 once closed.
+        """
+        count = len(texts)
+        with self._changed:
+            if self._closing:
+                raise Refusal(503, "The service is ending; try again in a moment.")
+            if self._waiting and self._waiting + count > self._waiting_texts:
+                raise Refusal(429, f"{self._waiting} texts wait to be encoded already; try again in a moment.")
+            job = _Job(texts)
+            self._waiting += count
+            self._jobs.append(job)
+            self._changed.notify()
+        job.result.add_done_callback(lambda _: self._release(count))
+        return job.result
+
+    def close(self) -> None:
+        """Encode what waits, and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _release(self, count: int) -> None:
+        with self._changed:
+            self._waiting -= count
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._jobs or self._closing)
+                if not self._jobs:
+                    return
+                batch = self._take()
+            if batch:
+                self._encode(batch)
+
+    def _take(self) -> list[tuple[_Job, list[str]]]:
+        """Return the texts to encode next, by request; each request that waits has its share."""
+        self._jobs = deque(job for job in self._jobs if not job.result.done())
+        share = max(1, self._batch_texts // max(1, len(self._jobs)))
+        room = self._batch_texts
+        batch = []
+        while room and self._jobs:
+            job = self._jobs.popleft()
+            texts = job.take(min(share, room))
+            room -= len(texts)
+            batch.append((job, texts))
+            if job.has_more:
+                self._jobs.append(job)
+        return batch
+
+    def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
+        texts = [text for _, portion in batch for text in portion]
+        try:
+            vectors = encode(self._model, texts, precision="auto", normalize=True)
+            tokens = _token_counts(self._model, texts)
+        except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
+            for job, _ in batch:
+                job.fail(error)
+            return
+        finally:
+            self._on_batch(len(texts))
+        ends = list(accumulate(len(portion) for _, portion in batch))[:-1]
+        for (job, _), rows, counts in zip(batch, np.split(vectors, ends), np.split(tokens, ends), strict=True):
+            job.receive(rows, int(counts.sum()))
+
+
+class _Job:
+    """The texts of one request, taken and given back a portion at a time."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.result: Future[Encoded] = Future()
+        self._texts = list(texts)
+        self._taken = 0
+        self._rows: list[NDArray[np.float32]] = []
+        self._tokens = 0
+
+    @property
+    def has_more(self) -> bool:
+        return self._taken < len(self._texts)
+
+    def take(self, count: int) -> list[str]:
+        portion = self._texts[self._taken : self._taken + count]
+        self._taken += len(portion)
+        return portion
+
+    def receive(self, rows: NDArray[np.float32], tokens: int) -> None:
+        self._rows.append(rows)
+        self._tokens += tokens
+        if sum(map(len, self._rows)) == len(self._texts):
+            with suppress(InvalidStateError):  # cancelled meanwhile
+                self.result.set_result(Encoded(np.concatenate(self._rows), self._tokens))
+
+    def fail(self, error: Exception) -> None:
+        with suppress(InvalidStateError):
+            self.result.set_exception(error)

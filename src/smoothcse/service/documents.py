@@ -1,0 +1,100 @@
+"""Endpoints that search, compare and show."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Response
+from starlette.concurrency import run_in_threadpool
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.service.limits import Refusal
+from smoothcse.service.openai import TheEncoders
+from smoothcse.service.schemas import (
+    FoundDocument,
+    MapAnswer,
+    ModelsAnswer,
+    SearchAnswer,
+    SearchRequest,
+    ServedModel,
+    SimilarityAnswer,
+    SimilarityRequest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from smoothcse.search import Hit
+
+router = APIRouter(tags=["search"])
+ModelName = Annotated[str | None, Query(description="A name from /models; the first by default.")]
+
+
+@router.get("/models")
+async def models(encoders: TheEncoders) -> ModelsAnswer:
+    """List the encoders, the default one first."""
+    every = list(encoders.by_name.values())
+    counts = [None if one.index is None else await run_in_threadpool(len, one.index) for one in every]
+    fields = dict.fromkeys(field for one in every if one.index is not None for field in one.index.fields)
+    found = [
+        ServedModel(name=one.name, dimension=one.model.get_embedding_dimension() or 0, documents=count)
+        for one, count in zip(every, counts, strict=True)
+    ]
+    return ModelsAnswer(models=found, fields=list(fields))
+
+
+@router.post("/search")
+async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
+    """Find the documents that are most similar to a query."""
+    started = time.perf_counter()
+    served, index = encoders.find_indexed(request.model)
+    encoders.limits.check_texts([request.query], "query")
+    encoders.limits.check_hits(request.k)
+    encoders.limits.check_filter(request.where)
+    encoded = await encoders.encode(served, [request.query])
+    hits = await run_in_threadpool(index.nearest, encoded.vectors[0], request.k, where=request.where)
+    return _found(hits, started)
+
+
+@router.get("/neighbours")
+async def neighbours(
+    encoders: TheEncoders,
+    id: Annotated[str, Query(description="Of a document.")],
+    k: Annotated[int, Query(ge=1, description="Documents at most.")] = 10,
+    model: ModelName = None,
+) -> SearchAnswer:
+    """Find the documents that are most similar to one of them."""
+    started = time.perf_counter()
+    _, index = encoders.find_indexed(model)
+    encoders.limits.check_hits(k)
+    try:
+        hits = await run_in_threadpool(index.neighbours, id, k)
+    except SmoothCSEError as error:
+        raise Refusal(404, f"There is no document {id!r}.") from error
+    return _found(hits, started)
+
+
+@router.post("/similarity")
+async def similarity(request: SimilarityRequest, encoders: TheEncoders) -> SimilarityAnswer:
+    """Compare each text with each."""
+    served = encoders.find(request.model)
+    second = request.a if request.b is None else request.b
+    encoders.limits.check_pairs(len(request.a), len(second))
+    encoders.limits.check_texts(request.a, "a")
+    if request.b is not None:
+        encoders.limits.check_texts(request.b, "b")
+    encoded = await encoders.encode(served, request.a if request.b is None else [*request.a, *request.b])
+    first, last = encoded.vectors[: len(request.a)], encoded.vectors[-len(second) :]
+    return SimilarityAnswer(scores=(first @ last.T).clip(-1, 1).tolist())
+
+
+@router.get("/map", response_model=MapAnswer)
+async def corpus_map(encoders: TheEncoders, model: ModelName = None) -> Response:
+    """Lay out the documents on a plane; the first call draws the map, which takes a while."""
+    return Response(await encoders.corpus_map(model), media_type="application/json")
+
+
+def _found(hits: Iterable[Hit], started: float) -> SearchAnswer:
+    results = [FoundDocument(id=hit.id, text=hit.text, score=hit.score, metadata=hit.metadata) for hit in hits]
+    return SearchAnswer(results=results, milliseconds=(time.perf_counter() - started) * 1000)

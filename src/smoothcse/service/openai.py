@@ -1,0 +1,62 @@
+"""The part of OpenAI's API that embeds texts."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+
+from smoothcse.formats.embeddings import EmbeddingFormat
+from smoothcse.service.encoders import Encoders
+from smoothcse.service.schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
+
+if TYPE_CHECKING:
+    from smoothcse.service.batcher import Encoded
+
+router = APIRouter(prefix="/v1", tags=["as OpenAI has it"])
+
+
+def the_encoders(request: Request) -> Encoders:
+    """Return the encoders of the application that a request came to."""
+    found: Encoders = request.app.state.encoders
+    return found
+
+
+TheEncoders = Annotated[Encoders, Depends(the_encoders)]
+
+
+@router.get("/models")
+async def models(encoders: TheEncoders) -> OpenAIModels:
+    """List the encoders."""
+    return OpenAIModels(data=[OpenAIModel(id=name) for name in encoders.by_name])
+
+
+@router.post("/embeddings", response_model=EmbeddingAnswer)
+async def embeddings(request: EmbeddingRequest, encoders: TheEncoders) -> Response:
+    """Embed texts; the embeddings have length 1."""
+    served = encoders.find(request.model)
+    texts = [request.input] if isinstance(request.input, str) else request.input
+    encoders.limits.check_texts(texts, "input")
+    encoded = await encoders.encode(served, texts)
+    body = await run_in_threadpool(_written, encoded, served.name, request)
+    return Response(body, media_type="application/json")
+
+
+def _written(encoded: Encoded, name: str, request: EmbeddingRequest) -> bytes:
+    """Write an :class:`EmbeddingAnswer` without a Python object per number, and row by row.
+
+    A million numbers in one call would hold up the event loop, even from another thread.
+    """
+    rows = EmbeddingFormat(request.dimensions, normalize=True).shrink(encoded.vectors)
+    entries = []
+    for number, row in enumerate(rows):
+        if request.encoding_format == "base64":
+            embedding = to_json(base64.b64encode(row.astype("<f4").tobytes()).decode())
+        else:
+            embedding = to_json(row.tolist())
+        entries.append(b'{"object":"embedding","index":%d,"embedding":%b}' % (number, embedding))
+    usage = {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens}
+    return b'{"object":"list","data":[%b],"model":%b,"usage":%b}' % (b",".join(entries), to_json(name), to_json(usage))

@@ -1,0 +1,64 @@
+// The page: its views, which the address names, and what the service says about itself.
+
+import { ask, keepToken, latest, onUnauthorised } from "./api.js";
+import { byId, say } from "./dom.js";
+import { mapView } from "./map.js";
+import { pairsView } from "./pairs.js";
+import { searchView } from "./search.js";
+
+const VIEWS = { search: searchView(), pairs: pairsView(), map: mapView() };
+let models = [];
+
+function show() {
+  const indexed = models.filter((model) => model.documents !== null);
+  const asked = location.hash.slice(1);
+  const view = asked in VIEWS ? asked : indexed.length ? "search" : "pairs";
+  for (const name of Object.keys(VIEWS)) byId(`view-${name}`).hidden = name !== view;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  const chosen = view === "pairs" ? models : indexed;
+  byId(`view-${view}`).hidden = !chosen.length;
+  say(byId("problem"), chosen.length ? null : "This service has no documents to show: start it with --index, as in smoothcse serve MODEL --index docs.index.");
+  if (chosen.length) VIEWS[view](chosen.map((model) => model.name));
+}
+
+const connect = latest((error) => say(byId("problem"), byId("token-form").hidden ? error : null));
+
+function start() {
+  return connect(async (signal) => {
+    models = (await ask("models", null, signal)).models;
+    byId("token-form").hidden = true;
+    byId("served").textContent = models.map(described).join(" · ");
+    show();
+  });
+}
+
+function described({ name, dimension, documents }) {
+  const size = documents === null ? "no index" : `${documents.toLocaleString("en-GB")} documents`;
+  return `${name}: ${dimension} dimensions, ${size}`;
+}
+
+onUnauthorised((wrong) => {
+  const label = byId("token-form").querySelector("label");
+  label.textContent = wrong ? "That token was not accepted; give another" : "This service asks for a token";
+  byId("token-form").hidden = false;
+  byId("token").focus();
+});
+
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(byId("token").value.trim());
+  start();
+});
+
+addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input, textarea, select")) return;
+  event.preventDefault();
+  location.hash = "#search";
+  byId("query").focus();
+});
+
+addEventListener("hashchange", show);
+start();

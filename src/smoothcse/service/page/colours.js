@@ -1,0 +1,75 @@
+// Which colour a document has on the map: eight hues for the values of a field, or a ramp for its numbers.
+
+import { shown } from "./results.js";
+
+const HUES = 7; // the eighth is for all other values
+const RAMP = 6;
+
+/**
+ * Return the classes of the points by a field.
+ *
+ * @returns `of`, the class of each point; `classes`, each with `name`, `count` and `paint(theme)`, its colour
+ */
+export function classesBy(points, field) {
+  const values = points.map((point) => (field ? point.metadata[field] : undefined));
+  if (!field) return one(points);
+  const numbers = values.filter((value) => typeof value === "number");
+  const different = new Set(numbers).size;
+  const numeric = different > HUES + 1 && numbers.length === values.filter((value) => value !== undefined && value !== null).length;
+  return numeric ? byNumber(values, numbers) : byName(values);
+}
+
+function one(points) {
+  return { of: points.map(() => 0), classes: [{ name: "", count: points.length, paint: (theme) => theme.hues[0] }] };
+}
+
+function byName(values) {
+  const counts = new Map();
+  for (const value of values) counts.set(shown(value), (counts.get(shown(value)) ?? 0) + 1);
+  const sorted = [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
+  const named = sorted.slice(0, sorted.length <= HUES + 1 ? HUES + 1 : HUES);
+  const place = new Map(named.map(([name], number) => [name, number]));
+  const classes = named.map(([name, count], number) => ({ name, count, paint: (theme) => theme.hues[number] }));
+  const rest = sorted.slice(named.length);
+  if (rest.length) {
+    const count = rest.reduce((sum, [, some]) => sum + some, 0);
+    classes.push({ name: `${rest.length} others`, count, paint: (theme) => theme.hues[HUES] });
+  }
+  return { of: values.map((value) => place.get(shown(value)) ?? named.length), classes };
+}
+
+/** Equal numbers of documents to each step of the ramp, so that one outlier does not flatten the rest. */
+function byNumber(values, numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  const edges = [...new Set(Array.from({ length: RAMP - 1 }, (_, step) => sorted[Math.floor(((step + 1) * sorted.length) / RAMP)]))];
+  const bounds = [sorted[0], ...edges.filter((edge) => edge > sorted[0])];
+  const of = values.map((value) => (typeof value === "number" ? bounds.findLastIndex((bound) => value >= bound) : bounds.length));
+  const classes = bounds.map((bound, step) => ({
+    name: step + 1 < bounds.length ? `${plain(bound)} to ${plain(bounds[step + 1])}` : `${plain(bound)} and more`,
+    count: 0,
+    paint: (theme) => blend(theme.ramp[0], theme.ramp[1], step / Math.max(1, bounds.length - 1)),
+  }));
+  if (numbers.length < values.length) classes.push({ name: "none", count: 0, paint: (theme) => theme.hues[HUES] });
+  for (const place of of) classes[place].count += 1;
+  return { of, classes };
+}
+
+const plain = (number) => Number(number.toPrecision(4)).toLocaleString("en-GB");
+
+function blend(first, second, share) {
+  const [a, b] = [first, second].map((hex) => [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16)));
+  return `rgb(${a.map((part, number) => Math.round(part + (b[number] - part) * share)).join(" ")})`;
+}
+
+/** Return the page's colours as the canvas needs them; they change with the light and the dark scheme. */
+export function readTheme() {
+  const style = getComputedStyle(document.documentElement);
+  const colour = (name) => style.getPropertyValue(name).trim();
+  return {
+    hues: Array.from({ length: HUES + 1 }, (_, number) => colour(`--c${number}`)),
+    ramp: [colour("--ramp-low"), colour("--ramp-high")],
+    ink: colour("--ink"),
+    paper: colour("--card"),
+    muted: colour("--muted"),
+  };
+}

@@ -1,0 +1,120 @@
+"""From names on the command line to a server that listens."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from smoothcse.errors import SmoothCSEError
+
+if TYPE_CHECKING:
+    from smoothcse.encoder import PoolingName
+    from smoothcse.service.encoders import Served
+
+_DRAIN_SECONDS = 60
+
+
+def serve_models(
+    models: Sequence[str],
+    indexes: Sequence[Path] = (),
+    poolings: Sequence[PoolingName] = (),
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    without_token: bool = False,
+    batch_texts: int = 64,
+) -> None:
+    """Serve until asked to stop by SIGTERM or SIGINT; requests under way are answered first.
+
+    Args:
+        models: one or two names; see :func:`smoothcse.service.encoders.load_served`.
+        indexes: each made by one of the models.
+        poolings: one for each model, in place of its own.
+        host: address to listen at.
+        port: to listen at; 0 for a free one.
+        token: that requests must bear.
+        without_token: allow an address that others can reach without asking for a token.
+        batch_texts: of different requests encoded together.
+
+    Raises:
+        SmoothCSEError: if a model or an index cannot be used, the port is taken, or everybody could come in.
+    """
+    try:
+        import uvicorn
+
+        from smoothcse.service import Limits, create_app
+        from smoothcse.service.encoders import load_served
+    except ImportError as error:
+        raise SmoothCSEError("The service needs an extra; install it with: pip install 'smoothcse[serve]'.") from error
+    local = _is_loopback(host)
+    _check_token(token, needed=not local and not without_token)
+    bound = _bind(host, port)  # before the models are loaded: a port that is taken is told at once
+    served = load_served(models, indexes, poolings)
+    _warm_up(served)
+    limits = Limits()
+    app = create_app(served, limits=limits, token=token, batch_texts=batch_texts, local=local and token is None)
+    console = Console(stderr=True, highlight=False)
+    names = " and ".join(
+        one.name if one.index is None else f"{one.name}, {len(one.index):,} documents" for one in served
+    )
+    console.print(f"Serving {names}, at {_url(bound)} (the API: /docs). Ctrl-C ends it.", soft_wrap=True, markup=False)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=_DRAIN_SECONDS,
+    )
+    uvicorn.Server(config).run([bound])
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_token(token: str | None, *, needed: bool) -> None:
+    if token is None and needed:
+        raise SmoothCSEError(
+            "Others could use this service: set a token in the variable SMOOTHCSE_TOKEN, or say --without-token."
+        )
+    if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
+        raise SmoothCSEError("The token must be of letters, digits and signs of ASCII, without spaces around it.")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a socket that does not listen yet: who comes before the models are loaded is not left waiting."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise SmoothCSEError(
+            f"{host}:{port} cannot be listened at ({error.strerror}); give another --port or --host."
+        ) from error
+    return bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _warm_up(served: Sequence[Served]) -> None:
+    """Encode once, so that the first request is not the slow one and a broken model is told now."""
+    from smoothcse.encoding import encode
+
+    for one in served:
+        encode(one.model, ["a first sentence"], precision="auto")
