@@ -71,6 +71,7 @@ def test_a_run_writes_everything_it_promises(config, tmp_path):
     assert [entry["step"] for entry in metrics if f"eval_{DEV_SCORE}" in entry] == [0, 2, 4, 6, 8]
     assert all(0 < entry["noise_share"] < 1 for entry in metrics if "loss" in entry)
     assert read_result(config.output) == result
+    assert "GS-InfoNCE" in (result.best / "README.md").read_text()
 
     reloaded = SentenceTransformer(str(result.last), device="cpu", trust_remote_code=False)
     assert [type(module).__name__ for module in reloaded] == ["Transformer", "Pooling"]
@@ -219,6 +220,7 @@ def test_several_seeds(config, tmp_path):
     assert summary["last"]["scores"] == [result.last_score for result in results]
     assert summary["last"]["mean"] == pytest.approx(np.mean(summary["last"]["scores"]))
     assert summary["last"]["sd"] == pytest.approx(np.std(summary["last"]["scores"], ddof=1))
+    assert f"± {summary['best']['sd']:.2f}" in (results[0].best / "README.md").read_text()
     assert train_seeds(config.replace(max_steps=2), 2, resume=True, console=QUIET) == results
 
 

@@ -20,6 +20,7 @@ from transformers import PrinterCallback, set_seed
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError, Stopped
+from smoothcse.formats.model_card import write_model_card
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.training.callbacks import (
     CollapseGuard,
@@ -38,6 +39,7 @@ from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
+from smoothcse.training.first_token import use_first_token
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.mini_batch import WHOLE_BATCH, mini_batch_tokens
@@ -154,6 +156,7 @@ class _Run:
         times = {"total_seconds": time.perf_counter() - started, "evaluation_seconds": self.evaluator.seconds}
         manifest |= {"status": "finished", "result": result.as_dict(), "times": times, "warnings": self.notices.said}
         self._write(manifest)
+        self._write_cards()
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
         return result
 
@@ -249,6 +252,11 @@ class _Run:
             criterion=self.evaluator.criterion.name,
         )
 
+    def _write_cards(self) -> None:
+        for model in (self.folder.best, self.folder.last):
+            if is_main_process() and model.is_dir():
+                write_model_card(model)
+
     def _write(self, manifest: dict[str, Any]) -> None:
         if is_main_process():
             self.folder.write_manifest(manifest)
@@ -267,6 +275,7 @@ def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
         seed=config.seed,
     )
     check_length(config.max_length, model[0].config, config.model)
+    use_first_token(model)
     if hardware.device_type == "cpu":
         use_fast_dropout(model)
     return model

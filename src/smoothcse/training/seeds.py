@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smoothcse.durable import write_whole
+from smoothcse.formats.model_card import write_model_card
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes
 from smoothcse.training.result import TrainResult, read_result
@@ -77,6 +78,8 @@ def _report(config: TrainConfig, results: list[TrainResult], console: Console) -
     folder = Path(config.output)
     with explain_failed_writes(folder):
         write_whole(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
+        for result in results:  # whose cards can tell the spread now
+            write_model_card(result.best)
 
 
 def _mean_sd(values: list[float]) -> str:
