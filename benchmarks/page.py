@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import mean, median, stdev
 from typing import Any
 
 from harness import RESULTS, spread
@@ -56,6 +56,19 @@ def training_step(found: dict[str, Any]) -> str:
     table = markdown(["step", "ours, s", "sentence-transformers, s", "ratio", "of matmul peak"], rows)
     peaks = ", ".join(f"{gflops:.0f} GFLOP/s {name}" for name, gflops in found["matmul_gflops"].items())
     return f"{table}\n\nPeak: {peaks}. {measured_on(found)}"
+
+
+def quality(found: dict[str, Any]) -> str:
+    """Return the table of dev scores after the fast and the plain path."""
+    ways = found["scores"] | {"difference": found["differences"]}
+    rows = [[name, *(f"{value:.2f}" for value in values), mean_sd(values)] for name, values in ways.items()]
+    headings = ["path", *(f"seed {seed}" for seed in range(len(found["differences"]))), "mean ± sd"]
+    return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
+
+
+def mean_sd(values: Sequence[float]) -> str:
+    """Return mean and standard deviation."""
+    return f"{mean(values):.2f} ± {stdev(values):.2f}"
 
 
 def loss_alone(found: dict[str, Any]) -> str:
@@ -118,7 +131,8 @@ def data_path(found: dict[str, Any]) -> str:
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    table.__name__: table for table in (training_step, loss_alone, batch_memory, encoding, sts_evaluation, data_path)
+    table.__name__: table
+    for table in (training_step, quality, loss_alone, batch_memory, encoding, sts_evaluation, data_path)
 }
 
 

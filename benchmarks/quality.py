@@ -1,0 +1,129 @@
+"""Is the fast path as good? STS-B dev after the same training by it and by the plain one, over seeds.
+
+The plain path is the host's trainer with torch's own dropout, two padded forwards per batch and a cross-entropy
+written out here. Everything else is equal: start, head, text, batch, steps, learning rate, temperature.
+
+    python benchmarks/quality.py TEXT STS_FOLDER [--seeds 3] [--steps 60] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from harness import keep, show
+from rich.console import Console
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PrinterCallback, set_seed
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import build_encoder
+from smoothcse.quiet import quiet_libraries
+from smoothcse.training import TrainConfig, make_config, train
+from smoothcse.training.selection import DEV_SCORE, stsb_dev
+
+LEARNING_RATE = 1e-4
+
+
+def main() -> None:
+    """Train both ways with each seed, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("sts", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    seeds, steps, batch = (1, 2, 4) if arguments.quick else (arguments.seeds, arguments.steps, 64)
+    scores: dict[str, list[float]] = {"fast": [], "plain": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(seeds):
+            config = configuration(arguments.text, arguments.sts, Path(folder) / "run", batch, steps, seed)
+            result = train(config, overwrite=True, start_metrics={DEV_SCORE: 0.0}, console=Console(quiet=True))
+            scores["fast"].append(result.last_score)
+            scores["plain"].append(plainly(config, steps))
+    differences = [fast - plain for fast, plain in zip(scores["fast"], scores["plain"], strict=True)]
+    rows = [[name, *(f"{score:.2f}" for score in values), _mean_sd(values)] for name, values in scores.items()]
+    rows.append(["difference", *(f"{value:+.2f}" for value in differences), _mean_sd(differences)])
+    headings = ["path", *(f"seed {seed}" for seed in range(seeds)), "mean ± sd"]
+    show(f"STS-B dev after {steps} steps of InfoNCE, batch {batch}", headings, rows)
+    keep("quality", {"steps": steps, "batch": batch, "scores": scores, "differences": differences}, arguments.quick)
+
+
+def configuration(text: Path, sts: Path, output: Path, batch: int, steps: int, seed: int) -> TrainConfig:
+    """Return that of the fast run, which the plain one reads as well."""
+    return make_config(
+        {
+            "corpus": str(text),
+            "dev": str(sts),
+            "model": "packaged-minilm",
+            "pooling": "cls",
+            "output": str(output),
+            "noise_count": 0,
+            "batch_size": batch,
+            "max_steps": steps,
+            "eval_steps": steps,
+            "learning_rate": LEARNING_RATE,
+            "seed": seed,
+            "precision": "fp32",
+        }
+    )
+
+
+def plainly(config: TrainConfig, steps: int) -> float:
+    """Train without any of what makes ours fast, and return the dev score."""
+    corpus = load_sentences(config.corpus, limit=config.limit, seed=config.seed)
+    set_seed(config.seed)
+    model = build_encoder(config.model, config.pooling, max_length=None, device="cpu", seed=config.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = SentenceTransformerTrainer(
+            model=model,
+            args=SentenceTransformerTrainingArguments(
+                output_dir=folder,
+                per_device_train_batch_size=config.batch_size,
+                max_steps=steps,
+                learning_rate=config.learning_rate,
+                warmup_steps=0,
+                seed=config.seed,
+                dataloader_drop_last=True,
+                save_strategy="no",
+                report_to="none",
+                disable_tqdm=True,
+            ),
+            train_dataset=corpus.dataset,
+            loss=PlainInfoNCE(model, config.temperature),
+            data_collator=SentenceTransformerDataCollator(model.preprocess, max_length=config.max_length),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return stsb_dev(config.dev or "").score(model)[DEV_SCORE]
+
+
+class PlainInfoNCE(nn.Module):
+    """Unsupervised SimCSE's loss, as one would write it down."""
+
+    def __init__(self, model: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.model, self.temperature = model, temperature
+
+    def forward(self, columns: list[dict[str, Any]], labels: Tensor | None = None) -> Tensor:
+        """Return the loss of one batch."""
+        first, second = (self.model(dict(columns[0]))["projection"] for _ in range(2))
+        cosines = functional.cosine_similarity(first.unsqueeze(1), second.unsqueeze(0), dim=2)
+        return functional.cross_entropy(cosines / self.temperature, torch.arange(len(first)))
+
+
+def _mean_sd(values: list[float]) -> str:
+    return f"{mean(values):.2f} ± {stdev(values):.2f}" if len(values) > 1 else "one seed"
+
+
+if __name__ == "__main__":
+    main()
