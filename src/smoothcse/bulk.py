@@ -21,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus.files import TextFile
 from smoothcse.corpus.readers import read_lines
+from smoothcse.durable import new_file
 from smoothcse.encoding import Precision, encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.embeddings import EmbeddingFormat, EmbeddingPrecision, read_ranges
@@ -173,17 +174,13 @@ def _lines(source: Path) -> Iterator[str]:
 
 @contextmanager
 def _complete_or_absent(target: Path) -> Iterator[IO[bytes]]:
-    temporary = target.with_name(target.name + ".new")
     try:
-        with temporary.open("w+b") as file:
+        with new_file(target) as file:
             yield file
-        temporary.replace(target)
     except OSError as error:
         raise SmoothCSEError(
             f"{target} cannot be written ({error.strerror or error}): make room, or give another place."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _progress(console: Console | None) -> Progress:

@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    temporary = path.with_name(path.name + ".new")
+    with new_file(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name, and the place of a former one, only when it is complete and synced."""
+    temporary = _temporary(path)
     try:
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("w+b") as file:
+            yield file
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Find out whether a file could be written, before the work that fills it; nothing stays.
+
+    Raises:
+        OSError: if not.
+    """
+    _temporary(path).touch()
+    _temporary(path).unlink()
 
 
 def replace_folder(new: Path, target: Path) -> None:
@@ -47,6 +68,10 @@ def sync_folder(folder: Path) -> None:
     for path in folder.rglob("*"):
         _sync(path)
     _sync(folder)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(path.name + ".new")
 
 
 def _sync(path: Path) -> None:

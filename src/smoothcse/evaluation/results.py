@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells, figure_table
 from smoothcse.evaluation.score import Score, average
@@ -150,19 +149,16 @@ def check_output(file: Path | str) -> tuple[Path, Path]:
 
 
 def _write(target: Path, text: str | None) -> None:
-    """Write a file under its name only when it is complete; None to find out whether that would be possible."""
-    temporary = target.with_name(target.name + ".new")
+    """Write a file whole; None to find out whether that would be possible."""
     try:
-        temporary.write_text(text or "", encoding="utf-8")
-        if text is not None:
-            os.replace(temporary, target)
+        if text is None:
+            require_writable(target)
+        else:
+            write_whole(target, text)
     except OSError as error:
         raise SmoothCSEError(
             f"The output {target} cannot be written: {error.strerror or error}; give another place."
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def _figures(group: str, scores: Sequence[Score]) -> dict[str, float]:

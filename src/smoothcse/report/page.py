@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from smoothcse import __version__
+from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
 from smoothcse.report.figures import COLOURS
@@ -121,17 +121,13 @@ def _checked(file: Path) -> Path:
 
 
 def _write(file: Path, text: str | None) -> None:
-    """Write the file under its name when it is complete; None to find out whether that would be possible."""
-    temporary = file.with_name(file.name + ".new")
+    """Write the file whole; None to find out whether that would be possible."""
     try:
-        temporary.write_text(text or "", encoding="utf-8")
         if text is None:
-            temporary.unlink()
+            require_writable(file)
         else:
-            os.replace(temporary, file)
+            write_whole(file, text)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise SmoothCSEError(
             f"The report {file} cannot be written: {error.strerror or error}; give another --output."
         ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from smoothcse.durable import write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.results import AVERAGE
@@ -164,10 +164,8 @@ def _heading(row: Published, rows: Sequence[Published]) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    temporary = file.with_name(file.name + ".new")
     try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, file)
+        write_whole(file, text)
     except OSError as error:
         raise SmoothCSEError(
             f"{file} cannot be written ({error.strerror}); the runs are kept: make room and call again with --resume."

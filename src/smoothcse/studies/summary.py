@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,10 +92,9 @@ def _markdown(study: Study, headings: Sequence[str], rows: Sequence[Sequence[str
 
 
 def _write_csv(file: Path, study: Study, records: Sequence[Record]) -> None:
-    temporary = file.with_name(file.name + ".new")
-    with temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*study.grid, "variant", "seed", "start", "last", "best", "noise_share", "seconds"])
-        for r in records:
-            writer.writerow([*r.point.values(), r.variant, r.seed, r.start, r.last, r.best, r.noise_share, r.seconds])
-    os.replace(temporary, file)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*study.grid, "variant", "seed", "start", "last", "best", "noise_share", "seconds"])
+    for r in records:
+        writer.writerow([*r.point.values(), r.variant, r.seed, r.start, r.last, r.best, r.noise_share, r.seconds])
+    write_whole(file, text.getvalue())
