@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.limits import Refusal
+from smoothcse.service.schemas import UNUSABLE
 
 _KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
@@ -60,6 +61,8 @@ def _what_is_invalid(error: dict[str, Any]) -> tuple[int, str]:
     kind, place = error["type"], error["loc"]
     if kind == "json_invalid":
         return 400, f"The body is not JSON: {error['ctx']['error']} at character {place[-1]}."
+    if kind == UNUSABLE:
+        return 400, str(error["msg"])
     if place == ("body",):
         return 422, "The body must be a JSON object, sent with the header 'Content-Type: application/json'."
     field = ".".join(str(part) for part in place[1:])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from smoothcse import __version__
@@ -21,8 +22,25 @@ def _text_alone(value: Any) -> Any:
     )
 
 
+UNUSABLE = "unusable"
+"""Type of the error that a body with values nobody can work with gets."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_written(cls, body: Any) -> Any:
+        """Refuse what JSON can spell and nothing behind this can write."""
+        try:
+            json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            message = "A text of the body holds half a character (one surrogate of a pair); mend its encoding."
+            raise PydanticCustomError(UNUSABLE, message) from error
+        except RecursionError as error:
+            raise PydanticCustomError(UNUSABLE, "The body is nested too deeply.") from error
+        return body
 
 
 class EmbeddingRequest(_Body):

@@ -45,6 +45,9 @@ def serve_models(
     Raises:
         SmoothCSEError: if a model or an index cannot be used, the port is taken, or everybody could come in.
     """
+    local = _is_loopback(host)
+    _check_token(token, needed=not local and not without_token)
+    bound = _bind(host, port)  # before anything is loaded: a port that is taken is told at once
     try:
         import uvicorn
 
@@ -52,9 +55,6 @@ def serve_models(
         from smoothcse.service.encoders import load_served
     except ImportError as error:
         raise SmoothCSEError("The service needs an extra; install it with: pip install 'smoothcse[serve]'.") from error
-    local = _is_loopback(host)
-    _check_token(token, needed=not local and not without_token)
-    bound = _bind(host, port)  # before the models are loaded: a port that is taken is told at once
     served = load_served(models, indexes, poolings)
     _warm_up(served)
     limits = Limits()
