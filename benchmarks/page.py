@@ -130,9 +130,22 @@ def data_path(found: dict[str, Any]) -> str:
     return f"{first}\n\n{second}\n\n{measured_on(found)}"
 
 
+def service_load(found: dict[str, Any]) -> str:
+    """Return the table of the service under load: the median over rounds, and all the errors."""
+    rows = []
+    for clients, way in dict.fromkeys((point["clients"], point["way"]) for point in found["points"]):
+        rounds = [point for point in found["points"] if (point["clients"], point["way"]) == (clients, way)]
+        speed = spread([point["requests_per_second"] for point in rounds], 0)
+        latencies = [f"{median(point[name] for point in rounds):.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")]
+        memory = "; ".join(f"{one['memory_before_mb']:.0f} to {one['memory_after_mb']:.0f}" for one in rounds)
+        rows.append([f"{clients}, {way}", speed, *latencies, str(sum(one["errors"] for one in rounds)), memory])
+    headings = ["clients, texts encoded", "requests per second", "p50, ms", "p95", "p99", "errors", "memory, MB"]
+    return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     table.__name__: table
-    for table in (training_step, quality, loss_alone, batch_memory, encoding, sts_evaluation, data_path)
+    for table in (training_step, quality, loss_alone, batch_memory, encoding, sts_evaluation, data_path, service_load)
 }
 
 

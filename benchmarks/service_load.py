@@ -1,0 +1,145 @@
+"""The HTTP service under load: requests per second and latency by the number of clients, batching on and off.
+
+A real ``smoothcse serve`` in a process of its own answers ``/v1/embeddings``; each client sends a real sentence after
+another and waits for each answer. Both settings run in turn. Memory is the server's own, before and after.
+
+    python benchmarks/service_load.py [--clients 1 8 64] [--seconds 15] [--repeats 2] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from harness import SHARED, keep, show
+
+from smoothcse.corpus import load_sentences
+from smoothcse.quiet import quiet_libraries
+
+WAYS = {"together": 64, "each alone": 1}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--seconds", type=float, default=15.0, help="of load, per number of clients")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    clients, seconds, repeats = (
+        ([4], 2.0, 1) if arguments.quick else (arguments.clients, arguments.seconds, arguments.repeats)
+    )
+    text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+    sentences = load_sentences(text, limit=2000, seed=0).dataset["sentence"][:]
+    points = []
+    for _ in range(repeats):
+        for way, batch_texts in WAYS.items():
+            with served(batch_texts) as (url, process):
+                asyncio.run(load(url, sentences, 8, seconds / 3))  # warm up
+                points += [
+                    {"way": way, "clients": count, **measure(url, process, sentences, count, seconds)}
+                    for count in clients
+                ]
+    headings = ["clients, texts", "requests / s", "p50 ms", "p95 ms", "p99 ms", "errors", "memory MB"]
+    show("/v1/embeddings, one sentence per request", headings, [row(point) for point in points])
+    keep("service_load", {"seconds": seconds, "points": points}, arguments.quick)
+
+
+def row(point: dict[str, Any]) -> list[str]:
+    """Return the cells of one measurement."""
+    p50, p95, p99 = (f"{point[name]:.0f}" for name in ("p50_ms", "p95_ms", "p99_ms"))
+    memory = f"{point['memory_before_mb']:.0f} to {point['memory_after_mb']:.0f}"
+    label = f"{point['clients']}, {point['way']}"
+    return [label, f"{point['requests_per_second']:.0f}", p50, p95, p99, str(point["errors"]), memory]
+
+
+@contextmanager
+def served(batch_texts: int) -> Iterator[tuple[str, int]]:
+    """Run the command; gives its address and process id."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    command = [sys.executable, "-m", "smoothcse", "serve", "packaged-minilm"]
+    server = subprocess.Popen([*command, "--port", str(port), "--batch-texts", str(batch_texts)])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(f"{url}/healthz")
+        yield url, server.pid
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def measure(url: str, process: int, sentences: list[str], clients: int, seconds: float) -> dict[str, Any]:
+    """Load the service for a while."""
+    before = memory_mb(process)
+    started = time.perf_counter()
+    latencies, errors = asyncio.run(load(url, sentences, clients, seconds))
+    lasted = time.perf_counter() - started
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]) * 1000
+    return {
+        "requests": len(latencies),
+        "requests_per_second": len(latencies) / lasted,
+        "p50_ms": float(p50),
+        "p95_ms": float(p95),
+        "p99_ms": float(p99),
+        "errors": errors,
+        "memory_before_mb": before,
+        "memory_after_mb": memory_mb(process),
+    }
+
+
+async def load(url: str, sentences: list[str], clients: int, seconds: float) -> tuple[list[float], int]:
+    """Return the seconds of each answered request, and the number of those that failed."""
+    latencies: list[float] = []
+    errors = 0
+    deadline = time.perf_counter() + seconds
+
+    async def client(number: int, session: httpx.AsyncClient) -> None:
+        nonlocal errors
+        turn = number
+        while (started := time.perf_counter()) < deadline:
+            answer = await session.post("/v1/embeddings", json={"input": sentences[turn % len(sentences)]})
+            turn += clients
+            if answer.status_code == 200:
+                latencies.append(time.perf_counter() - started)
+            else:
+                errors += 1
+
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as session:
+        await asyncio.gather(*(client(number, session) for number in range(clients)))
+    return latencies, errors
+
+
+def memory_mb(process: int) -> float:
+    """Return what a process holds of the machine's memory."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
+
+
+def _wait_for(url: str, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            httpx.get(url, timeout=1).raise_for_status()
+            return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise SystemExit(f"The service did not answer at {url}.")
+
+
+if __name__ == "__main__":
+    main()
