@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -138,7 +139,7 @@ def read_config(name: str) -> PretrainedConfig:
         SmoothCSEError: with the reason in one sentence.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "config.json").is_file():
+    if os.path.isdir(folder) and not (folder / "config.json").is_file():
         raise SmoothCSEError(
             f"{name} holds no config.json, so it is no transformer model; give a saved model's folder."
         )
@@ -172,7 +173,8 @@ def _located(name_or_path: str | Path) -> str:
 
 def _model_folder(path: Path) -> Path:
     """Let a run folder stand for the model it selected."""
-    return path / "best" if (path / "run.json").is_file() and (path / "best").is_dir() else path
+    # os.path says no where Path.is_file fails, such as of a name too long to be a file's
+    return path / "best" if os.path.isfile(path / "run.json") and os.path.isdir(path / "best") else path
 
 
 def _load_start(name: str, config_kwargs: dict[str, Any], device: str | None) -> SentenceTransformer:
