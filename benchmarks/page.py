@@ -130,6 +130,20 @@ def data_path(found: dict[str, Any]) -> str:
     return f"{first}\n\n{second}\n\n{measured_on(found)}"
 
 
+def search_recall(found: dict[str, Any]) -> str:
+    """Return the tables of codes and of dimensions."""
+    ways = [
+        [way["codes"], f"{way['recall']:.3f} ± {way['recall_sd']:.3f}", f"{way['p50_ms']:.1f}", f"{way['p95_ms']:.1f}"]
+        for way in found["ways"]
+    ]
+    widths = [[str(one["dimensions"]), f"{one['recall']:.3f} ± {one['recall_sd']:.3f}"] for one in found["dimensions"]]
+    codes = markdown(["searched by", "recall@10", "p50, ms", "p95, ms"], ways)
+    dimensions = markdown(["dimensions kept, of 384", "recall@10"], widths)
+    built = f"{found['documents']:,} captions, encoded and indexed in {found['build_seconds']:.0f} s"
+    words = f"{built}; {found['queries']} others are the queries, and ± is the sd over them."
+    return f"{codes}\n\n{dimensions}\n\n{words} {measured_on(found)}"
+
+
 def service_load(found: dict[str, Any]) -> str:
     """Return the table of the service under load: the median over rounds, and all the errors."""
     rows = []
@@ -145,7 +159,17 @@ def service_load(found: dict[str, Any]) -> str:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     table.__name__: table
-    for table in (training_step, quality, loss_alone, batch_memory, encoding, sts_evaluation, data_path, service_load)
+    for table in (
+        training_step,
+        quality,
+        loss_alone,
+        batch_memory,
+        encoding,
+        sts_evaluation,
+        data_path,
+        search_recall,
+        service_load,
+    )
 }
 
 

@@ -137,6 +137,44 @@ def test_another_model_is_refused(index, tmp_path):
         Index.open(index.path, other)
 
 
+def test_fewer_dimensions(tiny_bert, tmp_path):
+    index = Index.build(tmp_path / "small", tiny_bert, documents(60), pooling="mean", dimensions=8, console=QUIET)
+    vectors = encode(index.model, [document.text for document in documents(60)])[:, :8]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    query = documents(60)[3].text
+    expected = np.sort(vectors[3] @ vectors.T)[::-1][:5]
+    again = Index.open(index.path)
+    assert again.dimensions == 8
+    assert [hit.score for hit in again.search(query, k=5)] == pytest.approx(expected, abs=1e-3)
+    assert again.nearest(encode(index.model, [query])[0], 1)[0].text == query  # cut as the documents are
+    assert len(again.neighbours(documents(60)[3].id, 4)) == 4
+    assert again.sample(5)[1].shape == (5, 8)
+    with pytest.raises(SmoothCSEError, match="keeps 8 dimensions, not 16"):
+        Index.build(index.path, tiny_bert, documents(60), pooling="mean", dimensions=16, console=QUIET)
+    with pytest.raises(SmoothCSEError, match="40 dimensions cannot be kept: the model's embeddings have 32"):
+        Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=40, console=QUIET)
+    assert not (tmp_path / "large").exists()
+
+
+def test_codes_find_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
+    monkeypatch.setattr("smoothcse.search.index.APPROXIMATE_FROM", 500)
+    index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), codes="int8", console=QUIET)
+    queries = sentences(20, seed=9)
+    exact = [{hit.id for hit in hits} for hits in index.search(queries, exact=True)]
+    for codes in ("int8", "pq", "binary"):
+        if codes != "int8":
+            index.encode_as(codes)
+        [kind] = [found.index_type for found in index._table.list_indices() if "vector" in found.columns]
+        assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[codes]
+        found = [{hit.id for hit in hits} for hits in index.search(queries)]
+        assert np.mean([len(a & b) / 10 for a, b in zip(exact, found, strict=True)]) > 0.9
+    assert Index.open(index.path).codes == "binary"
+    index.add([Document("a document that came later")], console=QUIET)
+    assert index.search("a document that came later", 1)[0].text == "a document that came later"
+    with pytest.raises(SmoothCSEError, match="no codes 'pca'; choose one of pq, int8, binary"):
+        Index.build(tmp_path / "other", tiny_bert, documents(5), codes="pca", console=QUIET)
+
+
 def test_mistakes(tiny_bert, tmp_path, index):
     with pytest.raises(SmoothCSEError, match=r"holds no index; make one with: smoothcse index"):
         Index.open(tmp_path / "nothing")
@@ -232,6 +270,9 @@ def test_the_commands_index_and_search(tiny_bert, tmp_path, monkeypatch, capsys)
     assert code == 0
     assert "1.000" in printed.out
     assert "2004" in printed.out
+    (tmp_path / "gone.txt").write_text(sentences(9)[4] + "\n")
+    code, printed = smoothcse("index", tiny_bert, str(tmp_path / "gone.txt"), "-o", index, "--delete")
+    assert (code, "holds 8 documents" in printed.out) == (0, True)
     code, printed = smoothcse("search", index, "a cat", "--where", "year = '1234'")
     assert "Nothing was found." in printed.out
     assert smoothcse("search", str(tmp_path / "nothing"), "a cat")[0] == 2

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smoothcse.evaluation.results import Evaluation
     from smoothcse.losses import GSInfoNCELoss
     from smoothcse.objectives import GaussianNoise, gs_info_nce, info_nce
+    from smoothcse.search import Index
     from smoothcse.training import NoiseStep, TrainConfig, TrainResult, train
 
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "GaussianNoise": "objectives",
     "gs_info_nce": "objectives",
     "info_nce": "objectives",
+    "Index": "search",
     "NoiseStep": "training",
     "TrainConfig": "training",
     "TrainResult": "training",
@@ -47,6 +49,7 @@ __all__ = [
     "Evaluation",
     "GSInfoNCELoss",
     "GaussianNoise",
+    "Index",
     "NoiseStep",
     "SmoothCSEError",
     "TrainConfig",

@@ -18,10 +18,20 @@ def index(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index.", show_default=False)],
     pooling: PoolingOption = None,
     text: Annotated[str | None, typer.Option(help="Column of the text. [sentence, text, or the only one]")] = None,
-    id_column: Annotated[str | None, typer.Option("--id", help="Column of the id. [a digest of the text]")] = None,
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="Column of the id. [id, else a digest of the text]")
+    ] = None,
+    dimensions: Annotated[
+        int | None, typer.Option(min=1, help="Keep the first so many dimensions of each vector.", show_default=False)
+    ] = None,
+    codes: Annotated[
+        str,
+        typer.Option(help="What a large index is searched by: pq, int8 (a byte per dimension), binary (a bit)."),
+    ] = "pq",
     update: Annotated[
         bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")
     ] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the documents of the file from the index.")] = False,
 ) -> None:
     """Index documents for search by meaning.
 
@@ -33,9 +43,12 @@ def index(
 
     quiet_libraries()
     found = read_documents(documents, text, id_column)
-    if update:
+    if delete:
+        made = Index.open(output, model)
+        made.delete([document.id for document in found])
+    elif update:
         made = Index.open(output, model)
         made.update(found)
     else:
-        made = Index.build(output, model, found, pooling=pooling)
+        made = Index.build(output, model, found, pooling=pooling, dimensions=dimensions, codes=codes)  # type: ignore[arg-type]
     typer.echo(f"{output} holds {len(made):,} documents.")

@@ -44,7 +44,7 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
     Args:
         file: to read; memory does not grow with it.
         text: column of the text; None for ``sentence``, else ``text``, else the only column of text.
-        id: column of the id; None for a digest of the text.
+        id: column of the id; None for ``id`` where there is one, and a digest of the text in rows without.
 
     Yields:
         A document per row whose text is not empty.
@@ -64,8 +64,9 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
             raise SmoothCSEError(f"{place}: field {column!r} must be a string, not {value!r}: mend or remove the row.")
         if id is not None and record.get(id) in (None, ""):
             raise SmoothCSEError(f"{place} has no {id!r}, which is to be its id: add one, or leave out the option.")
-        rest = {name: _scalar(entry) for name, entry in record.items() if name not in (column, id)}
-        yield Document(value, str(record[id]) if id is not None else "", rest)
+        named = id or "id"
+        rest = {name: _scalar(entry) for name, entry in record.items() if name not in (column, named)}
+        yield Document(value, "" if record.get(named) in (None, "") else str(record[named]), rest)
 
 
 def _scalar(value: Any) -> Scalar:

@@ -7,7 +7,9 @@
       documents.lance/   text, id, metadata, and the unit vector of each document
 
 LanceDB writes each change as a new version that is there whole or not at all, so a process that is killed loses what
-it had not committed and nothing else. Few documents are compared one by one, many through an index of their vectors.
+it had not committed and nothing else. Few documents are compared one by one. Many are found through codes that are
+smaller than the vectors, in the 64 most promising parts of the index, and ten times as many as are wanted are compared
+by their vectors, which stay on the disk.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +27,10 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from smoothcse.durable import write_whole
-from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.fingerprint import fingerprint
+from smoothcse.formats.runtime import load_model
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Filter, to_sql
 
@@ -38,6 +40,11 @@ if TYPE_CHECKING:
 
 APPROXIMATE_FROM = 50_000
 """Documents from which on they are not compared one by one."""
+
+Codes = Literal["pq", "int8", "binary"]
+"""How an approximate search keeps vectors in memory: product quantisation, a byte or a bit for each dimension."""
+
+_INDEX_TYPES: dict[Codes, str] = {"pq": "IVF_PQ", "int8": "IVF_SQ", "binary": "IVF_RQ"}
 
 _TABLE = "documents"
 _OWN = ("id", "text", "vector")
@@ -67,12 +74,16 @@ class Index:
     Attributes:
         path: of the folder.
         model: that encodes documents and queries.
+        dimensions: of the vectors that are kept, the first of the model's.
+        codes: of an approximate search.
         fields: names of the metadata.
     """
 
-    def __init__(self, path: Path, model: SentenceTransformer, table: Any) -> None:
+    def __init__(self, path: Path, model: SentenceTransformer, table: Any, codes: Codes) -> None:
         self.path = path
         self.model = model
+        self.codes: Codes = codes
+        self.dimensions: int = table.schema.field("vector").type.list_size
         self._table = table
         self.fields: list[str] = [name for name in table.schema.names if name not in _OWN]
 
@@ -84,6 +95,8 @@ class Index:
         documents: Iterable[Document],
         *,
         pooling: str | None = None,
+        dimensions: int | None = None,
+        codes: Codes = "pq",
         console: Console | None = None,
     ) -> Index:
         """Index documents in a new folder, or go on with one that was cut off: what is there is not encoded again.
@@ -93,18 +106,27 @@ class Index:
             model: a run folder, a model folder or a hub name; its name is kept, so that :meth:`open` finds it.
             documents: read once, a few thousand at a time. The first few decide which metadata there is.
             pooling: in place of the model's own.
+            dimensions: keep the first so many of each vector; None for all. It costs little only where the model was
+                trained for it (Matryoshka representation learning).
+            codes: of an approximate search, for a new index.
             console: where the progress is drawn; None for standard error.
 
         Raises:
             SmoothCSEError: if the folder holds something else, was made by another model, or there is no document.
         """
-        path, encoder = Path(path), load_encoder(model, pooling)  # type: ignore[arg-type]
+        if codes not in _INDEX_TYPES:
+            raise SmoothCSEError(f"There are no codes {codes!r}; choose one of {', '.join(_INDEX_TYPES)}.")
+        path, encoder = Path(path), load_model(model, pooling)  # type: ignore[arg-type]
         if (path / "index.json").is_file():
             index = cls.open(path, encoder)
+            if dimensions not in (None, index.dimensions):
+                raise SmoothCSEError(
+                    f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build another index for these."
+                )
         else:
             documents = iter(documents)
             first = list(islice(documents, _COMMIT))
-            index = cls._create(path, model, pooling, encoder, first)
+            index = cls._create(path, model, pooling, encoder, first, dimensions, codes)
             documents = (document for part in (first, documents) for document in part)
         index.add(documents, skip_known=True, console=console)
         return index
@@ -123,14 +145,14 @@ class Index:
         path = Path(path)
         record = _read_record(path)
         if model is None or isinstance(model, str):
-            model = load_encoder(model or record["model"], record["pooling"])
+            model = load_model(model or record["model"], record["pooling"])
         if fingerprint(model) != record["fingerprint"]:
             raise SmoothCSEError(
                 f"The index {path} was made by another model ({record['model']} as it was then); its vectors cannot "
                 "be compared with this one's. Give that model, or build the index anew."
             )
         try:
-            return cls(path, model, _connect(path).open_table(_TABLE))
+            return cls(path, model, _connect(path).open_table(_TABLE), record["codes"])
         except (ValueError, OSError, RuntimeError) as error:
             raise SmoothCSEError(f"The index {path} cannot be opened: {first_line(error)}") from error
 
@@ -145,17 +167,27 @@ class Index:
 
     @classmethod
     def _create(
-        cls, path: Path, name: str, pooling: str | None, model: SentenceTransformer, sample: list[Document]
+        cls,
+        path: Path,
+        name: str,
+        pooling: str | None,
+        model: SentenceTransformer,
+        sample: list[Document],
+        dimensions: int | None,
+        codes: Codes,
     ) -> Index:
         if not sample:
             raise SmoothCSEError("There is no document to index; the text of each row is empty.")
         if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
             raise SmoothCSEError(f"{path} holds something that is no index; give an empty or a new folder.")
+        width = model.get_embedding_dimension() or 0
+        if dimensions is not None and not 1 <= dimensions <= width:
+            raise SmoothCSEError(f"{dimensions} dimensions cannot be kept: the model's embeddings have {width}.")
         path.mkdir(parents=True, exist_ok=True)
-        table = _connect(path).create_table(_TABLE, schema=_schema(model, sample))
-        record = {"model": name, "pooling": pooling, "fingerprint": fingerprint(model), "format": 1}
+        table = _connect(path).create_table(_TABLE, schema=_schema(dimensions or width, sample))
+        record = {"model": name, "pooling": pooling, "fingerprint": fingerprint(model), "codes": codes, "format": 1}
         write_whole(path / "index.json", json.dumps(record, indent=2) + "\n")
-        return cls(path, model, table)
+        return cls(path, model, table, codes)
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -251,7 +283,7 @@ class Index:
         exact: bool = False,
     ) -> list[Hit]:
         """Return the hits for one vector ``(d,)``; :meth:`search` explains the arguments."""
-        query = self._table.search(vector).distance_type("cosine").limit(k)
+        query = self._table.search(self._kept(vector[None])[0]).distance_type("cosine").limit(k)
         query = query.bypass_vector_index() if exact else query.nprobes(64).refine_factor(10)
         if where:
             condition = where if isinstance(where, str) else to_sql(where, ["id", *self.fields])
@@ -298,11 +330,15 @@ class Index:
 
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
-            rows = np.atleast_2d(queries).astype(np.float32)
-            lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-            unit: NDArray[np.float32] = np.divide(rows, lengths, where=lengths > 0, out=np.zeros_like(rows))
-            return unit
-        return encode(self.model, list(queries), precision="auto", normalize=True)
+            return self._kept(np.atleast_2d(queries))
+        return self._kept(encode(self.model, list(queries), precision="auto"))
+
+    def _kept(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the dimensions that the index keeps, scaled to length 1."""
+        rows = vectors[:, : self.dimensions].astype(np.float32)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: NDArray[np.float32] = np.divide(rows, lengths, where=lengths > 0, out=np.zeros_like(rows))
+        return unit
 
     def _metadata(self, row: Mapping[str, Any]) -> dict[str, Scalar]:
         return {name: row[name] for name in self.fields if row[name] is not None}
@@ -314,7 +350,14 @@ class Index:
         if any("vector" in found.columns for found in self._table.list_indices()):
             self._table.optimize()
         else:
-            self._table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_PQ")
+            self.encode_as(self.codes)
+
+    def encode_as(self, codes: Codes) -> None:
+        """Make the index of the vectors anew, with other codes; what is kept of the documents stays as it is."""
+        self._table.create_index(metric="cosine", vector_column_name="vector", index_type=_INDEX_TYPES[codes])
+        record = json.loads((self.path / "index.json").read_text(encoding="utf-8")) | {"codes": codes}
+        write_whole(self.path / "index.json", json.dumps(record, indent=2) + "\n")
+        self.codes = codes
 
 
 def _connect(path: Path) -> Any:
@@ -331,7 +374,7 @@ def _read_record(path: Path) -> dict[str, Any]:
     file = path / "index.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        return {name: record[name] for name in ("model", "pooling", "fingerprint")}
+        return {name: record[name] for name in ("model", "pooling", "fingerprint", "codes")}
     except FileNotFoundError as error:
         raise SmoothCSEError(
             f"{path} holds no index; make one with: smoothcse index MODEL DOCUMENTS -o {path}"
@@ -340,7 +383,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise SmoothCSEError(f"{file} cannot be read as the record of an index: {error}.") from error
 
 
-def _schema(model: SentenceTransformer, sample: list[Document]) -> pa.Schema:
+def _schema(dimensions: int, sample: list[Document]) -> pa.Schema:
     """Return the table's columns, those of the metadata as the first documents have them."""
     names = list(dict.fromkeys(name for document in sample for name in document.metadata))
     for name in names:
@@ -349,7 +392,7 @@ def _schema(model: SentenceTransformer, sample: list[Document]) -> pa.Schema:
                 f"A field of the documents is called {name!r}, which an index has of its own: rename it."
             )
     kinds = {name: _kind([document.metadata.get(name) for document in sample]) for name in names}
-    vector = pa.list_(pa.float32(), model.get_embedding_dimension())
+    vector = pa.list_(pa.float32(), dimensions)
     return pa.schema([("id", pa.string()), ("text", pa.string()), ("vector", vector), *kinds.items()])
 
 
