@@ -35,7 +35,7 @@ def encode_file(
     source: Path,
     target: Path,
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     precision: Precision = "auto",
     normalize: bool = False,
     dimensions: int | None = None,
@@ -55,7 +55,7 @@ def encode_file(
             bytes that are not UTF-8 become U+FFFD). Empty lines are encoded like others, so that row ``i`` of the
             result is line ``i`` of the text.
         target: ``.npy`` (``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
-        batch_size: sentences per forward.
+        batch_size: sentences per forward; None for what suits the device.
         precision: as in :func:`~smoothcse.encoding.encode`.
         normalize: whether to scale each embedding to length 1, after it is cut to ``dimensions``.
         dimensions: keep the first so many of each embedding; None for all.

@@ -27,7 +27,9 @@ def encode(
         typer.Option("--output", "-o", help="Where to: a .npy or .parquet file; for the engine ray a folder."),
     ],
     pooling: PoolingOption = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Sentences per forward.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sentences per forward. [as many as suit the device]", show_default=False)
+    ] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
     dimensions: Annotated[

@@ -31,7 +31,9 @@ def evaluate(
     ] = None,
     pooling: PoolingOption = None,
     precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Sentences per forward.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sentences per forward. [as many as suit the device]", show_default=False)
+    ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(

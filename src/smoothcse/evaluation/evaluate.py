@@ -52,7 +52,7 @@ def evaluate(
     *,
     pooling: PoolingName | None = None,
     precision: Precision = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Score models on groups of tasks.
@@ -70,7 +70,7 @@ def evaluate(
         pooling: replaces the pooling of models given by path or name.
         precision: of the forward passes, see :func:`~smoothcse.encoding.encode`. ``"auto"`` is bf16 on hardware
             that computes in it, which may move a figure by some hundredths; ``"fp32"`` for figures to compare.
-        batch_size: sentences per forward.
+        batch_size: sentences per forward; None for what suits the device.
         console: where to say what is being measured, with bars if it is a terminal; None for silence.
 
     Returns:

@@ -74,7 +74,7 @@ def evaluate_retrieval(
     model: SentenceTransformer,
     task: RetrievalTask,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     precision: Precision = "fp32",
     show_progress: bool = False,
     chunk: int = 1024,
@@ -84,7 +84,7 @@ def evaluate_retrieval(
     Args:
         model: The sentence encoder; texts longer than its ``max_seq_length`` are cut by it, as in use.
         task: What to find, and where.
-        batch_size: Texts per forward pass.
+        batch_size: Texts per forward pass; None for what suits the device.
         precision: Of the forward pass, as `encode` names it.
         show_progress: Whether to show a bar while encoding.
         chunk: Queries compared with all documents at a time; bounds the memory, not the result.

@@ -51,7 +51,7 @@ def encode_on_ray(
     pooling: PoolingName | None = None,
     column: str | None = None,
     keep: Sequence[str] = (),
-    batch_size: int = 64,
+    batch_size: int | None = None,
     precision: Precision = "auto",
     normalize: bool = False,
     rows_per_shard: int = ROWS_PER_SHARD,
@@ -73,7 +73,7 @@ def encode_on_ray(
         column: to encode; None for ``sentence``, else ``text``, else the only column of text. Missing values are
             encoded as empty sentences, so that no row is lost.
         keep: columns to copy beside the embedding; none for the encoded one.
-        batch_size: sentences per forward.
+        batch_size: sentences per forward; None for what suits the device.
         precision: as in :func:`~smoothcse.encoding.encode`; what ``"auto"`` means is asked of one worker, once.
         normalize: whether to scale each embedding to length 1.
         rows_per_shard: at most this many rows in a file of the output. Default 131,072.

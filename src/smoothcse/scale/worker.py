@@ -31,12 +31,12 @@ class ShardEncoder:
 
     Args:
         job: what to compute.
-        batch_size: sentences per forward.
+        batch_size: sentences per forward; None for what suits the device.
         threads: of torch.
         gpus: GPUs of this worker, 0 or 1.
     """
 
-    def __init__(self, job: Job, batch_size: int, threads: int, gpus: int) -> None:
+    def __init__(self, job: Job, batch_size: int | None, threads: int, gpus: int) -> None:
         quiet_libraries()
         torch.set_num_threads(threads)
         self.job, self.batch_size = job, batch_size
