@@ -49,7 +49,7 @@ def main() -> None:
         starts = {
             "--help": [seconds("-m", "smoothcse", "--help") for _ in range(repeats)],
             "import smoothcse": [seconds("-c", "import smoothcse") for _ in range(repeats)],
-            "train, to the end of step 1": [first_step(text, folder) for _ in range(repeats)],
+            "train, a whole run of one step": [first_step(text, folder) for _ in range(repeats)],
         }
     show("Data path", ["part", "sentences per second"], [[name, spread(v, 0)] for name, v in speeds.items()])
     show("Start-up", ["until", "seconds"], [[name, spread(v)] for name, v in starts.items()])

@@ -13,7 +13,7 @@ import uvicorn
 @contextmanager
 def listening(app, **options):
     """Serve an application; gives its address."""
-    bound = socket.socket()
+    bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **options))
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)

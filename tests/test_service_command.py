@@ -20,7 +20,7 @@ for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "l
 import httpx  # noqa: E402
 
 from smoothcse.errors import SmoothCSEError  # noqa: E402
-from smoothcse.service.server import serve_models  # noqa: E402
+from smoothcse.service.server import _bind, serve_models  # noqa: E402
 
 COMMAND = [sys.executable, "-m", "smoothcse", "serve"]
 
@@ -86,3 +86,9 @@ def test_a_port_that_is_taken(tiny_bert):
         result = subprocess.run([*COMMAND, tiny_bert, "--port", port], capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "cannot be listened at" in result.stderr
+
+
+def test_answers_are_not_held_back():
+    """asyncio turns off Nagle's algorithm for sockets of this protocol alone; with it each answer takes 40 ms more."""
+    with _bind("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
