@@ -89,7 +89,8 @@ def share_of_step(micros: dict[str, list[float]]) -> str:
         return ""
     step = next(step for step in json.loads(file.read_text())["steps"] if step["batch"] == 64)
     more = median(micros["GS-InfoNCE"]) - median(micros["InfoNCE"])
-    return f"; the difference is {more / 1e6 / median(step['seconds']['ours']):.2%} of a step of batch 64 ({step['precision']})"
+    share = more / 1e6 / median(step["seconds"]["ours"])
+    return f"; the difference is {share:.2%} of a step of batch 64 ({step['precision']})"
 
 
 def cell(point: dict[str, Any]) -> str:

@@ -1,0 +1,45 @@
+"""Does the HTTP service grow? Its memory after each round of the same load, from a fresh start on.
+
+python benchmarks/service_memory.py [--rounds 12] [--clients 64] [--seconds 10] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from harness import SHARED, keep, show
+from service_load import load, memory_mb, served
+
+from smoothcse.corpus import load_sentences
+from smoothcse.quiet import quiet_libraries
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each round")
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    rounds, seconds = (2, 2.0) if arguments.quick else (arguments.rounds, arguments.seconds)
+    text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+    sentences = load_sentences(text, limit=2000, seed=0).dataset["sentence"][:]
+    requests, errors = 0, 0
+    with served(64) as (url, process):
+        memory = [memory_mb(process)]
+        for _ in range(rounds):
+            latencies, failed = asyncio.run(load(url, sentences, arguments.clients, seconds))
+            requests, errors = requests + len(latencies), errors + failed
+            memory.append(memory_mb(process))
+    headings = ["after round", "MB"]
+    rows = [[str(number), f"{value:.0f}"] for number, value in enumerate(memory)]
+    show(f"Memory of the service, {requests:,} requests, {errors} errors", headings, rows)
+    found = {"clients": arguments.clients, "seconds": seconds, "requests": requests, "errors": errors}
+    keep("service_memory", found | {"memory_mb": memory}, arguments.quick)
+
+
+if __name__ == "__main__":
+    main()
