@@ -1,7 +1,8 @@
 """Search in a large index: what the approximate path finds of the ten nearest, how fast, and what smaller codes cost.
 
-Real captions are indexed by the real ``Index``; others that are not in it are the queries. Each kind of codes is
-compared with the exact search of the same index. Fewer dimensions are compared by a plain product over all documents.
+Real captions, no two alike, are indexed by the real ``Index``; others that are not in it are the queries. Each kind of
+codes is compared with the exact search of the same index, as it is searched and by the codes alone, without a look at
+the vectors. Fewer dimensions are compared exactly, by a plain product.
 
     python benchmarks/search_recall.py [--documents 100000] [--queries 500] [--quick]
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,10 +23,11 @@ from numpy.typing import NDArray
 from smoothcse.corpus import load_sentences
 from smoothcse.encoding import encode
 from smoothcse.quiet import quiet_libraries
-from smoothcse.search import Document, Index, index
+from smoothcse.search import Document, Index, store
+from smoothcse.search.record import Codes
 
 NEAREST = 10
-WIDTHS = (192, 128, 64)
+WIDTHS = (256, 192, 128, 64)
 
 
 def main() -> None:
@@ -39,33 +42,50 @@ def main() -> None:
     quiet_libraries()
     count, queries = (600, 20) if arguments.quick else (arguments.documents, arguments.queries)
     if arguments.quick:
-        index.APPROXIMATE_FROM = 500
+        store.APPROXIMATE_FROM = 500
     sentences = load_sentences(arguments.text, limit=count + queries, seed=0).dataset["sentence"][:]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         made = Index.build(Path(folder) / "docs.index", arguments.model, map(Document, sentences[queries:]))
         built = time.perf_counter() - started
         asked = encode(made.model, sentences[:queries], normalize=True)
-        expected, exact = searched(made, asked, exact=True)
-        ways = [{"codes": "exact", "recall": 1.0, "recall_sd": 0.0, **exact}]
-        for codes in get_args(index.Codes):
-            if codes != made.codes:
-                made.encode_as(codes)
-            found, timed = searched(made, asked, exact=False)
-            ways.append({"codes": codes, **recall(expected, found), **timed})
-        size = sum(file.stat().st_size for file in made.path.rglob("*") if file.is_file())
         kept = made.sample(len(made))[1]
-    widths = [{"dimensions": width, **recall(nearest(asked, kept), nearest(asked, kept, width))} for width in WIDTHS]
-    rows = [[way["codes"], share(way), f"{way['p50_ms']:.1f}", f"{way['p95_ms']:.1f}"] for way in ways]
-    title = f"{len(kept):,} documents, {queries} queries, built in {built:.0f} s, {size / 1e6:.0f} MB with all codes"
-    show(title, ["codes", f"recall@{NEAREST}", "p50 ms", "p95 ms"], rows)
-    rows = [[str(one["dimensions"]), share(one)] for one in widths]
-    show("First dimensions alone, exact", ["dimensions", f"recall@{NEAREST}"], rows)
-    result = {"documents": len(kept), "queries": queries, "build_seconds": built, "ways": ways, "dimensions": widths}
+        table = size(made.path) - size(made.path, "_indices")
+        expected, exact = searched(made, asked, exact=True)
+        ways = [{"codes": "none (exact)", **recall(expected, expected), **exact, "megabytes": 0.0}]
+        ways += [compare(made, codes, asked, expected) for codes in get_args(Codes)]
+    truth = nearest(asked, kept)
+    widths = [{"dimensions": width, **recall(truth, nearest(asked, kept, width))} for width in WIDTHS]
+    result = {
+        "documents": len(kept),
+        "queries": queries,
+        "build_seconds": built,
+        "table_megabytes": table,
+        "ways": ways,
+        "dimensions": widths,
+        "lancedb": metadata.version("lancedb"),
+    }
+    report(result)
     keep("search_recall", result, arguments.quick)
 
 
-def searched(made: Index, queries: NDArray[np.float32], *, exact: bool) -> tuple[list[set[str]], dict[str, Any]]:
+def compare(made: Index, codes: Codes, queries: NDArray[np.float32], expected: list[set[str]]) -> dict[str, Any]:
+    """Return what a search by some codes finds, with and without a look at the vectors, and its time and size."""
+    before = size(made.path, "_indices")
+    started = time.perf_counter()
+    made.encode_as(codes)
+    seconds = time.perf_counter() - started
+    megabytes = size(made.path, "_indices") - before  # those made before stay for a while, for who reads them
+    found, timed = searched(made, queries, exact=False)
+    usual, store.COMPARED = store.COMPARED, 1
+    alone, _ = searched(made, queries, exact=False)
+    store.COMPARED = usual
+    by_codes = recall(expected, alone)["recall"]
+    measured = {"recall_by_codes_alone": by_codes, "seconds": seconds, "megabytes": megabytes}
+    return {"codes": codes, **recall(expected, found), **timed, **measured}
+
+
+def searched(made: Index, queries: NDArray[np.float32], *, exact: bool) -> tuple[list[set[str]], dict[str, float]]:
     """Return what each query finds, and how long it takes."""
     made.search(queries[:20], NEAREST, exact=exact)  # warm up
     found, seconds = [], []
@@ -88,6 +108,33 @@ def recall(expected: list[set[str]], found: list[set[str]]) -> dict[str, float]:
     """Return mean and standard deviation over queries."""
     shares = [len(a & b) / NEAREST for a, b in zip(expected, found, strict=True)]
     return {"recall": float(np.mean(shares)), "recall_sd": float(np.std(shares, ddof=1))}
+
+
+def size(folder: Path, part: str = "") -> float:
+    """Return megabytes of the files below a folder, or of those below its folders of a name."""
+    files = (file for file in folder.rglob("*") if file.is_file() and (not part or part in file.parts))
+    return sum(file.stat().st_size for file in files) / 1e6
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print the tables."""
+    rows = [
+        [
+            way["codes"],
+            share(way),
+            f"{way['recall_by_codes_alone']:.3f}" if "recall_by_codes_alone" in way else "",
+            f"{way['p50_ms']:.1f}",
+            f"{way['p95_ms']:.1f}",
+            f"{way['megabytes']:.1f}",
+            f"{way['seconds']:.1f}" if "seconds" in way else "",
+        ]
+        for way in result["ways"]
+    ]
+    built = f"encoded and indexed in {result['build_seconds']:.0f} s, {result['table_megabytes']:.0f} MB without codes"
+    title = f"{result['documents']:,} documents, {result['queries']} queries, {built}"
+    show(title, ["codes", f"recall@{NEAREST}", "by codes alone", "p50 ms", "p95 ms", "MB", "made in s"], rows)
+    rows = [[str(one["dimensions"]), share(one)] for one in result["dimensions"]]
+    show("First dimensions alone, exact", ["dimensions", f"recall@{NEAREST}"], rows)
 
 
 def share(way: dict[str, Any]) -> str:

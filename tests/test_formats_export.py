@@ -24,7 +24,7 @@ from smoothcse.formats import openvino as openvino_module
 from smoothcse.formats.export import export
 from smoothcse.formats.onnx import ONNX_FILE
 from smoothcse.formats.openvino import OPENVINO_FILE
-from smoothcse.formats.runtime import backend_of, load_model
+from smoothcse.formats.runtime import backend_of
 from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
@@ -63,7 +63,7 @@ def cosines(one, other):
 
 
 def test_onnx_gives_the_same_embeddings_for_any_length_and_batch(model, onnx_folder):
-    loaded = load_model(onnx_folder)
+    loaded = load_encoder(onnx_folder)
     for batch_size in (1, 7, 64):
         np.testing.assert_allclose(
             encode(loaded, TEXT, batch_size=batch_size), encode(model, TEXT, batch_size=batch_size), atol=2e-6
@@ -91,7 +91,7 @@ def test_onnx_int8_is_smaller_and_nearly_the_same(model, written_before, onnx_fo
     found = export(model, tmp_path / "int8", "onnx", sentences(20), quantize="int8", console=QUIET)
     assert sorted(path.name for path in (tmp_path / "int8" / "onnx").iterdir()) == ["model.onnx"]
     assert found.after.megabytes < json.loads((onnx_folder / "export.json").read_text())["after"]["megabytes"]
-    similarity = cosines(model, load_model(tmp_path / "int8"))
+    similarity = cosines(model, load_encoder(tmp_path / "int8"))
     assert similarity.min() > 0.9
     assert similarity.min() < 0.999999  # it is another arithmetic, and the comparison sees that
     assert found.min_cosine < 0.999999
@@ -104,7 +104,7 @@ def test_openvino_gives_the_same_embeddings(quantize, model, written_before, tmp
     found = export(model, tmp_path / "openvino", "openvino", sentences(20), quantize=quantize, console=QUIET)
     assert backend_of(tmp_path / "openvino") == "openvino"
     assert (tmp_path / "openvino" / OPENVINO_FILE).is_file()
-    similarity = cosines(model, load_model(tmp_path / "openvino"))
+    similarity = cosines(model, load_encoder(tmp_path / "openvino"))
     weights = (tmp_path / "openvino" / OPENVINO_FILE).with_suffix(".bin").stat().st_size / 1e6
     if quantize:
         assert similarity.min() > 0.9
@@ -133,7 +133,7 @@ def test_other_architectures(architecture, tmp_path):
     encoder = load_encoder(save_tiny_model(tmp_path / "start", architecture), "cls", device="cpu")
     encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny ones have no more than 64
     export(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
-    assert cosines(encoder, load_model(tmp_path / "onnx")).min() > 0.999999
+    assert cosines(encoder, load_encoder(tmp_path / "onnx")).min() > 0.999999
 
 
 def test_another_model_in_the_file_is_noticed_and_leaves_nothing(tiny_bert, written_before, tmp_path):
@@ -191,14 +191,14 @@ def test_a_missing_extra_is_named(format_, module, model, tmp_path, monkeypatch)
 
 def test_an_exported_folder_keeps_its_pooling_and_says_when_it_is_damaged(onnx_folder, tmp_path):
     with pytest.raises(SmoothCSEError, match="exported with its pooling"):
-        load_model(onnx_folder, "cls")
+        load_encoder(onnx_folder, "cls")
     shutil.copytree(onnx_folder, tmp_path / "damaged")
     (tmp_path / "damaged" / ONNX_FILE).write_bytes(b"no graph")
     with pytest.raises(SmoothCSEError, match="cannot be opened as an ONNX model"):
-        load_model(tmp_path / "damaged")
+        load_encoder(tmp_path / "damaged")
     (tmp_path / "damaged" / "modules.json").write_text("{}")
     with pytest.raises(SmoothCSEError, match="export the model again"):
-        load_model(tmp_path / "damaged")
+        load_encoder(tmp_path / "damaged")
 
 
 def write_sts_dev(folder: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-import multiprocessing
-import time
+import shutil
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,6 +119,45 @@ def test_add_update_delete_and_reopen(index, tiny_bert):
     assert reopened.fields == ["year", "source", "odd"]
 
 
+def test_a_field_that_comes_later_is_a_field_like_any_other(index):
+    index.add([Document("the new cat", metadata={"author": "Kim", "year": 2030, "shelf": None})], console=QUIET)
+    assert index.fields == ["year", "source", "odd", "author"]
+    [hit] = index.search("cat", k=100, where={"author": "Kim"})
+    assert hit.metadata == {"author": "Kim", "year": 2030}
+    assert len(index.search("cat", k=100, where={"author": None})) == 60
+    with pytest.raises(SmoothCSEError, match=r"a field 'a.b', and a dot is no part of a column's name: rename it"):
+        index.add([Document("a mat", metadata={"a.b": 1})], console=QUIET)
+    with pytest.raises(SmoothCSEError, match="a field 'vector', and an index has that name of its own"):
+        index.add([Document("a mat", metadata={"vector": 1})], console=QUIET)
+    assert len(index) == 61
+
+
+def test_many_small_changes_are_put_together(index, monkeypatch):
+    monkeypatch.setattr("smoothcse.search.store.LOOSE", 8)
+    for document in documents(20, seed=5):
+        index.add([document], console=QUIET)
+    assert index._store._table.stats()["fragment_stats"]["num_fragments"] <= 8
+    assert {hit.text for hit in index.search("cat", k=200)} == set(sentences(60)) | set(sentences(20, 5))
+
+
+def test_the_model_is_found_from_anywhere_and_may_move(tiny_bert, tmp_path, monkeypatch, capsys):
+    shutil.copytree(tiny_bert, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    Index.build("docs.index", "model", documents(9), console=QUIET)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert len(Index.open(tmp_path / "docs.index")) == 9
+    (tmp_path / "model").rename(tmp_path / "moved")
+    with pytest.raises(SmoothCSEError, match="neither a folder"):
+        Index.open(tmp_path / "docs.index")
+    monkeypatch.setattr(
+        "sys.argv", ["smoothcse", "search", "../docs.index", sentences(9)[4], "--model", "../moved", "-k", "1"]
+    )
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert (left.value.code or 0, "1.000" in capsys.readouterr().out) == (0, True)
+
+
 def test_neighbours_and_sample(index):
     [first, *_] = index.search("cat", k=1)
     near = index.neighbours(first.id, k=5)
@@ -157,18 +198,21 @@ def test_fewer_dimensions(tiny_bert, tmp_path):
 
 
 def test_codes_find_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.setattr("smoothcse.search.index.APPROXIMATE_FROM", 500)
+    monkeypatch.setattr("smoothcse.search.store.APPROXIMATE_FROM", 500)
     index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), codes="int8", console=QUIET)
     queries = sentences(20, seed=9)
     exact = [{hit.id for hit in hits} for hits in index.search(queries, exact=True)]
     for codes in ("int8", "pq", "binary"):
         if codes != "int8":
             index.encode_as(codes)
-        [kind] = [found.index_type for found in index._table.list_indices() if "vector" in found.columns]
+        [kind] = [found.index_type for found in index._store._table.list_indices() if "vector" in found.columns]
         assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[codes]
         found = [{hit.id for hit in hits} for hits in index.search(queries)]
         assert np.mean([len(a & b) / 10 for a, b in zip(exact, found, strict=True)]) > 0.9
-    assert Index.open(index.path).codes == "binary"
+    assert Index.open(index.path).record.codes == "binary"
+    index = Index.build(index.path, tiny_bert, documents(600), codes="int8", console=QUIET)
+    assert Index.open(index.path).record.codes == "int8"
+    assert Index.build(index.path, tiny_bert, documents(600), console=QUIET).record.codes == "int8"
     index.add([Document("a document that came later")], console=QUIET)
     assert index.search("a document that came later", 1)[0].text == "a document that came later"
     with pytest.raises(SmoothCSEError, match="no codes 'pca'; choose one of pq, int8, binary"):
@@ -199,39 +243,12 @@ def test_documents_of_every_format(tmp_path):
     assert second.metadata == {"n": 3}
     assert [document.id for document in read_documents(tmp_path / "d.csv", id="key")] == ["7", "8"]
     assert [document.id for document in read_documents(tmp_path / "d.txt")] == [first.id, second.id]
+    table = pa.table({"text": ["a cat"], "day": [datetime.date(2020, 5, 1)]})
+    pq.write_table(table, tmp_path / "d.parquet")
+    assert [document.metadata for document in read_documents(tmp_path / "d.parquet")] == [{"day": "2020-05-01"}]
     (tmp_path / "d.jsonl").write_text('{"text": "a"}\n{"text": 3}\n')
     with pytest.raises(SmoothCSEError, match=r"d.jsonl:2: field 'text' must be a string, not 3"):
         list(read_documents(tmp_path / "d.jsonl"))
-
-
-def build_slowly(path, model):
-    def slowly():
-        for document in documents(400):
-            time.sleep(0.005)
-            yield document
-
-    import smoothcse.search.index
-
-    smoothcse.search.index._COMMIT = 20
-    Index.build(path, model, slowly(), console=QUIET)
-
-
-def test_a_kill_while_indexing_loses_no_committed_document(tiny_bert, tmp_path):
-    path = tmp_path / "docs.index"
-    process = multiprocessing.get_context("spawn").Process(target=build_slowly, args=(path, tiny_bert))
-    process.start()
-    committed = 0
-    while committed < 60 and process.is_alive():
-        time.sleep(0.05)
-        if (path / "index.json").is_file():
-            committed = len(Index.open(path))
-    process.kill()
-    process.join()
-    index = Index.open(path)
-    assert 60 <= committed <= len(index) < 400
-    assert {hit.text for hit in index.search("cat", k=500)} <= {document.text for document in documents(400)}
-    index = Index.build(path, tiny_bert, documents(400), console=QUIET)  # the same command again goes on
-    assert len(index) == 400
 
 
 def test_the_interface_of_simcse_s_tool(tiny_bert, tmp_path):

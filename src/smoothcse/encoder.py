@@ -117,17 +117,25 @@ def load_encoder(
 ) -> SentenceTransformer:
     """Load a model for inference: a run folder (its ``best``), a sentence-transformers or a Hugging Face model.
 
+    Folders of ``smoothcse export`` are models like any other; the runtime they were made for runs them, on the CPU.
+
     Args:
         name_or_path: folder or hub name.
         pooling: replaces the model's own pooling; a Hugging Face model without one is read with ``mean`` by default.
         device: as torch names it; None for the best there is.
 
     Raises:
-        SmoothCSEError: if the model cannot be found or read, or the pooling is unknown.
+        SmoothCSEError: if the model cannot be found or read, or the pooling is unknown or asked of an exported model.
     """
+    from smoothcse.formats.runtime import backend_of, load_exported
+
     _check_pooling(pooling)
     name = str(_model_folder(Path(_located(name_or_path))))
     read_config(name)
+    if backend := backend_of(name):
+        if pooling is not None:
+            raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
+        return load_exported(Path(name), backend)
     model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
     return model if pooling is None else _assemble(_with_pooling(model, pooling), model)
 

@@ -102,10 +102,10 @@ def encode(
         return
 
     from smoothcse.bulk import encode_file
-    from smoothcse.formats.runtime import load_model
+    from smoothcse.encoder import load_encoder
 
     encode_file(
-        load_model(model, pooling),  # type: ignore[arg-type]
+        load_encoder(model, pooling),  # type: ignore[arg-type]
         texts,
         output,
         batch_size=batch_size,

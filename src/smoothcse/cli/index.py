@@ -25,9 +25,9 @@ def index(
         int | None, typer.Option(min=1, help="Keep the first so many dimensions of each vector.", show_default=False)
     ] = None,
     codes: Annotated[
-        str,
-        typer.Option(help="What a large index is searched by: pq, int8 (a byte per dimension), binary (a bit)."),
-    ] = "pq",
+        str | None,
+        typer.Option(help="Search a large index by pq, int8 (a byte per dimension) or binary (a bit). [pq]"),
+    ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")
     ] = False,
@@ -45,7 +45,7 @@ def index(
     found = read_documents(documents, text, id_column)
     if delete:
         made = Index.open(output, model)
-        made.delete([document.id for document in found])
+        made.delete(document.id for document in found)
     elif update:
         made = Index.open(output, model)
         made.update(found)

@@ -17,6 +17,7 @@ def search(
     ] = None,
     threshold: Annotated[float | None, typer.Option(help="Least score of a document.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every document, however many.")] = False,
+    model: Annotated[str | None, typer.Option(help="Where the index's model is, if it has moved.")] = None,
 ) -> None:
     """Find the documents of an index that are nearest to a query, by cosine similarity."""
     from rich.console import Console
@@ -27,7 +28,7 @@ def search(
     from smoothcse.search import Index
 
     quiet_libraries()
-    opened = Index.open(index)
+    opened = Index.open(index, model)
     table = Table(show_lines=False)
     table.add_column("score", justify="right")
     table.add_column("document", overflow="fold")

@@ -16,10 +16,10 @@ def similarity(
     pooling: PoolingOption = None,
 ) -> None:
     """Print the cosine similarity of two sentences."""
+    from smoothcse.encoder import load_encoder
     from smoothcse.encoding import encode
-    from smoothcse.formats.runtime import load_model
     from smoothcse.quiet import quiet_libraries
 
     quiet_libraries()
-    a, b = encode(load_model(model, pooling), [first, second], normalize=True)  # type: ignore[arg-type]
+    a, b = encode(load_encoder(model, pooling), [first, second], normalize=True)  # type: ignore[arg-type]
     typer.echo(f"{float(a @ b):.4f}")

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from smoothcse.encoder import PoolingName
+from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.encoding import Precision, has_fast_bf16
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.data import HUB, sts_folder, transfer_folder
@@ -21,7 +21,6 @@ from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
-from smoothcse.formats.runtime import load_model
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,7 +175,7 @@ def _loaders(models: Models, pooling: PoolingName | None) -> dict[str, Callable[
     sources = [models] if isinstance(models, str | Path) else list(models)
     if not sources:
         raise SmoothCSEError("There is no model to evaluate; give a run folder, a model folder or a hub name.")
-    return {name: partial(load_model, source, pooling) for name, source in shortest_names(sources).items()}
+    return {name: partial(load_encoder, source, pooling) for name, source in shortest_names(sources).items()}
 
 
 def _same(model: SentenceTransformer) -> SentenceTransformer:

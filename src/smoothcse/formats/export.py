@@ -19,7 +19,7 @@ from smoothcse.evaluation.sts import STSTask
 from smoothcse.formats.measure import Comparison, compare
 from smoothcse.formats.onnx import ONNX_FILE, quantize_onnx, write_onnx
 from smoothcse.formats.openvino import OPENVINO_FILE, write_openvino
-from smoothcse.formats.runtime import load_exported
+from smoothcse.formats.runtime import is_exported, load_exported
 
 Format = Literal["onnx", "openvino", "safetensors"]
 Quantization = Literal["int8"]
@@ -50,7 +50,7 @@ def export(
     """Write a model in a format, load it from there and compare it with the original.
 
     The folder appears only when its embeddings match. It is in the host's layout: ``SentenceTransformer(target,
-    backend=format)`` reads it where optimum is installed, :func:`~smoothcse.formats.runtime.load_model` without.
+    backend=format)`` reads it where optimum is installed, :func:`~smoothcse.encoder.load_encoder` without.
 
     Args:
         model: on the CPU; a training head is left out.
@@ -105,6 +105,8 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
         raise SmoothCSEError(f"The quantization {quantize!r} is unknown; there is int8.")
     if quantize and format == "safetensors":
         raise SmoothCSEError("int8 weights in safetensors are read by no plain loader; choose onnx or openvino.")
+    if is_exported(model):
+        raise SmoothCSEError("The model is exported already, and cannot be turned back; give the one it came from.")
     if target.exists():
         raise SmoothCSEError(f"{target} exists; give the name of a new folder.")
     if format != "safetensors" and not isinstance(model[0], Transformer):

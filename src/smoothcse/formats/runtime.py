@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutput
 
-from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.onnx import ONNX_FILE, OUTPUT, open_onnx
 from smoothcse.formats.openvino import OPENVINO_FILE, open_openvino
@@ -35,18 +34,9 @@ def backend_of(folder: str | Path) -> Backend | None:
     return next((backend for backend, file in _FILES.items() if (folder / file).is_file()), None)
 
 
-def load_model(name_or_path: str | Path, pooling: PoolingName | None = None) -> SentenceTransformer:
-    """Load a model for inference: what :func:`~smoothcse.encoder.load_encoder` loads, or an exported folder.
-
-    Raises:
-        SmoothCSEError: if the model cannot be found or read, or another pooling is asked of an exported one.
-    """
-    backend = backend_of(name_or_path)
-    if backend is None:
-        return load_encoder(name_or_path, pooling)
-    if pooling is not None:
-        raise SmoothCSEError(f"{name_or_path} is exported with its pooling; give --pooling to export instead.")
-    return load_exported(Path(name_or_path), backend)
+def is_exported(model: SentenceTransformer) -> bool:
+    """Whether another runtime than torch runs the model."""
+    return isinstance(model[0], _ExportedTransformer)
 
 
 def load_exported(folder: Path, backend: Backend) -> SentenceTransformer:

@@ -25,7 +25,7 @@ class Document:
     Attributes:
         text: that is encoded.
         id: unique in an index; a digest of the text unless given, so that the same text is the same document.
-        metadata: other fields by name; lists and mappings are kept as JSON text.
+        metadata: other fields by name. Of a file's, lists and mappings become JSON text; dates become text, too.
     """
 
     text: str
@@ -72,4 +72,4 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
 def _scalar(value: Any) -> Scalar:
     if value is None or isinstance(value, str | int | float | bool):
         return value
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else str(value)

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.console import Console
 
-from smoothcse.encoder import PoolingName
+from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError
-from smoothcse.formats.runtime import load_model
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Hit, Index
 
@@ -41,7 +40,7 @@ class SimCSE:
 
     def __init__(self, model_name_or_path: str, pooler: PoolingName | None = None) -> None:
         self.name, self.pooler = model_name_or_path, pooler
-        self.model = load_model(model_name_or_path, pooler)
+        self.model = load_encoder(model_name_or_path, pooler)
         self.index: Index | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 

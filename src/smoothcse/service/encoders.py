@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from smoothcse.encoder import PoolingName
+from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fingerprint import fingerprint
-from smoothcse.formats.runtime import load_model
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal
 
@@ -134,7 +133,7 @@ def load_served(
     if poolings and len(poolings) != len(models):
         raise SmoothCSEError(f"{len(poolings)} poolings are given for {len(models)} models; give one for each.")
     chosen: list[PoolingName | None] = [*poolings] or [None] * len(models)
-    encoders = [load_model(name, pooling) for name, pooling in zip(models, chosen, strict=True)]
+    encoders = [load_encoder(name, pooling) for name, pooling in zip(models, chosen, strict=True)]
     made_by = {fingerprint(encoder): number for number, encoder in enumerate(encoders)}
     found: dict[int, Index] = {}
     for path in indexes:

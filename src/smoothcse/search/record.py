@@ -1,0 +1,61 @@
+"""``index.json``: what an index has to say of itself before it is read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from smoothcse.durable import write_whole
+from smoothcse.errors import SmoothCSEError
+
+Codes = Literal["pq", "int8", "binary"]
+"""How an approximate search keeps vectors in memory: product quantisation, a byte or a bit for each dimension."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """How an index was made.
+
+    Attributes:
+        model: path or hub name.
+        pooling: in place of the model's own.
+        fingerprint: of the model, see :func:`~smoothcse.fingerprint.fingerprint`.
+        codes: of an approximate search.
+    """
+
+    model: str
+    pooling: str | None
+    fingerprint: str
+    codes: Codes
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """Read the record of an index.
+
+        Raises:
+            SmoothCSEError: if the folder holds no index, or its record is damaged.
+        """
+        file = folder / "index.json"
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            record = cls(*(found[name] for name in cls.__dataclass_fields__))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SmoothCSEError(
+                f"{folder} holds no index; make one with: smoothcse index MODEL DOCUMENTS -o {folder}"
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SmoothCSEError(f"{file} cannot be read as the record of an index: {error}.") from error
+        check_codes(record.codes)
+        return record
+
+    def write(self, folder: Path) -> None:
+        """Write the record, whole or not at all."""
+        write_whole(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
+
+
+def check_codes(codes: str) -> None:
+    """Raise :class:`SmoothCSEError` for codes that there are not."""
+    if codes not in get_args(Codes):
+        raise SmoothCSEError(f"There are no codes {codes!r}; choose one of {', '.join(get_args(Codes))}.")

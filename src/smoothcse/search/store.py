@@ -1,0 +1,178 @@
+"""The table of an index, on LanceDB: documents and unit vectors, on disk and read as needed.
+
+LanceDB writes each change as a new version that is there whole or not at all, so a process that is killed loses what
+it had not committed and nothing else. Few documents are compared one by one. Many are found through codes that are
+smaller than the vectors, in the most promising parts of the table, and several times as many as are wanted are
+compared by their vectors, which stay on the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.search.columns import OWN, metadata_fields, own_fields, to_rows
+from smoothcse.search.documents import Document
+from smoothcse.search.filters import Filter, to_sql
+from smoothcse.search.record import Codes
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+APPROXIMATE_FROM = 50_000
+"""Documents from which on they are not compared one by one."""
+
+PARTS = 64
+"""Parts of a large table, the most promising ones, that a query is compared with."""
+
+COMPARED = 10
+"""Documents that are compared by their vectors for each that is wanted."""
+
+LOOSE = 128
+"""Changes, each in files of its own, that are put together when there are so many."""
+
+_WAYS: dict[Codes, dict[str, Any]] = {
+    "pq": {"index_type": "IVF_PQ"},
+    "int8": {"index_type": "IVF_SQ"},
+    "binary": {"index_type": "IVF_RQ", "num_bits": 1},  # RaBitQ; LanceDB's own default here is 8 bits
+}
+_TABLE = "documents"
+_EXTRA = "Indexes come with an extra; install it with: pip install 'smoothcse[search]'."
+
+Row = dict[str, Any]
+
+
+class Store:
+    """The table in a folder.
+
+    Attributes:
+        path: of the folder.
+        dimensions: of the vectors.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._table = _connect(path).open_table(_TABLE)
+            self._lock = _lock(path)
+        except (ValueError, OSError, RuntimeError) as error:
+            raise SmoothCSEError(f"The index {path} cannot be opened: {first_line(error)}") from error
+        self.dimensions: int = self._table.schema.field("vector").type.list_size
+
+    @staticmethod
+    def create(path: Path, dimensions: int, sample: Sequence[Document]) -> None:
+        """Make an empty table with the columns that these documents need."""
+        schema = pa.schema([*own_fields(dimensions), *metadata_fields(sample)])
+        _connect(path).create_table(_TABLE, schema=schema)
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the metadata."""
+        return [name for name in self._table.schema.names if name not in OWN]
+
+    def __len__(self) -> int:
+        """Return the number of documents."""
+        return int(self._table.count_rows())
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that there are."""
+        found = self._table.search().where(to_sql({"id": ids}, ["id"])).select(["id"]).limit(len(ids)).to_list()
+        return {row["id"] for row in found}
+
+    def write(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
+        """Add documents, or replace those with the same ids, all of them in one change.
+
+        Raises:
+            SmoothCSEError: if their metadata do not fit, or the disk or another process is in the way.
+        """
+        with self._changing():
+            if new := metadata_fields(documents, self.fields):
+                self._table.add_columns(new)
+            rows = to_rows(documents, vectors, self._table.schema)
+            self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete documents."""
+        with self._changing():
+            self._table.delete(to_sql({"id": ids}, ["id"]))
+
+    def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | str | None, exact: bool) -> list[Row]:
+        """Return the nearest rows without their vectors, but with the cosine ``_distance``, the nearest first.
+
+        Raises:
+            SmoothCSEError: for a filter that cannot be used.
+        """
+        fields = self.fields
+        query = self._table.search(vector).distance_type("cosine").limit(k)
+        query = query.select(["id", "text", "_distance", *fields])
+        query = query.bypass_vector_index() if exact else query.nprobes(PARTS).refine_factor(COMPARED)
+        if where:
+            condition = where if isinstance(where, str) else to_sql(where, ["id", *fields])
+            query = query.where(condition, prefilter=True)
+        try:
+            return list(query.to_list())
+        except (ValueError, RuntimeError) as error:
+            raise SmoothCSEError(f"The search with where={where!r} failed: {first_line(error)}") from error
+
+    def find(self, id: str) -> Row | None:
+        """Return a row by its id."""
+        rows = self._table.search().where(to_sql({"id": id}, ["id"])).limit(1).to_list()
+        return rows[0] if rows else None
+
+    def at(self, places: Sequence[int]) -> tuple[list[Row], NDArray[np.float32]]:
+        """Return the rows at these places of the table without their vectors, and the vectors ``(n, d)``."""
+        found: pa.Table = self._table.take_offsets(list(places)).to_arrow()
+        vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(len(found), self.dimensions)
+        return found.drop_columns("vector").to_pylist(), vectors
+
+    def put_in_order(self, codes: Codes) -> None:
+        """Make codes once there are enough documents, and keep searches fast as small changes add up."""
+        name = next((found.name for found in self._table.list_indices() if "vector" in found.columns), None)
+        if name is None and len(self) >= APPROXIMATE_FROM:
+            self.make_codes(codes)
+            return
+        loose = 0 if name is None else self._table.index_stats(name).num_unindexed_rows
+        if loose >= APPROXIMATE_FROM // 10 or self._table.stats()["fragment_stats"]["num_fragments"] >= LOOSE:
+            with self._changing():
+                self._table.optimize(cleanup_older_than=timedelta(hours=1))  # others may still read the last ones
+
+    def make_codes(self, codes: Codes) -> None:
+        """Make the codes anew, if there are enough documents to want them."""
+        if len(self) >= APPROXIMATE_FROM:
+            with self._changing():
+                self._table.create_index(metric="cosine", vector_column_name="vector", **_WAYS[codes])
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let one change the table at a time, as the last one left it: else two who add a document have it twice."""
+        try:
+            with self._lock:
+                self._table.checkout_latest()
+                yield
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SmoothCSEError(
+                f"The index {self.path} could not be changed, and holds what it held before: {first_line(error)}"
+            ) from error
+
+
+def _connect(path: Path) -> Any:
+    try:
+        import lancedb
+    except ImportError as error:
+        raise SmoothCSEError(_EXTRA) from error
+    return lancedb.connect(str(path), read_consistency_interval=timedelta(seconds=1))  # others may write to it
+
+
+def _lock(path: Path) -> Any:
+    try:
+        from filelock import FileLock
+    except ImportError as error:
+        raise SmoothCSEError(_EXTRA) from error
+    return FileLock(path / "write.lock")
