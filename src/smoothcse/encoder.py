@@ -21,6 +21,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.model_safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
 
 PoolingName = Literal["cls", "mean", "max", "avg_first_last", "avg_top2"]
 
@@ -141,23 +142,28 @@ def load_encoder(
 
 
 def read_config(name: str) -> PretrainedConfig:
-    """Read a model's Hugging Face configuration, which also finds out whether the model can be had at all.
+    """Read a model's Hugging Face configuration, which also finds out whether it can be had, and is safe to load.
 
     Raises:
         SmoothCSEError: with the reason in one sentence.
     """
     folder = Path(name).expanduser()
-    if os.path.isdir(folder) and not (folder / "config.json").is_file():
-        raise SmoothCSEError(
-            f"{name} holds no config.json, so it is no transformer model; give a saved model's folder."
-        )
+    if os.path.isdir(folder):
+        if not (folder / "config.json").is_file():
+            raise SmoothCSEError(
+                f"{name} holds no config.json, so it is no transformer model; give a saved model's folder."
+            )
+        require_safe_folder(folder)
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise SmoothCSEError(
             f"The model {name} is neither a folder on this machine nor a model that the hub gave us; check the name "
             f"and the network, or give the path of a downloaded model ({first_line(error)})"
         ) from error
+    if not os.path.isdir(folder):
+        require_safe_repository(name)
+    return config
 
 
 def _check_pooling(pooling: str | None) -> None:
@@ -191,8 +197,10 @@ def _load_start(name: str, config_kwargs: dict[str, Any], device: str | None) ->
     level = host_log.level
     host_log.setLevel(logging.ERROR)
     try:
-        return SentenceTransformer(name, device=device, config_kwargs=config_kwargs, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        return SentenceTransformer(
+            name, device=device, model_kwargs=dict(SAFE_WEIGHTS), config_kwargs=config_kwargs, trust_remote_code=False
+        )
+    except Exception as error:  # a damaged file fails in as many ways as there are libraries that read it
         raise SmoothCSEError(f"The model {name} cannot be loaded: {first_line(error)}") from error
     finally:
         host_log.setLevel(level)

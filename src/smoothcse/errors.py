@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
+
+_LONGEST_MESSAGE = 4000  # characters: it may quote what a broken file holds
+_MOST_NAMES = 1000  # compared with a slip
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), "\ufffd") | dict.fromkeys(map(ord, "\n\t"), " ")
 
 
 class SmoothCSEError(Exception):
@@ -14,6 +19,11 @@ class SmoothCSEError(Exception):
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        # Names and values in it come from files, and must not drive the terminal that shows them.
+        short = message if len(message) <= _LONGEST_MESSAGE else message[:_LONGEST_MESSAGE] + " ..."
+        super().__init__(short.translate(_CONTROLS))
 
 
 class Stopped(SmoothCSEError):
@@ -31,7 +41,7 @@ class Stopped(SmoothCSEError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when none is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name[:100], list(islice(known, _MOST_NAMES)), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -8,6 +8,8 @@ from smoothcse.errors import SmoothCSEError, did_you_mean
 
 USUAL_NAMES = ("sentence", "text")
 
+_SHOWN = 20
+
 
 def choose_column(label: str, names: Sequence[str], text_names: Sequence[str], wanted: str | None) -> str:
     """Choose the column to read.
@@ -44,4 +46,5 @@ def _wanted_column(label: str, names: Sequence[str], text_names: Sequence[str], 
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return (", ".join(repr(name) for name in names[:_SHOWN]) or "none") + more

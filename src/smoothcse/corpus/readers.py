@@ -7,13 +7,13 @@ from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
 from smoothcse.corpus.columns import choose_column
 from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.parquet import parquet_batches
 from smoothcse.corpus.records import delimited_rows, numbered_lines, parse_record
-from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.errors import SmoothCSEError
 
 BATCH_ROWS = 16_384
 
@@ -98,19 +98,8 @@ def read_lines(file: TextFile) -> Iterator[str]:
 
 
 def _read_parquet(file: TextFile, column: str | None) -> Batches:
-    try:
-        with pq.ParquetFile(file.path) as table:
-            schema = table.schema_arrow
-            texts = [field.name for field in schema if _is_text(field.type)]
-            name = choose_column(file.label, schema.names, texts, column)
-            for batch in table.iter_batches(BATCH_ROWS, columns=[name]):
-                yield batch.column(0).cast(pa.string()).fill_null("")
-    except (OSError, pa.ArrowException) as error:
-        raise SmoothCSEError(
-            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): fetch or write the file again."
-        ) from error
+    def choose(names: list[str], texts: list[str]) -> str:
+        return choose_column(file.label, names, texts, column)
 
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    for batch in parquet_batches(file, BATCH_ROWS, choose):
+        yield batch.column(0).cast(pa.string()).fill_null("")

@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
 from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
-from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.corpus.parquet import parquet_batches
+from smoothcse.errors import SmoothCSEError
 
 Record = dict[str, Any]
 Records = Iterator[tuple[str, Record]]
+
+MOST_COLUMNS = 10_000
+"""Columns of a table; more are a sign of a file that is none, and each takes memory."""
 
 _PARQUET_ROWS = 4096
 
@@ -95,6 +96,11 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
     )
     try:
         header = next(filter(None, reader), [])
+        if len(header) > MOST_COLUMNS:
+            raise SmoothCSEError(
+                f"{file.label}:{reader.line_num} has {len(header):,} columns, more than the {MOST_COLUMNS:,} that are "
+                "read: check the separator, or keep the columns that are needed."
+            )
         yield reader.line_num, header
         for row in reader:
             if row and len(row) != len(header):
@@ -111,14 +117,8 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
 
 
 def _parquet_records(file: TextFile) -> Records:
-    try:
-        with pq.ParquetFile(file.path) as table:
-            number = 0
-            for batch in table.iter_batches(_PARQUET_ROWS):
-                for record in batch.to_pylist():
-                    number += 1
-                    yield f"{file.label}, row {number}", record
-    except (OSError, pa.ArrowException) as error:
-        raise SmoothCSEError(
-            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): fetch or write the file again."
-        ) from error
+    number = 0
+    for batch in parquet_batches(file, _PARQUET_ROWS):
+        for record in batch.to_pylist():
+            number += 1
+            yield f"{file.label}, row {number}", record

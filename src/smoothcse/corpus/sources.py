@@ -139,7 +139,8 @@ def _from_folder(folder: Path) -> Source:
 def _walk(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(here, name) for name in names if not name.startswith("."))
+        # A pipe would be waited for, perhaps for ever.
+        yield from (path for name in names if not name.startswith(".") and (path := Path(here, name)).is_file())
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

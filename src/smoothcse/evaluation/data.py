@@ -18,7 +18,8 @@ from pathlib import Path
 
 from smoothcse.cache import cache_folder
 from smoothcse.corpus.hub import HubAddress, download
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.evaluation.files import LARGEST_FILE
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 
@@ -89,7 +90,7 @@ def _unpack(archive: Path, wanted: Iterable[str], folder: Path) -> None:
             scratch.rename(folder)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise SmoothCSEError(
-            f"{archive} cannot be unpacked to {folder} ({error}); delete the archive to fetch it again, "
+            f"{archive} cannot be unpacked to {folder} ({first_line(error)}); delete the archive to fetch it again, "
             "and see that the disk has room."
         ) from error
     finally:
@@ -102,6 +103,8 @@ def _extract(archive: Path, wanted: list[str], folder: Path) -> int:
         for member in tar:
             relative = next((path for path in wanted if f"/{member.name}".endswith(f"/{path}")), None)
             if relative and member.isfile():
+                if member.size > LARGEST_FILE:
+                    raise tarfile.ReadError(f"{member.name} would take {member.size} bytes")
                 # The path is ours, not the archive's, so that no member can lead out of the folder.
                 tar.extract(member.replace(name=relative), folder, filter="data")
                 count += 1

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from smoothcse.errors import SmoothCSEError
 
+LARGEST_FILE = 256 << 20
+"""Bytes of a benchmark file, which is read whole; the largest in use, SST2's, has 4 million."""
+
 
 def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
     """Locate files in a folder laid out as SentEval's ``data/downstream``, with or without its ``STS`` level.
@@ -46,6 +49,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
         SmoothCSEError: if the file cannot be read or is not in this encoding.
     """
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise SmoothCSEError(f"{path} is larger than {LARGEST_FILE >> 20} MB, which no benchmark file is.")
         content = path.read_bytes()
         text = content.decode(encoding)
     except UnicodeDecodeError as error:

@@ -143,14 +143,15 @@ def read_ranges(path: Path) -> FloatArray:
         SmoothCSEError: if the file holds none.
     """
     try:
-        ranges = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        # Mapped first: the header may promise more than the file holds.
+        ranges = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy reads the header as a Python literal, which fails in ten ways
         raise SmoothCSEError(
             f"{path} cannot be read as ranges ({first_line(error)}); give the .ranges.npy that an encoding wrote."
         ) from error
     if not isinstance(ranges, np.ndarray) or ranges.ndim != 2 or len(ranges) != 2 or ranges.dtype != np.float32:
         raise SmoothCSEError(f"{path} holds no ranges, float32 (2, d); give the .ranges.npy that an encoding wrote.")
-    return ranges
+    return np.array(ranges)
 
 
 def _ranges_of(embeddings: FloatArray) -> FloatArray:

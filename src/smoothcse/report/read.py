@@ -10,7 +10,7 @@ from typing import Any
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.config import TrainConfig, field_names, make_config
-from smoothcse.training.result import TrainResult
+from smoothcse.training.result import TrainResult, result_of
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE
 
@@ -50,12 +50,12 @@ class RecordedRun:
 
     def curve(self, key: str) -> Points:
         """Return ``(step, value)`` of every entry that has this metric as a finite number."""
-        return [(entry["step"], entry[key]) for entry in self.metrics if math.isfinite(entry.get(key, math.nan))]
+        return [(entry["step"], entry[key]) for entry in self.metrics if _is_finite(entry.get(key))]
 
     def path(self) -> list[tuple[int, float, float]]:
         """Return ``(step, uniformity, alignment)`` of each evaluation; empty where the criterion was another."""
-        rows = zip(self.curve("eval_uniformity"), self.curve("eval_alignment"), strict=True)
-        return [(int(step), uniform, align) for (step, uniform), (_, align) in rows]
+        align = dict(self.curve("eval_alignment"))
+        return [(int(step), value, align[step]) for step, value in self.curve("eval_uniformity") if step in align]
 
 
 def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
@@ -72,10 +72,10 @@ def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
     if not folder.manifest_file.is_file():
         raise SmoothCSEError(f"{path} is no run folder: it holds no run.json; give a folder that a training wrote.")
     manifest = folder.read_manifest()
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("config"), dict):
+    if "config" not in manifest:
         raise SmoothCSEError(f"{folder.manifest_file} holds no configuration of a run; give another folder.")
     known = {field: value for field, value in manifest["config"].items() if field in field_names()}
-    metrics = _metrics(folder)
+    metrics = folder.metrics()
     return RecordedRun(
         name=name or folder.path.resolve().name,
         folder=folder,
@@ -86,16 +86,13 @@ def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
     )
 
 
-def _metrics(folder: RunFolder) -> list[dict[str, Any]]:
-    try:
-        return folder.metrics()
-    except (OSError, ValueError) as error:
-        raise SmoothCSEError(f"{folder.metrics_file} cannot be read as the metrics of a run: {error}.") from error
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _result(folder: RunFolder, manifest: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> TrainResult | None:
     if manifest.get("status") == "finished":
-        return TrainResult(folder=folder.path, **manifest["result"])
+        return result_of(folder, manifest)
     scored = [entry for entry in metrics if f"eval_{DEV_SCORE}" in entry]
     if not scored:
         return None

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from smoothcse.errors import SmoothCSEError
+from pydantic import TypeAdapter
+
+from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.studies.study import PlannedRun
 from smoothcse.training.config import changed_fields
 from smoothcse.training.run_folder import RunFolder
@@ -62,12 +64,21 @@ def read_records(file: Path) -> list[Record]:
     if not file.is_file():
         return []
     records = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    record = TypeAdapter(Record)
+    for number, line in enumerate(_lines(file), start=1):
         try:
-            records.append(Record(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise SmoothCSEError(f"{file}:{number} is no record of a run ({error}); delete the line.") from error
+            records.append(record.validate_python(json.loads(line)))
+        except (ValueError, TypeError, RecursionError) as error:
+            reason = first_line(error)
+            raise SmoothCSEError(f"{file}:{number} is no record of a run ({reason}); delete the line.") from error
     return records
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except (OSError, ValueError) as error:
+        raise SmoothCSEError(f"{file} cannot be read as the records of runs ({error}); move it away.") from error
 
 
 def append_record(file: Path, record: Record) -> None:

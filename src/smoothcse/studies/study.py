@@ -23,6 +23,8 @@ A value of the grid may bring other fields with it::
 from __future__ import annotations
 
 import itertools
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from typing import Any
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.training.config import TrainConfig, make_config, read_config_file
 
+_MOST_RUNS = 100_000
 _KEYS = ("about", "base", "seeds", "control", "variants", "grid")
 
 
@@ -131,11 +134,21 @@ def read_study(file: Path) -> Study:
         seeds=values["seeds"],
         control=values.get("control"),
     )
+    count = math.prod([len(study.variants), len(study.seeds), *map(len, study.grid.values())])
+    if count > _MOST_RUNS:
+        raise SmoothCSEError(f"{file}: the study has {count:,} runs, more than the {_MOST_RUNS:,} that are planned.")
     try:
-        study.runs()
+        for run in study.runs():
+            _require_own_folder(run)
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{file}: {error}") from error
     return study
+
+
+def _require_own_folder(run: PlannedRun) -> None:
+    """Refuse names that would take a run out of the study's folder."""
+    if os.path.isabs(run.name) or ".." in run.name.replace("\\", "/").split("/") or "\0" in run.name:
+        raise SmoothCSEError(f"the run {run.name!r} would be written outside of the study's folder; rename it.")
 
 
 def _problems(values: Mapping[str, Any]) -> Iterator[str]:
@@ -149,7 +162,11 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
     yield from _variant_problems(values.get("variants", {}), values.get("control"))
     yield from _seed_problems(values.get("seeds"))
     for field, entries in values.get("grid", {}).items():
-        if not isinstance(entries, list | dict) or not entries or any(isinstance(e, list | dict) for e in entries):
+        if (
+            not isinstance(entries, list | dict)
+            or not entries
+            or any(isinstance(e, list | dict | set) for e in entries)
+        ):
             yield f"grid.{field} must be a list of values, not {entries!r}."
         elif isinstance(entries, dict) and not all(isinstance(fields, dict) for fields in entries.values()):
             yield f"grid.{field} must give a mapping of fields for each value, or be a list of values."
@@ -161,7 +178,7 @@ def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str
     for name, fields in variants.items():
         if not isinstance(fields or {}, dict):
             yield f"the variant {name!r} must be a mapping of configuration fields, not {fields!r}."
-    if control is not None and control not in variants:
+    if control is not None and (not isinstance(control, str) or control not in map(str, variants)):
         yield f"the control {control!r} is none of the variants ({', '.join(map(str, variants))})."
 
 

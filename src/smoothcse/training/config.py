@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,9 +12,12 @@ import yaml
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
-from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.errors import SmoothCSEError, did_you_mean, first_line
 
 Positive = Annotated[float, Field(gt=0)]
+
+_LONGEST_FILE = 1 << 20
+_MOST_VALUES = 10_000
 
 
 @dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
@@ -167,19 +170,8 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
     """
     prefix = f"{where}: " if where else ""
     known = field_names()
-    for name in values:
-        if name not in known:
-            raise SmoothCSEError(f"{prefix}there is no configuration field {name!r}.{did_you_mean(str(name), known)}")
-    if values.get("noise_count") is not None and values.get("noise_ratio") is not None:
-        raise SmoothCSEError(f"{prefix}noise_count and noise_ratio both set M; give one of them.")
-    if values.get("noise_mode") == "expected" and values.get("noise_mean"):
-        raise SmoothCSEError(f"{prefix}noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
-    if values.get("noise_share") is not None and values.get("noise_weight", 1.0) != 1.0:
-        raise SmoothCSEError(f"{prefix}noise_share and noise_weight both set λ; give one of them.")
-    if values.get("noise_per_anchor") and values.get("noise_mode") == "expected":
-        raise SmoothCSEError(
-            f"{prefix}noise_per_anchor needs noise_mode 'sampled'; the expectation is the same for all."
-        )
+    for problem in _problems(values, known):
+        raise SmoothCSEError(f"{prefix}{problem}")
     try:
         return TrainConfig(**values)
     except ValidationError as error:
@@ -189,6 +181,23 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         raise SmoothCSEError(f"{prefix}{field} is {first['input']!r}, but {reason}.") from error
 
 
+def _problems(values: Mapping[str, Any], known: Sequence[str]) -> Iterator[str]:
+    """Say what is wrong with a name, or with fields taken together; each value is checked by its own field."""
+    for name, value in values.items():
+        if name not in known:
+            yield f"there is no configuration field {name!r}.{did_you_mean(str(name), known)}"
+        if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
+            yield f"{name} is {value!r}, which holds a character that no name can hold."
+    if values.get("noise_count") is not None and values.get("noise_ratio") is not None:
+        yield "noise_count and noise_ratio both set M; give one of them."
+    if values.get("noise_mode") == "expected" and values.get("noise_mean"):
+        yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
+    if values.get("noise_share") is not None and values.get("noise_weight", 1.0) != 1.0:
+        yield "noise_share and noise_weight both set λ; give one of them."
+    if values.get("noise_per_anchor") and values.get("noise_mode") == "expected":
+        yield "noise_per_anchor needs noise_mode 'sampled'; the expectation is the same for all."
+
+
 def read_config_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of configuration fields.
 
@@ -196,7 +205,12 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         SmoothCSEError: if it is missing, is not YAML, or holds no mapping.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(_LONGEST_FILE + 1)
+        if len(text) > _LONGEST_FILE:
+            raise SmoothCSEError(f"The configuration {path} is longer than {_LONGEST_FILE >> 20} MB; give another.")
+        values = yaml.safe_load(text)
+        size = _count(values, 0)
     except (OSError, UnicodeDecodeError) as error:
         raise SmoothCSEError(
             f"The configuration {path} cannot be read: {getattr(error, 'strerror', error)}."
@@ -207,9 +221,35 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise SmoothCSEError(
             f"{path}{line} is not valid YAML ({getattr(error, 'problem', 'syntax error')})."
         ) from error
+    except (ValueError, TypeError, RecursionError, OverflowError) as error:  # of a date, a number, a depth
+        raise SmoothCSEError(f"{path} holds a value that cannot be read ({first_line(error)}).") from error
+    if size > _MOST_VALUES:
+        raise SmoothCSEError(f"{path} holds more than {_MOST_VALUES:,} values once its aliases are spelled out.")
     if not isinstance(values, dict):
         raise SmoothCSEError(f"{path} must hold 'field: value' lines, as `smoothcse recipes NAME` prints them.")
     return values
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text can be a path: it has no NUL and no half of a character."""
+    return "\0" not in text and text.encode("utf-8", "ignore").decode("utf-8") == text
+
+
+def _count(value: Any, so_far: int) -> int:
+    """Count values as often as aliases repeat them, and no further than one too many.
+
+    Ten lines of aliases to aliases are a billion values; they are counted before anything spells them out.
+    """
+    so_far += 1
+    inner = (part for pair in value.items() for part in pair) if isinstance(value, dict) else value
+    if isinstance(value, dict | list | tuple | set):
+        for part in inner:
+            if so_far > _MOST_VALUES:
+                break
+            so_far = _count(part, so_far)
+    elif isinstance(value, int) and value.bit_length() > 1024:  # Python refuses to print the longest
+        so_far = _MOST_VALUES + 1
+    return so_far
 
 
 def resolve_config(
@@ -225,8 +265,10 @@ def resolve_config(
     from smoothcse.training.recipes import recipe_fields
 
     from_file = read_config_file(file) if file else {}
-    recipe = recipe or from_file.pop("recipe", None)
-    from_file.pop("recipe", None)
+    named = from_file.pop("recipe", None)
+    if named is not None and not isinstance(named, str):
+        raise SmoothCSEError(f"{file}: recipe is {named!r}, but must be a name; `smoothcse recipes` lists them.")
+    recipe = recipe or named
     if file:
         make_config(from_file, where=str(file))
     merged = {**(recipe_fields(recipe) if recipe else {})}

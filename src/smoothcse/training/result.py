@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from smoothcse.errors import SmoothCSEError
+from pydantic import TypeAdapter
+
+from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.training.run_folder import RunFolder
 
 
@@ -66,4 +69,16 @@ def read_result(folder: str | Path) -> TrainResult:
     manifest = RunFolder(folder).read_manifest()
     if manifest.get("status") != "finished":
         raise SmoothCSEError(f"The run in {folder} has not finished; continue it with --resume.")
-    return TrainResult(folder=Path(folder), **manifest["result"])
+    return result_of(RunFolder(folder), manifest)
+
+
+def result_of(folder: RunFolder, manifest: Mapping[str, Any]) -> TrainResult:
+    """Return the result that the record of a finished run holds.
+
+    Raises:
+        SmoothCSEError: if it holds none.
+    """
+    try:
+        return TypeAdapter(TrainResult).validate_python({**manifest["result"], "folder": folder.path})
+    except (KeyError, TypeError, ValueError) as error:
+        raise SmoothCSEError(f"{folder.manifest_file} holds no result of a run: {first_line(error)}.") from error

@@ -21,8 +21,11 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.durable import recover_folder, replace_folder, write_whole
 from smoothcse.encoder import strip_projection
 from smoothcse.errors import SmoothCSEError
+from smoothcse.model_safety import require_safe_folder
 from smoothcse.training.checkpoints import find_damage, newest_first, newest_intact, step_of
 from smoothcse.training.config import changed_fields
+
+_LARGEST_FILE = 256 << 20  # bytes; a million log entries take about as many
 
 
 class RunFolder:
@@ -72,8 +75,15 @@ class RunFolder:
         return None
 
     def latest_checkpoint(self) -> Path | None:
-        """Return the newest checkpoint that is whole, or None."""
-        return newest_intact(self.checkpoints)
+        """Return the newest checkpoint that is whole, or None.
+
+        Raises:
+            SmoothCSEError: if its model is not one that is safe to load.
+        """
+        checkpoint = newest_intact(self.checkpoints)
+        if checkpoint:
+            require_safe_folder(checkpoint)
+        return checkpoint
 
     def drop_damaged_checkpoints(self) -> list[str]:
         """Delete the checkpoints that are newer than the newest whole one, and say of each what was wrong with it."""
@@ -100,11 +110,15 @@ class RunFolder:
         write_whole(self.manifest_file, json.dumps(manifest, indent=2, ensure_ascii=False, default=str) + "\n")
 
     def read_manifest(self) -> dict[str, Any]:
-        """Read ``run.json``."""
-        try:
-            return json.loads(self.manifest_file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-        except (OSError, ValueError) as error:
-            raise SmoothCSEError(f"{self.manifest_file} cannot be read as the record of a run: {error}.") from error
+        """Read ``run.json``.
+
+        Raises:
+            SmoothCSEError: if it is damaged.
+        """
+        manifest = _read_object(self.manifest_file, "the record of a run")
+        if not isinstance(manifest.get("config", {}), dict):
+            raise SmoothCSEError(f"{self.manifest_file} holds no configuration of a run; give another folder.")
+        return manifest
 
     def log(self, entry: dict[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``."""
@@ -112,11 +126,15 @@ class RunFolder:
             file.write(json.dumps(entry) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return the entries of ``metrics.jsonl``; an unfinished last line is left out."""
+        """Return the entries of ``metrics.jsonl``; an unfinished last line is left out.
+
+        Raises:
+            SmoothCSEError: with the line that is no entry.
+        """
         if not self.metrics_file.is_file():
             return []
-        lines = self.metrics_file.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1] if line]
+        lines = _read_text(self.metrics_file, "the metrics of a run").split("\n")
+        return [_entry(f"{self.metrics_file}:{number}", line) for number, line in enumerate(lines[:-1], 1) if line]
 
     def save_model(self, model: SentenceTransformer, target: Path, note: dict[str, Any]) -> None:
         """Export a model without its head to ``best`` or ``last``, in place of what is there.
@@ -139,7 +157,7 @@ class RunFolder:
     def note_of(self, target: Path) -> dict[str, Any] | None:
         """Return the note that :meth:`save_model` left in a model folder, or None where there is none."""
         file = target / "smoothcse.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return _read_object(file, "the note of a run") if file.is_file() else None
 
     def _check_unchanged(self, config: dict[str, Any]) -> None:
         before = self.read_manifest().get("config", {})
@@ -166,3 +184,42 @@ class RunFolder:
                 "or give another --output."
             )
         shutil.rmtree(self.path)
+
+
+def _read_text(file: Path, what: str) -> str:
+    try:
+        if file.stat().st_size > _LARGEST_FILE:
+            raise SmoothCSEError(f"{file} is larger than {_LARGEST_FILE >> 20} MB, too large to be {what}.")
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise SmoothCSEError(f"{file} cannot be read as {what}: {error}.") from error
+
+
+def _read_object(file: Path, what: str) -> dict[str, Any]:
+    return _parsed(str(file), _read_text(file, what), what)
+
+
+def _parsed(place: str, text: str, what: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SmoothCSEError(f"{place} cannot be read as {what}: {error}.") from error
+    if not isinstance(found, dict):
+        raise SmoothCSEError(f"{place} cannot be read as {what}: it is no JSON object.")
+    return found
+
+
+def _entry(place: str, line: str) -> dict[str, Any]:
+    """Parse an entry: a whole ``step``, and numbers or text by name."""
+    entry = _parsed(place, line, "the metrics of a run")
+    step = entry.get("step")
+    if type(step) is not int or step < 0:
+        raise SmoothCSEError(f"{place} cannot be read as the metrics of a run: its step is {step!r}.")
+    wrong = next((name for name, value in entry.items() if name.startswith("eval_") and not _is_number(value)), None)
+    if wrong:
+        raise SmoothCSEError(f"{place} cannot be read as the metrics of a run: {wrong} is {entry[wrong]!r}.")
+    return entry
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**53)

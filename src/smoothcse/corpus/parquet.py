@@ -1,0 +1,89 @@
+"""Parquet files, batch by batch: what they hold is checked, and memory does not follow what they promise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from smoothcse.corpus.files import TextFile
+from smoothcse.errors import SmoothCSEError, first_line
+
+BATCH_BYTES = 64 << 20
+"""Text of one batch, spelled out; a batch of more is cut into parts."""
+
+LONGEST_TEXT = 10 << 20
+"""Bytes of one value, as of one line of a text file."""
+
+Choice = Callable[[list[str], list[str]], str]
+"""Names the column to read, given all names and those of text."""
+
+
+def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> Iterator[pa.RecordBatch]:
+    """Read a file, the one column that is chosen or all.
+
+    A file can say "this text of ten megabytes, a million times" in a few bytes. So text stays encoded as it is in the
+    file until its length is known.
+
+    Args:
+        file: to read.
+        rows: of a batch, at most.
+        choose: the column; None for all.
+
+    Raises:
+        SmoothCSEError: if the file is damaged, holds text that is not UTF-8, or a value that is too long.
+    """
+    try:
+        with pq.ParquetFile(file.path) as table:
+            texts = [field.name for field in table.schema_arrow if _is_text(field.type)]
+            columns = None if choose is None else [choose(table.schema_arrow.names, texts)]
+            _require_one_each(file, table.schema_arrow.names, columns)
+        with pq.ParquetFile(file.path, read_dictionary=texts if columns is None else columns) as table:
+            for batch in table.iter_batches(rows, columns=columns):
+                batch.validate(full=True)
+                for part in _parts(file, batch):
+                    yield _spelled_out(part)
+    except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
+        raise SmoothCSEError(
+            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): fetch or write the file again."
+        ) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _require_one_each(file: TextFile, names: list[str], columns: list[str] | None) -> None:
+    for name in columns or dict.fromkeys(names):
+        if names.count(name) > 1:
+            raise SmoothCSEError(f"{file.label} has {names.count(name)} columns called {name!r}: rename them.")
+
+
+def _parts(file: TextFile, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Halve a batch until each part's text fits into memory."""
+    size = sum(_text_bytes(file, column) for column in batch.columns)
+    if size <= BATCH_BYTES or batch.num_rows <= 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _parts(file, batch.slice(0, half))
+    yield from _parts(file, batch.slice(half))
+
+
+def _text_bytes(file: TextFile, column: pa.Array) -> int:
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type):
+        return 0
+    lengths = pc.binary_length(column.dictionary)
+    if (pc.max(lengths).as_py() or 0) > LONGEST_TEXT:
+        raise SmoothCSEError(f"{file.label} holds a text of more than {LONGEST_TEXT >> 20} MB: put one in each row.")
+    return pc.sum(lengths.take(column.indices)).as_py() or 0
+
+
+def _spelled_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
