@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint types clean
+.PHONY: help demo test lint types audit clean
 
 help:
 	@echo "make demo    train on this machine's Python documentation and see what it was good for (5 to 8 minutes)"
 	@echo "make test    lint, types and all tests"
+	@echo "make audit   look for known vulnerabilities in the pinned dependencies (asks a public database)"
 	@echo "make clean   remove the virtual environments and everything the other targets made"
 
 demo: $(VENV)/demo.installed
@@ -22,6 +23,10 @@ lint: $(VENV)/dev.installed
 
 types: $(VENV)/dev.installed
 	$(BIN)/mypy
+
+audit: $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -108,6 +108,9 @@ class TrainConfig:
         Field(description="Arithmetic of the encoder; auto: bf16 where the hardware has it, CPUs included."),
     ] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31, description="Of data order, dropout, head and noise.")] = 42
+    deterministic: Annotated[
+        bool, Field(description="On GPUs, use deterministic kernels only: the same bits each time, slower.")
+    ] = False
 
     dev: Annotated[
         str | None,

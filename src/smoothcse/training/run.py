@@ -37,6 +37,7 @@ from smoothcse.training.callbacks.guards import require_two_views
 from smoothcse.training.card import probe, start_card
 from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.determinism import deterministic_kernels
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.first_token import use_first_token
@@ -89,7 +90,7 @@ def train(
     model, criterion = _read_start(config, hardware), choose_criterion(config, corpus)
     folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
     console = console if is_main_process() else Console(quiet=True)
-    with explain_failed_writes(folder.path):
+    with explain_failed_writes(folder.path), deterministic_kernels(config.deterministic):
         if resume and is_main_process():
             for damage in folder.drop_damaged_checkpoints():
                 console.print(f"[yellow]{damage}[/yellow]")
