@@ -34,7 +34,8 @@ def threads():
 def outcome(config):
     train(config, console=QUIET)
     folder = RunFolder(config.output)
-    return [entry["loss"] for entry in folder.metrics() if "loss" in entry], load_file(folder.last / "model.safetensors")
+    losses = [entry["loss"] for entry in folder.metrics() if "loss" in entry]
+    return losses, load_file(folder.last / "model.safetensors")
 
 
 def test_deterministic_kernels_change_nothing_on_a_cpu(config, tmp_path):
