@@ -144,11 +144,16 @@ def data_path(found: dict[str, Any]) -> str:
 def search_recall(found: dict[str, Any]) -> str:
     """Return the tables of codes and of dimensions."""
     ways = [
-        [way["codes"], f"{way['recall']:.3f} ± {way['recall_sd']:.3f}", f"{way['p50_ms']:.1f}", f"{way['p95_ms']:.1f}"]
+        [
+            way["codes"],
+            f"{way['recall']:.3f} ± {way['recall_sd']:.3f}",
+            f"{way['recall_by_codes_alone']:.3f}" if "recall_by_codes_alone" in way else "",
+            *(f"{way[name]:.1f}" for name in ("p50_ms", "p95_ms", "megabytes")),
+        ]
         for way in found["ways"]
     ]
     widths = [[str(one["dimensions"]), f"{one['recall']:.3f} ± {one['recall_sd']:.3f}"] for one in found["dimensions"]]
-    codes = markdown(["searched by", "recall@10", "p50, ms", "p95, ms"], ways)
+    codes = markdown(["searched by", "recall@10", "by codes alone", "p50, ms", "p95, ms", "MB of codes"], ways)
     dimensions = markdown(["dimensions kept, of 384", "recall@10"], widths)
     built = f"{found['documents']:,} captions, encoded and indexed in {found['build_seconds']:.0f} s"
     words = f"{built}; {found['queries']} others are the queries, and ± is the sd over them."
@@ -168,6 +173,14 @@ def service_load(found: dict[str, Any]) -> str:
     return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
 
 
+def service_memory(found: dict[str, Any]) -> str:
+    """Return the service's memory after each round of one load."""
+    memory = ", ".join(f"{value:.0f}" for value in found["memory_mb"])
+    load = f"{found['clients']} clients, {found['seconds']:.0f} s a round"
+    told = f"MB at the start and after each round ({load}): {memory}."
+    return f"{told} {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     table.__name__: table
     for table in (
@@ -180,6 +193,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         data_path,
         search_recall,
         service_load,
+        service_memory,
     )
 }
 
