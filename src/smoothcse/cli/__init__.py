@@ -18,6 +18,7 @@ from smoothcse.errors import SmoothCSEError
 
 COMMANDS = {
     "train": "Train an encoder on a text and keep its best step.",
+    "methods": "List what can be learned by, or explain one method and its settings.",
     "recipes": "List the published settings, or print one as a YAML file to start from.",
     "encode": "Turn each line of a text into an embedding, at constant memory.",
     "similarity": "Print the cosine similarity of two sentences.",

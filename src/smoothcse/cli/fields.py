@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 from pydantic.fields import FieldInfo
 
+from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.training.config import TrainConfig
 
 Command = Callable[..., None]
@@ -20,7 +21,7 @@ _PANELS = {
     "corpus": "Text",
     "model": "Encoder",
     "output": "Output",
-    "noise_count": "Objective",
+    "method": "Objective",
     "batch_size": "Training",
     "dev": "Evaluation",
 }
@@ -39,7 +40,8 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         @functools.wraps(command)
         def with_fields(**given: Any) -> None:
             own = {name: given.pop(name) for name in list(given) if name in own_names}
-            command(**own, **{name: value for name, value in given.items() if value is not None})
+            fields = {name: value for name, value in given.items() if value is not None}
+            command(**own, **{name: _as_mapping(name, v) if isinstance(v, list) else v for name, v in fields.items()})
 
         signature = inspect.signature(command, eval_str=True)
         own_parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -51,6 +53,20 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         return with_fields
 
     return decorate
+
+
+def _as_mapping(field: str, given: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` options as the mapping that they stand for; values are read as YAML reads them."""
+    import yaml
+
+    pairs = [entry.partition("=") for entry in given]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise SmoothCSEError(f"--{field} {name} must have the form name=value.")
+    try:
+        return {name: yaml.safe_load(value) for name, _, value in pairs}
+    except yaml.YAMLError as error:
+        raise SmoothCSEError(f"--{field} holds a value that cannot be read: {first_line(error)}") from error
 
 
 def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:
@@ -79,6 +95,8 @@ def _kind(annotated: Any) -> type:
     plain = get_args(annotated)[0]
     alternatives = [plain] if get_origin(plain) is Literal else get_args(plain) or [plain]
     first = alternatives[0]
+    if get_origin(first) is dict:
+        return list[str]
     return str if get_origin(first) is Literal else first
 
 

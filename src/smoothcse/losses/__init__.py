@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smoothcse.losses.cached import CachedGSInfoNCELoss
+from smoothcse.losses.cached import CachedGSInfoNCELoss, with_gradient_caching
 from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 
-__all__ = ["CachedGSInfoNCELoss", "GSInfoNCELoss"]
+__all__ = ["CachedGSInfoNCELoss", "GSInfoNCELoss", "with_gradient_caching"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 from smoothcse.losses.views import Features, embed, take_rows
 
 
-class CachedGSInfoNCELoss(CachedLossMixin, GSInfoNCELoss):
-    """:class:`GSInfoNCELoss` in memory that does not grow with the batch (GradCache: Gao et al., RepL4NLP 2021).
+class GradientCaching(CachedLossMixin):
+    """Makes the memory of a loss independent of the batch (GradCache: Gao et al., RepL4NLP 2021).
 
     The batch is encoded piece by piece without activations, the loss and its gradient with respect to the embeddings
     are computed once for all of it, and each piece is encoded again, with the same dropout, to carry that gradient
@@ -27,11 +28,13 @@ class CachedGSInfoNCELoss(CachedLossMixin, GSInfoNCELoss):
     Args:
         model: the encoder.
         mini_batch_tokens: tokens that are encoded at a time, padding not counted; at least one sentence is.
-        **settings: of :class:`GSInfoNCELoss`.
+        **settings: of the loss it is mixed into.
 
     Raises:
         SmoothCSEError: for an argument out of its range.
     """
+
+    model: SentenceTransformer
 
     def __init__(self, model: SentenceTransformer, *, mini_batch_tokens: int = 1024, **settings: Any) -> None:
         super().__init__(model, **settings)
@@ -41,8 +44,7 @@ class CachedGSInfoNCELoss(CachedLossMixin, GSInfoNCELoss):
         self.mini_batch_size = 1  # the host wants one; the number of tokens goes before it
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
-        columns = [_two_views(columns[0])] if len(columns) == 1 else columns
-        loss: Tensor = CachedLossMixin.forward_cached(self, columns)
+        loss: Tensor = CachedLossMixin.forward_cached(self, _in_order_of_length(columns))
         return loss
 
     def embed_minibatch(
@@ -70,18 +72,29 @@ class CachedGSInfoNCELoss(CachedLossMixin, GSInfoNCELoss):
         columns = [torch.cat(pieces) for pieces in reps]
         if len(columns) == 1:
             columns = [columns[0][0::2], columns[0][1::2]]
-        loss = self.compute_loss_from_embeddings(columns)
+        loss: Tensor = self.compute_loss_from_embeddings(columns)  # of the loss that this is mixed into
         if with_backward:
             loss.backward()
         return loss.detach()
 
 
-def _two_views(column: Features) -> Features:
-    """Repeat each row next to itself, in the order of length.
+class CachedGSInfoNCELoss(GradientCaching, GSInfoNCELoss):
+    """:class:`GSInfoNCELoss` in memory that does not grow with the batch; the arguments are those of both."""
+
+
+def with_gradient_caching(loss: type[GSInfoNCELoss]) -> Callable[..., GSInfoNCELoss]:
+    """Return the cached form of a method's loss: a class that takes ``mini_batch_tokens``, too."""
+    return type(f"Cached{loss.__name__}", (GradientCaching, loss), {})
+
+
+def _in_order_of_length(columns: list[Features]) -> list[Features]:
+    """Sort the rows of all columns by the length of the first; repeat those of a single one, each next to itself.
 
     The loss is a mean over anchors, each with the positive of its own index, so a common order does not matter to it.
     """
-    if "cu_seq_lens_q" in column:
+    if any("cu_seq_lens_q" in column for column in columns):
         raise SmoothCSEError("Gradient caching needs padded batches, not packed ones; turn off the packing of inputs.")
-    order = column["attention_mask"].sum(dim=1).argsort(stable=True)
-    return take_rows(column, order.repeat_interleave(2))
+    order = columns[0]["attention_mask"].sum(dim=1).argsort(stable=True)
+    if len(columns) == 1:
+        order = order.repeat_interleave(2)
+    return [take_rows(column, order) for column in columns]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
+import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor, distributed, nn
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.losses.methods import Method
 from smoothcse.losses.views import Features, embed_views
 from smoothcse.objectives import (
     GaussianNoise,
@@ -59,8 +61,13 @@ class GSInfoNCELoss(nn.Module):
         hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
         seed: of the noise.
 
+    The losses of related methods are subclasses that change one or more of :meth:`views`, :meth:`further_negatives`,
+    :meth:`compute_loss_from_embeddings` and :meth:`remember`, so that the noise, several ranks and gradient caching
+    are theirs, too.
+
     Attributes:
         step: the optimiser's step, when someone tells it; None to count forwards.
+        progress: share of the training that is done, for schedules; 0 until someone tells it.
         last_noise_share: noise share of the last forward, a detached scalar tensor.
 
     Raises:
@@ -82,9 +89,13 @@ class GSInfoNCELoss(nn.Module):
         temperature: float = 0.05,
         hard_negative_log_weight: float = 0.0,
         seed: int = 0,
+        settings: Any = None,
+        state: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.settings = settings
+        self.state = state
         self.noise_count = noise_count
         self.noise_ratio = noise_ratio
         self.noise_weight = noise_weight
@@ -95,24 +106,38 @@ class GSInfoNCELoss(nn.Module):
         self.hard_negative_log_weight = hard_negative_log_weight
         self.noise = GaussianNoise(seed=seed, mean=noise_mean, std=noise_std)
         self.step: int | None = None
+        self.progress = 0.0
         self.last_noise_share: Tensor | None = None
         self._forwards = 0
         self._check()
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of one batch, given one feature dict per text column (labels are not used)."""
-        loss = self._loss_of(list(sentence_features))
+        columns = self.views(list(sentence_features))
+        loss = self._loss_of(columns)
         if self.training:
             self._forwards += 1
+            self.remember(columns)
         return loss
 
     def loss_at(self, step: int, sentence_features: Iterable[Features]) -> Tensor:
-        """Return the loss with the noise of a given step, counting nothing."""
+        """Return the loss with the noise of a given step, counting and remembering nothing."""
         before, self.step = self.step, step
         try:
-            return self._loss_of(list(sentence_features))
+            return self._loss_of(self.views(list(sentence_features)))
         finally:
             self.step = before
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the views to embed, given the text columns: here the same; a single one stands for two of dropout."""
+        return columns
+
+    def further_negatives(self) -> Tensor | None:
+        """Return keys ``(H, d)`` that repel every anchor beside those of the batch, the same on all ranks."""
+        return None
+
+    def remember(self, columns: list[Features]) -> None:
+        """Take what the method keeps of a step's views, once its loss is computed; here nothing."""
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
         return self.compute_loss_from_embeddings(embed_views(self.model, columns))
@@ -125,6 +150,9 @@ class GSInfoNCELoss(nn.Module):
             others = [all_gather_with_grad(other) for other in others]
             first_positive = distributed.get_rank() * len(anchors)
         positives, hard_negatives = others[0], others[1] if len(others) > 1 else None
+        further = self.further_negatives()
+        if further is not None:
+            hard_negatives = further if hard_negatives is None else torch.cat([hard_negatives, further])
 
         count = self.effective_noise_count(len(positives))
         if len(anchors) * (len(positives) + count) > DENSE_LOGITS:
@@ -229,3 +257,10 @@ class GSInfoNCELoss(nn.Module):
 
 def _world_size() -> int:
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+METHOD = Method(
+    title="SimCSE (Gao et al., EMNLP 2021); with noise GS-InfoNCE (Wu et al., COLING 2022)",
+    about="Two dropout views of each sentence attract each other, all other sentences of the batch repel them.",
+    loss=GSInfoNCELoss,
+)

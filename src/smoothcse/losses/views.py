@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Features = dict[str, Any]
+
+Reader = Callable[[nn.Module, Features], Tensor]
+"""How a view becomes an embedding."""
+
+READ = "read"
+"""Entry of a view's features that holds its :data:`Reader`, where it is not :func:`read`."""
 
 # Sentences of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
 # a GPU wants the whole batch, as its small kernels cost their launch more than their padding.
@@ -34,14 +40,8 @@ def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
         One ``(N, d)`` tensor per column: ``[z1, z2]`` for a single column, else ``[z1, z2, z3, ...]``.
     """
     if len(columns) > 1:
-        return [embed(model, column) for column in columns]
-    column = columns[0]
-    if "cu_seq_lens_q" in column:  # packed rows lie end to end in one long one, which cannot be repeated by cat
-        return [embed(model, dict(column)), embed(model, dict(column))]
-    if column["input_ids"].device.type == "cpu" and "attention_mask" in column:
-        return _embed_in_groups(model, column)
-    first, second = embed(model, repeat_rows(column)).chunk(2)
-    return [first, second]
+        return [view for column in columns for view in _embed_times(model, column, 1)]
+    return _embed_times(model, columns[0], 2)
 
 
 def dropout_views(
@@ -76,29 +76,55 @@ def dropout_views(
 
 
 def embed(model: nn.Module, features: Features) -> Tensor:
-    """Return what the loss reads: the training head's output, or the sentence embedding of a model without one."""
+    """Return what the loss reads, as the entry ``READ`` of the features says, else as :func:`read` does."""
+    features = dict(features)
+    reader: Reader = features.pop(READ, read)
+    return reader(model, features)
+
+
+def read(model: nn.Module, features: Features) -> Tensor:
+    """Return the training head's output, or the sentence embedding of a model without one."""
     output = model(features)
     return output[PROJECTION] if PROJECTION in output else output["sentence_embedding"]  # type: ignore[no-any-return]
 
 
-def repeat_rows(features: Features) -> Features:
-    """Return the features of a batch of 2N rows: the N given ones, then the same again."""
+def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
+    """Return what :func:`read` does, in evaluation mode; gradients flow all the same."""
+    was_training = model.training
+    model.eval()
+    try:
+        return read(model, features)
+    finally:
+        model.train(was_training)
+
+
+def repeat_rows(features: Features, times: int = 2) -> Features:
+    """Return the features of a batch of ``times`` N rows: the N given ones, then the same again."""
     return {
-        key: torch.cat([value, value]) if isinstance(value, Tensor) and value.ndim else value
+        key: torch.cat([value] * times) if isinstance(value, Tensor) and value.ndim else value
         for key, value in features.items()
     }
 
 
-def _embed_in_groups(model: nn.Module, column: Features) -> list[Tensor]:
-    """Embed two views group by group in the order of length, and put the rows back in their own order.
+def _embed_times(model: nn.Module, column: Features, times: int) -> list[Tensor]:
+    """Embed a column once or twice, under dropout of its own each time."""
+    if "cu_seq_lens_q" in column:  # packed rows lie end to end in one long one, which cannot be repeated by cat
+        return [embed(model, column) for _ in range(times)]
+    if column["input_ids"].device.type == "cpu" and "attention_mask" in column:
+        return _embed_in_groups(model, column, times)
+    return list(embed(model, repeat_rows(column, times)).chunk(times))
+
+
+def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Tensor]:
+    """Embed group by group in the order of length, and put the rows back in their own order.
 
     No row sees another one inside an encoder, so the grouping changes neither the embeddings nor the loss.
     """
     order = column["attention_mask"].sum(dim=1).argsort(stable=True)
     column = _look_up_words_once(model, column)
-    views = [embed(model, repeat_rows(group)).chunk(2) for group in _groups(column, order)]
+    views = [embed(model, repeat_rows(group, times)).chunk(times) for group in _groups(column, order)]
     back = order.argsort()
-    return [torch.cat(halves)[back] for halves in zip(*views, strict=True)]
+    return [torch.cat(parts)[back] for parts in zip(*views, strict=True)]
 
 
 def _look_up_words_once(model: nn.Module, column: Features) -> Features:

@@ -21,11 +21,13 @@ from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.formats.model_card import write_model_card
-from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
+from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
+from smoothcse.losses.methods import find_method, make_settings
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
     GradientNoise,
+    MethodState,
     Metrics,
     NoiseShareGuard,
     NoiseStep,
@@ -85,6 +87,7 @@ def train(
         launch(config, resume=resume, overwrite=overwrite, devices=devices)
         return read_result(config.output)
     hardware = find_hardware(config.precision)
+    make_settings(config.method, config.settings or {})  # a mistake in them is told before the corpus is read
     corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
     _check_batch(config, corpus, hardware)
     model, criterion = _read_start(config, hardware), choose_criterion(config, corpus)
@@ -124,6 +127,8 @@ class _Run:
         self.steps = config.steps_over(len(corpus))
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config, hardware)
+        kept = self.loss.state
+        self.state = MethodState(kept, folder.checkpoints, writes=is_main_process()) if kept is not None else None
         self.notices = Notices(console)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
@@ -145,6 +150,8 @@ class _Run:
         try:
             start_score = self._start_score(checkpoint)
             set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
+            if checkpoint and self.state:
+                self.state.restore(checkpoint)
             with self.stop.listening():
                 self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
             self._raise_if_stopped()
@@ -232,6 +239,7 @@ class _Run:
                 *([GradientNoise(self.config.gradient_noise, self.config.seed)] if self.config.gradient_noise else []),
                 self.selection,
                 self.stop,
+                *([self.state] if self.state else []),
                 SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
                 NoiseShareGuard(self.notices),
@@ -276,6 +284,9 @@ def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
         seed=config.seed,
     )
     check_length(config.max_length, model[0].config, config.model)
+    method = find_method(config.method)
+    if method.prepare:
+        model = method.prepare(model, make_settings(config.method, config.settings or {}))
     use_first_token(model)
     if hardware.device_type == "cpu":
         use_fast_dropout(model)
@@ -294,10 +305,12 @@ def _make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardwa
         "temperature": config.temperature,
         "seed": config.seed,
     }
+    method, own = find_method(config.method), make_settings(config.method, config.settings or {})
+    state = method.make_state(model, own).to(model.device) if method.make_state else None
     tokens = mini_batch_tokens(config, model, hardware.world_size)
     if tokens is None:
-        return GSInfoNCELoss(model, **settings)
-    return CachedGSInfoNCELoss(model, mini_batch_tokens=tokens, **settings)
+        return method.loss(model, settings=own, state=state, **settings)
+    return with_gradient_caching(method.loss)(model, mini_batch_tokens=tokens, settings=own, state=state, **settings)
 
 
 def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> SentenceTransformerTrainingArguments:

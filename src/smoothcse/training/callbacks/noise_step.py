@@ -10,7 +10,9 @@ from smoothcse.losses import GSInfoNCELoss
 
 
 class NoiseStep(TrainerCallback):
-    """Tells a loss the optimiser's step, so that its noise is the same after a resume and while accumulating.
+    """Tells a loss the optimiser's step.
+
+    So noise and schedules are the same after a resume and while accumulating.
 
     Args:
         loss: the trainer's loss.
@@ -22,5 +24,6 @@ class NoiseStep(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Set the step."""
+        """Set step and progress."""
         self.loss.step = state.global_step
+        self.loss.progress = state.global_step / max(1, state.max_steps)

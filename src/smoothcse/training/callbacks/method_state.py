@@ -1,0 +1,37 @@
+"""What a method keeps between steps lies in each checkpoint, and is there again after a resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+_FILE = "method_state.safetensors"
+
+
+class MethodState(TrainerCallback):
+    """Saves a method's state with each checkpoint; it must stand before the callback that seals them.
+
+    Args:
+        state: of the method, equal on all ranks.
+        folder: that holds the checkpoints.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(self, state: nn.Module, folder: Path, *, writes: bool) -> None:
+        self.state = state
+        self.folder = folder
+        self.writes = writes
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Add the state to the checkpoint that was just written."""
+        if self.writes:
+            tensors = {name: value.contiguous().cpu() for name, value in self.state.state_dict().items()}
+            save_file(tensors, self.folder / f"checkpoint-{state.global_step}" / _FILE)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take the state from a checkpoint."""
+        self.state.load_state_dict(load_file(checkpoint / _FILE))
