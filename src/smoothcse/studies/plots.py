@@ -28,7 +28,7 @@ def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
     for axes, point in zip(panels[0], points, strict=True):
         for number, variant in enumerate(study.variants):
             curves = [r.curve for r in records if r.variant == variant and dict(r.point) == point]
-            colour = f"C{number % 10}"
+            colour = plt.get_cmap("tab10" if len(study.variants) <= 10 else "tab20")(number)
             for curve in curves:
                 axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.4)
             if curves:
