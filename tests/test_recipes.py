@@ -58,10 +58,25 @@ def test_fields_are_the_authors(method, table, noise_count, model):
     assert recipe_fields(f"{method}/{model}") == COMMON | own
 
 
+ESIMCSE = {  # rate, dropout, repetition, queue
+    "bert-base-uncased": (3e-5, 0.1, 0.32, 160),
+    "bert-large-uncased": (1e-5, 0.1, 0.32, 160),
+    "roberta-base": (1e-5, 0.1, 0.30, 160),
+    "roberta-large": (1e-5, 0.15, 0.28, 128),
+}
+
+
+@pytest.mark.parametrize("model", list(ESIMCSE))
+def test_esimcse_is_the_authors(model):
+    rate, dropout, repetition, queue = ESIMCSE[model]
+    settings = {"repetition_rate": repetition, "queue_size": queue, "momentum": 0.995}
+    own = {"model": model, "noise_count": 0, "batch_size": 64, "learning_rate": rate, "dropout": dropout}
+    assert recipe_fields(f"esimcse/{model}") == COMMON | own | {"method": "esimcse", "settings": settings}
+
+
 def test_there_are_no_others_and_each_is_explained():
-    assert set(recipes()) == {
-        f"{method}/{model}" for method in ("gs-infonce", "control", "simcse") for model in SIMCSE
-    }
+    methods = ("gs-infonce", "control", "simcse", "esimcse")
+    assert set(recipes()) == {f"{method}/{model}" for method in methods for model in SIMCSE}
     assert all(len(recipe.about) > 20 for recipe in recipes().values())
 
 

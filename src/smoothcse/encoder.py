@@ -110,7 +110,7 @@ def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
 
     ``encode`` of the result equals that of the argument bit for bit, since the head only adds a feature.
     """
-    return _assemble([module for module in model if not _is_projection(module)], model)
+    return _assemble([module for module in model if not is_projection(module)], model)
 
 
 def load_encoder(
@@ -262,7 +262,8 @@ def _with_projection(modules: list[nn.Module], seed: int) -> list[nn.Module]:
     return [*(module for module in modules if not isinstance(module, Normalize)), head, *tail]
 
 
-def _is_projection(module: nn.Module) -> bool:
+def is_projection(module: nn.Module) -> bool:
+    """Whether a module of an encoder is its training head."""
     return isinstance(module, Dense) and module.module_output_name == PROJECTION
 
 

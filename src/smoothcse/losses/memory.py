@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TYPE_CHECKING
+
 import torch
+from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import all_gather
 from torch import Tensor, distributed, nn
 from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+
+from smoothcse.encoder import is_projection
+from smoothcse.losses.views import Features
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 class VectorQueue(nn.Module):
@@ -63,3 +74,49 @@ def of_all_ranks(vectors: Tensor) -> Tensor:
         return vectors
     gathered: Tensor = all_gather(vectors)
     return gathered
+
+
+class MomentumEncoder(nn.Module):
+    """A slow copy of an encoder, without its training head, that follows it at each step and never drops out.
+
+    Args:
+        model: the encoder as it starts, so that the copy starts from its pretrained weights.
+        momentum: ``m`` of ``θ_m ← m θ_m + (1 - m) θ``.
+    """
+
+    def __init__(self, model: SentenceTransformer, momentum: float) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(nn.Sequential(*_body(model))).requires_grad_(False)
+        self.momentum = momentum
+        self.eval()
+
+    def train(self, mode: bool = True) -> MomentumEncoder:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def follow(self, model: nn.Module) -> None:
+        """Take a step towards the weights of the encoder."""
+        of_model = [parameter for module in _body(model) for parameter in module.parameters()]
+        torch._foreach_lerp_([*self.parameters()], [p.detach() for p in of_model], 1.0 - self.momentum)
+
+    @torch.no_grad()
+    def forward(self, features: Features) -> Tensor:
+        """Return the sentence embeddings ``(N, d)``."""
+        embedding: Tensor = self.encoder(dict(features))["sentence_embedding"]
+        return embedding
+
+
+def head_of(model: nn.Module) -> nn.Module | None:
+    """Return the training head of an encoder, if it has one."""
+    return next((module for module in _unwrapped(model) if is_projection(module)), None)
+
+
+def _body(model: nn.Module) -> list[nn.Module]:
+    """Return what makes the raw sentence embedding: the modules before the head and the normalisation."""
+    return [module for module in _unwrapped(model) if not (is_projection(module) or isinstance(module, Normalize))]
+
+
+def _unwrapped(model: nn.Module) -> SentenceTransformer:
+    inner: SentenceTransformer = model.module if isinstance(model, DistributedDataParallel) else model
+    return inner

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = {
     "simcse": "gs_info_nce",
+    "esimcse": "esimcse",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 

@@ -27,6 +27,7 @@ READ = "read"
 # Sentences of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
 # a GPU wants the whole batch, as its small kernels cost their launch more than their padding.
 _CPU_GROUP = 16
+_GPU_GROUP = 1024
 
 
 def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
@@ -125,6 +126,18 @@ def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Ten
     views = [embed(model, repeat_rows(group, times)).chunk(times) for group in _groups(column, order)]
     back = order.argsort()
     return [torch.cat(parts)[back] for parts in zip(*views, strict=True)]
+
+
+def in_pieces(encode: Callable[[Features], Tensor], column: Features) -> Tensor:
+    """Return what a function makes of a column's rows, taken in pieces that keep no activations of the others.
+
+    Args:
+        encode: from the features of some rows to one row each; meant to be free of gradients.
+        column: of N rows.
+    """
+    order = column["attention_mask"].sum(dim=1).argsort(stable=True)
+    size = _CPU_GROUP if order.device.type == "cpu" else _GPU_GROUP
+    return torch.cat([encode(take_rows(column, index)) for index in order.split(size)])[order.argsort()]
 
 
 def _look_up_words_once(model: nn.Module, column: Features) -> Features:
