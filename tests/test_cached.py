@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from smoothcse.encoder import build_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss, gs_info_nce
-from smoothcse.losses.cached import _in_order_of_length
+from smoothcse.losses.cached import _order_of_length, _sorted
 from smoothcse.training import make_config, train
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.mini_batch import largest_that_fits, mini_batch_tokens
@@ -66,7 +66,7 @@ def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path):
     encoder.zero_grad()
     torch.manual_seed(1)
     pieces = cached.embed_minibatch_iter(
-        _in_order_of_length([dict(features)])[0], with_grad=True, copy_random_state=False
+        _sorted([dict(features)], _order_of_length([features]))[0], with_grad=True, copy_random_state=False
     )
     rows = torch.cat([piece for piece, _ in pieces])
     value = cached.compute_loss_from_embeddings([rows[0::2], rows[1::2]])
@@ -78,7 +78,7 @@ def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path):
 def test_views_are_neighbours_in_the_order_of_length(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     features = encoder.preprocess(sentences(9))
-    views = _in_order_of_length([features])[0]
+    views = _sorted([features], _order_of_length([features]))[0]
     lengths = views["attention_mask"].sum(dim=1)
     assert torch.equal(lengths, features["attention_mask"].sum(dim=1).sort().values.repeat_interleave(2))
     assert torch.equal(views["input_ids"][0::2], views["input_ids"][1::2])

@@ -20,6 +20,12 @@ from tiny import sentences
 
 QUIET = Console(quiet=True)
 
+SMALL = {
+    "esimcse": {"queue_size": 10, "repetition_rate": 0.9},
+    "is-cse": {"buffer_size": 16, "neighbours": 3},
+}
+"""Settings with which what a method keeps comes into play within a few small steps."""
+
 
 @pytest.fixture
 def config(tiny_bert, corpus_file, tmp_path):
@@ -34,9 +40,9 @@ def losses(folder):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_twenty_steps_resumed_equal_twenty_steps_and_the_model_is_a_plain_one(name, config, tmp_path, monkeypatch):
-    whole = train(config.replace(method=name), console=QUIET)
+    whole = train(config.replace(method=name, settings=SMALL.get(name)), console=QUIET)
     assert len(losses(whole.folder)) == 20
-    cut = config.replace(method=name, output=str(tmp_path / "cut"))
+    cut = config.replace(method=name, settings=SMALL.get(name), output=str(tmp_path / "cut"))
     original = Metrics.on_log
 
     def die(self, args, state, control, logs, **kwargs):
@@ -63,7 +69,7 @@ def test_twenty_steps_resumed_equal_twenty_steps_and_the_model_is_a_plain_one(na
 def step(method, encoder, columns, tokens=None, **options):
     """Return the loss of two steps, so that what is remembered counts, and the gradients of the second."""
     torch.manual_seed(0)
-    settings = make_settings(method, {})
+    settings = make_settings(method, SMALL.get(method, {}))
     found = find_method(method)
     state = found.make_state(encoder, settings).to(torch.float64) if found.make_state else None
     options |= {"settings": settings, "state": state, "noise_count": 8}
@@ -88,7 +94,7 @@ def test_gradient_caching_changes_nothing(name, tokens, tiny_bert):
     """Without dropout, as its masks depend on the pieces."""
     encoder = build_encoder(tiny_bert, device="cpu")
     method = find_method(name)
-    encoder = method.prepare(encoder, make_settings(name, {})) if method.prepare else encoder
+    encoder = method.prepare(encoder, make_settings(name, SMALL.get(name, {}))) if method.prepare else encoder
     encoder = encoder.eval().double()
     columns = [encoder.preprocess(sentences(9, seed=column)) for column in range(method.columns)]
     plain_values, plain = step(name, encoder, columns)
@@ -103,13 +109,13 @@ def test_gradient_caching_changes_nothing(name, tokens, tiny_bert):
 def test_the_noise_reaches_every_method(name, tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     method = find_method(name)
-    encoder = method.prepare(encoder, make_settings(name, {})) if method.prepare else encoder
+    encoder = method.prepare(encoder, make_settings(name, SMALL.get(name, {}))) if method.prepare else encoder
     encoder.eval().double()  # the words of a random encoder are all alike, and noise is next to nothing beside them
-    loss = method.loss(encoder, settings=make_settings(name, {}), noise_count=8)
+    loss = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise_count=8)
     columns = [encoder.preprocess(sentences(6, seed=column)) for column in range(method.columns)]
     smoothed = loss.loss_at(0, columns)
     assert 0 < loss.last_noise_share < 1
-    plain = method.loss(encoder, settings=make_settings(name, {}), noise_count=0).loss_at(0, columns)
+    plain = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise_count=0).loss_at(0, columns)
     assert smoothed > plain
 
 

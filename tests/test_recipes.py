@@ -74,8 +74,25 @@ def test_esimcse_is_the_authors(model):
     assert recipe_fields(f"esimcse/{model}") == COMMON | own | {"method": "esimcse", "settings": settings}
 
 
+IS_CSE = {  # batch, rate, weight at the start and later, precision
+    "bert-base-uncased": (64, 3e-5, 0.1, 0.1, "fp32"),
+    "bert-large-uncased": (64, 1e-5, 0.005, 0.05, "fp16"),
+    "roberta-base": (512, 1e-5, 0.1, 0.1, "fp32"),
+    "roberta-large": (512, 3e-5, 0.005, 0.05, "fp16"),
+}
+
+
+@pytest.mark.parametrize("model", list(IS_CSE))
+def test_is_cse_is_the_authors(model):
+    batch, rate, start, weight, precision = IS_CSE[model]
+    settings = {"weight": weight, "weight_at_start": start, "buffer_size": 1024, "neighbours": 16}
+    own = {"model": model, "noise_count": 0, "batch_size": batch, "learning_rate": rate, "dropout": 0.1}
+    own |= {"method": "is-cse", "settings": settings, "precision": precision}
+    assert recipe_fields(f"is-cse/{model}") == COMMON | own
+
+
 def test_there_are_no_others_and_each_is_explained():
-    methods = ("gs-infonce", "control", "simcse", "esimcse")
+    methods = ("gs-infonce", "control", "simcse", "esimcse", "is-cse")
     assert set(recipes()) == {f"{method}/{model}" for method in methods for model in SIMCSE}
     assert all(len(recipe.about) > 20 for recipe in recipes().values())
 

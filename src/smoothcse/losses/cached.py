@@ -44,7 +44,9 @@ class GradientCaching(CachedLossMixin):
         self.mini_batch_size = 1  # the host wants one; the number of tokens goes before it
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
-        loss: Tensor = CachedLossMixin.forward_cached(self, _in_order_of_length(columns))
+        order = _order_of_length(columns)
+        self._back = order.argsort()
+        loss: Tensor = CachedLossMixin.forward_cached(self, _sorted(columns, order))
         return loss
 
     def embed_minibatch(
@@ -72,6 +74,7 @@ class GradientCaching(CachedLossMixin):
         columns = [torch.cat(pieces) for pieces in reps]
         if len(columns) == 1:
             columns = [columns[0][0::2], columns[0][1::2]]
+        columns = [column[self._back] for column in columns]
         loss: Tensor = self.compute_loss_from_embeddings(columns)  # of the loss that this is mixed into
         if with_backward:
             loss.backward()
@@ -87,14 +90,15 @@ def with_gradient_caching(loss: type[GSInfoNCELoss]) -> Callable[..., GSInfoNCEL
     return type(f"Cached{loss.__name__}", (GradientCaching, loss), {})
 
 
-def _in_order_of_length(columns: list[Features]) -> list[Features]:
-    """Sort the rows of all columns by the length of the first; repeat those of a single one, each next to itself.
-
-    The loss is a mean over anchors, each with the positive of its own index, so a common order does not matter to it.
-    """
+def _order_of_length(columns: list[Features]) -> Tensor:
+    """Return the rows in the order of their length in the first column."""
     if any("cu_seq_lens_q" in column for column in columns):
         raise SmoothCSEError("Gradient caching needs padded batches, not packed ones; turn off the packing of inputs.")
-    order = columns[0]["attention_mask"].sum(dim=1).argsort(stable=True)
-    if len(columns) == 1:
-        order = order.repeat_interleave(2)
-    return [take_rows(column, order) for column in columns]
+    order: Tensor = columns[0]["attention_mask"].sum(dim=1).argsort(stable=True)
+    return order
+
+
+def _sorted(columns: list[Features], order: Tensor) -> list[Features]:
+    """Return the columns in an order of rows; those of a single column are repeated, each next to itself."""
+    rows = order.repeat_interleave(2) if len(columns) == 1 else order
+    return [take_rows(column, rows) for column in columns]

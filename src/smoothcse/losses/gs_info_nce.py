@@ -145,11 +145,8 @@ class GSInfoNCELoss(nn.Module):
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
         anchors, *others = embeddings
-        first_positive = 0
-        if _world_size() > 1:
-            others = [all_gather_with_grad(other) for other in others]
-            first_positive = distributed.get_rank() * len(anchors)
-        positives, hard_negatives = others[0], others[1] if len(others) > 1 else None
+        positives, first_positive = across_ranks(others[0])
+        hard_negatives = across_ranks(others[1])[0] if len(others) > 1 else None
         further = self.further_negatives()
         if further is not None:
             hard_negatives = further if hard_negatives is None else torch.cat([hard_negatives, further])
@@ -255,8 +252,12 @@ class GSInfoNCELoss(nn.Module):
             raise SmoothCSEError("noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
 
 
-def _world_size() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+def across_ranks(keys: Tensor) -> tuple[Tensor, int]:
+    """Return the keys ``(N, d)`` of all ranks, with gradient, and where this rank's begin."""
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
+        return keys, 0
+    gathered: Tensor = all_gather_with_grad(keys)
+    return gathered, distributed.get_rank() * len(keys)
 
 
 METHOD = Method(

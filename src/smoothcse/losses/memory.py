@@ -49,13 +49,14 @@ class VectorQueue(nn.Module):
         return self.rows[len(self.rows) - len(self) :]
 
     def with_new(self, vectors: Tensor) -> Tensor:
-        """Return what :attr:`rows` would be with these ``(n, width)`` pushed."""
+        """Return the vectors there would be with these ``(n, width)`` pushed, all of these even if they are more."""
         unit = functional.normalize(vectors.detach().to(self.rows), dim=1)
-        return torch.cat([self.rows, unit])[-len(self.rows) :]
+        return torch.cat([self.newest, unit])[-max(len(self.rows), len(unit)) :]
 
     def push(self, vectors: Tensor) -> None:
         """Add vectors ``(n, width)`` and let the oldest go."""
-        self.rows = self.with_new(vectors)
+        unit = functional.normalize(vectors.detach().to(self.rows), dim=1)
+        self.rows = torch.cat([self.rows, unit])[-len(self.rows) :]
         self.filled = (self.filled + len(vectors)).clamp(max=len(self.rows))
 
     def get_extra_state(self) -> Tensor:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 METHODS = {
     "simcse": "gs_info_nce",
     "esimcse": "esimcse",
+    "is-cse": "is_cse",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 

@@ -1,0 +1,60 @@
+r"""IS-CSE (He et al., AAAI 2023): positives smoothed over their nearest neighbours in a buffer.
+
+.. math::
+
+    G_i = \{\hat{z}2_i\} \cup \mathrm{kNN}(\hat{z}2_i, B), \qquad
+    a_{ik} = \mathrm{softmax}_k\, \frac{\langle \hat{z}2_i, G_{ik} \rangle}{β}, \qquad
+    z^*_i = \sum_k a_{ik} G_{ik}
+
+    L = L_{cl} + α\, L_{smooth}, \qquad
+    L_{smooth} = -\frac1N \sum_i \log \frac{e^{s(z1_i, z^*_i)}}{\sum_j e^{s(z1_i, z^*_j)}}
+
+``B`` holds the last 1,024 positives as unit vectors, those of this step among them, and ``β = 2``. ``L_smooth`` is
+:func:`~smoothcse.objectives.info_nce` with ``z*`` in the place of the positives.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 16, temperature: float = 2.0) -> Tensor:
+    """Return ``z*``, each positive averaged with its nearest neighbours.
+
+    The gradient reaches a positive through itself alone, as the query and as one of those averaged.
+
+    Args:
+        positives: ``z2``, float ``(N, d)``; need not be normalised.
+        memory: ``B``, unit rows ``(K, d)`` that hold the positives too, so that the nearest one is the positive itself
+            and is passed over.
+        neighbours: nearest rows to average, at most ``K - 1``.
+        temperature: ``β > 0`` of the weights.
+
+    Returns:
+        ``(N, d)``, in float32 (float64 for float64 input) whatever autocast says.
+    """
+    with torch.autocast(positives.device.type, enabled=False):
+        positives = positives if positives.dtype == torch.float64 else positives.float()
+        unit = functional.normalize(positives, dim=1)
+        memory = memory.to(unit)
+        nearest = (unit.detach() @ memory.T).topk(min(neighbours + 1, len(memory)), dim=1).indices[:, 1:]
+        group = torch.cat([unit.unsqueeze(1), memory[nearest]], dim=1)
+        weights = torch.einsum("nd,nkd->nk", unit, group).div(temperature).softmax(dim=1)
+        return torch.einsum("nk,nkd->nd", weights, group)
+
+
+def smoothing_weight(progress: float, start: float, end: float) -> float:
+    r"""Return ``α`` at a share of the training, a cosine that climbs over its first half and stays.
+
+    .. math:: α(t) = \min\bigl(end,\; \cos(π t) (start - end) + end\bigr)
+
+    Args:
+        progress: ``t`` in [0, 1].
+        start: at the beginning.
+        end: from the middle on; equal to ``start`` for a constant.
+    """
+    return min(end, math.cos(math.pi * progress) * (start - end) + end)
