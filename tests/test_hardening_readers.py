@@ -54,7 +54,7 @@ def refusal(path: Path, column: str | None = None) -> str:
 # ---- real sizes, in a process whose memory is measured --------------------------------------------------
 
 _MEASURED = """
-import resource, sys
+import sys
 from pathlib import Path
 from smoothcse.corpus.files import TextFile
 from smoothcse.corpus.readers import read_batches
@@ -65,7 +65,8 @@ try:
     print("read", count)
 except SmoothCSEError as error:
     print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = Path("/proc/self/status").read_text()  # getrusage would count what the parent had when it forked
+print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 """
 
 

@@ -34,7 +34,9 @@ class _Body(BaseModel):
     def _can_be_written(cls, body: Any) -> Any:
         """Refuse what JSON can spell and nothing behind this can write."""
         try:
-            json.dumps(body, ensure_ascii=False).encode()
+            json.dumps(
+                body, ensure_ascii=False, default=repr
+            ).encode()  # bytes, of a body of another type, are told later
         except UnicodeEncodeError as error:
             message = "A text of the body holds half a character (one surrogate of a pair); mend its encoding."
             raise PydanticCustomError(UNUSABLE, message) from error
