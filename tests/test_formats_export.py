@@ -197,7 +197,7 @@ def test_an_exported_folder_keeps_its_pooling_and_says_when_it_is_damaged(onnx_f
     with pytest.raises(SmoothCSEError, match="cannot be opened as an ONNX model"):
         load_encoder(tmp_path / "damaged")
     (tmp_path / "damaged" / "modules.json").write_text("{}")
-    with pytest.raises(SmoothCSEError, match="modules.json must list the model's modules"):
+    with pytest.raises(SmoothCSEError, match=r"modules\.json must list the model's modules"):
         load_encoder(tmp_path / "damaged")
 
 
