@@ -152,9 +152,9 @@ def test_the_map(browser, address):
         expect(page.locator("#map-chosen h3")).not_to_have_text(text)
         page.locator("#map-legend button").first.click()
         expect(page.locator("#map-legend button").first).to_have_attribute("aria-pressed", "true")
-        page.locator("#map-field").select_option("year")  # twelve years, two to a step
-        expect(page.locator("#map-legend button").first).to_have_text("2000 to 2001 10")
-        expect(page.locator("#map-legend button").last).to_have_text("2010 to 2011 10")
+        page.locator("#map-field").select_option("year")  # twelve years: two, and ten documents, to a step
+        expect(page.locator("#map-legend button").first).to_have_text("2000 to 200110")
+        expect(page.locator("#map-legend button").last).to_have_text("2010 to 201110")
         canvas.focus()
         page.keyboard.press("+")
         page.keyboard.press("ArrowLeft")

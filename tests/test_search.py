@@ -80,7 +80,7 @@ def test_thresholds_and_filters(index):
         ({"year": {}}, "'year' has an empty comparison; use one of gte"),
         ({"year": float("nan")}, "finite numbers, true and false, not with nan"),
         ({"year": {"lt": float("inf")}}, "not with inf"),
-        ({"year": int("9" * 4000)}, "failed"),
+        ({"year": 10**40}, "failed"),
         ({"year": "x"}, r"could not convert to literal of type 'Int64'$"),  # and no line of the database's source
         ("this is no SQL", "failed"),
     ],
