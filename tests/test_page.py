@@ -31,7 +31,7 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 def encoders(tiny_bert, tmp_path_factory):
     texts = [*sentences(59), EVIL]
     documents = [
-        Document(text, str(row), {"topic": ["cats", "<b>dogs</b>", "towns"][row % 3], "year": 2000 + row % 7})
+        Document(text, str(row), {"topic": ["cats", "<b>dogs</b>", "towns"][row % 3], "year": 2000 + row % 12})
         for row, text in enumerate(texts)
     ]
     folder, served = tmp_path_factory.mktemp("page"), []
@@ -115,6 +115,22 @@ def test_pairs_have_a_heat_map(browser, address, encoders):
         expect(page.locator(".heat td:not(:empty)")).to_have_count(9)
 
 
+def test_a_cell_of_the_heat_map_is_one_line(browser, address):
+    """A minus sign must not part a number."""
+    with opened(browser, address, "#pairs") as page:
+        negative = {"scores": [[1, -0.29], [-0.29, 1]]}
+        page.route("**/similarity", lambda route: route.fulfill(json=negative))
+        page.locator("#pairs-a").fill("the cat sat\ndogs ran past")
+        cells = page.locator(".heat").first.locator("td:not(:empty)")
+        expect(cells.nth(1)).to_have_text("-0.29")
+        lines = """cell => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            return range.getClientRects().length;
+        }"""
+        assert [cell.evaluate(lines) for cell in cells.all()] == [1, 1, 1, 1]
+
+
 def test_the_map(browser, address):
     with opened(browser, address, "#map") as page:
         expect(page.locator("#map-status")).to_have_text("60 documents, laid out by t-SNE.")
@@ -136,6 +152,9 @@ def test_the_map(browser, address):
         expect(page.locator("#map-chosen h3")).not_to_have_text(text)
         page.locator("#map-legend button").first.click()
         expect(page.locator("#map-legend button").first).to_have_attribute("aria-pressed", "true")
+        page.locator("#map-field").select_option("year")  # twelve years: two, and ten documents, to a step
+        expect(page.locator("#map-legend button").first).to_have_text("2000 to 200110")
+        expect(page.locator("#map-legend button").last).to_have_text("2010 to 201110")
         canvas.focus()
         page.keyboard.press("+")
         page.keyboard.press("ArrowLeft")
@@ -177,6 +196,16 @@ def test_a_phone_needs_no_sideways_scrolling(browser, address, place, scheme):
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         brightness = np.mean([int(part) for part in background.strip("rgba()").split(",")[:3]])
         assert (brightness > 128) == (scheme == "light")
+
+
+@pytest.mark.parametrize("place", ["#search", "#pairs", "#map"])
+def test_long_names_fit_a_phone(browser, encoders, place):
+    long = [Served(f"an-encoder-with-a-rather-long-name ({one.name})", one.model, one.index) for one in encoders]
+    with listening(create_app(long)) as url, opened(browser, url, place, PHONE) as page:
+        expect(page.locator(f"{place}-model")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        box = page.locator(f"{place}-model").bounding_box()
+        assert box["x"] + box["width"] <= PHONE["width"]
 
 
 def test_the_token_is_asked_for(browser, encoders):

@@ -77,6 +77,11 @@ def test_thresholds_and_filters(index):
         ({"yeer": 1}, "no field 'yeer'; it has id, year, source, odd. Did you mean 'year'"),
         ({"year": {"above": 1}}, "no comparison 'above'"),
         ({"year": {"gte": [1]}}, r"not with \[1\]"),
+        ({"year": {}}, "'year' has an empty comparison; use one of gte"),
+        ({"year": float("nan")}, "finite numbers, true and false, not with nan"),
+        ({"year": {"lt": float("inf")}}, "not with inf"),
+        ({"year": 10**40}, "failed"),
+        ({"year": "x"}, r"could not convert to literal of type 'Int64'$"),  # and no line of the database's source
         ("this is no SQL", "failed"),
     ],
 )
@@ -192,6 +197,12 @@ def test_fewer_dimensions(tiny_bert, tmp_path):
     assert again.sample(5)[1].shape == (5, 8)
     with pytest.raises(SmoothCSEError, match="keeps 8 dimensions, not 16"):
         Index.build(index.path, tiny_bert, documents(60), pooling="mean", dimensions=16, console=QUIET)
+    odd = Index.build(tmp_path / "odd", tiny_bert, documents(60), dimensions=9, console=QUIET)
+    assert (index.record.codes, odd.record.codes) == ("binary", "int8")
+    with pytest.raises(SmoothCSEError, match="a multiple of 8 dimensions, not 9"):  # before all is encoded
+        Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=9, codes="binary", console=QUIET)
+    with pytest.raises(SmoothCSEError, match="a multiple of 8 dimensions, not 9"):
+        odd.encode_as("binary")
     with pytest.raises(SmoothCSEError, match="40 dimensions cannot be kept: the model's embeddings have 32"):
         Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=40, console=QUIET)
     assert not (tmp_path / "large").exists()

@@ -95,7 +95,7 @@ def test_a_kill_at_the_worst_moment(moment, there, tiny_bert, tmp_path, monkeypa
     monkeypatch.setattr(store, "APPROXIMATE_FROM", 500)
     opened = Index.build(path, tiny_bert, map(Document, sentences(600)), console=QUIET)
     assert len(opened) == 600
-    assert [found.index_type for found in opened._store._table.list_indices()] == ["IvfPq"]
+    assert [found.index_type for found in opened._store._table.list_indices()] == ["IvfRq"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["docs.index"]
 
 

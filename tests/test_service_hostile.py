@@ -90,6 +90,16 @@ def test_half_a_character(address, path, body):
     assert "half a character" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/octet-stream", "application/x-www-form-urlencoded", None])
+@pytest.mark.parametrize("body", [b'{"query": "x"}', b"\xff\x00", b'"\\ud800"'], ids=["json", "binary", "string"])
+def test_a_body_of_another_type_is_told_the_right_one(address, kind, body):
+    headers = {} if kind is None else {"Content-Type": kind}
+    for path in ("/v1/embeddings", "/search", "/similarity"):
+        answer = httpx.post(f"{address}{path}", content=body, headers=headers, timeout=20)
+        assert answer.status_code == 422, answer.text
+        assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("depth", [100, 900, 2000, 5000])
 def test_a_condition_nested_deeply(address, depth):
     body = '{"query": "x", "where": {"year": ' + "[" * depth + "]" * depth + "}}"

@@ -26,7 +26,7 @@ def index(
     ] = None,
     codes: Annotated[
         str | None,
-        typer.Option(help="Search a large index by pq, int8 (a byte per dimension) or binary (a bit). [pq]"),
+        typer.Option(help="Search a large index by pq, int8 (a byte per dimension) or binary (a bit). [binary]"),
     ] = None,
     update: Annotated[
         bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ def to_sql(where: Filter, fields: Sequence[str]) -> str:
         fields: that there are; no other name gets into the result.
 
     Raises:
-        SmoothCSEError: for an unknown field or comparison, or a value that is no string, number or truth value.
+        SmoothCSEError: for an unknown field or comparison, or a value that is no string, finite number or truth value.
     """
     return " AND ".join(condition for name, value in where.items() for condition in _conditions(name, value, fields))
 
@@ -37,6 +38,8 @@ def _conditions(name: str, value: Any, fields: Sequence[str]) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         yield f"{column} IN ({', '.join(_literal(name, entry) for entry in value)})" if value else "false"
     elif isinstance(value, Mapping):
+        if not value:
+            raise SmoothCSEError(f"Field {name!r} has an empty comparison; use one of {', '.join(_COMPARISONS)}.")
         for comparison, bound in value.items():
             if comparison not in _COMPARISONS:
                 raise SmoothCSEError(
@@ -50,8 +53,10 @@ def _conditions(name: str, value: Any, fields: Sequence[str]) -> Iterator[str]:
 def _literal(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return repr(value)
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    raise SmoothCSEError(f"Field {name!r} is compared with strings, numbers, true and false, not with {value!r}.")
+    raise SmoothCSEError(
+        f"Field {name!r} is compared with strings, finite numbers, true and false, not with {value!r}."
+    )

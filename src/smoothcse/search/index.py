@@ -28,7 +28,7 @@ from smoothcse.fingerprint import fingerprint
 from smoothcse.search.columns import OWN
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Filter
-from smoothcse.search.record import Codes, Record, check_codes
+from smoothcse.search.record import Codes, Record, check_codes, choose_codes
 from smoothcse.search.store import Store
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ class Index:
             pooling: in place of the model's own.
             dimensions: keep the first so many of each vector; None for all. It costs little only where the model was
                 trained for it (Matryoshka representation learning).
-            codes: of an approximate search; None for product quantisation, or those that the index has.
+            codes: of an approximate search; None for those that the index has, or for a bit for each dimension (a byte
+                where their number is no multiple of 8).
             console: where the progress is drawn; None for standard error.
 
         Raises:
@@ -115,8 +116,9 @@ class Index:
             encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
             first = list(islice(documents, _COMMIT))
             name = str(Path(model).resolve()) if Path(model).is_dir() else model  # it may be opened from elsewhere
-            record = Record(name, pooling, fingerprint(encoder), codes or "pq")
-            _create(path, record, _width(encoder, dimensions), first)
+            width = _width(encoder, dimensions)
+            record = Record(name, pooling, fingerprint(encoder), choose_codes(codes, width))
+            _create(path, record, width, first)
             index = cls(path, encoder, record)
             documents = (document for part in (first, documents) for document in part)
         index.add(documents, skip_known=True, console=console)
@@ -199,8 +201,7 @@ class Index:
 
     def encode_as(self, codes: Codes) -> None:
         """Search by other codes from now on; the documents and their vectors stay as they are."""
-        check_codes(codes)
-        self._store.make_codes(codes)
+        self._store.make_codes(choose_codes(codes, self.dimensions))
         self.record = replace(self.record, codes=codes)
         self.record.write(self.path)
 

@@ -55,6 +55,28 @@ class Record:
         write_whole(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
 
 
+def choose_codes(codes: Codes | None, dimensions: int) -> Codes:
+    """Return the codes that an index is to have.
+
+    Args:
+        codes: that are asked for; None for those that found most in least time (docs/performance.md): a bit for each
+            dimension, or a byte where a bit cannot be had.
+        dimensions: of the vectors.
+
+    Raises:
+        SmoothCSEError: for codes that there are not, or not for so many dimensions.
+    """
+    whole = dimensions % 8 == 0  # LanceDB packs bits into bytes and leaves none over
+    if codes is None:
+        return "binary" if whole else "int8"
+    check_codes(codes)
+    if codes == "binary" and not whole:
+        raise SmoothCSEError(
+            f"A bit for each dimension takes a multiple of 8 dimensions, not {dimensions}; take int8."
+        )
+    return codes
+
+
 def check_codes(codes: str) -> None:
     """Raise :class:`SmoothCSEError` for codes that there are not."""
     if codes not in get_args(Codes):

@@ -8,6 +8,7 @@ compared by their vectors, which stay on the disk.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -63,7 +64,7 @@ class Store:
             self._table = _connect(path).open_table(_TABLE)
             self._lock = _lock(path)
         except (ValueError, OSError, RuntimeError) as error:
-            raise SmoothCSEError(f"The index {path} cannot be opened: {first_line(error)}") from error
+            raise SmoothCSEError(f"The index {path} cannot be opened: {_reason(error)}") from error
         self.dimensions: int = self._table.schema.field("vector").type.list_size
 
     @staticmethod
@@ -119,7 +120,7 @@ class Store:
         try:
             return list(query.to_list())
         except (ValueError, RuntimeError) as error:
-            raise SmoothCSEError(f"The search with where={where!r} failed: {first_line(error)}") from error
+            raise SmoothCSEError(f"The search with where={where!r} failed: {_reason(error)}") from error
 
     def find(self, id: str) -> Row | None:
         """Return a row by its id."""
@@ -158,8 +159,13 @@ class Store:
                 yield
         except (OSError, RuntimeError, ValueError) as error:
             raise SmoothCSEError(
-                f"The index {self.path} could not be changed, and holds what it held before: {first_line(error)}"
+                f"The index {self.path} could not be changed, and holds what it held before: {_reason(error)}"
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what the database says, without the line of its own source where it says so."""
+    return re.sub(r", /\S+\.rs:\d+:\d+$", "", first_line(error))
 
 
 def _connect(path: Path) -> Any:

@@ -164,4 +164,4 @@ def _names(models: Sequence[str], poolings: Sequence[PoolingName | None]) -> lis
 def _draw(index: Index) -> bytes:
     from smoothcse.service.corpus_map import corpus_map
 
-    return to_json(corpus_map(index))
+    return to_json(corpus_map(index), inf_nan_mode="null")  # browsers read no NaN

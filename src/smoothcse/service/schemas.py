@@ -33,10 +33,10 @@ class _Body(BaseModel):
     @classmethod
     def _can_be_written(cls, body: Any) -> Any:
         """Refuse what JSON can spell and nothing behind this can write."""
+        if not isinstance(body, dict):  # bytes, for one, of another content type; that is told after this
+            return body
         try:
-            json.dumps(
-                body, ensure_ascii=False, default=repr
-            ).encode()  # bytes, of a body of another type, are told later
+            json.dumps(body, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             message = "A text of the body holds half a character (one surrogate of a pair); mend its encoding."
             raise PydanticCustomError(UNUSABLE, message) from error

@@ -44,8 +44,10 @@ function byNumber(values, numbers) {
   const edges = [...new Set(Array.from({ length: RAMP - 1 }, (_, step) => sorted[Math.floor(((step + 1) * sorted.length) / RAMP)]))];
   const bounds = [sorted[0], ...edges.filter((edge) => edge > sorted[0])];
   const of = values.map((value) => (typeof value === "number" ? bounds.findLastIndex((bound) => value >= bound) : bounds.length));
+  const whole = numbers.every(Number.isInteger); // then a step is named by the first and the last that it holds
+  const ends = [...bounds.slice(1).map((next) => (whole ? next - 1 : next)), sorted.at(-1)];
   const classes = bounds.map((bound, step) => ({
-    name: step + 1 < bounds.length ? `${plain(bound)} to ${plain(bounds[step + 1])}` : `${plain(bound)} and more`,
+    name: ends[step] === bound ? plain(bound) : `${plain(bound)} to ${plain(ends[step])}`,
     count: 0,
     paint: (theme) => blend(theme.ramp[0], theme.ramp[1], step / Math.max(1, bounds.length - 1)),
   }));
@@ -54,7 +56,8 @@ function byNumber(values, numbers) {
   return { of, classes };
 }
 
-const plain = (number) => Number(number.toPrecision(4)).toLocaleString("en-GB");
+/** Years stay years: four digits are not grouped. */
+const plain = (number) => number.toLocaleString("en-GB", { useGrouping: "min2", maximumSignificantDigits: Number.isInteger(number) ? 21 : 4 });
 
 function blend(first, second, share) {
   const [a, b] = [first, second].map((hex) => [1, 3, 5].map((place) => parseInt(hex.slice(place, place + 2), 16)));
