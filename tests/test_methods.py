@@ -23,6 +23,7 @@ QUIET = Console(quiet=True)
 SMALL = {
     "esimcse": {"queue_size": 10, "repetition_rate": 0.9},
     "is-cse": {"buffer_size": 16, "neighbours": 3},
+    "debcse": {"candidates": 4, "block_size": 20},
 }
 """Settings with which what a method keeps comes into play within a few small steps."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.losses.debcse import DebCSESettings
+from smoothcse.losses.methods import describe_settings
 from smoothcse.training.config import TrainConfig, changed_fields, make_config, resolve_config
 from smoothcse.training.recipes import recipe_fields, recipes
 
@@ -91,8 +93,17 @@ def test_is_cse_is_the_authors(model):
     assert recipe_fields(f"is-cse/{model}") == COMMON | own
 
 
+@pytest.mark.parametrize("model", list(SIMCSE))
+def test_debcse_is_simcse_but_for_what_is_ours(model):
+    """Nothing is published: the settings are the method's defaults."""
+    settings = {name: float(default) for name, default, _ in describe_settings(DebCSESettings)}
+    simcse = recipe_fields(f"simcse/{model}")
+    assert recipe_fields(f"debcse/{model}") == simcse | {"method": "debcse", "settings": settings}
+    assert "our reading of the abstract" in recipes()[f"debcse/{model}"].about
+
+
 def test_there_are_no_others_and_each_is_explained():
-    methods = ("gs-infonce", "control", "simcse", "esimcse", "is-cse")
+    methods = ("gs-infonce", "control", "simcse", "esimcse", "is-cse", "debcse")
     assert set(recipes()) == {f"{method}/{model}" for method in methods for model in SIMCSE}
     assert all(len(recipe.about) > 20 for recipe in recipes().values())
 

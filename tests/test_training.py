@@ -247,7 +247,7 @@ def test_the_probe_leaves_no_trace(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     loss = GSInfoNCELoss(encoder)
     before, state = {k: v.clone() for k, v in encoder.state_dict().items()}, torch.get_rng_state()
-    measured = probe(encoder, loss, sentences(8), 32, None)
+    measured = probe(encoder, loss, [sentences(8)], 32, None)
     assert measured.seconds > 0
     assert 0 < measured.noise_share < 1
     assert torch.equal(state, torch.get_rng_state())

@@ -14,15 +14,19 @@ from pydantic.fields import FieldInfo
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+    from rich.console import Console
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
+    from smoothcse.corpus.further import FurtherTexts
     from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 
 METHODS = {
     "simcse": "gs_info_nce",
     "esimcse": "esimcse",
     "is-cse": "is_cse",
+    "debcse": "debcse",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 
@@ -47,6 +51,9 @@ class Method:
         columns: of text that a batch has.
         make_state: makes what the method keeps between steps, given the model and the settings; None for nothing.
         prepare: turns the encoder into the method's, given the settings; None to leave it as it is.
+        add_texts: makes the further columns, given the dataset of sentences, the encoder as it starts, the settings,
+            a seed, and the console for a bar; None where the sentences are all it needs. Called once for a run, in its
+            main process.
     """
 
     title: str
@@ -57,6 +64,7 @@ class Method:
     columns: int = 1
     make_state: Callable[[SentenceTransformer, Any], nn.Module] | None = None
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
+    add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 
 
 def find_method(name: str) -> Method:

@@ -162,7 +162,7 @@ def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
     )
     loss = GSInfoNCELoss(model, noise_count=config.noise_for(config.batch_size), temperature=config.temperature)
     sentences = ["word " * config.max_length] * config.batch_size
-    measured = probe(model, loss, sentences, config.max_length, hardware.autocast_dtype)
+    measured = probe(model, loss, [sentences], config.max_length, hardware.autocast_dtype)
     peak = torch.cuda.max_memory_allocated() if hardware.device_type == "cuda" else None
     return _Cost(measured.seconds, sum(p.numel() for p in model.parameters()), peak)
 

@@ -35,13 +35,13 @@ class Probe:
 def probe(
     model: SentenceTransformer,
     loss: GSInfoNCELoss,
-    sentences: list[str],
+    columns: list[list[str]],
     max_length: int,
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
-    """Run two steps, time the second, and leave weights, gradients and random state as they were."""
+    """Run two steps on text columns, time the second, and leave weights, gradients and random state as they were."""
     device = model.device
-    features = batch_to_device(model.preprocess(sentences, max_length=max_length), device)
+    features = [batch_to_device(model.preprocess(texts, max_length=max_length), device) for texts in columns]
     autocast = torch.autocast(device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext()
     was_training = model.training
     loss.train()
@@ -49,7 +49,7 @@ def probe(
         for _ in range(2):  # the first warms up allocators and kernels
             started = time.perf_counter()
             with autocast:
-                value = loss.loss_at(0, [dict(features)])
+                value = loss.loss_at(0, [dict(column) for column in features])
             value.backward()
             share = float(loss.last_noise_share) if loss.last_noise_share is not None else 0.0
             seconds = time.perf_counter() - started

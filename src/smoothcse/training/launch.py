@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import torch
 import yaml
+from torch import distributed
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args
@@ -20,6 +24,23 @@ from smoothcse.training.config import TrainConfig
 def is_main_process() -> bool:
     """Whether this process is the one that prints and writes."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def main_process_first() -> Iterator[None]:
+    """Let the main process do what is inside while the others wait for it, for a day at most.
+
+    The host's own form waits as long as ranks wait for each other's gradients, which is too short for long work.
+    """
+    if not distributed.is_initialized():
+        yield
+        return
+    group = distributed.new_group(backend="gloo", timeout=timedelta(days=1))
+    if not is_main_process():
+        distributed.barrier(group)
+    yield
+    if is_main_process():
+        distributed.barrier(group)
 
 
 def wants_launch(devices: int | None) -> bool:

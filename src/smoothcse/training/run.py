@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from transformers import PrinterCallback, set_seed
 
 from smoothcse.corpus import Corpus, load_sentences
+from smoothcse.corpus.further import with_further, write_further
 from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.formats.model_card import write_model_card
@@ -44,7 +45,7 @@ from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.first_token import use_first_token
 from smoothcse.training.hardware import Hardware, find_hardware
-from smoothcse.training.launch import is_main_process, launch, wants_launch
+from smoothcse.training.launch import is_main_process, launch, main_process_first, wants_launch
 from smoothcse.training.mini_batch import WHOLE_BATCH, mini_batch_tokens
 from smoothcse.training.notices import Notices
 from smoothcse.training.provenance import provenance
@@ -98,6 +99,7 @@ def train(
             for damage in folder.drop_damaged_checkpoints():
                 console.print(f"[yellow]{damage}[/yellow]")
         checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
+        corpus = _with_texts(config, corpus, model, folder, hardware, console)
         run = _Run(config, corpus, model, CriterionEvaluator(criterion, start_metrics), folder, hardware, console)
         return run.execute(folder.latest_checkpoint() if resume else checkpoint)
 
@@ -138,12 +140,7 @@ class _Run:
     def execute(self, checkpoint: Path | None) -> TrainResult:
         """Train to the end and write everything."""
         started = time.perf_counter()
-        manifest = {
-            "status": "running",
-            "config": self.config.as_dict(),
-            "data": self.corpus.report.as_dict(),
-        }
-        manifest |= provenance(self.hardware.describe())
+        manifest = _manifest(self.config, self.corpus, self.hardware)
         self._write(manifest)
         self.console.print(self.corpus.report.table())
         self._check_start()
@@ -190,10 +187,11 @@ class _Run:
             return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
         score = self._evaluate_start()
         share = self.config.batch_size // self.hardware.world_size
+        texts = self.corpus.dataset[: min(share, WHOLE_BATCH)]
         measured = probe(
             self.model,
             self.loss,
-            self.corpus.dataset[: min(share, WHOLE_BATCH)]["sentence"],
+            [texts[column] for column in self.corpus.dataset.column_names],
             self.config.max_length,
             self.hardware.autocast_dtype,
         )
@@ -291,6 +289,39 @@ def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     if hardware.device_type == "cpu":
         use_fast_dropout(model)
     return model
+
+
+def _with_texts(
+    config: TrainConfig,
+    corpus: Corpus,
+    model: SentenceTransformer,
+    folder: RunFolder,
+    hardware: Hardware,
+    console: Console,
+) -> Corpus:
+    """Return the corpus with the texts that the method makes, once for the run and all of its ranks."""
+    add_texts = find_method(config.method).add_texts
+    if add_texts is None:
+        return corpus
+    if corpus.dataset.column_names != ["sentence"]:
+        raise SmoothCSEError(
+            f"The method {config.method} makes its own texts from single sentences, but the corpus has the columns "
+            f"{', '.join(corpus.dataset.column_names)}; give one of them as --column."
+        )
+    _arguments(config, folder, hardware)  # connects the ranks
+    with main_process_first():
+        if is_main_process() and not folder.texts_file.is_file():
+            folder.write_manifest(_manifest(config, corpus, hardware))  # what is cut off here can be resumed, too
+            own = make_settings(config.method, config.settings or {})
+            texts = add_texts(corpus.dataset, model, own, config.seed, console)
+            write_further(folder.texts_file, corpus, texts, console)
+    return with_further(corpus, folder.texts_file)
+
+
+def _manifest(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run that is going on."""
+    known = {"status": "running", "config": config.as_dict(), "data": corpus.report.as_dict()}
+    return known | provenance(hardware.describe())
 
 
 def _make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardware) -> GSInfoNCELoss:

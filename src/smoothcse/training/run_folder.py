@@ -7,6 +7,7 @@
     best/            the selected model, a plain sentence-transformers folder
     last/            the model after the last step, likewise
     checkpoints/     what --resume needs; the host's format
+    texts.arrow      texts that the method made for the sentences, for methods that do
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class RunFolder:
         self.best = self.path / "best"
         self.last = self.path / "last"
         self.checkpoints = self.path / "checkpoints"
+        self.texts_file = self.path / "texts.arrow"
         self.metrics_file = self.path / "metrics.jsonl"
         self.manifest_file = self.path / "run.json"
 
