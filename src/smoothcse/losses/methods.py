@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 
 METHODS = {
-    "simcse": "gs_info_nce",
+    "simcse": "simcse",
     "esimcse": "esimcse",
     "is-cse": "is_cse",
+    "simcse++": "simcse_pp",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 
@@ -45,6 +46,7 @@ class Method:
         settings: a dataclass, each field annotated with its limits and its description.
         encodes: of a sentence per step; SimCSE has two.
         columns: of text that a batch has.
+        pairs: whether it learns from labelled pairs and triplets, too.
         make_state: makes what the method keeps between steps, given the model and the settings; None for nothing.
         prepare: turns the encoder into the method's, given the settings; None to leave it as it is.
     """
@@ -55,7 +57,8 @@ class Method:
     settings: type = NoSettings
     encodes: float = 2.0
     columns: int = 1
-    make_state: Callable[[SentenceTransformer, Any], nn.Module] | None = None
+    pairs: bool = False
+    make_state: Callable[[SentenceTransformer, Any], nn.Module | None] | None = None
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
 
 
