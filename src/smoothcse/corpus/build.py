@@ -2,7 +2,8 @@
 
 A row is a sentence, or the two or three texts of a labelled pair or triplet. Pass one cleans and writes every row
 whose texts have the right length, and remembers 8 bytes of each: its hash. What is a duplicate, and what the limit
-leaves out, is known only then; pass two copies the rows that stay. Memory is about 50 bytes per row (the sort that finds duplicates), whatever the length of the text.
+leaves out, is known only then; pass two copies the rows that stay. Memory is about 50 bytes per row (the sort that
+finds duplicates), whatever the length of the text.
 """
 
 from __future__ import annotations

@@ -115,8 +115,8 @@ def _mean_over_ranks(sums_and_counts: Tensor) -> Tensor:
 
 METHOD = Method(
     title="SimCSE (Gao et al., EMNLP 2021); with noise GS-InfoNCE (Wu et al., COLING 2022)",
-    about="Two dropout views of each sentence, or labelled pairs, attract each other; all other sentences of the batch "
-    "repel them.",
+    about="Two dropout views of each sentence, or labelled pairs, attract each other; all other sentences of the "
+    "batch repel them.",
     loss=SimCSELoss,
     settings=SimCSESettings,
     pairs=True,

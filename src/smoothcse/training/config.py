@@ -211,10 +211,19 @@ def _problems(values: Mapping[str, Any], known: Sequence[str]) -> Iterator[str]:
             yield f"there is no configuration field {name!r}.{did_you_mean(str(name), known)}"
         if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
             yield f"{name} is {value!r}, which holds a character that no name can hold."
+    yield from _text_problems(values)
+    yield from _noise_problems(values)
+
+
+def _text_problems(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("column") is not None and values.get("columns") is not None:
         yield "column and columns both say what to read; give one of them."
-    if values.get("hard_negative_log_weight") and len(values.get("columns") or ()) < 3:
+    columns = values.get("columns")
+    if values.get("hard_negative_log_weight") and not (isinstance(columns, list) and len(columns) > 2):
         yield "hard_negative_log_weight weighs the third of the columns, a hard negative; name one in columns."
+
+
+def _noise_problems(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("noise_count") is not None and values.get("noise_ratio") is not None:
         yield "noise_count and noise_ratio both set M; give one of them."
     if values.get("noise_mode") == "expected" and values.get("noise_mean"):
