@@ -36,8 +36,8 @@ def cleaned(texts: list[str]) -> list[str]:
     return clean(pa.array(texts, pa.string())).to_pylist()
 
 
-def chunks(texts: list[str], size: int) -> Iterator[pa.StringArray]:
-    return (pa.array(texts[i : i + size], pa.string()) for i in range(0, len(texts), size))
+def chunks(texts: list[str], size: int) -> Iterator[pa.RecordBatch]:
+    return (pa.record_batch({"0": pa.array(texts[i : i + size], pa.string())}) for i in range(0, len(texts), size))
 
 
 def run_build(texts: list[str], size: int = 7, options: Options | None = None) -> tuple[list[str], CorpusReport]:

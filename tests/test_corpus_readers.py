@@ -21,8 +21,8 @@ SENTENCES = ["A first one.", 'Say "hi", world.', "Zwölf Boxkämpfer – 你好"
 
 
 def read(path: Path, column: str | None = None, block_bytes: int = 1 << 20) -> list[str]:
-    batches = read_batches(TextFile(path, path.name), column, block_bytes)
-    return [text.rstrip("\r\n") for batch in batches for text in batch.to_pylist()]
+    batches = read_batches(TextFile(path, path.name), [column] if column else None, block_bytes)
+    return [text.rstrip("\r\n") for batch in batches for text in batch.column(0).to_pylist()]
 
 
 def refusal(path: Path, column: str | None = None) -> str:
@@ -78,7 +78,7 @@ def test_blocks_do_not_matter(tmp_path_factory, lines, block_bytes, ends):
     expected = path.read_bytes().decode().split("\n")
     expected = expected if expected[-1] else expected[:-1]
     batches = read_batches(TextFile(path, "x"), None, block_bytes)
-    assert [text.removesuffix("\n") for batch in batches for text in batch.to_pylist()] == expected
+    assert [text.removesuffix("\n") for batch in batches for text in batch.column(0).to_pylist()] == expected
 
 
 def test_concatenated_gzip_members_are_all_read(tmp_path):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoder import build_encoder
-from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
+from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
+from smoothcse.losses.methods import find_method, make_settings
+from smoothcse.training.callbacks import MethodState
 from tiny import save_tiny_model, sentences
 
 BATCH = 8
+OTHERS = {"simcse": {"symmetric": True, "mlm_weight": 0.5, "mlm_probability": 0.4}, "simcse++": {}}
+"""Settings of methods whose losses look at the whole batch in ways of their own."""
 
 
 def gradients(
-    model_path: str, columns: int, rank: int = 0, world: int = 1, *, cached: bool = False
+    model_path: str, columns: int, rank: int = 0, world: int = 1, *, cached: bool = False, method: str = "gs-infonce"
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
     torch.manual_seed(0)
@@ -23,10 +29,13 @@ def gradients(
     # difference of large terms.
     encoder = build_encoder(model_path, device="cpu").eval().double()
     settings = {"noise_count": 16, "hard_negative_log_weight": 0.5, "seed": 5}
+    kind = GSInfoNCELoss
+    if method != "gs-infonce":
+        kind, settings["settings"] = find_method(method).loss, make_settings(method, OTHERS[method])
     if cached:  # few tokens, so that the ranks cut their shares into different numbers of pieces
-        loss_module = CachedGSInfoNCELoss(encoder, mini_batch_tokens=20, **settings)
+        loss_module = with_gradient_caching(kind)(encoder, mini_batch_tokens=20, **settings)
     else:
-        loss_module = GSInfoNCELoss(encoder, **settings)
+        loss_module = kind(encoder, **settings)
     loss_module.step = 3
     if world > 1:
         loss_module.model = DistributedDataParallel(encoder, broadcast_buffers=False)
@@ -35,13 +44,16 @@ def gradients(
     loss = loss_module([encoder.preprocess(column) for column in texts])
     loss.backward()
     found = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+    if loss_module.state is not None:
+        MethodState(loss_module.state, Path(), writes=False).on_pre_optimizer_step(None, None, None)
+        found |= {f"state.{name}": p.grad for name, p in loss_module.state.named_parameters()}
     return loss.item(), found
 
 
-def worker(rank: int, world: int, folder: str, model_path: str, columns: int, cached: bool) -> None:
+def worker(rank: int, world: int, folder: str, model_path: str, columns: int, cached: bool, method: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
-    loss, found = gradients(model_path, columns, rank, world, cached=cached)
+    loss, found = gradients(model_path, columns, rank, world, cached=cached, method=method)
     torch.save({"loss": loss, "gradients": found}, f"{folder}/rank{rank}.pt")
     distributed.destroy_process_group()
 
@@ -49,10 +61,21 @@ def worker(rank: int, world: int, folder: str, model_path: str, columns: int, ca
 @pytest.mark.parametrize("cached", [False, True])
 @pytest.mark.parametrize(("world", "columns"), [(2, 1), (2, 3), (4, 2)])
 def test_ranks_compute_the_gradient_of_one_process(world, columns, cached, tmp_path):
+    compare(world, columns, cached, "gs-infonce", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("method", "columns", "cached"), [("simcse", 1, False), ("simcse", 3, True), ("simcse++", 1, True)]
+)
+def test_ranks_share_what_other_methods_compute_over_the_batch(method, columns, cached, tmp_path):
+    compare(2, columns, cached, method, tmp_path)
+
+
+def compare(world, columns, cached, method, tmp_path):
     model_path = save_tiny_model(tmp_path / "model", hidden_dropout_prob=0.1)
-    multiprocessing.spawn(worker, (world, str(tmp_path), model_path, columns, cached), nprocs=world)
+    multiprocessing.spawn(worker, (world, str(tmp_path), model_path, columns, cached, method), nprocs=world)
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(world)]
-    loss, expected = gradients(model_path, columns)
+    loss, expected = gradients(model_path, columns, method=method)
 
     assert sum(rank["loss"] for rank in ranks) / world == pytest.approx(loss, rel=1e-12)
     assert max(gradient.abs().max() for gradient in expected.values()) > 1e-4

@@ -41,7 +41,8 @@ def text_file(path: Path) -> TextFile:
 
 
 def all_of(path: Path, column: str | None = None) -> list[str]:
-    return [text for batch in read_batches(text_file(path), column) for text in batch.to_pylist()]
+    batches = read_batches(text_file(path), [column] if column else None)
+    return [text for batch in batches for text in batch.column(0).to_pylist()]
 
 
 def refusal(path: Path, column: str | None = None) -> str:

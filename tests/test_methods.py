@@ -21,6 +21,7 @@ from tiny import sentences
 QUIET = Console(quiet=True)
 
 SMALL = {
+    "simcse": {"symmetric": True, "mlm_weight": 0.2, "mlm_probability": 0.3},
     "esimcse": {"queue_size": 10, "repetition_rate": 0.9},
     "is-cse": {"buffer_size": 16, "neighbours": 3},
     "debcse": {"candidates": 4, "block_size": 20},

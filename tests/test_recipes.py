@@ -102,9 +102,28 @@ def test_debcse_is_simcse_but_for_what_is_ours(model):
     assert "our reading of the abstract" in recipes()[f"debcse/{model}"].about
 
 
+SUP_SIMCSE = {"bert-base-uncased": 5e-5, "bert-large-uncased": 1e-5, "roberta-base": 5e-5, "roberta-large": 1e-5}
+
+
+@pytest.mark.parametrize("model", list(SUP_SIMCSE))
+def test_supervised_simcse_is_the_authors(model):
+    own = {"model": model, "noise_count": 0, "batch_size": 512, "learning_rate": SUP_SIMCSE[model], "dropout": 0.1}
+    own |= {"corpus": "princeton-nlp/datasets-for-simcse:nli_for_simcse.csv", "epochs": 3}
+    own |= {"columns": ["sent0", "sent1", "hard_neg"], "hard_negative_log_weight": 0.0}
+    assert recipe_fields(f"sup-simcse/{model}") == COMMON | own
+    assert resolve_config(f"sup-simcse/{model}").columns == own["columns"]
+
+
+def test_simcse_pp_is_the_authors():
+    settings = {"positive_weight": 0.9, "dimension_weight": 0.1, "dimension_temperature": 5.0}
+    own = {"model": "bert-base-uncased", "noise_count": 0, "batch_size": 64, "learning_rate": 3e-5, "dropout": 0.1}
+    assert recipe_fields("simcse++/bert-base-uncased") == COMMON | own | {"method": "simcse++", "settings": settings}
+
+
 def test_there_are_no_others_and_each_is_explained():
-    methods = ("gs-infonce", "control", "simcse", "esimcse", "is-cse", "debcse")
-    assert set(recipes()) == {f"{method}/{model}" for method in methods for model in SIMCSE}
+    methods = ("gs-infonce", "control", "simcse", "sup-simcse", "esimcse", "is-cse", "debcse")
+    known = {f"{method}/{model}" for method in methods for model in SIMCSE}
+    assert set(recipes()) == known | {"simcse++/bert-base-uncased"}
     assert all(len(recipe.about) > 20 for recipe in recipes().values())
 
 
@@ -142,6 +161,9 @@ def test_round_trip():
         ({"batch_size": "many"}, "batch_size is 'many', but input should be a valid integer"),
         ({"pooling": "top"}, "pooling is 'top', but input should be 'cls', 'mean'"),
         ({"noise_count": 1, "noise_ratio": 1.0}, "both set M"),
+        ({"columns": ["a"]}, "columns is ['a'], but list should have at least 2 items"),
+        ({"columns": ["a", "b"], "column": "a"}, "column and columns both say what to read"),
+        ({"columns": ["a", "b"], "hard_negative_log_weight": 1.0}, "weighs the third of the columns"),
         ({"noise_mode": "expected", "noise_mean": 1.0}, "closed form for noise_mean 0 only"),
     ],
 )

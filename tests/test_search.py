@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -270,6 +271,8 @@ def test_the_interface_of_simcse_s_tool(tiny_bert, tmp_path):
     assert tool.similarity(["a cat", "a mat"], sentences(3)).shape == (2, 3)
     with pytest.raises(SmoothCSEError, match="call build_index first"):
         tool.search("a cat")
+    with pytest.raises(SmoothCSEError, match="call build_index first"):
+        tool.add_to_index(["a cat"])
     (tmp_path / "lines.txt").write_text("\n".join(sentences(30)) + "\n")
     for source in (sentences(30), tmp_path / "lines.txt"):
         tool.build_index(source)
@@ -278,6 +281,43 @@ def test_the_interface_of_simcse_s_tool(tiny_bert, tmp_path):
         assert one == several[0]
         assert [len(found) for found in several] == [4, 4]
         assert tool.search(["a cat"], threshold=one[1][1], top_k=4) == [one[:2]]
+
+
+def test_simcses_tool_encodes_as_asked(tiny_bert):
+    tool = SimCSE(tiny_bert)
+    text = " ".join(sentences(6))
+    vector = tool.encode(text)
+    assert isinstance(vector, torch.Tensor)
+    assert vector.shape == (32,)
+    assert vector.norm() == pytest.approx(1, abs=1e-5)
+    assert tool.encode(text, keepdim=True).shape == (1, 32)
+    raw = tool.encode(text, device="cpu", return_numpy=True, normalize_to_unit=False, batch_size=1)
+    assert isinstance(raw, np.ndarray)
+    assert raw / np.linalg.norm(raw) == pytest.approx(vector.numpy(), abs=1e-5)
+    short = tool.encode(text, max_length=5)
+    torch.testing.assert_close(short, tool.encode(" ".join(text.split()[:3])))  # and two special tokens
+    torch.testing.assert_close(tool.encode(text), vector)  # the limit held for one call
+
+
+def test_simcses_tool_compares_embeddings_too(tiny_bert):
+    tool, texts = SimCSE(tiny_bert), sentences(3)
+    expected = tool.similarity(texts, texts)
+    rows = 7 * tool.encode(texts, return_numpy=True)
+    assert tool.similarity(texts, rows) == pytest.approx(expected, abs=1e-5)
+    assert tool.similarity(rows, rows) == pytest.approx(expected, abs=1e-5)
+    assert tool.similarity(texts[0], rows) == pytest.approx(expected[0], abs=1e-5)
+    assert tool.similarity(texts, texts[0]) == pytest.approx(expected[:, :1], abs=1e-5)
+    assert tool.similarity(texts[0], rows[1]) == pytest.approx(expected[0, 1], abs=1e-5)
+
+
+def test_simcses_tool_adds_to_its_index(tiny_bert, tmp_path):
+    tool, texts = SimCSE(tiny_bert), sentences(30)
+    tool.build_index(texts[:10])
+    tool.add_to_index(texts[5:20])
+    (tmp_path / "lines.txt").write_text("\n".join(texts[20:]) + "\n")
+    tool.add_to_index(str(tmp_path / "lines.txt"))
+    assert len(tool.index) == 30
+    assert tool.search(texts[25], threshold=0.999, top_k=1)[0][0] == texts[25]
 
 
 def test_the_commands_index_and_search(tiny_bert, tmp_path, monkeypatch, capsys):

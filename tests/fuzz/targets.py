@@ -77,7 +77,7 @@ def _corpus(suffix: str) -> Callable[[bytes], None]:
     def read(data: bytes) -> None:
         path.write_bytes(data)
         for batch in read_batches(file, block_bytes=64):  # so that the seams of blocks are met
-            for text in batch:
+            for text in batch.column(0):
                 text.as_py()
 
     return read

@@ -41,11 +41,12 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         def with_fields(**given: Any) -> None:
             own = {name: given.pop(name) for name in list(given) if name in own_names}
             fields = {name: value for name, value in given.items() if value is not None}
-            command(**own, **{name: _as_mapping(name, v) if isinstance(v, list) else v for name, v in fields.items()})
+            command(**own, **{name: _as_mapping(name, v) if name in mappings else v for name, v in fields.items()})
 
         signature = inspect.signature(command, eval_str=True)
         own_parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         own_names = {parameter.name for parameter in own_parameters}
+        mappings = {field.name for field in fields(TrainConfig) if get_origin(_first_kind(field)) is dict}
         parameters = [*_field_parameters(positional), *own_parameters]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         with_fields.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -78,7 +79,7 @@ def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:
 
 def _parameter(field: Field[Any], panel: str, *, is_argument: bool) -> inspect.Parameter:
     annotated = get_type_hints(TrainConfig, include_extras=True)[field.name]
-    kind, info = _kind(annotated), next(extra for extra in get_args(annotated) if isinstance(extra, FieldInfo))
+    kind, info = _kind(field), next(extra for extra in get_args(annotated) if isinstance(extra, FieldInfo))
     text = f"{info.description}{_shown(field.default)}"
     if is_argument:
         option: Any = typer.Argument(help=text, show_default=False)
@@ -90,14 +91,18 @@ def _parameter(field: Field[Any], panel: str, *, is_argument: bool) -> inspect.P
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(annotated: Any) -> type:
+def _kind(field: Field[Any]) -> type:
     """Return what a field's text on the command line is read as; its choices are checked by the configuration."""
-    plain = get_args(annotated)[0]
-    alternatives = [plain] if get_origin(plain) is Literal else get_args(plain) or [plain]
-    first = alternatives[0]
-    if get_origin(first) is dict:
+    first = _first_kind(field)
+    if get_origin(first) in (dict, list):  # the flag is given once for each entry
         return list[str]
     return str if get_origin(first) is Literal else first
+
+
+def _first_kind(field: Field[Any]) -> Any:
+    """Return a field's type, or the first of its alternatives."""
+    plain = get_args(get_type_hints(TrainConfig, include_extras=True)[field.name])[0]
+    return plain if get_origin(plain) in (Literal, dict, list) else (get_args(plain) or [plain])[0]
 
 
 def _shown(default: Any) -> str:

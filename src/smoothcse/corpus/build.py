@@ -1,8 +1,9 @@
-"""From raw batches to the Arrow file of kept sentences, in two streaming passes.
+"""From raw batches to the Arrow file of kept rows, in two streaming passes.
 
-Pass one cleans and writes every sentence of the right length, and remembers 8 bytes of each: its hash. What
-is a duplicate, and what the limit leaves out, is known only then; pass two copies the rows that stay. Memory
-is about 50 bytes per sentence (the sort that finds duplicates), whatever the length of the text.
+A row is a sentence, or the two or three texts of a labelled pair or triplet. Pass one cleans and writes every row
+whose texts have the right length, and remembers 8 bytes of each: its hash. What is a duplicate, and what the limit
+leaves out, is known only then; pass two copies the rows that stay. Memory is about 50 bytes per row (the sort that
+finds duplicates), whatever the length of the text.
 """
 
 from __future__ import annotations
@@ -18,24 +19,32 @@ import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
-from smoothcse.corpus.cleaning import clean, first_occurrences, hash_sentences
+from smoothcse.corpus.cleaning import clean, first_occurrences, hash_rows
 from smoothcse.corpus.report import CorpusReport
 from smoothcse.errors import SmoothCSEError
 
-SCHEMA = pa.schema([("sentence", pa.string())])
+COLUMNS = ("sentence", "positive", "hard_negative")
+"""Names of the texts of a row, whatever their source calls them."""
 
 
 @dataclass(frozen=True)
 class Options:
     """How sentences are chosen; see ``load_sentences``."""
 
-    column: str | None = None
+    columns: tuple[str, ...] | None = None
     limit: int | None = None
     seed: int = 0
     min_chars: int = 1
     max_chars: int | None = None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns that are written."""
+        return COLUMNS[: len(self.columns or "1")]
+
     def __post_init__(self) -> None:
+        if len(self.columns or ()) > len(COLUMNS):
+            raise SmoothCSEError(f"columns={list(self.columns or ())} are too many: the most are {len(COLUMNS)}.")
         if self.limit is not None and self.limit < 2:
             raise SmoothCSEError(f"limit={self.limit} is too small: contrastive training needs at least 2 sentences.")
         if self.min_chars < 1:
@@ -46,12 +55,14 @@ class Options:
             )
 
 
-def build(name: str, batches: Iterable[pa.StringArray], target: Path, options: Options) -> CorpusReport:
-    """Clean, de-duplicate and sample sentences, and write those kept as an Arrow stream.
+def build(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: Options) -> CorpusReport:
+    """Clean, de-duplicate and sample rows, and write those kept as an Arrow stream.
+
+    A row with an empty, short or long text goes as a whole, and rows are duplicates if all their texts are equal.
 
     Args:
         name: What the report and the messages call the source.
-        batches: Raw sentences.
+        batches: Raw text, in as many columns as the options name.
         target: The file to write; a scratch file is written, and left, beside it.
         options: What to keep.
 
@@ -59,7 +70,7 @@ def build(name: str, batches: Iterable[pa.StringArray], target: Path, options: O
         The counts.
 
     Raises:
-        SmoothCSEError: When fewer than two different sentences are left, or a batch cannot be read.
+        SmoothCSEError: When fewer than two different rows are left, or a batch cannot be read.
     """
     scratch = target.with_suffix(".cleaned")
     dropped = Counter({"empty": 0, "too short": 0, "too long": 0})
@@ -67,29 +78,33 @@ def build(name: str, batches: Iterable[pa.StringArray], target: Path, options: O
     read = len(hashes) + dropped.total()
     kept = first_occurrences(hashes)
     dropped["duplicate"] = len(hashes) - len(kept)
-    _check_enough(name, read, len(kept), dropped)
+    _check_enough(name, read, len(kept), dropped, "row" if len(options.names) > 1 else "sentence")
     sample = _sample(kept, options)
     dropped["over the limit"] = len(kept) - len(sample)
     _copy_rows(scratch, target, sample)
-    return CorpusReport(name, read, len(sample), dict(dropped), _fingerprint(hashes[sample]))
+    pairs = options.columns if len(options.names) > 1 else None
+    return CorpusReport(name, read, len(sample), dict(dropped), _fingerprint(hashes[sample]), columns=pairs or ())
 
 
 def _write_cleaned(
-    batches: Iterable[pa.StringArray], path: Path, options: Options, dropped: Counter[str]
+    batches: Iterable[pa.RecordBatch], path: Path, options: Options, dropped: Counter[str]
 ) -> NDArray[np.uint64]:
-    """Write the sentences of the right length; count the others; return the hashes of those written."""
+    """Write the rows of the right length; count the others; return the hashes of those written."""
     hashes = [np.empty(0, np.uint64)]
-    longest = options.max_chars or np.iinfo(np.int32).max
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, SCHEMA) as writer:
+    schema = pa.schema([(name, pa.string()) for name in options.names])
+    most = options.max_chars or np.iinfo(np.int32).max
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
-            texts = clean(batch)
-            lengths = pc.utf8_length(texts).to_numpy(zero_copy_only=False)
-            dropped["empty"] += int((lengths == 0).sum())
-            dropped["too short"] += int(((lengths > 0) & (lengths < options.min_chars)).sum())
-            dropped["too long"] += int((lengths > longest).sum())
-            texts = texts.filter(pa.array((lengths >= options.min_chars) & (lengths <= longest)))
-            writer.write_batch(pa.record_batch([texts], schema=SCHEMA))
-            hashes.append(hash_sentences(texts))
+            rows = pa.record_batch([clean(texts) for texts in batch.columns], schema=schema)
+            lengths = [pc.utf8_length(texts).to_numpy(zero_copy_only=False) for texts in rows.columns]
+            shortest, longest = np.minimum.reduce(lengths), np.maximum.reduce(lengths)
+            long_enough = shortest >= options.min_chars
+            dropped["empty"] += int((shortest == 0).sum())
+            dropped["too short"] += int(((shortest > 0) & ~long_enough).sum())
+            dropped["too long"] += int((long_enough & (longest > most)).sum())
+            rows = rows.filter(pa.array(long_enough & (longest <= most)))
+            writer.write_batch(rows)
+            hashes.append(hash_rows(rows))
     return np.concatenate(hashes)
 
 
@@ -108,7 +123,7 @@ def _copy_rows(source: Path, target: Path, rows: NDArray[np.intp]) -> None:
         pa.OSFile(str(source)) as file,
         pa.ipc.open_stream(file) as reader,
         pa.OSFile(str(target), "wb") as sink,
-        pa.ipc.new_stream(sink, SCHEMA) as writer,
+        pa.ipc.new_stream(sink, reader.schema) as writer,
     ):
         for batch in reader:
             low, high = np.searchsorted(rows, (start, start + batch.num_rows))
@@ -121,17 +136,17 @@ def _fingerprint(hashes: NDArray[np.uint64]) -> str:
     return xxhash.xxh3_128_hexdigest(hashes.astype("<u8").tobytes())
 
 
-def _check_enough(name: str, read: int, different: int, dropped: Counter[str]) -> None:
+def _check_enough(name: str, read: int, different: int, dropped: Counter[str], what: str) -> None:
     if different >= 2:
         return
     if read == 0:
-        raise SmoothCSEError(f"{name} is empty: give text with one sentence on each line.")
+        raise SmoothCSEError(f"{name} is empty: give text with one {what} on each line.")
     if different == 1:
         raise SmoothCSEError(
-            f"{name} holds one distinct sentence in {read:,} read: contrastive training needs at least 2."
+            f"{name} holds one distinct {what} in {read:,} read: contrastive training needs at least 2."
         )
     counts = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
     raise SmoothCSEError(
-        f"{name}: no sentence is left of the {read:,} read ({counts}): "
+        f"{name}: no {what} is left of the {read:,} read ({counts}): "
         "check the file, and loosen min_chars and max_chars."
     )

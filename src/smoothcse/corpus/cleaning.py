@@ -46,6 +46,12 @@ def hash_sentences(texts: pa.StringArray) -> NDArray[np.uint64]:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, rows), np.uint64, len(rows))
 
 
+def hash_rows(rows: pa.RecordBatch) -> NDArray[np.uint64]:
+    """Hash each row of cleaned text: the one sentence, or several with a character between that no clean text has."""
+    texts = pc.binary_join_element_wise(*rows.columns, "\x1f") if rows.num_columns > 1 else rows.column(0)
+    return hash_sentences(texts)
+
+
 def first_occurrences(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
     """Return the positions, ascending, at which a hash is seen for the first time.
 

@@ -1,4 +1,4 @@
-"""Which column of a table holds the sentences."""
+"""Which columns of a table hold the text."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def choose_column(label: str, names: Sequence[str], text_names: Sequence[str], w
     if not text_names:
         raise SmoothCSEError(f"{label} has no column of text among {_listed(names)}: give a file that has one.")
     raise SmoothCSEError(f"{label} has several columns of text, {_listed(text_names)}: say which one with `column`.")
+
+
+def choose_columns(
+    label: str, names: Sequence[str], text_names: Sequence[str], wanted: Sequence[str] | None
+) -> list[str]:
+    """Return the columns that the user asked for; where there are none, the one that :func:`choose_column` takes.
+
+    Raises:
+        SmoothCSEError: as :func:`choose_column`.
+    """
+    if wanted is None:
+        return [choose_column(label, names, text_names, None)]
+    return [_wanted_column(label, names, text_names, name) for name in wanted]
 
 
 def _wanted_column(label: str, names: Sequence[str], text_names: Sequence[str], wanted: str) -> str:

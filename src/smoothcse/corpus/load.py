@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences ready for training.
+    """Sentences, or labelled pairs of them, ready for training.
 
     Attributes:
-        dataset: One string column named ``sentence``, mapped from disk: it takes no memory to speak of.
+        dataset: A string column named ``sentence``, for pairs and triplets also ``positive`` and ``hard_negative``,
+            mapped from disk: it takes no memory to speak of.
         report: What was read, dropped and kept.
     """
 
@@ -36,6 +38,7 @@ def load_sentences(
     source: str | Path,
     *,
     column: str | None = None,
+    columns: Sequence[str] | None = None,
     limit: int | None = None,
     seed: int = 0,
     min_chars: int = 1,
@@ -54,6 +57,8 @@ def load_sentences(
             dataset on the hub (``owner/name``, optionally ``@revision``, optionally ``:file``); ``wiki1m``,
             the million sentences of SimCSE; or ``python-docs``, the built-in corpus.
         column: The column or field to read. Default: ``sentence``, else ``text``, else the only one of text.
+        columns: The two or three of labelled pairs instead: a sentence, its positive, and its hard negative. A row
+            with an empty text is dropped, and of rows that are equal in all of them the first is kept.
         limit: Keep a random sample of this many sentences, at least 2.
         seed: Chooses the sample.
         min_chars: Drop sentences shorter than this many characters. The default, 1, drops only empty ones.
@@ -65,10 +70,14 @@ def load_sentences(
     Raises:
         SmoothCSEError: When the source is missing, cannot be read, or leaves fewer than two sentences.
     """
-    options = Options(column, limit, seed, min_chars, max_chars)
+    if column is not None and columns is not None:
+        raise SmoothCSEError("column and columns both say what to read; give one of them.")
+    wanted = tuple(columns) if columns is not None else None if column is None else (column,)
+    options = Options(wanted, limit, seed, min_chars, max_chars)
     found = resolve(source)
-    if column is not None and all(file.format == ".txt" for file in found.files):
-        raise SmoothCSEError(f"{source} is plain text and has no column {column!r}: leave out `column`.")
+    if wanted and all(file.format == ".txt" for file in found.files):
+        option = "column" if columns is None else "columns"
+        raise SmoothCSEError(f"{source} is plain text and has no column {wanted[0]!r}: leave out `{option}`.")
     path, report = cached(found, options, lambda target: _build(found, options, target))
     from datasets import Dataset
 
@@ -81,7 +90,7 @@ def _build(source: Source, options: Options, target: Path) -> CorpusReport:
 
         for file in source.files:
             verify(file)
-    report = build(source.name, source.batches(options.column), target, options)
+    report = build(source.name, source.batches(options.columns), target, options)
     return replace(report, notes=(*source.notes, *_count_notes(source.name, report.read)))
 
 

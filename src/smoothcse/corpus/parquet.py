@@ -17,12 +17,12 @@ BATCH_BYTES = 64 << 20
 LONGEST_TEXT = 10 << 20
 """Bytes of one value, as of one line of a text file."""
 
-Choice = Callable[[list[str], list[str]], str]
-"""Names the column to read, given all names and those of text."""
+Choice = Callable[[list[str], list[str]], list[str]]
+"""Names the columns to read, given all names and those of text."""
 
 
 def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> Iterator[pa.RecordBatch]:
-    """Read a file, the one column that is chosen or all.
+    """Read a file, the columns that are chosen or all, in the file's order.
 
     A file can say "this text of ten megabytes, a million times" in a few bytes. So text stays encoded as it is in the
     file until its length is known.
@@ -30,7 +30,7 @@ def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> 
     Args:
         file: to read.
         rows: of a batch, at most.
-        choose: the column; None for all.
+        choose: the columns; None for all.
 
     Raises:
         SmoothCSEError: if the file is damaged, holds text that is not UTF-8, or a value that is too long.
@@ -38,7 +38,7 @@ def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> 
     try:
         with pq.ParquetFile(file.path) as table:
             texts = [field.name for field in table.schema_arrow if _is_text(field.type)]
-            columns = None if choose is None else [choose(table.schema_arrow.names, texts)]
+            columns = None if choose is None else choose(table.schema_arrow.names, texts)
             _require_one_each(file, table.schema_arrow.names, columns)
         with pq.ParquetFile(file.path, read_dictionary=texts if columns is None else columns) as table:
             for batch in table.iter_batches(rows, columns=columns):

@@ -2,52 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
-from smoothcse.corpus.columns import choose_column
+from smoothcse.corpus.columns import choose_columns
 from smoothcse.corpus.files import TextFile
 from smoothcse.corpus.parquet import parquet_batches
-from smoothcse.corpus.records import delimited_rows, numbered_lines, parse_record
+from smoothcse.corpus.records import Record, delimited_rows, numbered_lines, parse_record
 from smoothcse.errors import SmoothCSEError
 
 BATCH_ROWS = 16_384
 
-Batches = Iterator[pa.StringArray]
+Batches = Iterator[pa.RecordBatch]
+Row = tuple[str, ...]
 
 
-def read_batches(file: TextFile, column: str | None = None, block_bytes: int = BLOCK_BYTES) -> Batches:
-    """Read the sentences of one file, uncleaned.
+def read_batches(file: TextFile, columns: Sequence[str] | None = None, block_bytes: int = BLOCK_BYTES) -> Batches:
+    """Read the text of one file, uncleaned.
 
     Args:
         file: A file whose format is supported.
-        column: The column to read; see ``choose_column``. Plain text has none.
+        columns: The columns to read; see ``choose_columns``. Plain text has none.
         block_bytes: How much of a text file to read at once.
 
     Returns:
-        An iterator of ``pa.StringArray``; it raises ``SmoothCSEError`` at the first thing it cannot read.
+        An iterator of batches with as many columns of strings; it raises ``SmoothCSEError`` at the first thing it
+        cannot read.
     """
     if file.format == ".parquet":
-        return _read_parquet(file, column)
+        return _read_parquet(file, columns)
     blocks = read_blocks(file, block_bytes)
     if file.format == ".txt":
-        return map(_lines, blocks)
-    reader: Callable[..., Iterator[str]] = _read_jsonl if file.format == ".jsonl" else _read_delimited
-    return to_batches(reader(file, column, blocks))
+        return (_to_batch([_lines(block)]) for block in blocks)
+    reader: Callable[..., Iterator[Row]] = _read_jsonl if file.format == ".jsonl" else _read_delimited
+    return to_batches(reader(file, columns, blocks))
 
 
-def to_batches(sentences: Iterable[str]) -> Batches:
-    """Gather Python strings into Arrow batches."""
-    iterator = iter(sentences)
-    while rows := list(islice(iterator, BATCH_ROWS)):
-        yield _to_array(rows)
+def to_batches(rows: Iterable[Row]) -> Batches:
+    """Gather rows of Python strings into Arrow batches."""
+    iterator = iter(rows)
+    while some := list(islice(iterator, BATCH_ROWS)):
+        yield _to_batch([_to_array(column) for column in zip(*some, strict=True)])
 
 
-def _to_array(rows: list[str]) -> pa.StringArray:
+def _to_batch(columns: list[pa.StringArray]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(columns, names=[str(number) for number in range(len(columns))])
+
+
+def _to_array(rows: Sequence[str]) -> pa.StringArray:
     try:
         return pa.array(rows, pa.string())
     except UnicodeEncodeError:
@@ -63,29 +69,35 @@ def _lines(block: Block) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(ends) + 1, pa.py_buffer(offsets), pa.py_buffer(block.data))
 
 
-def _read_jsonl(file: TextFile, column: str | None, blocks: Iterator[Block]) -> Iterator[str]:
-    name: str | None = None
+def _read_jsonl(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row]:
+    names: list[str] | None = None
+    empty = ("",) * len(columns or "1")
     for number, line in numbered_lines(blocks):
         if not line.strip():
-            yield ""
+            yield empty
             continue
         place = f"{file.label}:{number}"
         record = parse_record(place, line)
-        if name is None:
+        if names is None:
             texts = [key for key, value in record.items() if isinstance(value, str)]
-            name = choose_column(place, list(record), texts, column)
-        value = record.get(name)
-        if not isinstance(value, str):
-            found = f"of type {type(value).__name__}" if name in record else "missing"
-            raise SmoothCSEError(f"{place}: field {name!r} must be a string and is {found}: mend or remove the line.")
-        yield value
+            names = choose_columns(place, list(record), texts, columns)
+        yield tuple([_text_of(place, record, name) for name in names])
 
 
-def _read_delimited(file: TextFile, column: str | None, blocks: Iterator[Block]) -> Iterator[str]:
+def _text_of(place: str, record: Record, name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str):
+        found = f"of type {type(value).__name__}" if name in record else "missing"
+        raise SmoothCSEError(f"{place}: field {name!r} must be a string and is {found}: mend or remove the line.")
+    return value
+
+
+def _read_delimited(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row]:
     rows = delimited_rows(file, blocks)
     _, header = next(rows)
-    index = header.index(choose_column(file.label, header, header, column)) if header else 0
-    return (row[index] if row else "" for _, row in rows)
+    indices = [header.index(name) for name in choose_columns(file.label, header, header, columns)] if header else []
+    empty = ("",) * len(indices)
+    return (tuple([row[index] for index in indices]) if row else empty for _, row in rows)
 
 
 def read_lines(file: TextFile) -> Iterator[str]:
@@ -97,9 +109,10 @@ def read_lines(file: TextFile) -> Iterator[str]:
     return (line.removesuffix("\r") for _, line in numbered_lines(read_blocks(file)))
 
 
-def _read_parquet(file: TextFile, column: str | None) -> Batches:
-    def choose(names: list[str], texts: list[str]) -> str:
-        return choose_column(file.label, names, texts, column)
+def _read_parquet(file: TextFile, columns: Sequence[str] | None) -> Batches:
+    def choose(names: list[str], texts: list[str]) -> list[str]:
+        return list(dict.fromkeys(choose_columns(file.label, names, texts, columns)))
 
     for batch in parquet_batches(file, BATCH_ROWS, choose):
-        yield batch.column(0).cast(pa.string()).fill_null("")
+        read = [batch.column(name) for name in columns or batch.schema.names]
+        yield _to_batch([column.cast(pa.string()).fill_null("") for column in read])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -43,14 +43,14 @@ class Source:
             return [[PYTHON_DOCS, sys.version], *map(_stamp, code)]
         return [_stamp(file.path) for file in self.files]
 
-    def batches(self, column: str | None) -> Iterator[pa.StringArray]:
-        """Read all sentences, in order, uncleaned."""
+    def batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """Read all rows, in order, uncleaned."""
         if self.name == PYTHON_DOCS:
             from smoothcse.corpus.python_docs import iter_sentences
 
-            yield from to_batches(iter_sentences())
+            yield from to_batches((sentence,) for sentence in iter_sentences())
         for file in self.files:
-            yield from read_batches(file, column)
+            yield from read_batches(file, columns)
 
 
 def resolve(source: str | Path) -> Source:

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.licence import PACKAGED_MINILM, card_of, licence_of
+from smoothcse.losses.methods import find_method
 
 CARD = "README.md"
 
@@ -91,6 +92,8 @@ def _render(record: dict[str, Any], run: Path, folder: Path, repository: str | N
         "name": (repository or _run_name(run)).split("/")[-1],
         "repository": repository,
         "method": _method(config),
+        "labels": "on labelled pairs" if config.get("columns") else "without labels",
+        "unit": ("sentences", "", "pairs", "triplets")[len(config.get("columns") or ())],
         "start": _shown(config["model"]),
         "corpus": _shown(config["corpus"]),
         "result": result,
@@ -131,10 +134,11 @@ def _front_matter(config: dict[str, Any], result: dict[str, Any] | None, licence
                 metric_value=round(result["best_score"], 2),
             )
         ]
+    learning = "supervised" if config.get("columns") else "unsupervised"
     data = ModelCardData(
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
-        tags=["sentence-transformers", "feature-extraction", "sentence-similarity", "unsupervised", "smoothcse"],
+        tags=["sentence-transformers", "feature-extraction", "sentence-similarity", learning, "smoothcse"],
         base_model=start,
         datasets=[corpus] if corpus else None,
         model_name=name if scores else None,
@@ -145,11 +149,14 @@ def _front_matter(config: dict[str, Any], result: dict[str, Any] | None, licence
 
 
 def _method(config: dict[str, Any]) -> str:
-    """Name the loss: GS-InfoNCE, or its control where there is no noise."""
+    """Name the method; plain SimCSE as GS-InfoNCE, or its control where there is no noise."""
     count = config.get("noise_count")
     if count is None:
         ratio = config.get("noise_ratio")
         count = 192 if ratio is None else round(ratio * config["batch_size"])
+    if config.get("method", "simcse") != "simcse" or config.get("columns"):
+        title = "supervised SimCSE" if config.get("columns") else find_method(config["method"]).title
+        return title + (f", with {count} Gaussian vectors as further negatives" if count else "")
     if not count:
         return "InfoNCE over two dropout views (unsupervised SimCSE)"
     return f"GS-InfoNCE (unsupervised SimCSE with {count} Gaussian vectors as further negatives)"

@@ -110,5 +110,6 @@ METHOD = Method(
     loss=ESimCSELoss,
     settings=ESimCSESettings,
     encodes=3.0,
+    pairs=True,
     make_state=ESimCSEState,
 )

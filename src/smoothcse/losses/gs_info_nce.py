@@ -11,7 +11,6 @@ from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor, distributed, nn
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.losses.methods import Method
 from smoothcse.losses.views import Features, embed_views
 from smoothcse.objectives import (
     GaussianNoise,
@@ -20,6 +19,7 @@ from smoothcse.objectives import (
     own_positive_loss,
     similarity_logits,
     streamed_masses,
+    with_own_logits,
 )
 
 NoiseMode = Literal["sampled", "expected"]
@@ -144,16 +144,28 @@ class GSInfoNCELoss(nn.Module):
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
-        anchors, *others = embeddings
-        positives, first_positive = across_ranks(others[0])
-        hard_negatives = across_ranks(others[1])[0] if len(others) > 1 else None
+        return self.contrast(*embeddings)
+
+    def contrast(
+        self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None = None, own: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of this rank's anchors against the keys of all.
+
+        Args:
+            anchors: ``(N, d)``.
+            positives: ``(N, d)``.
+            hard_negatives: ``(N, d)``, or None.
+            own: logits ``(N,)`` to put in the place of those of the anchors with their own positives.
+        """
+        positives, first_positive = across_ranks(positives)
+        hard_negatives = None if hard_negatives is None else across_ranks(hard_negatives)[0]
         further = self.further_negatives()
         if further is not None:
             hard_negatives = further if hard_negatives is None else torch.cat([hard_negatives, further])
 
         count = self.effective_noise_count(len(positives))
         if len(anchors) * (len(positives) + count) > DENSE_LOGITS:
-            return self._streamed_loss(anchors, positives, hard_negatives, count, first_positive)
+            return self._streamed_loss(anchors, positives, hard_negatives, count, first_positive, own)
         sampled = self.noise_mode == "sampled"
         noise = self._draw(count, anchors, first_positive) if count and sampled else None
         logits = similarity_logits(
@@ -167,6 +179,8 @@ class GSInfoNCELoss(nn.Module):
             temperature=self.temperature,
             first_positive=first_positive,
         )
+        if own is not None:
+            logits = with_own_logits(logits, own, first_positive)
         columns = count if sampled else min(count, 1)
         if self.noise_share is not None and columns:
             logits = balance_noise(logits, len(positives), columns, self.noise_share, first_positive=first_positive)
@@ -174,7 +188,13 @@ class GSInfoNCELoss(nn.Module):
         return own_positive_loss(logits, first_positive)
 
     def _streamed_loss(
-        self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None, count: int, first_positive: int
+        self,
+        anchors: Tensor,
+        positives: Tensor,
+        hard_negatives: Tensor | None,
+        count: int,
+        first_positive: int,
+        own: Tensor | None,
     ) -> Tensor:
         if count and self.noise_per_anchor:
             raise SmoothCSEError(
@@ -192,6 +212,8 @@ class GSInfoNCELoss(nn.Module):
             temperature=self.temperature,
             first_positive=first_positive,
         )
+        if own is not None:
+            masses = masses._replace(own=own)
         if self.noise_share is not None and count:
             masses = masses.balanced(self.noise_share)
         self.last_noise_share = masses.noise_share()
@@ -258,10 +280,3 @@ def across_ranks(keys: Tensor) -> tuple[Tensor, int]:
         return keys, 0
     gathered: Tensor = all_gather_with_grad(keys)
     return gathered, distributed.get_rank() * len(keys)
-
-
-METHOD = Method(
-    title="SimCSE (Gao et al., EMNLP 2021); with noise GS-InfoNCE (Wu et al., COLING 2022)",
-    about="Two dropout views of each sentence attract each other, all other sentences of the batch repel them.",
-    loss=GSInfoNCELoss,
-)

@@ -93,5 +93,6 @@ METHOD = Method(
     "last sentences.",
     loss=ISCSELoss,
     settings=ISCSESettings,
+    pairs=True,
     make_state=make_buffer,
 )

@@ -110,14 +110,15 @@ class MomentumEncoder(nn.Module):
 
 def head_of(model: nn.Module) -> nn.Module | None:
     """Return the training head of an encoder, if it has one."""
-    return next((module for module in _unwrapped(model) if is_projection(module)), None)
+    return next((module for module in unwrapped(model) if is_projection(module)), None)
 
 
 def _body(model: nn.Module) -> list[nn.Module]:
     """Return what makes the raw sentence embedding: the modules before the head and the normalisation."""
-    return [module for module in _unwrapped(model) if not (is_projection(module) or isinstance(module, Normalize))]
+    return [module for module in unwrapped(model) if not (is_projection(module) or isinstance(module, Normalize))]
 
 
-def _unwrapped(model: nn.Module) -> SentenceTransformer:
+def unwrapped(model: nn.Module) -> SentenceTransformer:
+    """Return the encoder that may be wrapped for several devices."""
     inner: SentenceTransformer = model.module if isinstance(model, DistributedDataParallel) else model
     return inner

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 
 METHODS = {
-    "simcse": "gs_info_nce",
+    "simcse": "simcse",
     "esimcse": "esimcse",
     "is-cse": "is_cse",
     "debcse": "debcse",
+    "simcse++": "simcse_pp",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 
@@ -49,6 +50,7 @@ class Method:
         settings: a dataclass, each field annotated with its limits and its description.
         encodes: of a sentence per step; SimCSE has two.
         columns: of text that a batch has.
+        pairs: whether it learns from labelled pairs and triplets, too.
         make_state: makes what the method keeps between steps, given the model and the settings; None for nothing.
         prepare: turns the encoder into the method's, given the settings; None to leave it as it is.
         add_texts: makes the further columns, given the dataset of sentences, the encoder as it starts, the settings,
@@ -62,7 +64,8 @@ class Method:
     settings: type = NoSettings
     encodes: float = 2.0
     columns: int = 1
-    make_state: Callable[[SentenceTransformer, Any], nn.Module] | None = None
+    pairs: bool = False
+    make_state: Callable[[SentenceTransformer, Any], nn.Module | None] | None = None
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ Reader = Callable[[nn.Module, Features], Tensor]
 
 READ = "read"
 """Entry of a view's features that holds its :data:`Reader`, where it is not :func:`read`."""
+
+_EVERY_TOKEN = ContextVar("every_token", default=False)
 
 # Sentences of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
 # a GPU wants the whole batch, as its small kernels cost their launch more than their padding.
@@ -97,6 +101,21 @@ def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
         return read(model, features)
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def every_token() -> Iterator[None]:
+    """Let encoders compute all tokens, as one that is read at [CLS] alone does not in training."""
+    before = _EVERY_TOKEN.set(True)
+    try:
+        yield
+    finally:
+        _EVERY_TOKEN.reset(before)
+
+
+def wants_every_token() -> bool:
+    """Whether this is inside :func:`every_token`."""
+    return _EVERY_TOKEN.get()
 
 
 def repeat_rows(features: Features, times: int = 2) -> Features:

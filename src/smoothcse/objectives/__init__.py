@@ -9,6 +9,7 @@ from smoothcse.objectives.contrastive import (
     noise_share,
     own_positive_loss,
     similarity_logits,
+    with_own_logits,
 )
 from smoothcse.objectives.noise import GaussianNoise, log_expected_similarity
 from smoothcse.objectives.streamed import Masses, streamed_masses
@@ -24,4 +25,5 @@ __all__ = [
     "own_positive_loss",
     "similarity_logits",
     "streamed_masses",
+    "with_own_logits",
 ]

@@ -220,6 +220,11 @@ def balance_noise(
     return torch.cat([sentences, noise + log_weight.unsqueeze(1), hard_negatives], dim=1)
 
 
+def with_own_logits(logits: Tensor, own: Tensor, first_positive: int = 0) -> Tensor:
+    """Return the logits with others ``(N,)`` in the place of those of the anchors with their own positives."""
+    return logits.scatter(1, _own_columns(logits, first_positive).unsqueeze(1), own.to(logits.dtype).unsqueeze(1))
+
+
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 

@@ -215,7 +215,9 @@ def _unit(x: Tensor) -> Tensor:
 def _sentences(run: RecordedRun, missing: dict[str, str], notes: list[str]) -> list[str]:
     config = run.config
     try:
-        corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
+        corpus = load_sentences(
+            config.corpus, column=config.column, columns=config.columns, limit=config.limit, seed=config.seed
+        )
     except SmoothCSEError as error:
         missing["corpus"] = str(error)
         return []

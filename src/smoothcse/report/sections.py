@@ -335,7 +335,8 @@ def _text_words(corpus: str, data: Mapping[str, Any]) -> str:
     dropped = [f"{count:,} {reason}" for reason, count in data.get("dropped", {}).items() if count]
     read = f"{data.get('read', 0):,} read, {'dropped: ' + ', '.join(dropped) if dropped else 'none dropped'}"
     notes = "".join(f"; {note}" for note in data.get("notes", ()))
-    return f"{data.get('kept', 0):,} sentences from {corpus} ({read}{notes})"
+    unit = ("sentences", "", "pairs", "triplets")[len(data.get("columns", ()))]
+    return f"{data.get('kept', 0):,} {unit} from {corpus} ({read}{notes})"
 
 
 def _method(run: RecordedRun) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
+import torch
 from rich.console import Console
+from torch import Tensor
 
 from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.encoding import encode
@@ -18,6 +20,9 @@ from smoothcse.search.index import Hit, Index
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Queries: TypeAlias = "str | Sequence[str] | NDArray[np.float32]"
+"""A sentence, several, or embeddings."""
 
 Found = list[tuple[str, float]]
 """Sentences with their cosine similarities, the most similar first."""
@@ -44,16 +49,85 @@ class SimCSE:
         self.index: Index | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def encode(self, sentence: str | Sequence[str], normalize_to_unit: bool = True) -> NDArray[np.float32]:
-        """Return the embedding of a sentence, ``(d,)``, or of several, ``(n, d)``."""
-        single = isinstance(sentence, str)
-        rows = encode(self.model, [sentence] if isinstance(sentence, str) else sentence, normalize=normalize_to_unit)
-        return rows[0] if single else rows
+    @overload
+    def encode(
+        self,
+        sentence: str | Sequence[str],
+        device: str | None = ...,
+        return_numpy: Literal[False] = ...,
+        normalize_to_unit: bool = ...,
+        keepdim: bool = ...,
+        batch_size: int = ...,
+        max_length: int = ...,
+    ) -> Tensor: ...
 
-    def similarity(self, queries: str | Sequence[str], keys: str | Sequence[str]) -> float | NDArray[np.float32]:
-        """Return the cosine similarities of queries with keys: a number for two sentences, else an array."""
-        similarities: NDArray[np.float32] = self.encode(queries) @ self.encode(keys).T
-        return similarities if similarities.ndim else float(similarities)
+    @overload
+    def encode(
+        self,
+        sentence: str | Sequence[str],
+        device: str | None = ...,
+        *,
+        return_numpy: Literal[True],
+        normalize_to_unit: bool = ...,
+        keepdim: bool = ...,
+        batch_size: int = ...,
+        max_length: int = ...,
+    ) -> NDArray[np.float32]: ...
+
+    def encode(
+        self,
+        sentence: str | Sequence[str],
+        device: str | None = None,
+        return_numpy: bool = False,
+        normalize_to_unit: bool = True,
+        keepdim: bool = False,
+        batch_size: int = 64,
+        max_length: int = 128,
+    ) -> Tensor | NDArray[np.float32]:
+        """Return the embedding of a sentence, ``(d,)``, or of several, ``(n, d)``.
+
+        Args:
+            sentence: one or several.
+            device: to move the model to, where it stays; None for where it is.
+            return_numpy: whether to return an array instead of a tensor on the CPU.
+            normalize_to_unit: whether to scale each embedding to length 1.
+            keepdim: whether to return ``(1, d)`` for one sentence.
+            batch_size: sentences encoded at a time.
+            max_length: tokens per sentence; the model's own limit where that is less.
+        """
+        if device is not None:
+            self.model.to(device)
+        single = isinstance(sentence, str)
+        own = self.model.max_seq_length
+        self.model.max_seq_length = max_length if own is None else min(own, max_length)
+        try:
+            rows = encode(
+                self.model,
+                [sentence] if isinstance(sentence, str) else sentence,
+                batch_size=batch_size,
+                normalize=normalize_to_unit,
+            )
+        finally:
+            self.model.max_seq_length = own
+        rows = rows[0] if single and not keepdim else rows
+        return rows if return_numpy else torch.from_numpy(rows)
+
+    def similarity(self, queries: Queries, keys: Queries, device: str | None = None) -> float | NDArray[np.float32]:
+        """Return the cosine similarities of queries with keys.
+
+        Args:
+            queries: a sentence, several, or embeddings ``(d,)`` or ``(n, d)``, which need not be normalised.
+            keys: likewise.
+            device: as in :meth:`encode`.
+
+        Returns:
+            A number for one of each, ``(m,)`` for one query and m keys, else ``(n, m)``.
+        """
+        one, other = self._vectors(queries, device), self._vectors(keys, device)
+        similarities: NDArray[np.float32] = np.atleast_2d(one) @ np.atleast_2d(other).T
+        if one.ndim > 1:
+            return similarities
+        return similarities[0] if other.ndim > 1 else float(similarities[0, 0])
 
     def build_index(self, sentences_or_file_path: str | Path | Sequence[str], path: str | Path | None = None) -> None:
         """Index the lines of a file, or sentences.
@@ -63,14 +137,19 @@ class SimCSE:
             path: folder to keep the index in, which :meth:`~smoothcse.search.Index.open` finds again; None for one
                 that goes with this object.
         """
-        if isinstance(sentences_or_file_path, str | Path):
-            documents = read_documents(Path(sentences_or_file_path))
-        else:
-            documents = (Document(sentence) for sentence in sentences_or_file_path)
+        documents = _documents(sentences_or_file_path)
         if path is None:
             self._folder = tempfile.TemporaryDirectory()
             path = Path(self._folder.name) / "index"
         self.index = Index.build(path, self.name, documents, pooling=self.pooler, console=Console(quiet=True))
+
+    def add_to_index(self, sentences_or_file_path: str | Path | Sequence[str]) -> None:
+        """Add the lines of a file, or sentences, to the index; one that is there already is not added twice.
+
+        Raises:
+            SmoothCSEError: before :meth:`build_index`.
+        """
+        self._index().add(_documents(sentences_or_file_path), skip_known=True, console=Console(quiet=True))
 
     def search(self, queries: str | Sequence[str], threshold: float = 0.6, top_k: int = 5) -> Found | list[Found]:
         """Return the indexed sentences of at least a threshold, for one query or for each of several alike.
@@ -78,12 +157,29 @@ class SimCSE:
         Raises:
             SmoothCSEError: before :meth:`build_index`.
         """
+        index = self._index()
+        several = [queries] if isinstance(queries, str) else list(queries)
+        vectors = self.encode(several, return_numpy=True)
+        found = [_pairs(index.nearest(vector, top_k, threshold=threshold)) for vector in vectors]
+        return found[0] if isinstance(queries, str) else found
+
+    def _index(self) -> Index:
         if self.index is None:
             raise SmoothCSEError("There is nothing to search yet; call build_index first.")
-        several = [queries] if isinstance(queries, str) else list(queries)
-        vectors = self.encode(several)
-        found = [_pairs(self.index.nearest(vector, top_k, threshold=threshold)) for vector in vectors]
-        return found[0] if isinstance(queries, str) else found
+        return self.index
+
+    def _vectors(self, queries: Queries, device: str | None) -> NDArray[np.float32]:
+        if not isinstance(queries, np.ndarray):
+            return self.encode(queries, device, return_numpy=True)
+        lengths = np.linalg.norm(queries, axis=-1, keepdims=True)
+        unit: NDArray[np.float32] = queries / np.where(lengths > 0, lengths, 1)
+        return unit
+
+
+def _documents(sentences_or_file_path: str | Path | Sequence[str]) -> Iterable[Document]:
+    if isinstance(sentences_or_file_path, str | Path):
+        return read_documents(Path(sentences_or_file_path))
+    return (Document(sentence) for sentence in sentences_or_file_path)
 
 
 def _pairs(hits: list[Hit]) -> Found:

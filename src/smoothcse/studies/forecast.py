@@ -135,7 +135,7 @@ def _steps(config: TrainConfig, *, corpus_is_here: bool) -> tuple[int | None, st
     if config.max_steps:
         return config.max_steps, ""
     if corpus_is_here:
-        sentences, bound = len(load_sentences(config.corpus)), ""
+        sentences, bound = len(load_sentences(config.corpus, column=config.column, columns=config.columns)), ""
     elif config.corpus == WIKI1M:
         sentences, bound = WIKI1M_LINES[-1], "at most "
     else:

@@ -15,6 +15,7 @@ from sentence_transformers.util import batch_to_device
 
 from smoothcse.corpus import Corpus
 from smoothcse.losses import GSInfoNCELoss
+from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
 
@@ -53,7 +54,7 @@ def probe(
             value.backward()
             share = float(loss.last_noise_share) if loss.last_noise_share is not None else 0.0
             seconds = time.perf_counter() - started
-    model.zero_grad(set_to_none=True)
+    loss.zero_grad(set_to_none=True)  # of the model, and of what the method trains beside it
     model.train(was_training)
     return Probe(seconds, share)
 
@@ -78,7 +79,7 @@ def start_card(
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("sentences", f"{len(corpus):,} from {config.corpus}")
+    table.add_row(corpus.report.unit, f"{len(corpus):,} from {config.corpus}")
     table.add_row(
         "encoder",
         f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}",
@@ -87,14 +88,22 @@ def start_card(
         "steps",
         f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
     )
-    table.add_row("negatives", f"{config.batch_size - 1} in the batch + {_noise_words(config, count, model)}")
+    hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
+    table.add_row("negatives", f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}")
     if count:
         table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
     table.add_row("hardware", hardware)
     table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
     table.add_row("time", f"about {_duration(steps * step_seconds + evaluations * evaluation_seconds)}")
-    name = "GS-InfoNCE" if count else "InfoNCE (SimCSE): no noise, the control"
-    return Panel(table, title=name, expand=False)
+    return Panel(table, title=_title(config, count), expand=False)
+
+
+def _title(config: TrainConfig, noise_count: int) -> str:
+    if config.method != "simcse":
+        return find_method(config.method).title + (", with noise" if noise_count else "")
+    if config.columns:
+        return f"Supervised SimCSE{', with noise' if noise_count else ''}"
+    return "GS-InfoNCE" if noise_count else "InfoNCE (SimCSE): no noise, the control"
 
 
 def _noise_words(config: TrainConfig, count: int, model: SentenceTransformer) -> str:

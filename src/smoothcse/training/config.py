@@ -40,6 +40,15 @@ class TrainConfig:
     column: Annotated[
         str | None, Field(description="Column that holds the sentences, where the corpus has several.")
     ] = None
+    columns: Annotated[
+        list[str] | None,
+        Field(
+            min_length=2,
+            max_length=3,
+            description="Columns of labelled pairs instead: the sentence, its positive and, if there is one, its hard "
+            "negative.",
+        ),
+    ] = None
     limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
 
     model: Annotated[
@@ -84,6 +93,10 @@ class TrainConfig:
     ] = None
     noise_per_anchor: Annotated[bool, Field(description="Draw other noise for each anchor, an experiment.")] = False
     temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
+
+    hard_negative_log_weight: Annotated[
+        float, Field(description="Added to the logit of each sentence's own hard negative; 0 is weight 1.")
+    ] = 0.0
 
     batch_size: Annotated[int, Field(ge=2, description="Sentences per step, over all devices.")] = 64
     mini_batch: Annotated[
@@ -198,6 +211,19 @@ def _problems(values: Mapping[str, Any], known: Sequence[str]) -> Iterator[str]:
             yield f"there is no configuration field {name!r}.{did_you_mean(str(name), known)}"
         if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
             yield f"{name} is {value!r}, which holds a character that no name can hold."
+    yield from _text_problems(values)
+    yield from _noise_problems(values)
+
+
+def _text_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    if values.get("column") is not None and values.get("columns") is not None:
+        yield "column and columns both say what to read; give one of them."
+    columns = values.get("columns")
+    if values.get("hard_negative_log_weight") and not (isinstance(columns, list) and len(columns) > 2):
+        yield "hard_negative_log_weight weighs the third of the columns, a hard negative; name one in columns."
+
+
+def _noise_problems(values: Mapping[str, Any]) -> Iterator[str]:
     if values.get("noise_count") is not None and values.get("noise_ratio") is not None:
         yield "noise_count and noise_ratio both set M; give one of them."
     if values.get("noise_mode") == "expected" and values.get("noise_mean"):

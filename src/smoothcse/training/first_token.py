@@ -12,6 +12,8 @@ from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
+from smoothcse.losses.views import wants_every_token
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -48,7 +50,7 @@ def _forward(
     keys) belongs to a kernel that is not used here: both are left to the layer.
     """
     fits = attention_mask is None or attention_mask.ndim == 4
-    if not layer.training or "cu_seq_lens_q" in options or not fits:
+    if not layer.training or "cu_seq_lens_q" in options or not fits or wants_every_token():
         return type(layer).forward(layer, hidden_states, attention_mask, *others, **options)  # type: ignore[no-any-return]
     attention = layer.attention.self
     first = hidden_states[:, :1]

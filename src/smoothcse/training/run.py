@@ -89,7 +89,10 @@ def train(
         return read_result(config.output)
     hardware = find_hardware(config.precision)
     make_settings(config.method, config.settings or {})  # a mistake in them is told before the corpus is read
-    corpus = load_sentences(config.corpus, column=config.column, limit=config.limit, seed=config.seed)
+    _check_pairs(config)
+    corpus = load_sentences(
+        config.corpus, column=config.column, columns=config.columns, limit=config.limit, seed=config.seed
+    )
     _check_batch(config, corpus, hardware)
     model, criterion = _read_start(config, hardware), choose_criterion(config, corpus)
     folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
@@ -169,7 +172,8 @@ class _Run:
         """Look for what would make the whole run pointless."""
         check = check_text(self.model, self.corpus, self.config.max_length, self.config.seed)
         warn_of_text(check, self.config.model, self.config.max_length, self.notices)
-        require_two_views(self.model, self.corpus.dataset[:8]["sentence"], self.config.max_length)
+        if not self.config.columns:
+            require_two_views(self.model, self.corpus.dataset[:8]["sentence"], self.config.max_length)
 
     def _raise_if_stopped(self) -> None:
         step = self.trainer.state.global_step
@@ -191,7 +195,7 @@ class _Run:
         measured = probe(
             self.model,
             self.loss,
-            [texts[column] for column in self.corpus.dataset.column_names],
+            list(texts.values()),
             self.config.max_length,
             self.hardware.autocast_dtype,
         )
@@ -334,10 +338,22 @@ def _make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardwa
         "noise_share": config.noise_share,
         "noise_per_anchor": config.noise_per_anchor,
         "temperature": config.temperature,
+        "hard_negative_log_weight": config.hard_negative_log_weight,
         "seed": config.seed,
     }
     method, own = find_method(config.method), make_settings(config.method, config.settings or {})
-    state = method.make_state(model, own).to(model.device) if method.make_state else None
+    state = method.make_state(model, own) if method.make_state else None
+    if state is not None:
+        state = state.to(model.device)
+        if (
+            hardware.precision == "fp16"
+            and hardware.world_size > 1
+            and any(p.requires_grad for p in state.parameters())
+        ):
+            raise SmoothCSEError(  # each rank's scaler would skip steps of its own
+                f"The method {config.method} trains weights beside the encoder, which several devices cannot share in "
+                "fp16; use precision bf16 or fp32."
+            )
     tokens = mini_batch_tokens(config, model, hardware.world_size)
     if tokens is None:
         return method.loss(model, settings=own, state=state, **settings)
@@ -376,10 +392,18 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
     )
 
 
+def _check_pairs(config: TrainConfig) -> None:
+    if config.columns and not find_method(config.method).pairs:
+        raise SmoothCSEError(
+            f"The method {config.method} makes its own positives from single sentences; give column instead of "
+            "columns, or learn from labelled pairs by simcse."
+        )
+
+
 def _check_batch(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> None:
     if config.batch_size > len(corpus):
         raise SmoothCSEError(
-            f"batch_size {config.batch_size} is larger than the corpus of {len(corpus)} sentences; "
+            f"batch_size {config.batch_size} is larger than the corpus of {len(corpus)} {corpus.report.unit}; "
             f"give more text or a batch_size of at most {len(corpus)}."
         )
     if config.batch_size % hardware.world_size:

@@ -110,7 +110,8 @@ def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0
     The score is ``-(alignment + uniformity)`` (Wang & Isola, ICML 2020): alignment between two dropout views of
     each sentence, uniformity over single, undisturbed embeddings. The two are what InfoNCE optimises in the limit,
     so a model that collapses, or whose views drift apart, scores lower. It says nothing about meaning: on labelled
-    data it can disagree, so prefer ``dev`` where there is any.
+    data it can disagree, so prefer ``dev`` where there is any. A corpus of labelled pairs is aligned by these, without
+    dropout.
 
     Args:
         max_length: tokens per sentence for the two views, as in training.
@@ -119,11 +120,17 @@ def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0
         seed: of the sample and of the dropout of its views.
     """
     chosen = np.random.default_rng(seed).permutation(len(corpus))[:sample]
-    sentences: list[str] = corpus.dataset.select(np.sort(chosen))["sentence"][:]
+    rows = corpus.dataset[np.sort(chosen)]
+    sentences, positives = rows["sentence"], rows.get("positive")
 
     def score(model: SentenceTransformer) -> dict[str, float]:
-        align = alignment(*dropout_views(model, sentences, max_length=max_length, seed=seed))
-        uniform = uniformity(torch.from_numpy(encode(model, sentences, precision="auto")))
+        embeddings = torch.from_numpy(encode(model, sentences, precision="auto"))
+        if positives is None:
+            align = alignment(*dropout_views(model, sentences, max_length=max_length, seed=seed))
+        else:
+            align = alignment(embeddings, torch.from_numpy(encode(model, positives, precision="auto")))
+        uniform = uniformity(embeddings)
         return {DEV_SCORE: -float(align + uniform), "alignment": float(align), "uniformity": float(uniform)}
 
-    return Criterion("label-free: -(alignment + uniformity)", score)
+    kind = "label-free" if positives is None else f"{corpus.report.unit} trained on"
+    return Criterion(f"{kind}: -(alignment + uniformity)", score)

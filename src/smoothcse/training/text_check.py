@@ -21,13 +21,13 @@ _MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
 
 @dataclass(frozen=True)
 class TextCheck:
-    """What a tokenizer makes of a sample of sentences; all figures are shares between 0 and 1.
+    """What a tokenizer makes of a sample of the text; all figures are shares between 0 and 1.
 
     Attributes:
         unknown: of the tokens that the vocabulary lacks.
         cut: of the tokens that lie behind the length limit.
         twins: of the sentences that, once cut, are the same to the encoder as another one of the sample, which makes
-            them each other's negatives wherever they meet in a batch.
+            them each other's negatives wherever they meet in a batch; of pairs the side that has more of them.
     """
 
     unknown: float
@@ -36,7 +36,7 @@ class TextCheck:
 
 
 def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0) -> TextCheck:
-    """Tokenise up to 5,000 sentences.
+    """Tokenise up to 5,000 rows.
 
     Args:
         model: whose tokenizer is asked; one that is no Hugging Face tokenizer cannot be, and gets zeros.
@@ -47,15 +47,14 @@ def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed
     if not callable(tokenizer := model.tokenizer):
         return TextCheck(0.0, 0.0, 0.0)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:_SAMPLE])
-    sentences = corpus.dataset.select(chosen)["sentence"][:]
-    ids = [row[:] for row in _token_ids(tokenizer, sentences)]
+    columns = [_token_ids(tokenizer, texts) for texts in corpus.dataset[chosen].values()]
+    ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
-    kept = [row[: max_length - 2] for row in ids]  # what two special tokens leave
-    seen = Counter(map(tuple, kept))
+    longest = max_length - 2  # what two special tokens leave
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
-        cut=1 - sum(map(len, kept)) / max(total, 1),
-        twins=sum(count for count in seen.values() if count > 1) / len(ids),
+        cut=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),
+        twins=max(_twins([tuple(row[:longest]) for row in column]) for column in columns[:2]),
     )
 
 
@@ -85,6 +84,10 @@ def warn_of_text(check: TextCheck, model_name: str, max_length: int, notices: No
             f"{check.twins:.1%} of the sentences are, once cut to {max_length} tokens, the same as another one, and "
             "will be pushed away from it as a negative; raise max_length or thin out the text."
         )
+
+
+def _twins(rows: list[tuple[int, ...]]) -> float:
+    return sum(count for count in Counter(rows).values() if count > 1) / len(rows)
 
 
 def _token_ids(tokenizer: Any, sentences: list[str]) -> list[list[int]]:

@@ -1,4 +1,4 @@
-"""What a method keeps between steps lies in each checkpoint, and is there again after a resume."""
+"""What a method keeps between steps lies in each checkpoint, is there after a resume, and is equal on all ranks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import distributed, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 _FILE = "method_state.safetensors"
@@ -31,6 +31,17 @@ class MethodState(TrainerCallback):
         if self.writes:
             tensors = {name: value.contiguous().cpu() for name, value in self.state.state_dict().items()}
             save_file(tensors, self.folder / f"checkpoint-{state.global_step}" / _FILE)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Average the gradient of what is trained in the state over the ranks; the host does so for the encoder."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        for parameter in self.state.parameters():
+            if parameter.grad is not None:
+                distributed.all_reduce(parameter.grad)
+                parameter.grad /= distributed.get_world_size()
 
     def restore(self, checkpoint: Path) -> None:
         """Take the state from a checkpoint."""

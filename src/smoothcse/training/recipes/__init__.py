@@ -1,4 +1,4 @@
-"""Published settings, by name: the four GS-InfoNCE recipes, their controls, and SimCSE's four."""
+"""Published settings, by name: of GS-InfoNCE with their controls, of SimCSE, and of the methods related to it."""
 
 from __future__ import annotations
 

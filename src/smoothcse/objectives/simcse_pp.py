@@ -1,0 +1,69 @@
+r"""SimCSE++ (Xu et al., Findings of EMNLP 2023): negatives without dropout, and a contrast of dimensions.
+
+.. math::
+
+    l_i = -ρ\, s(z1_i, z2_i) + \log\Bigl(e^{ρ\, s(z1_i, z2_i)} + \sum_{j \ne i} e^{s(z0_i, z0_j)}\Bigr)
+
+``z0`` embeds the sentences without dropout, whose noise makes negatives of pairs that are none.
+
+.. math::
+
+    C = \frac1N \mathrm{BN}(z1)^\top \mathrm{BN}(z2), \qquad
+    L_{dcl} = -\frac1d \sum_c \log \mathrm{softmax}_r(C_{cr} / τ')\big|_{r=c}, \qquad
+    L = \frac1N \sum_i l_i + w\, L_{dcl}
+
+``BN`` gives each dimension mean 0 and variance 1 over the batch: a dimension is to agree with itself across the views
+and with no other one. ``l`` is :func:`~smoothcse.objectives.info_nce` over ``z0`` with other logits of its own pairs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, temperature: float = 0.05) -> Tensor:
+    """Return ``ρ s(z1_i, z2_i)``.
+
+    Args:
+        first: ``z1``, float ``(N, d)``; need not be normalised.
+        second: ``z2``, likewise.
+        weight: ``ρ``.
+        temperature: ``τ > 0``.
+
+    Returns:
+        ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        first, second = (functional.normalize(_at_least_float32(view), dim=1) for view in (first, second))
+        return (first * second).sum(dim=1) * (weight / temperature)
+
+
+def dimension_wise_contrast(
+    first: Tensor, second: Tensor, *, temperature: float = 5.0, epsilon: float = 1e-5
+) -> Tensor:
+    """Return ``L_dcl``.
+
+    Args:
+        first: ``z1``, float ``(N, d)``, of the whole batch, as its statistics are taken.
+        second: ``z2``, likewise.
+        temperature: ``τ' > 0``.
+        epsilon: added to each variance.
+
+    Returns:
+        The scalar, in float32 (float64 for float64 input) whatever autocast says.
+    """
+    with torch.autocast(first.device.type, enabled=False):
+        first, second = (_standardised(_at_least_float32(view), epsilon) for view in (first, second))
+        agreement = first.T @ second / len(first)
+        return -(agreement / temperature).log_softmax(dim=1).diagonal().mean()
+
+
+def _standardised(rows: Tensor, epsilon: float) -> Tensor:
+    variance, mean = torch.var_mean(rows, dim=0, correction=0)
+    return (rows - mean) / (variance + epsilon).sqrt()
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
