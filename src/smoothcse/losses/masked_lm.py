@@ -111,7 +111,8 @@ def _load(encoder: PreTrainedModel, seed: int) -> PreTrainedModel:
 
 
 def _name_of(model: nn.Module, wanted: nn.Module) -> str:
-    return next(name for name, module in model.named_modules() if module is wanted)
+    name: str = next(name for name, module in model.named_modules() if module is wanted)
+    return name
 
 
 def _drop_parameter(model: nn.Module, wanted: nn.Parameter | None) -> None:

@@ -110,7 +110,8 @@ def _mean_over_ranks(sums_and_counts: Tensor) -> Tensor:
     """Return this rank's share, so that the mean over ranks is the mean over the hidden tokens of all."""
     total, count = sums_and_counts.sum(dim=0)
     counts = of_all_ranks(count.reshape(1))
-    return total * len(counts) / counts.sum().clamp(min=1)
+    mean: Tensor = total * len(counts) / counts.sum().clamp(min=1)
+    return mean
 
 
 METHOD = Method(

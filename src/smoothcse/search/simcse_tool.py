@@ -172,8 +172,7 @@ class SimCSE:
         if not isinstance(queries, np.ndarray):
             return self.encode(queries, device, return_numpy=True)
         lengths = np.linalg.norm(queries, axis=-1, keepdims=True)
-        unit: NDArray[np.float32] = queries / np.where(lengths > 0, lengths, 1)
-        return unit
+        return (queries / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def _documents(sentences_or_file_path: str | Path | Sequence[str]) -> Iterable[Document]:
