@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoder import build_encoder
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
+from smoothcse.losses.methods import find_method, make_settings
 from tiny import save_tiny_model, sentences
 
 BATCH = 8
@@ -56,6 +57,45 @@ def test_ranks_compute_the_gradient_of_one_process(world, columns, cached, tmp_p
 
     assert sum(rank["loss"] for rank in ranks) / world == pytest.approx(loss, rel=1e-12)
     assert max(gradient.abs().max() for gradient in expected.values()) > 1e-4
+    for rank in ranks:
+        assert rank["gradients"].keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(rank["gradients"][name], gradient, rtol=1e-8, atol=1e-12)
+
+
+def prompted_gradients(
+    model_path: str, method_name: str, rank: int = 0, world: int = 1
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return what :func:`gradients` does, for a method that makes the encoder its own."""
+    method, settings = find_method(method_name), make_settings(method_name, {})
+    assert method.prepare
+    encoder = method.prepare(build_encoder(model_path, device="cpu", max_length=120), settings).eval().double()
+    loss_module = method.loss(encoder, settings=settings, noise_count=16, seed=5)
+    loss_module.step = 3
+    if world > 1:
+        loss_module.model = DistributedDataParallel(encoder, broadcast_buffers=False)
+    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    texts = [sentences(BATCH, seed=column)[share] for column in range(method.columns)]
+    loss = loss_module([encoder.preprocess(column) for column in texts])
+    loss.backward()
+    return loss.item(), {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+
+
+def prompted_worker(rank: int, world: int, folder: str, model_path: str, method: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
+    loss, found = prompted_gradients(model_path, method, rank, world)
+    torch.save({"loss": loss, "gradients": found}, f"{folder}/rank{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("method", ["promptbert", "conpvp", "sncse"])
+def test_ranks_compute_the_gradient_of_one_process_in_templates(method, tmp_path):
+    model_path = save_tiny_model(tmp_path / "model", max_position_embeddings=128)
+    multiprocessing.spawn(prompted_worker, (2, str(tmp_path), model_path, method), nprocs=2)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    loss, expected = prompted_gradients(model_path, method)
+    assert sum(rank["loss"] for rank in ranks) / 2 == pytest.approx(loss, rel=1e-12)
     for rank in ranks:
         assert rank["gradients"].keys() == expected.keys()
         for name, gradient in expected.items():

@@ -23,6 +23,9 @@ METHODS = {
     "simcse": "gs_info_nce",
     "esimcse": "esimcse",
     "is-cse": "is_cse",
+    "sncse": "sncse",
+    "conpvp": "conpvp",
+    "promptbert": "promptbert",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 

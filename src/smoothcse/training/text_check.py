@@ -50,7 +50,7 @@ def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed
     sentences = corpus.dataset.select(chosen)["sentence"][:]
     ids = [row[:] for row in _token_ids(tokenizer, sentences)]
     total = sum(map(len, ids))
-    kept = [row[: max_length - 2] for row in ids]  # what two special tokens leave
+    kept = [row[: max_length - tokenizer.num_special_tokens_to_add()] for row in ids]
     seen = Counter(map(tuple, kept))
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
