@@ -45,7 +45,7 @@ def loop_view(encoder, texts, templates):
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "modernbert"])
 def test_the_loss_is_the_equation_and_its_gradient(architecture, tmp_path):
     path = save_tiny_model(tmp_path, architecture, max_position_embeddings=128)
-    encoder = prepare(build_encoder(path, device="cpu", max_length=None), SETTINGS).eval().double()
+    encoder = prepare(build_encoder(path, dropout=0.1, device="cpu", max_length=None), SETTINGS).eval().double()
     encoder.max_seq_length = 120  # the tiny tokenizer spells the templates out
     texts = sentences(5)
     loss = ConPVPLoss(encoder, settings=SETTINGS, noise_count=0, seed=SEED)

@@ -49,6 +49,7 @@ class PromptedLoss(GSInfoNCELoss):
         self.templates = Templates(prompts)
         self.pad = model.tokenizer.pad_token_id
         self.longest = model.max_seq_length or 512
+        self.first_position = _first_position(model[0].config)
 
     def in_template(self, column: Features, chosen: int | Tensor, reader: Reader | None = None) -> Features:
         """Return a column of sentences, tokenised in the encoder's template, in others.
@@ -78,8 +79,7 @@ class PromptedLoss(GSInfoNCELoss):
         Args:
             shared: whether rows of one template and one length share that, dropout included.
         """
-        config = self.model[0].config
-        return partial(_read_denoised, size=self.templates.longest, offset=_first_position(config), shared=shared)
+        return partial(_read_denoised, size=self.templates.longest, offset=self.first_position, shared=shared)
 
 
 def _read_denoised(model: nn.Module, features: Features, *, size: int, offset: int | None, shared: bool) -> Tensor:
