@@ -83,3 +83,45 @@ def compare(world, columns, cached, method, tmp_path):
         assert rank["gradients"].keys() == expected.keys()
         for name, gradient in expected.items():
             torch.testing.assert_close(rank["gradients"][name], gradient, rtol=1e-8, atol=1e-12)
+
+
+def prompted_gradients(
+    model_path: str, method_name: str, rank: int = 0, world: int = 1
+) -> tuple[float, dict[str, torch.Tensor]]:
+    """Return what :func:`gradients` does, for a method that makes the encoder its own."""
+    method, settings = find_method(method_name), make_settings(method_name, {})
+    assert method.prepare
+    encoder = method.prepare(build_encoder(model_path, device="cpu", max_length=120), settings).eval().double()
+    loss_module = method.loss(encoder, settings=settings, noise_count=16, seed=5)
+    loss_module.step = 3
+    if world > 1:
+        loss_module.model = DistributedDataParallel(encoder, broadcast_buffers=False)
+    share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
+    texts = [sentences(BATCH, seed=column)[share] for column in range(method.columns)]
+    loss = loss_module([encoder.preprocess(column) for column in texts])
+    loss.backward()
+    return loss.item(), {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+
+
+PROMPTED = ("promptbert", "conpvp", "sncse")
+
+
+def prompted_worker(rank: int, world: int, folder: str, model_path: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
+    found = {method: prompted_gradients(model_path, method, rank, world) for method in PROMPTED}
+    torch.save(found, f"{folder}/rank{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_ranks_compute_the_gradient_of_one_process_in_templates(tmp_path):
+    model_path = save_tiny_model(tmp_path / "model", max_position_embeddings=128)
+    multiprocessing.spawn(prompted_worker, (2, str(tmp_path), model_path), nprocs=2)
+    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
+    for method in PROMPTED:
+        loss, expected = prompted_gradients(model_path, method)
+        assert sum(rank[method][0] for rank in ranks) / 2 == pytest.approx(loss, rel=1e-12)
+        for rank in ranks:
+            assert rank[method][1].keys() == expected.keys()
+            for name, gradient in expected.items():
+                torch.testing.assert_close(rank[method][1][name], gradient, rtol=1e-8, atol=1e-12)

@@ -120,9 +120,50 @@ def test_simcse_pp_is_the_authors():
     assert recipe_fields("simcse++/bert-base-uncased") == COMMON | own | {"method": "simcse++", "settings": settings}
 
 
+PROMPTED = {name: value for name, value in COMMON.items() if name != "pooling"} | {"noise_count": 0, "dropout": 0.1}
+
+SNCSE = {  # batch, rate, weight
+    "bert-base-uncased": (256, 1e-5, 1e-3),
+    "bert-large-uncased": (128, 5e-6, 1e-3),
+    "roberta-base": (256, 1e-5, 5e-4),
+    "roberta-large": (128, 5e-6, 5e-4),
+}
+
+
+@pytest.mark.parametrize("model", list(SNCSE))
+def test_sncse_is_the_authors(model):
+    batch, rate, weight = SNCSE[model]
+    anchor, positive = (f'This sentence {word} " {{sentence}} " means {{mask}} .' for word in (":", "of"))
+    settings = {"anchor": anchor, "positive": positive, "weight": weight, "nearest": 0.1, "farthest": 0.3}
+    settings |= {"negation": "spacy"}
+    own = {"model": model, "batch_size": batch, "learning_rate": rate, "precision": "fp32"}
+    assert recipe_fields(f"sncse/{model}") == PROMPTED | own | {"method": "sncse", "settings": settings}
+
+
+@pytest.mark.parametrize("model", list(SIMCSE))
+def test_conpvp_has_simcses_batch_and_rate_for_want_of_its_own(model):
+    batch, rate, _ = SIMCSE[model]
+    own = {"model": model, "batch_size": batch, "learning_rate": rate}
+    assert recipe_fields(f"conpvp/{model}") == PROMPTED | own | {"method": "conpvp", "settings": {"prompt_tokens": 4}}
+
+
+PROMPTBERT = {
+    "bert": ('This sentence of "{sentence}" means{mask}.', 'This sentence : "{sentence}" means{mask}.'),
+    "roberta": ("This sentence : ' {sentence} ' means{mask}.", "The sentence : ' {sentence} ' means{mask}."),
+}
+
+
+@pytest.mark.parametrize("model", list(SIMCSE))
+def test_promptbert_is_the_authors(model):
+    anchor, positive = PROMPTBERT[model.split("-")[0]]
+    own = {"model": model, "batch_size": 256, "learning_rate": 1e-5, "max_length": 42, "method": "promptbert"}
+    settings = {"anchor": anchor, "positive": positive}
+    assert recipe_fields(f"promptbert/{model}") == PROMPTED | own | {"settings": settings}
+
+
 def test_there_are_no_others_and_each_is_explained():
-    methods = ("gs-infonce", "control", "simcse", "sup-simcse", "esimcse", "is-cse", "debcse")
-    known = {f"{method}/{model}" for method in methods for model in SIMCSE}
+    methods = ("gs-infonce", "control", "simcse", "sup-simcse", "esimcse", "is-cse", "sncse", "conpvp", "promptbert")
+    known = {f"{method}/{model}" for method in (*methods, "debcse") for model in SIMCSE}
     assert set(recipes()) == known | {"simcse++/bert-base-uncased"}
     assert all(len(recipe.about) > 20 for recipe in recipes().values())
 

@@ -47,10 +47,10 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     return list(found)
 
 
-def save_tiny_model(folder: Path, architecture: str = "bert", **changes: object) -> str:
-    """Write a plain Hugging Face model folder and return its path."""
+def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None = None, **changes: object) -> str:
+    """Write a plain Hugging Face model folder, of so many words or as many as its tokenizer, and return its path."""
     tokenizer = _tokenizer()
-    config = _CONFIGS[architecture](len(tokenizer))
+    config = _CONFIGS[architecture](words or len(tokenizer))
     for name, value in changes.items():
         setattr(config, name, value)
     torch.manual_seed(0)

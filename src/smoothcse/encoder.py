@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import (
     Pooling,
     Transformer,
     WeightedLayerPooling,
+    WordWeights,
 )
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import nn
@@ -98,10 +99,10 @@ def build_encoder(
     modules = list(start) if pooling is None else _with_pooling(start, pooling)
     if projection:
         modules = _with_projection(modules, seed)
-    model = _assemble(modules, start)
+    model = assemble(modules, start)
     if max_length is not None:
         model.max_seq_length = check_length(max_length, config, name)
-    _freeze_unused_pooler(model)
+    _freeze_what_is_no_encoder(model)
     return model.float()  # master weights; a checkpoint saved in half precision would else be trained in it
 
 
@@ -110,7 +111,7 @@ def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
 
     ``encode`` of the result equals that of the argument bit for bit, since the head only adds a feature.
     """
-    return _assemble([module for module in model if not is_projection(module)], model)
+    return assemble([module for module in model if not is_projection(module)], model)
 
 
 def load_encoder(
@@ -138,7 +139,7 @@ def load_encoder(
             raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
         return load_exported(Path(name), backend)
     model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
-    return model if pooling is None else _assemble(_with_pooling(model, pooling), model)
+    return model if pooling is None else assemble(_with_pooling(model, pooling), model)
 
 
 def read_config(name: str) -> PretrainedConfig:
@@ -206,7 +207,7 @@ def _load_start(name: str, config_kwargs: dict[str, Any], device: str | None) ->
         host_log.setLevel(level)
 
 
-def _assemble(modules: list[nn.Module], like: SentenceTransformer) -> SentenceTransformer:
+def assemble(modules: list[nn.Module], like: SentenceTransformer) -> SentenceTransformer:
     """Make a model of these modules with the settings of another one."""
     model = SentenceTransformer(
         modules=modules,
@@ -295,11 +296,15 @@ def check_length(max_length: int, config: PretrainedConfig, name: str) -> int:
     return max_length
 
 
-def _freeze_unused_pooler(model: SentenceTransformer) -> None:
-    """Keep a pretrained pooler out of training: we read the raw states, so it never gets a gradient.
+def _freeze_what_is_no_encoder(model: SentenceTransformer) -> None:
+    """Keep a pretrained pooler out of training, and weights that say which token is read.
 
-    It stays in the model, so that the saved folder loads without a warning about missing weights.
+    We read the raw states, so the pooler never gets a gradient. It stays in the model, so that the saved folder loads
+    without a warning about missing weights.
     """
+    for module in model:
+        if isinstance(module, WordWeights):
+            module.requires_grad_(False)
     pooler = getattr(getattr(model[0], "model", None), "pooler", None)
     if isinstance(pooler, nn.Module):
         pooler.requires_grad_(False)

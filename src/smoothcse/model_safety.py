@@ -26,6 +26,7 @@ _MODULES = frozenset(
         "Transformer",
         "Pooling",
         "WeightedLayerPooling",
+        "WordWeights",
         "Dense",
         "Normalize",
         "LayerNorm",

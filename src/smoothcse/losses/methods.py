@@ -26,8 +26,11 @@ METHODS = {
     "simcse": "simcse",
     "esimcse": "esimcse",
     "is-cse": "is_cse",
-    "debcse": "debcse",
+    "sncse": "sncse",
+    "conpvp": "conpvp",
+    "promptbert": "promptbert",
     "simcse++": "simcse_pp",
+    "debcse": "debcse",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 

@@ -14,6 +14,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from smoothcse.encoder import PROJECTION
+from smoothcse.prompts import reads_words
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -165,7 +166,7 @@ def _look_up_words_once(model: nn.Module, column: Features) -> Features:
     The gradient of a lookup is as large as the whole table, half of a small encoder's weights: each group would fill
     and add one of its own.
     """
-    encoder = model[0] if isinstance(model, nn.Sequential) else None
+    encoder = model[0] if isinstance(model, nn.Sequential) and not any(map(reads_words, model)) else None
     if not isinstance(encoder, Transformer) or "inputs_embeds" not in signature(encoder.model.forward).parameters:
         return column
     if not column["attention_mask"][:, 0].all():  # padded on the left, where positions cannot be told without ids

@@ -19,6 +19,7 @@ def uniforms(keys: Tensor, number: int | Tensor) -> Tensor:
         keys: long, such as from :func:`row_keys`.
         number: which of the numbers that belong to a key.
     """
+    number = torch.as_tensor(number, device=keys.device)  # the product wraps around, as Python's own does not
     return _shifted(_mixed(keys + _GOLDEN * (number + 1)), 11).double() * 2.0**-53
 
 

@@ -24,6 +24,7 @@ from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.formats.model_card import write_model_card
 from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
 from smoothcse.losses.methods import find_method, make_settings
+from smoothcse.prompts import require_room
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
@@ -289,6 +290,7 @@ def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     method = find_method(config.method)
     if method.prepare:
         model = method.prepare(model, make_settings(config.method, config.settings or {}))
+    require_room(model, config.max_length)
     use_first_token(model)
     if hardware.device_type == "cpu":
         use_fast_dropout(model)

@@ -50,7 +50,7 @@ def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed
     columns = [_token_ids(tokenizer, texts) for texts in corpus.dataset[chosen].values()]
     ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
-    longest = max_length - 2  # what two special tokens leave
+    longest = max_length - tokenizer.num_special_tokens_to_add()
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
         cut=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),

@@ -1,0 +1,117 @@
+"""Sentences moved from one template into another, as token ids.
+
+A template stands around a sentence as two runs of tokens, ``before`` and ``after``, special tokens included; rows are
+padded on the right. A batch is tokenised once, in one template, and its other views are made from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Templates(nn.Module):
+    """Templates of one tokenizer, as tables.
+
+    Args:
+        prompts: ``before`` and ``after`` of each of the K templates.
+
+    Attributes:
+        before: long ``(K, P)``, padded with 0.
+        after: long ``(K, S)``, likewise.
+        sizes: long ``(K, 2)``, the lengths of both.
+    """
+
+    before: Tensor
+    after: Tensor
+    sizes: Tensor
+
+    def __init__(self, prompts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> None:
+        super().__init__()
+        befores, afters = zip(*prompts, strict=True)
+        tables = {"before": _table(befores), "after": _table(afters)}
+        tables["sizes"] = torch.tensor([[len(before), len(after)] for before, after in prompts])
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
+
+    def __len__(self) -> int:
+        """Return ``K``."""
+        return len(self.sizes)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest template, at most: columns of both tables."""
+        return self.before.shape[1] + self.after.shape[1]
+
+
+def move_sentences(
+    ids: Tensor, mask: Tensor, source: tuple[int, int], targets: Templates, chosen: Tensor, *, pad: int, longest: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the sentence of each row out of its template and put it into another.
+
+    Args:
+        ids: token ids, long ``(N, L)``, padded on the right.
+        mask: attention mask, long ``(N, L)``.
+        source: lengths of what stands before and after the sentence in all rows.
+        targets: K templates, on the same device.
+        chosen: which one for each row, long ``(N,)``.
+        pad: id of the padding.
+        longest: tokens that a row may have; a sentence that is too long beside its new template is cut at its end.
+
+    Returns:
+        Ids, attention mask and the mask of the template's own tokens, each long ``(N, L')``, with ``L'`` at most
+        ``longest``.
+    """
+    before, after = targets.sizes[chosen].unbind(dim=1)
+    words = torch.minimum(mask.sum(dim=1) - sum(source), longest - before - after)
+    ends = torch.stack([before, before + words, before + words + after], dim=1)
+
+    width = min(longest, ids.shape[1] - sum(source) + targets.longest)
+    places = torch.arange(width, device=ids.device).expand(len(ids), width)
+    begin, middle, end = (edge.unsqueeze(1) for edge in ends.unbind(dim=1))
+    moved = torch.full_like(places, pad)
+    for table, start, inside in (
+        (targets.before[chosen], torch.zeros_like(begin), places < begin),
+        (ids[:, source[0] :], begin, (places >= begin) & (places < middle)),
+        (targets.after[chosen], middle, (places >= middle) & (places < end)),
+    ):
+        moved = torch.where(inside, table.gather(1, (places - start).clamp(0, table.shape[1] - 1)), moved)
+    present = places < end
+    of_template = present & ((places < begin) | (places >= middle))
+    return moved, present.to(mask.dtype), of_template.to(mask.dtype)
+
+
+def template_mask(mask: Tensor, source: tuple[int, int]) -> Tensor:
+    """Return the mask of the template's own tokens for rows of one template.
+
+    Args:
+        mask: attention mask, long ``(N, L)``, padded on the right.
+        source: lengths of what stands before and after the sentence.
+    """
+    places = torch.arange(mask.shape[1], device=mask.device)
+    sentence = (places >= source[0]) & (places < mask.sum(dim=1, keepdim=True) - source[1])
+    return mask * ~sentence
+
+
+def without_sentence(ids: Tensor, of_template: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Leave the sentence out of each row: the template's tokens alone, each with the position that it had.
+
+    To an encoder with absolute positions these rows are the same as whole ones with the sentence masked, and short.
+
+    Args:
+        ids: token ids, long ``(N, L)``.
+        of_template: mask of the template's tokens, long ``(N, L)``.
+        size: tokens of the longest template.
+
+    Returns:
+        Ids, attention mask and positions counted from 0, each long ``(N, min(size, L))``.
+    """
+    positions = (1 - of_template).argsort(dim=1, stable=True)[:, :size]
+    return ids.gather(1, positions), of_template.gather(1, positions), positions
+
+
+def _table(rows: Sequence[Sequence[int]]) -> Tensor:
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
