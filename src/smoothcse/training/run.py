@@ -33,6 +33,7 @@ from smoothcse.training.callbacks import (
     NoiseStep,
     ProgressBar,
     Selection,
+    StepCost,
     StopOnSignal,
 )
 from smoothcse.training.callbacks.guards import require_two_views
@@ -125,6 +126,7 @@ class _Run:
         self.config, self.corpus, self.model, self.evaluator = config, corpus, model, evaluator
         self.folder, self.hardware, self.console = folder, hardware, console
         self.steps = config.steps_over(len(corpus))
+        self.cost = StepCost(hardware.device_type)  # before the loss, whose state is part of a step's memory
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config, hardware)
         kept = self.loss.state
@@ -138,7 +140,7 @@ class _Run:
     def execute(self, checkpoint: Path | None) -> TrainResult:
         """Train to the end and write everything."""
         started = time.perf_counter()
-        manifest = {
+        manifest: dict[str, Any] = {
             "status": "running",
             "config": self.config.as_dict(),
             "data": self.corpus.report.as_dict(),
@@ -161,8 +163,8 @@ class _Run:
         finally:
             self.bar.close()
         result = self._result(start_score)
-        times = {"total_seconds": time.perf_counter() - started, "evaluation_seconds": self.evaluator.seconds}
-        manifest |= {"status": "finished", "result": result.as_dict(), "times": times, "warnings": self.notices.said}
+        manifest |= {"status": "finished", "result": result.as_dict(), "warnings": self.notices.said}
+        manifest |= {"times": self._times(time.perf_counter() - started), "peak_memory_mb": self.cost.peak_memory_mb}
         self._write(manifest)
         self._write_cards()
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
@@ -245,6 +247,7 @@ class _Run:
                 NoiseShareGuard(self.notices),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,
+                self.cost,
             ],
         )
         trainer.remove_callback(PrinterCallback)  # our bar and metrics.jsonl say it better
@@ -260,6 +263,14 @@ class _Run:
             last_score=start_score if last is None else last,
             criterion=self.evaluator.criterion.name,
         )
+
+    def _times(self, total: float) -> dict[str, float | None]:
+        return {
+            "total_seconds": total,
+            "evaluation_seconds": self.evaluator.seconds,
+            "evaluation_share": self.evaluator.seconds / total,
+            "step_seconds": self.cost.step_seconds,
+        }
 
     def _write_cards(self) -> None:
         for model in (self.folder.best, self.folder.last):
