@@ -244,7 +244,7 @@ class _Run:
                 *([self.state] if self.state else []),
                 SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
-                NoiseShareGuard(self.notices),
+                *([NoiseShareGuard(self.notices)] if self.config.noise_for(self.config.batch_size) else []),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,
                 self.cost,
