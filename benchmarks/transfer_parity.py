@@ -7,18 +7,22 @@ look without a new best ends it, 200 epochs do so too, and the best weights are 
 cross-validation run side by side as one batch of problems.
 
     python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--limit 12000] [--cache DIR]
+
+Without ``--limit``, tasks are written to the results as they come, those of earlier calls for the same model kept.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from harness import RESULTS, environment
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sklearn.model_selection import StratifiedKFold
@@ -213,6 +217,18 @@ def main() -> None:
             f"  difference {score.main - accuracy:+.2f}",
             flush=True,
         )
+        if options.limit is None:
+            found = {"ours": score.main, "senteval": accuracy, "difference": score.main - accuracy}
+            keep_task(options.model, task.name, found | {"seconds": [ours - started, theirs - ours]})
+
+
+def keep_task(model: str, task: str, found: dict[str, object]) -> None:
+    """Add a task to the results; those of another model are replaced."""
+    file = RESULTS / "transfer_parity.json"
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    tasks = before["tasks"] if before.get("model") == Path(model).name else {}
+    text = {"environment": environment(), "model": Path(model).name, "tasks": {**tasks, task: found}}
+    file.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -196,6 +196,19 @@ def test_a_broken_model_gets_diagnoses_and_no_nan(models, data, tmp_path, fill, 
     assert written["models"]["flat"]["sts"]["avg"] == 0.0
 
 
+def test_a_sample_of_the_pairs_is_called_one(smoothcse, models, data, tmp_path):
+    output = tmp_path / "r.json"
+    code, out, err = smoothcse("evaluate", models[0], "--data", data, "--pairs", 10, "-o", output)
+    assert code == 0, err
+    assert "a sample of 10 pairs a task" in out
+    written = json.loads(output.read_text())
+    assert written["settings"]["pairs"] == 10
+    assert {detail["rows"] for detail in written["details"]["best"]["sts"].values()} == {10}
+    code, _, err = smoothcse("evaluate", models[0], "--data", data, "--tasks", "transfer", "--pairs", 10)
+    assert code == 2
+    assert "pairs are drawn of sts" in err
+
+
 # ---- published rows beside ours ---------------------------------------------------------------------------
 
 

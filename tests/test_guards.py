@@ -54,6 +54,11 @@ def test_a_run_whose_noise_weighs_nothing_says_so(config):
     assert [warning for warning in warnings if "Smoothing is not active" in warning]
 
 
+def test_the_control_is_not_told_to_raise_what_it_has_not(config):
+    train(config.replace(noise_count=0), console=QUIET)
+    assert not any("moothing" in warning for warning in RunFolder(config.output).read_manifest()["warnings"])
+
+
 def test_a_collapsing_encoder(tiny_bert, notices):
     encoder = load_encoder(tiny_bert, "cls", device="cpu")
     guard = CollapseGuard(encoder, sentences(40), notices)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
+from transformers import AutoTokenizer
 
 from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
@@ -299,3 +300,21 @@ def test_damaged_weights_are_told(model, damage: Callable[[bytes], bytes], where
 def test_a_damaged_tokenizer_is_told(model):
     (model / "tokenizer.json").write_bytes(b'{"version": "1.0", "model": {"type": "WordPiece"')
     assert "cannot be loaded" in refused(model)
+
+
+def test_weights_of_another_model_are_told(model):
+    change(model / "config.json", hidden_size=64)
+    assert "other shapes than its config.json says" in refused(model)
+
+
+def test_a_folder_without_a_tokenizer_is_refused_and_not_scored(model):
+    for file in [*model.glob("*token*"), *model.glob("vocab*")]:
+        file.unlink()
+    assert "has no vocabulary" in refused(model)
+
+
+def test_a_tokenizer_of_another_model_is_told(model):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.add_tokens([f"word{number}" for number in range(100)])
+    tokenizer.save_pretrained(model)
+    assert "do not belong together" in refused(model)

@@ -22,7 +22,7 @@ from smoothcse.evaluation.sts import (
     load_task,
     load_tasks,
 )
-from smoothcse.evaluation.sts_tasks import files_of
+from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 
 ROWS = {
     "STS12": 3108,
@@ -128,6 +128,23 @@ def test_other_line_separators_stay_inside_a_sentence(folder):
     subset = load_task(folder, "STS13").subsets[0]
     assert subset.sentences1 == ('a "b', "e f", "i j")
     assert subset.sentences2 == ('c" d', "g h", "k")
+
+
+def test_a_sample_is_of_pairs_as_they_are_and_the_same_each_time(folder):
+    whole = load_task(folder, "STS12")
+    rows = [row for s in whole.subsets for row in zip(s.sentences1, s.sentences2, s.gold, strict=True)]
+    sampled = sample_pairs(whole, 8)
+    (subset,) = sampled.subsets
+    drawn = list(zip(subset.sentences1, subset.sentences2, subset.gold, strict=True))
+    assert sampled.rows == 8
+    assert all(drawn.count(row) <= rows.count(row) for row in drawn)
+    assert sample_pairs(whole, 8) == sampled != sample_pairs(whole, 8, seed=1)
+    assert sample_pairs(whole, whole.rows) == whole
+
+
+def test_a_sample_without_an_order_is_refused():
+    with pytest.raises(SmoothCSEError, match=r"The 2 pairs drawn of t all have the score 3; draw more\."):
+        sample_pairs(task("t", [3.0] * 50 + [4.0]), 2)
 
 
 # ---- a user's mistakes ---------------------------------------------------------------------------

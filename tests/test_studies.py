@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import yaml
 from scipy.stats import ttest_rel
+from sentence_transformers import SentenceTransformer
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.sts import SEVEN_STS, evaluate_sts, load_tasks
+from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 from smoothcse.studies import runner
 from smoothcse.studies.records import append_record, read_records
 from smoothcse.studies.runner import run_study
 from smoothcse.studies.statistics import mean_sd, paired_difference, show_mean_sd
 from smoothcse.studies.study import read_study
-from smoothcse.studies.summary import summary_rows
+from smoothcse.studies.summary import sts_rows, summary_rows
+from test_evaluate import sts_file, write
 
 SCORES = [76.45, 76.25, 76.27]
 CONTROL = [75.71, 75.88, 76.40]
@@ -71,6 +77,10 @@ def test_a_value_of_the_grid_brings_other_fields_with_it(tmp_path):
         ({"grid": {"batch_size": 4}}, "grid.batch_size must be a list"),
         ({"base": {"temprature": 1}}, "no configuration field 'temprature'. Did you mean 'temperature'"),
         ({"base": [1]}, "base must be a mapping"),
+        ({"evaluate": {"data": "x", "which": "frist"}}, "evaluate.which: input should be 'last' or 'best'"),
+        ({"evaluate": {"data": "x", "pair": 4}}, "evaluate.pair: unexpected keyword argument"),
+        ({"evaluate": {}}, "evaluate.data: field required"),
+        ({"evaluate": "hub"}, "evaluate: input should be a dictionary"),
     ],
 )
 def test_a_study_file_that_is_wrong(tmp_path, changes, said):
@@ -152,6 +162,119 @@ def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path
     assert str(log) in str(error.value)
     assert "no-such-model" in log.read_text()
     assert [record.variant for record in read_records(tmp_path / "out" / "runs.jsonl")] == ["good"]
+
+
+@pytest.fixture(scope="module")
+def scored(finished, tmp_path_factory):
+    """The same study after its file asked for the seven tasks, of one seed."""
+    file, folder = finished
+    output = tmp_path_factory.mktemp("scored")
+    data = output / "sts"
+    for number, relative in enumerate(path for name in SEVEN_STS for path in files_of(name)):
+        write(data / relative, sts_file(relative, number))
+    values = yaml.safe_load(file.read_text()) | {"seeds": [0], "evaluate": {"data": str(data), "pairs": 10}}
+    changed = output / "study.yaml"
+    changed.write_text(yaml.safe_dump(values, sort_keys=False))
+    shutil.copy(folder / "runs.jsonl", output)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "_train", lambda *_: pytest.fail("a recorded run was trained again"))
+        run_study(read_study(changed), output, runs_folder=folder / "runs")
+    return changed, output, data
+
+
+def test_runs_that_lack_the_seven_tasks_are_scored_and_not_trained_again(finished, scored):
+    _, folder = finished
+    file, output, data = scored
+    study = read_study(file)
+    tasks = [sample_pairs(task, 10) for task in load_tasks(data)]
+    for record in runner.recorded(study, output / "runs.jsonl"):
+        assert record.evaluated == study.evaluate
+        model = SentenceTransformer(str(folder / "runs" / record.variant / "seed-0" / "last"), device="cpu")
+        scores = {score.task: score.main for score in evaluate_sts(model, tasks)}
+        assert record.sts == pytest.approx(scores | {"avg": np.mean(list(scores.values()))})
+        assert record.step_seconds > 0
+    assert len(read_records(output / "runs.jsonl")) == 6  # the four of before, and two with scores
+
+
+def test_the_seven_tasks_stand_in_tables_csv_and_a_plot(scored):
+    file, output, _ = scored
+    study = read_study(file)
+    records = runner.recorded(study, output / "runs.jsonl")
+    headings, rows = sts_rows(study, records)
+    by_variant = {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+    averages = {record.variant: record.sts["avg"] for record in records}
+    assert by_variant["gs"]["STS12"] == show_mean_sd([records[1].sts["STS12"]])
+    assert by_variant["gs"]["avg - control"] == str(paired_difference([averages["gs"]], [averages["infonce"]]))
+    summary = (output / "summary.md").read_text()
+    assert "of each run's last model, on a fixed sample of 10 pairs a task" in summary
+    assert "s/step" in summary
+    written = list(csv.DictReader((output / "runs.csv").open()))
+    assert [float(row["avg"]) for row in written] == [averages["infonce"], averages["gs"]]
+    assert all(float(row["step_seconds"]) > 0 for row in written)
+    assert (output / "sts.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_scored_runs_are_not_scored_again_unless_other_scores_are_asked_for(finished, scored, monkeypatch):
+    _, folder = finished
+    file, output, data = scored
+    called = []
+    monkeypatch.setattr(runner, "_call", lambda arguments, *_: called.append(arguments))
+    elsewhere = {"data": str(data.parent / "." / "sts"), "pairs": 10}
+    run_study(read_study(with_evaluate(file, elsewhere)), output, runs_folder=folder / "runs")
+    run_study(read_study(with_evaluate(file, None)), output, runs_folder=folder / "runs")
+    assert not called
+    with pytest.raises(SmoothCSEError, match="2 of the study's runs failed"):
+        run_study(read_study(with_evaluate(file, elsewhere | {"which": "best"})), output, runs_folder=folder / "runs")
+    assert [arguments[:2] for arguments in called] == [
+        ["evaluate", str(folder / "runs" / variant / "seed-0" / "best")] for variant in ("infonce", "gs")
+    ]
+
+
+def test_a_run_finished_but_not_recorded_is_not_trained_again(finished, monkeypatch):
+    file, folder = finished
+    monkeypatch.setattr(runner, "_call", lambda *_: pytest.fail("a finished run was trained again"))
+    for run in read_study(file).runs():
+        assert runner._train(run, folder / "runs" / run.name, {}) is None
+
+
+def test_scores_of_a_model_that_is_gone_are_a_failure_that_says_so(scored, tmp_path):
+    file, output, data = scored
+    study = read_study(with_evaluate(file, {"data": str(data), "pairs": 11}))
+    with pytest.raises(SmoothCSEError, match=r"gs/seed-0 \(see ") as error:
+        run_study(study, output, runs_folder=tmp_path)
+    log = tmp_path / "gs" / "seed-0.sts.log"
+    assert str(log) in str(error.value)
+    assert "does not hold this run any more" in log.read_text()
+
+
+def test_a_gap_in_the_data_is_told_before_anything_is_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_call", lambda *_: pytest.fail("a run was started"))
+    study = read_study(written(tmp_path, evaluate={"data": str(tmp_path)}))
+    with pytest.raises(SmoothCSEError, match="lacks 50 of 50 files"):
+        run_study(study, tmp_path / "out")
+
+
+def test_records_from_before_there_were_scores_still_load(scored):
+    file, output, _ = scored
+    study = read_study(file)
+    new = runner.recorded(study, output / "runs.jsonl")[0]
+    old = {
+        name: value
+        for name, value in asdict(new).items()
+        if name not in ("step_seconds", "peak_memory_mb", "evaluated", "sts")
+    }
+    (output / "old.jsonl").write_text(json.dumps(old) + "\n")
+    (record,) = read_records(output / "old.jsonl")
+    assert record.last == new.last
+    assert not record.has(study.evaluate)
+    assert "s/step" not in summary_rows(study, [record])[0]
+
+
+def with_evaluate(file, evaluate):
+    """Write a study file anew with another ``evaluate``, beside the first."""
+    other = file.with_name("other.yaml")
+    other.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"evaluate": evaluate}, sort_keys=False))
+    return other
 
 
 def test_a_broken_record_is_named_by_its_line(finished, tmp_path):

@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import nn
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.model_safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
@@ -198,13 +198,34 @@ def _load_start(name: str, config_kwargs: dict[str, Any], device: str | None) ->
     level = host_log.level
     host_log.setLevel(logging.ERROR)
     try:
-        return SentenceTransformer(
+        model = SentenceTransformer(
             name, device=device, model_kwargs=dict(SAFE_WEIGHTS), config_kwargs=config_kwargs, trust_remote_code=False
         )
     except Exception as error:  # a damaged file fails in as many ways as there are libraries that read it
-        raise SmoothCSEError(f"The model {name} cannot be loaded: {first_line(error)}") from error
+        reason = first_line(error)
+        if "ignore_mismatched_sizes" in reason:  # advice that would leave weights at random
+            reason = "its weights have other shapes than its config.json says; copy the whole folder again."
+        raise SmoothCSEError(f"The model {name} cannot be loaded: {reason}") from error
     finally:
         host_log.setLevel(level)
+    _check_vocabulary(model, name)
+    return model
+
+
+def _check_vocabulary(model: SentenceTransformer, name: str) -> None:
+    """Refuse a tokenizer that is not the model's: without files the host makes one up, which knows no word."""
+    tokenizer, rows = model.tokenizer, getattr(getattr(model[0], "config", None), "vocab_size", None)
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise SmoothCSEError(
+            f"The model {name} has no vocabulary; copy the files of its tokenizer into the folder too."
+        )
+    if isinstance(rows, int) and len(tokenizer) > rows:
+        raise SmoothCSEError(
+            f"The model {name} has a tokenizer of {len(tokenizer):,} tokens and weights for {rows:,}, so the two do "
+            "not belong together; copy the whole folder again."
+        )
 
 
 def assemble(modules: list[nn.Module], like: SentenceTransformer) -> SentenceTransformer:

@@ -29,6 +29,14 @@ def evaluate(
             "sts and transfer take the hub, geometry the Python documentation."
         ),
     ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Score a fixed sample of so many pairs of each STS task, for a quick look. [all, as papers do]",
+            show_default=False,
+        ),
+    ] = None,
     pooling: PoolingOption = None,
     precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
     batch_size: Annotated[
@@ -61,6 +69,7 @@ def evaluate(
         models,
         groups,
         data,
+        pairs=pairs,
         pooling=pooling,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
         batch_size=batch_size,

@@ -9,7 +9,7 @@ import typer
 
 
 def study(
-    file: Annotated[Path, typer.Argument(help="YAML file: about, base, variants, seeds, control, grid.")],
+    file: Annotated[Path, typer.Argument(help="YAML file: about, base, variants, seeds, control, grid, evaluate.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder for runs.jsonl, tables and plots. [that of the file]")
     ] = None,

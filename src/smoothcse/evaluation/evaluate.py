@@ -19,7 +19,7 @@ from smoothcse.evaluation.results import Evaluation
 from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval, python_docs_task
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
-from smoothcse.evaluation.sts_tasks import files_of
+from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def evaluate(
     tasks: Iterable[str] = ("sts",),
     data: str | Path | None = None,
     *,
+    pairs: int | None = None,
     pooling: PoolingName | None = None,
     precision: Precision = "auto",
     batch_size: int | None = None,
@@ -66,6 +67,8 @@ def evaluate(
         data: a folder in SentEval's layout, one with such folders ``sts`` and ``transfer`` in it, or ``"hub"``;
             None for the hub, too, where labels are needed. Geometry is measured on STS-B dev where data is given
             that has it, else on the documentation.
+        pairs: of ``sts``, score a fixed sample of so many pairs of each task, for a quick look; None for all, as
+            papers do.
         pooling: replaces the pooling of models given by path or name.
         precision: of the forward passes, see :func:`~smoothcse.encoding.encode`. ``"auto"`` is bf16 on hardware
             that computes in it, which may move a figure by some hundredths; ``"fp32"`` for figures to compare.
@@ -80,7 +83,11 @@ def evaluate(
     """
     if precision not in get_args(Precision):
         raise SmoothCSEError(f"precision {precision!r} is unknown; choose {', '.join(get_args(Precision))}.")
-    steps = [step for group in task_groups(tasks) for step in _STEPS[group](data)]
+    groups = task_groups(tasks)
+    if pairs is not None:
+        _check_sample(pairs, groups)
+    read: dict[str, Callable[..., list[_Step]]] = {**_STEPS, "sts": partial(_sts, pairs=pairs)}
+    steps = [step for group in groups for step in read[group](data)]
     loaders = _loaders(models, pooling)
     if len(loaders) > 1:  # a mistake in the last name must not cost the minutes of those before it
         for load in loaders.values():
@@ -95,7 +102,14 @@ def evaluate(
         }
         scores[name] = _run(name, model, steps, options, console)
         settings[name] = {"precision": options["precision"], "max_seq_length": model.max_seq_length}
-    return Evaluation(scores, {"data": data and str(data), "pooling": pooling, "models": settings})
+    return Evaluation(scores, {"data": data and str(data), "pairs": pairs, "pooling": pooling, "models": settings})
+
+
+def _check_sample(pairs: int, groups: Sequence[str]) -> None:
+    if pairs < 2:
+        raise SmoothCSEError(f"A sample of {pairs} pairs has no correlation; draw at least 2, better hundreds.")
+    if "sts" not in groups:
+        raise SmoothCSEError("The pairs are drawn of sts; add it to the tasks, or leave the number of pairs out.")
 
 
 def task_groups(names: Iterable[str]) -> list[str]:
@@ -120,8 +134,10 @@ def task_groups(names: Iterable[str]) -> list[str]:
 # ---- data -> steps --------------------------------------------------------------------------------------
 
 
-def _sts(data: str | Path | None) -> list[_Step]:
+def _sts(data: str | Path | None, pairs: int | None = None) -> list[_Step]:
     tasks = load_tasks(sts_folder(data or HUB))
+    if pairs:
+        tasks = [sample_pairs(task, pairs) for task in tasks]
     return [_Step("sts", "STS", partial(evaluate_sts, tasks=tasks))]
 
 

@@ -39,7 +39,7 @@ class Evaluation:
 
     Attributes:
         scores: by model and group (``sts``, ``transfer``, ``geometry``, ``retrieval``), with everything measured.
-        settings: how it was measured: models' sources, data, pooling, precision.
+        settings: how it was measured: models' sources, data, pairs drawn of each STS task, pooling, precision.
     """
 
     scores: Mapping[str, Mapping[str, Sequence[Score]]]
@@ -121,7 +121,9 @@ class Evaluation:
         columns = dict.fromkeys(column for figures in rows.values() for column in figures)
         tasks = dict.fromkeys(score.task for groups in self.scores.values() for score in groups.get(group, ()))
         place = "" if group in _AVERAGED else f": {', '.join(tasks)}"
-        table = figure_table(f"{_TITLES[group]}{place}", (_HEADINGS.get(column, column) for column in columns))
+        drawn = self.settings.get("pairs") if group == "sts" else None
+        sample = f", a sample of {drawn} pairs a task" if drawn else ""
+        table = figure_table(f"{_TITLES[group]}{place}{sample}", (_HEADINGS.get(column, column) for column in columns))
         for name, figures in rows.items():
             cells = (f"{figures[column]:.{_decimals(group)}f}" if column in figures else "-" for column in columns)
             table.add_row(escape(name), *cells)

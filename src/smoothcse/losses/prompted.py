@@ -97,7 +97,7 @@ def _read_denoised(model: nn.Module, features: Features, *, size: int, offset: i
     noise = _mask_states(model, alone)
     denoised = states - (noise if kinds is None else noise[kinds])
     head = head_of(model)
-    return denoised if head is None else head({"sentence_embedding": denoised})[PROJECTION]  # type: ignore[no-any-return]
+    return denoised if head is None else head({"sentence_embedding": denoised})[PROJECTION]
 
 
 def _mask_states(model: nn.Module, features: Features) -> Tensor:

@@ -18,10 +18,9 @@ from smoothcse.evaluation.published import STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.studies.reproduction import Reproduction
+from smoothcse.studies.seven_tasks import FIGURES
 from smoothcse.studies.statistics import Difference, mean_sd, paired_difference, show_mean_sd
 from smoothcse.training.recipes import CONTROL
-
-FIGURES = (*SEVEN_STS, AVERAGE)
 
 
 @dataclass(frozen=True)

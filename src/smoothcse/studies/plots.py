@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from smoothcse.evaluation.results import AVERAGE
 from smoothcse.report.plots import pyplot
 from smoothcse.studies.records import Record
 from smoothcse.studies.statistics import mean_sd
@@ -36,7 +38,7 @@ def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
                 means = [mean_sd([score for _, score in column])[0] for column in zip(*curves, strict=True)]
                 style = "--" if variant == study.control else "-"
                 axes.plot(steps, means, style, color=colour, linewidth=2, label=f"{variant} ({len(curves)})")
-        axes.set(xlabel="step", title=", ".join(f"{field} {value}" for field, value in point.items()))
+        axes.set(xlabel="step", title=_point_words(point))
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel("dev score")
     panels[0][-1].legend(frameon=False, title="variant (seeds)", loc="center left", bbox_to_anchor=(1, 0.5))
@@ -72,3 +74,47 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
     axes.legend(frameon=False)
     figure.savefig(file, dpi=130)
     plt.close(figure)
+
+
+def plot_sts(study: Study, records: Sequence[Record], file: Path) -> None:
+    """Draw the average of the seven tasks: mean and standard deviation over seeds, and each seed as a small dot.
+
+    One panel per point of the grid.
+
+    Args:
+        study: that was run.
+        records: of runs scored on the seven tasks.
+        file: to write.
+
+    Raises:
+        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+    """
+    points, names = study.points(), list(study.variants)
+    width, height = min(3.5 * len(points) + 3, 20), 0.35 * len(names) + 1.6
+    plt = pyplot()
+    figure, panels = plt.subplots(
+        1, len(points), figsize=(width, height), layout="constrained", squeeze=False, sharex=True, sharey=True
+    )
+    for axes, point in zip(panels[0], points, strict=True):
+        for row, variant in enumerate(names):
+            scores = [r.sts[AVERAGE] for r in records if r.sts and r.variant == variant and dict(r.point) == point]
+            if scores:
+                mean, sd = mean_sd(scores)
+                colour = "tab:gray" if variant == study.control else "tab:blue"
+                axes.plot(scores, [row] * len(scores), "o", color=colour, markersize=3, alpha=0.4)
+                axes.errorbar(mean, row, xerr=sd or 0.0, fmt="o", color=colour, capsize=4)
+        axes.set(xlabel=f"average of the seven tasks{_sample(study)}", title=_point_words(point))
+        axes.grid(alpha=0.3)
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].invert_yaxis()
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def _point_words(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{field} {value}" for field, value in point.items())
+
+
+def _sample(study: Study) -> str:
+    pairs = study.evaluate.pairs if study.evaluate else None
+    return f"\n(sample of {pairs} pairs a task)" if pairs else ""

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.studies.seven_tasks import SevenTasks
 from smoothcse.studies.study import PlannedRun
 from smoothcse.training.config import changed_fields
 from smoothcse.training.run_folder import RunFolder
@@ -32,6 +33,10 @@ class Record:
         seconds: wall time.
         config: all fields.
         environment: hardware, versions, commit, date.
+        step_seconds: median time of a step, without evaluations; None in records from before it was measured.
+        peak_memory_mb: of a step, above the loaded model, in millions of bytes; None likewise, or if not known.
+        evaluated: how ``sts`` was measured; None without.
+        sts: Spearman times 100 by task, and their mean ``avg``.
     """
 
     variant: str
@@ -45,6 +50,10 @@ class Record:
     seconds: float
     config: Mapping[str, Any]
     environment: Mapping[str, Any]
+    step_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    evaluated: SevenTasks | None = None
+    sts: Mapping[str, float] | None = None
 
     def is_of(self, run: PlannedRun) -> bool:
         """Whether this is the record of exactly that run, all fields equal."""
@@ -53,6 +62,10 @@ class Record:
             and dict(self.point) == dict(run.point)
             and not changed_fields(self.config, run.config.as_dict())
         )
+
+    def has(self, wanted: SevenTasks | None) -> bool:
+        """Whether the scores on the seven tasks are here that a study asks for, if it does."""
+        return wanted is None or wanted.is_like(self.evaluated)
 
 
 def read_records(file: Path) -> list[Record]:
@@ -82,7 +95,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def append_record(file: Path, record: Record) -> None:
-    """Add a finished run."""
+    """Add a finished run, or one that has more scores now: its last line counts."""
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
@@ -104,4 +117,6 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
         seconds=manifest["times"]["total_seconds"],
         config=run.config.as_dict(),
         environment={key: manifest[key] for key in ("started", "hardware", "python", "versions", "git_commit")},
+        step_seconds=manifest["times"].get("step_seconds"),
+        peak_memory_mb=manifest.get("peak_memory_mb"),
     )

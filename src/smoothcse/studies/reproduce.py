@@ -21,11 +21,9 @@ from rich.console import Console
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import evaluate
-from smoothcse.evaluation.results import AVERAGE
-from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.studies.outcome import Outcome, Run
 from smoothcse.studies.reproduction import Reproduction, checked_data, is_finished
-from smoothcse.studies.statistics import mean_sd
+from smoothcse.studies.seven_tasks import read_figures
 from smoothcse.studies.study import PlannedRun
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.hardware import find_hardware
@@ -92,7 +90,6 @@ def _scores_file(folder: RunFolder) -> Path:
 def _read(run: PlannedRun) -> Run:
     folder = RunFolder(run.config.output)
     [scores] = json.loads(_scores_file(folder).read_text(encoding="utf-8"))["details"].values()
-    sts = {task: float(scores["sts"][task]["spearman"]) for task in SEVEN_STS}
     result = folder.read_manifest()["result"]
     return Run(
         run.variant,
@@ -100,6 +97,6 @@ def _read(run: PlannedRun) -> Run:
         run.name,
         result["best_step"],
         result["best_score"],
-        {**sts, AVERAGE: mean_sd(list(sts.values()))[0]},
+        read_figures(_scores_file(folder)),
         sorted({score["diagnosis"] for score in scores["sts"].values() if score["diagnosis"]}),
     )

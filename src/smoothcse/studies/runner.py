@@ -8,8 +8,9 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.data import sts_folder
+from smoothcse.evaluation.sts_tasks import load_tasks
 from smoothcse.studies.records import Record, append_record, read_records, record_of
+from smoothcse.studies.seven_tasks import SevenTasks, read_figures
 from smoothcse.studies.study import PlannedRun, Study
 from smoothcse.studies.summary import write_summary
 from smoothcse.training.config import changed_fields
@@ -36,7 +40,8 @@ def run_study(
     """Run what ``output/runs.jsonl`` does not record yet, and bring tables and plots up to date.
 
     A run is recorded once it has finished, and never repeated; one that was cut off goes on from its last checkpoint.
-    So a study may be stopped at any time and started again, on another machine too.
+    So a study may be stopped at any time and started again, on another machine too. Where the study asks for the seven
+    tasks, runs that lack them have their models scored, for which the run's folder must still be there.
 
     Args:
         study: from :func:`~smoothcse.studies.study.read_study`.
@@ -56,17 +61,26 @@ def run_study(
     runs_folder = runs_folder or output / "runs"
     output.mkdir(parents=True, exist_ok=True)
     record_file = output / "runs.jsonl"
-    planned = study.runs(only)
-    missing = [run for run in planned if _record_of(run, read_records(record_file)) is None]
+    planned, known = study.runs(only), read_records(record_file)
+    missing = [run for run in planned if not ((found := _record_of(run, known)) and found.has(study.evaluate))]
+    if study.evaluate and missing:
+        load_tasks(sts_folder(study.evaluate.data))  # a gap in the data is told now, not after the first training
+
+    def work(run: PlannedRun, environment: dict[str, str]) -> Path | None:
+        folder = runs_folder / run.name
+        failed = None if _record_of(run, known) else _train(run, folder, environment)
+        return failed or (_evaluate(run, folder, study.evaluate, environment) if study.evaluate else None)
+
     console.print(f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.")
     failed: list[str] = []
     with _bar(console) as bar:
         task = bar.add_task("runs", total=len(planned), completed=len(planned) - len(missing), status="")
-        for run, log in _finished(missing, runs_folder, jobs):
+        for run, log in _finished(missing, work, jobs):
             if log:
                 failed.append(f"{run.name} (see {log})")
             else:
-                append_record(record_file, record_of(run, RunFolder(runs_folder / run.name)))
+                record = _record_of(run, known) or record_of(run, RunFolder(runs_folder / run.name))
+                append_record(record_file, _with_sts(record, study, runs_folder / run.name))
                 write_summary(study, recorded(study, record_file), output)
             bar.update(task, advance=1, status=run.name)
     records = recorded(study, record_file)
@@ -85,28 +99,36 @@ def recorded(study: Study, record_file: Path) -> list[Record]:
 
 
 def _record_of(run: PlannedRun, records: list[Record]) -> Record | None:
-    return next((record for record in records if record.is_of(run)), None)
+    return next((record for record in reversed(records) if record.is_of(run)), None)
 
 
-def _finished(runs: list[PlannedRun], folder: Path, jobs: int | None) -> Iterator[tuple[PlannedRun, Path | None]]:
-    """Train runs, several at a time; yield each as it ends, with its log if it failed."""
+def _with_sts(record: Record, study: Study, folder: Path) -> Record:
+    if study.evaluate is None:
+        return record
+    return replace(record, evaluated=study.evaluate, sts=read_figures(_scores_file(folder)))
+
+
+def _finished(
+    runs: list[PlannedRun], work: Callable[[PlannedRun, dict[str, str]], Path | None], jobs: int | None
+) -> Iterator[tuple[PlannedRun, Path | None]]:
+    """Do the work on runs, several at a time; yield each as it ends, with its log if it failed."""
     devices = _devices(jobs)
     free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
     for environment in devices:
         free.put(environment)
     stopping = threading.Event()
 
-    def train(run: PlannedRun) -> Path | None:
+    def do(run: PlannedRun) -> Path | None:
         if stopping.is_set():
             return None
         environment = free.get()
         try:
-            return _train(run, folder / run.name, environment)
+            return work(run, environment)
         finally:
             free.put(environment)
 
     with ThreadPoolExecutor(len(devices)) as pool:
-        futures = {pool.submit(train, run): run for run in runs}
+        futures = {pool.submit(do, run): run for run in runs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
@@ -116,21 +138,51 @@ def _finished(runs: list[PlannedRun], folder: Path, jobs: int | None) -> Iterato
 
 
 def _train(run: PlannedRun, folder: Path, environment: dict[str, str]) -> Path | None:
+    if _is_finished(run, folder):
+        return None
     folder.parent.mkdir(parents=True, exist_ok=True)
     config, log = folder.with_suffix(".yaml"), folder.with_suffix(".log")
     config.write_text(yaml.safe_dump({**run.config.as_dict(), "output": str(folder)}), encoding="utf-8")
-    command = [sys.executable, "-m", "smoothcse", "train", "--config", str(config)]
-    command += ["--resume"] * _can_resume(run, folder) or ["--overwrite"] * folder.exists()
-    with log.open("w", encoding="utf-8") as stream:
-        code = subprocess.run(command, env={**os.environ, **environment}, stdout=stream, stderr=stream).returncode
-    if code:
+    again = ["--resume"] * _can_resume(run, folder) or ["--overwrite"] * folder.exists()
+    if not _call(["train", "--config", str(config), *again], environment, log):
         return log
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # three times the model, and nothing to resume
     return None
 
 
+def _evaluate(run: PlannedRun, folder: Path, wanted: SevenTasks, environment: dict[str, str]) -> Path | None:
+    log = folder.with_suffix(".sts.log")
+    if not _is_finished(run, folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(
+            f"{folder} does not hold this run any more, so that its model cannot be scored; bring the folder back, or "
+            "delete the run's line in runs.jsonl to train it anew.\n",
+            encoding="utf-8",
+        )
+        return log
+    arguments = ["evaluate", str(folder / wanted.which), "--data", wanted.data, "--precision", "fp32"]
+    arguments += ["--pairs", str(wanted.pairs)] if wanted.pairs else []
+    succeeded = _call([*arguments, "--output", str(_scores_file(folder))], environment, log)
+    return None if succeeded else log
+
+
+def _scores_file(folder: Path) -> Path:
+    return folder / "sts.json"
+
+
+def _call(arguments: list[str], environment: dict[str, str], log: Path) -> bool:
+    """Run a command of ours in a process of its own, and say whether it succeeded."""
+    command = [sys.executable, "-m", "smoothcse", *arguments]
+    with log.open("w", encoding="utf-8") as stream:
+        return not subprocess.run(command, env={**os.environ, **environment}, stdout=stream, stderr=stream).returncode
+
+
+def _is_finished(run: PlannedRun, folder: Path) -> bool:
+    return _can_resume(run, folder) and RunFolder(folder).finished
+
+
 def _can_resume(run: PlannedRun, folder: Path) -> bool:
-    """Whether an interrupted run of this very configuration is there."""
+    """Whether a run of this very configuration is there."""
     manifest = RunFolder(folder)
     if not manifest.manifest_file.is_file():
         return False

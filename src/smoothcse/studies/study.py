@@ -18,6 +18,10 @@ A value of the grid may bring other fields with it::
       batch_size:
         64: {learning_rate: 3.0e-5}
         256: {learning_rate: 6.0e-5}
+
+Each run is judged by the criterion that selects its best step, and on request by the seven STS tasks::
+
+    evaluate: {data: ../shared/data/sts, which: last}   # see SevenTasks
 """
 
 from __future__ import annotations
@@ -31,10 +35,11 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.studies.seven_tasks import SevenTasks, read_seven_tasks
 from smoothcse.training.config import TrainConfig, make_config, read_config_file
 
 _MOST_RUNS = 100_000
-_KEYS = ("about", "base", "seeds", "control", "variants", "grid")
+_KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Study:
         grid: values of each field of the grid, each with the fields that it brings with it.
         seeds: of the runs of each variant at each point.
         control: the variant that the others are compared with, or None.
+        evaluate: how the runs' models are scored on the seven STS tasks; None for not at all. It is no part of a run:
+            where it changes, models are scored again and none is trained again.
     """
 
     about: str
@@ -82,6 +89,7 @@ class Study:
     grid: Mapping[str, Mapping[Any, Mapping[str, Any]]]
     seeds: list[int]
     control: str | None
+    evaluate: SevenTasks | None = None
 
     def points(self) -> list[dict[str, Any]]:
         """Return the points of the grid: one empty point where there is none."""
@@ -133,6 +141,7 @@ def read_study(file: Path) -> Study:
         },
         seeds=values["seeds"],
         control=values.get("control"),
+        evaluate=_seven_tasks(file, values),
     )
     count = math.prod([len(study.variants), len(study.seeds), *map(len, study.grid.values())])
     if count > _MOST_RUNS:
@@ -143,6 +152,13 @@ def read_study(file: Path) -> Study:
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{file}: {error}") from error
     return study
+
+
+def _seven_tasks(file: Path, values: Mapping[str, Any]) -> SevenTasks | None:
+    try:
+        return read_seven_tasks(values.get("evaluate"))
+    except SmoothCSEError as error:
+        raise SmoothCSEError(f"{file}: {error}") from error
 
 
 def _require_own_folder(run: PlannedRun) -> None:

@@ -35,6 +35,7 @@ from smoothcse.training.callbacks import (
     NoiseStep,
     ProgressBar,
     Selection,
+    StepCost,
     StopOnSignal,
 )
 from smoothcse.training.callbacks.guards import require_two_views
@@ -131,6 +132,7 @@ class _Run:
         self.config, self.corpus, self.model, self.evaluator = config, corpus, model, evaluator
         self.folder, self.hardware, self.console = folder, hardware, console
         self.steps = config.steps_over(len(corpus))
+        self.cost = StepCost(hardware.device_type)  # before the loss, whose state is part of a step's memory
         require_space(folder.path, self.model)
         self.loss = _make_loss(self.model, config, hardware)
         kept = self.loss.state
@@ -162,8 +164,8 @@ class _Run:
         finally:
             self.bar.close()
         result = self._result(start_score)
-        times = {"total_seconds": time.perf_counter() - started, "evaluation_seconds": self.evaluator.seconds}
-        manifest |= {"status": "finished", "result": result.as_dict(), "times": times, "warnings": self.notices.said}
+        manifest |= {"status": "finished", "result": result.as_dict(), "warnings": self.notices.said}
+        manifest |= {"times": self._times(time.perf_counter() - started), "peak_memory_mb": self.cost.peak_memory_mb}
         self._write(manifest)
         self._write_cards()
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
@@ -245,9 +247,10 @@ class _Run:
                 *([self.state] if self.state else []),
                 SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
-                NoiseShareGuard(self.notices),
+                *([NoiseShareGuard(self.notices)] if self.config.noise_for(self.config.batch_size) else []),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,
+                self.cost,
             ],
         )
         trainer.remove_callback(PrinterCallback)  # our bar and metrics.jsonl say it better
@@ -263,6 +266,14 @@ class _Run:
             last_score=start_score if last is None else last,
             criterion=self.evaluator.criterion.name,
         )
+
+    def _times(self, total: float) -> dict[str, float | None]:
+        return {
+            "total_seconds": total,
+            "evaluation_seconds": self.evaluator.seconds,
+            "evaluation_share": self.evaluator.seconds / total,
+            "step_seconds": self.cost.step_seconds,
+        }
 
     def _write_cards(self) -> None:
         for model in (self.folder.best, self.folder.last):

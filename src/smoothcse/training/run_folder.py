@@ -2,7 +2,7 @@
 
 ::
 
-    run.json         resolved configuration, versions, data fingerprint, results, times
+    run.json         resolved configuration, versions, data fingerprint, results, times, memory
     metrics.jsonl    one line per log entry and evaluation
     best/            the selected model, a plain sentence-transformers folder
     last/            the model after the last step, likewise

@@ -10,6 +10,7 @@ from smoothcse.training.callbacks.method_state import MethodState
 from smoothcse.training.callbacks.metrics_log import Metrics
 from smoothcse.training.callbacks.noise_step import NoiseStep
 from smoothcse.training.callbacks.progress_bar import ProgressBar
+from smoothcse.training.callbacks.step_cost import StepCost
 from smoothcse.training.callbacks.stop import StopOnSignal
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "NoiseStep",
     "ProgressBar",
     "Selection",
+    "StepCost",
     "StopOnSignal",
 ]
