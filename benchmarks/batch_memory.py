@@ -1,8 +1,9 @@
 """Peak memory and seconds of one training step against the batch size, with gradient caching and without.
 
 Each point is a process of its own; what the loaded model, its gradients and the optimiser's state take is not counted.
+Points of other sizes that were measured before are kept, as the largest take a quarter of an hour.
 
-    python benchmarks/batch_memory.py [--batch 64 256 1024 4096] [--quick]
+    python benchmarks/batch_memory.py [--batch 64 256 1024 4096 16384] [--quick]
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import json
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
-from harness import SHARED, in_fresh_process, keep, show
+from harness import RESULTS, SHARED, in_fresh_process, keep, show
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
@@ -30,7 +32,7 @@ PLAIN_UP_TO = 1024  # sentences; beyond, the activations of a whole batch are wh
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096])
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -48,7 +50,14 @@ def main() -> None:
         [f"{p['batch']:,}, {p['form']}", f"{p.get('seconds', 0):.1f}", f"{p.get('peak_mb', 0):.0f}"] for p in points
     ]
     show("One training step of MiniLM, M = 3 N", ["batch, form", "seconds", "peak MB"], rows)
-    keep("batch_memory", {"points": points}, arguments.quick)
+    keep("batch_memory", {"points": sorted(before(sizes) + points, key=lambda p: p["batch"])}, arguments.quick)
+
+
+def before(sizes: list[int]) -> list[dict[str, Any]]:
+    """Return the points of other sizes that an earlier run left."""
+    file = RESULTS / "batch_memory.json"
+    points: list[dict[str, Any]] = json.loads(file.read_text())["points"] if file.is_file() else []
+    return [point for point in points if point["batch"] not in sizes]
 
 
 def measure(form: str, batch: int) -> dict[str, float]:

@@ -1,8 +1,9 @@
 """From file to padded batches, and from nothing to the first step.
 
-The first table is sentences per second through reading, cleaning and de-duplicating (a fresh cache), and through
-tokenising and padding; the second is seconds until ``--help`` is printed, until the package is imported, and until the
-first training step of a real encoder is done.
+The first table is sentences per second: through reading, cleaning and de-duplicating, and tokenising once, both into a
+fresh cache; then through making batches of the token ids, and, beside it, through the host's way of tokenising
+each batch anew. The second is seconds until ``--help`` is printed, until the package is imported, and until a run of a
+real encoder has scored its start, taken its first step, and ended.
 
     python benchmarks/data_path.py [--repeats 3] [--quick]
 """
@@ -11,20 +12,29 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from datasets import Dataset
 from harness import SHARED, keep, show, spread
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch.utils.data import DataLoader
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
 from smoothcse.quiet import quiet_libraries
+from smoothcse.training.token_ids import tokenised_once
+
+MAX_LENGTH = 32
+SIGNS = {"eval_": "train: until the start is scored", '"loss"': "train: until the first step"}  # in metrics.jsonl
 
 
 def main() -> None:
@@ -41,43 +51,68 @@ def main() -> None:
             lines = text.read_text(encoding="utf-8").splitlines()[:500]
             text = Path(folder) / "text.txt"
             text.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        speeds = {"read, clean, de-duplicate": [], "tokenise and pad": []}
+        model = build_encoder("packaged-minilm", "cls", max_length=None)
+        speed_rounds, start_rounds = [], []
         for number in range(repeats):
             os.environ["SMOOTHCSE_CACHE"] = f"{folder}/cache{number}"
-            for name, speed in zip(speeds, path_speeds(text), strict=True):
-                speeds[name].append(speed)
-        starts = {
-            "--help": [seconds("-m", "smoothcse", "--help") for _ in range(repeats)],
-            "import smoothcse": [seconds("-c", "import smoothcse") for _ in range(repeats)],
-            "train, a whole run of one step": [first_step(text, folder) for _ in range(repeats)],
-        }
+            starts = {"--help": seconds("-m", "smoothcse", "--help"), "import": seconds("-c", "import smoothcse")}
+            speed_rounds.append(path_speeds(text, model))
+            start_rounds.append(starts | run_of_one_step(text, Path(folder, "run")))
+        speeds, starts = by_name(speed_rounds), by_name(start_rounds)
     show("Data path", ["part", "sentences per second"], [[name, spread(v, 0)] for name, v in speeds.items()])
     show("Start-up", ["until", "seconds"], [[name, spread(v)] for name, v in starts.items()])
     found = {"sentences_per_second": speeds, "start_up_seconds": starts}
     keep("data_path", found | {"medians": {name: median(v) for name, v in (speeds | starts).items()}}, arguments.quick)
 
 
-def path_speeds(text: Path) -> tuple[float, float]:
-    """Return sentences per second of both parts."""
+def by_name(rounds: list[dict[str, float]]) -> dict[str, list[float]]:
+    """Return the values of all rounds under each name."""
+    return {name: [values[name] for values in rounds] for name in rounds[0]}
+
+
+def path_speeds(text: Path, model: SentenceTransformer) -> dict[str, float]:
+    """Return sentences per second of each part."""
     started = time.perf_counter()
     dataset = load_sentences(text).dataset
-    read = len(dataset) / (time.perf_counter() - started)
-    model = build_encoder("packaged-minilm", "cls", max_length=32)
+    read = time.perf_counter()
+    ids, collate = tokenised_once(dataset, model, MAX_LENGTH)
+    tokenised = time.perf_counter()
+    host = SentenceTransformerDataCollator(model.preprocess, max_length=MAX_LENGTH)
+    return {
+        "read, clean, de-duplicate": len(dataset) / (read - started),
+        "tokenise once": len(dataset) / (tokenised - read),
+        "batches of token ids": len(dataset) / collating(ids, collate),
+        "batches tokenised anew, as sentence-transformers does": len(dataset) / collating(dataset, host),
+    }
 
-    def collate(rows: list[dict[str, str]]) -> dict[str, Any]:
-        return model.preprocess([row["sentence"] for row in rows])  # type: ignore[no-any-return]
 
-    loader = DataLoader(dataset, batch_size=64, collate_fn=collate)
+def collating(dataset: Dataset, collate: Callable[[list[dict[str, Any]]], Any]) -> float:
+    """Return the seconds that making all batches takes."""
     started = time.perf_counter()
-    for _ in loader:
+    for _ in DataLoader(dataset, batch_size=64, shuffle=True, collate_fn=collate):
         pass
-    return read, len(dataset) / (time.perf_counter() - started)
+    return time.perf_counter() - started
 
 
-def first_step(text: Path, folder: str) -> float:
-    """Return the seconds of a run of one step, its start's evaluation and start-up included."""
-    command = ["-m", "smoothcse", "train", str(text), "--model", "packaged-minilm", "--pooling", "cls"]
-    return seconds(*command, "--max-steps", "1", "--overwrite", "--output", f"{folder}/run")
+def run_of_one_step(text: Path, output: Path) -> dict[str, float]:
+    """Return the seconds until a run has scored its start, until its first step is logged, and until it ends."""
+    shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "smoothcse", "train", str(text), "--model", "packaged-minilm", "--pooling", "cls"]
+    command += ["--max-steps", "1", "--log-steps", "1", "--output", str(output)]
+    started, seen = time.perf_counter(), {}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while run.poll() is None:
+            lines = (output / "metrics.jsonl").read_text() if (output / "metrics.jsonl").is_file() else ""
+            for word, name in (
+                ("eval_", "train: until the start is scored"),
+                ('"loss"', "train: until the first step"),
+            ):
+                if word in lines:
+                    seen.setdefault(name, time.perf_counter() - started)
+            time.sleep(0.02)
+    if run.returncode:
+        raise subprocess.CalledProcessError(run.returncode, command)
+    return seen | {"train: a whole run of one step": time.perf_counter() - started}
 
 
 def seconds(*arguments: str) -> float:

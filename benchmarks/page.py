@@ -18,6 +18,7 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from harness import RESULTS, spread
+from plots import draw
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE = DOCS / "performance.md"
@@ -38,7 +39,7 @@ def main() -> None:
     if arguments.check:
         sys.exit(before != after)
     PAGE.write_text(after, encoding="utf-8")
-    plot_memory()
+    draw(DOCS / "images" / "performance.png")
 
 
 def training_step(found: dict[str, Any]) -> str:
@@ -56,6 +57,23 @@ def training_step(found: dict[str, Any]) -> str:
     table = markdown(["step", "ours, s", "sentence-transformers, s", "ratio", "of matmul peak"], rows)
     peaks = ", ".join(f"{gflops:.0f} GFLOP/s {name}" for name, gflops in found["matmul_gflops"].items())
     return f"{table}\n\nPeak: {peaks}. {measured_on(found)}"
+
+
+def step_parts(found: dict[str, Any]) -> str:
+    """Return what each part of a step buys, and where the time goes."""
+    slower = {name: spread(values) for name, values in found["slower"].items()}
+    rows = [[name, spread(values), slower.get(name, "")] for name, values in found["seconds"].items()]
+    table = markdown(["a step but for this", "seconds", "times as long"], rows)
+    shares = "; ".join(f"of the {name}: {in_words(parts)}" for name, parts in found["shares"].items())
+    words = (
+        f"Batch {found['batch']}, {found['precision']}. Where the time goes, {shares} (N = {found['streamed_n']:,})."
+    )
+    return f"{table}\n\n{words} {measured_on(found)}"
+
+
+def in_words(shares: dict[str, float]) -> str:
+    """Return shares from the largest to the smallest, without those that round to nothing."""
+    return ", ".join(f"{part} {share:.0%}" for part, share in shares.items() if share >= 0.005)
 
 
 def quality(found: dict[str, Any]) -> str:
@@ -185,6 +203,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     table.__name__: table
     for table in (
         training_step,
+        step_parts,
         quality,
         loss_alone,
         batch_memory,
@@ -209,27 +228,8 @@ def measured_on(found: dict[str, Any]) -> str:
     e = found["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     load = f"load average {e['load_average']} at the end"
-    return f"({e['date'][:10]}, {e['processor']}, {e['device']}, {load}; {versions}; revision {e['commit']})"
-
-
-def plot_memory() -> None:
-    """Draw peak memory against batch size."""
-    file = RESULTS / "batch_memory.json"
-    if not file.is_file():
-        return
-    from smoothcse.report.plots import pyplot
-
-    plt = pyplot()
-    points = [point for point in json.loads(file.read_text())["points"] if "peak_mb" in point]
-    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    for form in ("plain", "cached"):
-        curve = [(point["batch"], point["peak_mb"]) for point in points if point["form"] == form]
-        axes.plot(*zip(*curve, strict=True), "o-", label=form)
-    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="peak MB of a step")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(DOCS / "images" / "batch-memory.png", dpi=130)
-    plt.close(figure)
+    machine = f"{e['processor']}, {e['threads']} threads, {e['device']}"
+    return f"({e['date'][:10]}, {machine}, {load}; {versions}; revision {e['commit']})"
 
 
 if __name__ == "__main__":

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
+from safetensors.torch import load_file
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoder import build_encoder
 from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
 from smoothcse.losses.methods import find_method, make_settings
+from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
 from tiny import save_tiny_model, sentences
 
@@ -125,3 +131,37 @@ def test_ranks_compute_the_gradient_of_one_process_in_templates(tmp_path):
             assert rank[method][1].keys() == expected.keys()
             for name, gradient in expected.items():
                 torch.testing.assert_close(rank[method][1][name], gradient, rtol=1e-8, atol=1e-12)
+
+
+def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:
+    """Train, then go on from the last checkpoint but one of a copy; with gradient caching and without."""
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "SMOOTHCSE_CPU": "1"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    torch.set_num_threads(1)
+    for kind, mini_batch in (("plain", None), ("cached", 60)):
+        config = make_config({**fields, "output": f"{folder}/{kind}", "mini_batch": mini_batch})
+        train(config, console=Console(quiet=True))
+        cut = config.replace(output=f"{folder}/{kind}-resumed")
+        if rank == 0:
+            shutil.copytree(config.output, cut.output)
+            shutil.rmtree(f"{cut.output}/checkpoints/checkpoint-6")
+            shutil.rmtree(f"{cut.output}/last")
+        distributed.barrier()
+        train(cut, resume=True, console=Console(quiet=True))
+        distributed.barrier()
+
+
+def test_ranks_that_resume_end_where_those_never_interrupted_do(tiny_bert, corpus_file, tmp_path):
+    fields = {
+        "corpus": str(corpus_file), "model": tiny_bert, "batch_size": 16, "max_steps": 6, "epochs": 3,
+        "eval_steps": 2, "log_steps": 1, "precision": "fp32", "learning_rate": 1e-3,
+    }  # fmt: skip
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    multiprocessing.spawn(resuming_worker, (2, port, str(tmp_path), fields), nprocs=2)
+    for kind in ("plain", "cached"):
+        whole, resumed = (
+            load_file(tmp_path / name / "last" / "model.safetensors") for name in (kind, f"{kind}-resumed")
+        )
+        assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())

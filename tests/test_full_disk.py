@@ -19,11 +19,12 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.bulk import encode_file
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import load_encoder
+from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training import make_config, read_result, train
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.token_ids import tokenised_once
 from tiny import sentences
 
 SMALL = 40_000  # bytes: less than what is written here, more than an empty file
@@ -158,7 +159,11 @@ def test_a_limit_on_files_that_the_first_ones_exceed(limit, tmp_path, corpus_fil
     config = make_config({"corpus": str(corpus_file), "model": tiny_bert, "batch_size": 8, "max_steps": 1})
     config = config.replace(output=str(tmp_path / "run"))
     folder = RunFolder(config.output)
-    load_sentences(corpus_file, seed=config.seed)  # so that the cache of the corpus is not what fails
+    corpus = load_sentences(corpus_file, seed=config.seed)  # so that the cache of the corpus is not what fails
+    encoder = build_encoder(tiny_bert, device="cpu")
+    with limited(600), pytest.raises(SmoothCSEError, match="token ids of the text cannot be written"):
+        tokenised_once(corpus.dataset, encoder, config.max_length)
+    tokenised_once(corpus.dataset, encoder, config.max_length)
     with limited(limit), pytest.raises(SmoothCSEError, match=r"run failed \(File too large, see ulimit -f\)"):
         train(config, console=Console(quiet=True))
     assert not list(folder.path.glob("*.new"))

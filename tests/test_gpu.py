@@ -10,6 +10,7 @@ from smoothcse.encoder import build_encoder
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise
 from smoothcse.training import make_config, train
+from smoothcse.training.callbacks import FiniteLoss
 from smoothcse.training.mini_batch import mini_batch_tokens
 from smoothcse.training.run_folder import RunFolder
 from tiny import sentences
@@ -24,6 +25,22 @@ def test_noise_is_drawn_where_it_is_used_and_is_the_same_again():
     assert torch.equal(first, noise.draw(5, 5000, 64, device="cuda"))
     assert abs(first.mean().item()) < 0.01
     assert abs(first.std().item() - 1) < 0.01
+
+
+@pytest.mark.parametrize("options", [{}, {"noise_count": 0}, {"noise_mode": "expected"}, {"noise_share": 0.4}])
+def test_the_loss_does_not_wait_for_the_device(options, tmp_path):
+    loss = GSInfoNCELoss(torch.nn.Identity(), **options)
+    loss.step = 0
+    watch = FiniteLoss(loss, RunFolder(tmp_path))
+    views = [torch.randn(64, 32, device="cuda", requires_grad=True) for _ in range(2)]
+    loss.compute_loss_from_embeddings(views).backward()  # loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        value = loss.compute_loss_from_embeddings(views)
+        value.backward()
+        watch._watch(loss, None, value)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_the_cached_gradient_is_the_plain_one(tiny_bert):

@@ -21,7 +21,7 @@ def fingerprint(model: SentenceTransformer) -> str:
     settings = {
         "modules": [[type(module).__name__, module.get_config_dict()] for module in model],
         "configuration": _configuration(model),
-        "tokenizer": _tokenizer(model.tokenizer),
+        "tokenizer": tokenizer_state(model.tokenizer),
         "max_seq_length": model.max_seq_length,
         "prompts": [model.prompts, model.default_prompt_name],
     }
@@ -38,7 +38,8 @@ def _configuration(model: SentenceTransformer) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in _SAYS_NOTHING}
 
 
-def _tokenizer(tokenizer: Any) -> Any:
+def tokenizer_state(tokenizer: Any) -> Any:
+    """Return what decides how a tokenizer cuts text, as plain values."""
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(backend, "to_str"):
         return [type(tokenizer).__name__, tokenizer.get_vocab()]

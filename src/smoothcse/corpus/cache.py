@@ -1,7 +1,8 @@
 """Cleaned text on disk, so that it is cleaned once and shared by all processes.
 
 An entry is two files, ``<key>.arrow`` and ``<key>.json``, under ``$SMOOTHCSE_CACHE/corpus`` (default
-``~/.cache/smoothcse/corpus``). Nothing is ever changed in place, so any of it may be deleted at any time.
+``~/.cache/smoothcse/corpus``); the token ids made of it lie beside it as ``cache-*.arrow``. Nothing is ever changed in
+place, so any of it may be deleted at any time.
 """
 
 from __future__ import annotations

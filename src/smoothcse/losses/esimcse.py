@@ -74,7 +74,8 @@ class ESimCSELoss(GSInfoNCELoss):
         if len(columns) > 1:
             return columns
         ids, mask = columns[0]["input_ids"], columns[0]["attention_mask"]
-        words = mask.bool() & ~torch.isin(ids, self.special.to(ids.device))
+        self.special = self.special.to(ids.device)  # once, as a copy would have each step wait for the device
+        words = mask.bool() & ~torch.isin(ids, self.special)
         repeated, present = repeat_subwords(
             ids,
             mask,

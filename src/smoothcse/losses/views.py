@@ -75,10 +75,10 @@ def dropout_views(
         for first in range(0, len(sentences), 64):
             batch = model.preprocess(list(sentences[first : first + 64]), max_length=max_length)
             features = batch_to_device(batch, model.device)
-            views.append(model(repeat_rows(features))["sentence_embedding"].float().chunk(2))
+            views.append(_embed_times(model, {**features, READ: _read_shipped}, 2))
     model.train(was_training)
     firsts, seconds = zip(*views, strict=True)
-    return torch.cat(firsts), torch.cat(seconds)
+    return torch.cat(firsts).float(), torch.cat(seconds).float()
 
 
 def embed(model: nn.Module, features: Features) -> Tensor:
@@ -92,6 +92,10 @@ def read(model: nn.Module, features: Features) -> Tensor:
     """Return the training head's output, or the sentence embedding of a model without one."""
     output = model(features)
     return output[PROJECTION] if PROJECTION in output else output["sentence_embedding"]  # type: ignore[no-any-return]
+
+
+def _read_shipped(model: nn.Module, features: Features) -> Tensor:
+    return model(features)["sentence_embedding"]  # type: ignore[no-any-return]
 
 
 def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
@@ -131,7 +135,7 @@ def _embed_times(model: nn.Module, column: Features, times: int) -> list[Tensor]
     """Embed a column once or twice, under dropout of its own each time."""
     if "cu_seq_lens_q" in column:  # packed rows lie end to end in one long one, which cannot be repeated by cat
         return [embed(model, column) for _ in range(times)]
-    if column["input_ids"].device.type == "cpu" and "attention_mask" in column:
+    if "attention_mask" in column and column["attention_mask"].device.type == "cpu":
         return _embed_in_groups(model, column, times)
     return list(embed(model, repeat_rows(column, times)).chunk(times))
 

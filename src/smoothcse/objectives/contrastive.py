@@ -139,21 +139,17 @@ def similarity_logits(
         block is a single constant column.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        shared_noise = noise if noise is None or noise.ndim == 2 else None
-        keys = [block for block in (positives, shared_noise, hard_negatives) if block is not None]
-        rows = functional.normalize(torch.cat([_at_least_float32(block) for block in (anchors, *keys)]), dim=1)
-        queries, keys_normalised = rows[: len(anchors)], rows[len(anchors) :]
-        logits = queries @ keys_normalised.T / temperature
-
-        sizes = [len(block) for block in keys]
-        blocks = list(logits.split(sizes, dim=1))
+        given = [block for block in (anchors, positives, hard_negatives) if block is not None]
+        rows = functional.normalize(torch.cat([_at_least_float32(block) for block in given]), dim=1)
+        queries, *keys = rows.split([len(block) for block in given])
+        queries = queries / temperature
+        blocks = [queries @ block.T for block in keys]
         if hard_negatives is not None and hard_negative_log_weight:
             blocks[-1] = blocks[-1] + _on_own_column(blocks[-1], first_positive, hard_negative_log_weight)
-        if noise is not None and shared_noise is None:
-            own_noise = functional.normalize(_at_least_float32(noise), dim=2)
-            blocks.insert(1, torch.einsum("nd,nmd->nm", queries, own_noise) / temperature)
-        if noise is not None:
-            blocks[1] = blocks[1] + math.log(noise_weight)
+        if noise is not None:  # apart from the others, as no gradient goes to it
+            unit_noise = functional.normalize(noise.to(queries.dtype), dim=-1)
+            pattern = "nd,md->nm" if noise.ndim == 2 else "nd,nmd->nm"
+            blocks.insert(1, torch.einsum(pattern, queries, unit_noise) + math.log(noise_weight))
         if expected_noise_count:
             blocks.insert(
                 1, _expected_noise_column(anchors, blocks[0], expected_noise_count, noise_weight, temperature)

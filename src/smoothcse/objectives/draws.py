@@ -30,8 +30,8 @@ def row_keys(ids: Tensor, mask: Tensor, seed: int, step: int) -> Tensor:
     """
     place = mask.long().cumsum(dim=1)
     tokens = (_mixed(ids * _GOLDEN + place) * mask).sum(dim=1)
-    start = torch.tensor([seed, step], device=ids.device)
-    return _mixed(tokens + _mixed(start[0] + _GOLDEN) + _mixed(_mixed(start[1] - _GOLDEN)))
+    seed_there, step_there = (torch.full((), value, device=ids.device) for value in (seed, step))  # copies nothing
+    return _mixed(tokens + _mixed(seed_there + _GOLDEN) + _mixed(_mixed(step_there - _GOLDEN)))
 
 
 def _mixed(value: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
 
+_WARM_UP = 8
+"""Sentences of the step that loads the kernels."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -40,17 +43,19 @@ def probe(
     max_length: int,
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
-    """Run two steps on text columns, time the second, and leave weights, gradients and random state as they were."""
+    """Run a small step and the one that is timed, and leave weights, gradients and random state as they were."""
     device = model.device
-    features = [batch_to_device(model.preprocess(texts, max_length=max_length), device) for texts in columns]
     autocast = torch.autocast(device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext()
     was_training = model.training
     loss.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        for _ in range(2):  # the first warms up allocators and kernels
+        for rows in (_WARM_UP, None):
+            features = [
+                batch_to_device(model.preprocess(texts[:rows], max_length=max_length), device) for texts in columns
+            ]
             started = time.perf_counter()
             with autocast:
-                value = loss.loss_at(0, [dict(column) for column in features])
+                value = loss.loss_at(0, features)
             value.backward()
             share = float(loss.last_noise_share) if loss.last_noise_share is not None else 0.0
             seconds = time.perf_counter() - started

@@ -14,7 +14,6 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from transformers import PrinterCallback, set_seed
 
 from smoothcse.corpus import Corpus, load_sentences
@@ -55,6 +54,7 @@ from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator, choose_criterion
 from smoothcse.training.text_check import check_text, warn_of_text
+from smoothcse.training.token_ids import tokenised_once
 
 _GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
 
@@ -231,12 +231,13 @@ class _Run:
         return float(metrics[f"eval_{DEV_SCORE}"])
 
     def _make_trainer(self) -> SentenceTransformerTrainer:
+        dataset, collate = tokenised_once(self.corpus.dataset, self.model, self.config.max_length)
         trainer = _Trainer(
             model=self.model,
             args=_arguments(self.config, self.folder, self.hardware),
-            train_dataset=self.corpus.dataset,
+            train_dataset=dataset,
             loss=self.loss,
-            data_collator=SentenceTransformerDataCollator(self.model.preprocess, max_length=self.config.max_length),
+            data_collator=collate,
             evaluator=self.evaluator,
             callbacks=[
                 NoiseStep(self.loss),

@@ -1,0 +1,141 @@
+"""What each part of the training step buys: a step with all of them, and with one left out, in turn.
+
+One step is forward, backward, clipping and AdamW on 64 real sentences by MiniLM at [CLS]. Below it stands where the
+time of a step goes, and that of the streamed loss at N = 2,048, by torch's profiler.
+
+    python benchmarks/step_parts.py [--batch 64] [--repeats 5] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from torch.profiler import ProfilerActivity, profile
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import build_encoder
+from smoothcse.losses import GSInfoNCELoss, views
+from smoothcse.objectives import GaussianNoise, streamed_masses
+from smoothcse.quiet import quiet_libraries
+from smoothcse.training.dropout import use_fast_dropout
+from smoothcse.training.first_token import use_first_token
+
+ALL = "all of them"
+KINDS = {
+    "matrix products": ("mm", "addmm", "bmm", "addmm_", "linear", "mkldnn"),
+    "attention": ("scaled_dot_product", "flash_attention"),
+    "dropout": ("random_", "_Dropout", "bernoulli"),
+    "noise": ("normal_",),
+    "optimiser": ("_fused_adamw", "_foreach_"),
+}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    batch, repeats, n = (8, 1, 64) if arguments.quick else (arguments.batch, arguments.repeats, 2048)
+    text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+    sentences: list[str] = load_sentences(text, limit=batch, seed=0).dataset["sentence"][:]
+    full = make_step(sentences)
+    ways = {
+        ALL: full,
+        "the last layer computes all tokens": make_step(sentences, first_token=False),
+        "torch's dropout": make_step(sentences, fast_dropout=False),
+        "words looked up in each group": during(patch.object(views, "_look_up_words_once", lambda _, c: c), full),
+        "one group": during(patch.object(views, "_CPU_GROUP", batch), full),
+        "groups of 8": during(patch.object(views, "_CPU_GROUP", 8), full),
+        "groups of 32": during(patch.object(views, "_CPU_GROUP", 32), full),
+    }
+    for way in ways.values():
+        way()  # warm up
+    seconds = alternate(ways, repeats)
+    slower = {name: ratios(seconds, ALL, name) for name in ways if name != ALL}
+    shares = {"training step": shares_of(full), "streamed loss": shares_of(lambda: streamed(n))}
+    rows = [[name, spread(values), spread(slower[name]) if name in slower else ""] for name, values in seconds.items()]
+    show(f"A step of {batch} sentences, {precisions()[-1]}", ["but for", "seconds", "times as long"], rows)
+    for name, found in shares.items():
+        show(
+            f"Where the time goes: {name}",
+            ["part", "share"],
+            [[part, f"{share:.0%}"] for part, share in found.items()],
+        )
+    result = {"batch": batch, "precision": precisions()[-1], "seconds": seconds, "slower": slower, "shares": shares}
+    keep("step_parts", result | {"streamed_n": n}, arguments.quick)
+
+
+def make_step(sentences: list[str], *, first_token: bool = True, fast_dropout: bool = True) -> Callable[[], float]:
+    """Return a step of a model of its own, which returns its seconds."""
+    torch.manual_seed(0)
+    model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu").train()
+    if first_token:
+        use_first_token(model)
+    if fast_dropout:
+        use_fast_dropout(model)
+    loss = GSInfoNCELoss(model)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
+    features = model.preprocess(sentences)
+    bf16 = precisions()[-1] == "bf16"
+
+    def step() -> float:
+        started = time.perf_counter()
+        with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
+            value = loss([dict(features)])
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        return time.perf_counter() - started
+
+    return step
+
+
+def during(change: AbstractContextManager[Any], step: Callable[[], float]) -> Callable[[], float]:
+    """Return the step under a change."""
+
+    def changed() -> float:
+        with change:
+            return step()
+
+    return changed
+
+
+def streamed(n: int) -> None:
+    """Run the streamed loss, forward and backward."""
+    z1, z2 = (torch.randn(n, 768, requires_grad=True) for _ in range(2))
+    streamed_masses(z1, z2, noise=GaussianNoise(), noise_count=3 * n).loss().backward()
+
+
+def shares_of(way: Callable[[], Any]) -> dict[str, float]:
+    """Return the share of each kind of operation in what a way takes, by the time each spends in itself."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        way()
+    spent: Counter[str] = Counter()
+    for event in profiled.key_averages():
+        spent[kind_of(event.key)] += event.self_cpu_time_total
+    return {kind: time / spent.total() for kind, time in spent.most_common()}
+
+
+def kind_of(operation: str) -> str:
+    """Return which of the kinds an operation is."""
+    name = operation.removeprefix("aten::")
+    for kind, marks in KINDS.items():
+        if any(name == mark or (len(mark) > 5 and mark in name) for mark in marks):
+            return kind
+    return "the rest"
+
+
+if __name__ == "__main__":
+    main()
