@@ -17,6 +17,7 @@ from smoothcse.corpus import Corpus
 from smoothcse.losses import GSInfoNCELoss
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.text_check import TextCheck
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def start_card(
     corpus: Corpus,
     model: SentenceTransformer,
     *,
+    text: TextCheck,
     steps: int,
     step_seconds: float,
     hardware: str,
@@ -79,6 +81,11 @@ def start_card(
     table.add_column(style="bold")
     table.add_column()
     table.add_row("sentences", f"{len(corpus):,} from {config.corpus}")
+    table.add_row(
+        "text",
+        f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the sentences are "
+        "then the same as another (repetitions are dropped before)",
+    )
     table.add_row(
         "encoder",
         f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}",

@@ -85,6 +85,11 @@ class RunFolder:
             require_safe_folder(checkpoint)
         return checkpoint
 
+    def kept(self) -> str:
+        """Say what is left of a run that cannot go on, as a part of a sentence."""
+        checkpoint = self.latest_checkpoint()
+        return f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
+
     def drop_damaged_checkpoints(self) -> list[str]:
         """Delete the checkpoints that are newer than the newest whole one, and say of each what was wrong with it."""
         found = []
