@@ -16,8 +16,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from smoothcse.durable import recover_folder, replace_folder
-from smoothcse.errors import Stopped
+from smoothcse.errors import SmoothCSEError, Stopped
+from smoothcse.training import checkpoints as checkpoints_module
 from smoothcse.training import make_config, train
+from smoothcse.training.callbacks import metrics_log
 from smoothcse.training.checkpoints import SEAL, find_damage, newest_intact, seal
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator
@@ -110,6 +112,22 @@ def test_a_run_resumed_past_a_damaged_checkpoint_says_so_and_ends_the_same(file,
     resumed = train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=Console(stderr=True))
     assert f"{newest.name} is left out: {file} is not what was written" in " ".join(capsys.readouterr().err.split())
     assert ends_equal(RunFolder(whole.output).path, resumed.folder)
+
+
+def test_a_run_whose_metrics_are_gone_cannot_be_resumed_and_says_so(cut, tmp_path):
+    shutil.copytree(cut.output, tmp_path / "cut")
+    RunFolder(tmp_path / "cut").metrics_file.unlink()
+    with pytest.raises(SmoothCSEError, match=r"metrics.jsonl has no score of the start, .* put the file back"):
+        train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=QUIET)
+
+
+def test_metrics_are_on_the_disk_before_a_checkpoint_counts(config, monkeypatch):
+    written = []
+    monkeypatch.setattr(metrics_log, "sync", lambda path: written.append(path.name))
+    original = checkpoints_module.seal
+    monkeypatch.setattr(checkpoints_module, "seal", lambda path: (written.append("seal"), original(path)))
+    train(config.replace(max_steps=4), console=QUIET)
+    assert written == ["metrics.jsonl", "seal"] * 2
 
 
 def stop_after(config, step):

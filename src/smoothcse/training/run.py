@@ -196,7 +196,7 @@ class _Run:
     def _start_score(self, checkpoint: Path | None, text: TextCheck) -> float:
         """Evaluate the untrained model (in a resumed run: look up what it scored) and show the card."""
         if checkpoint:
-            return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
+            return self.folder.start_score()
         score = self._evaluate_start()
         share = self.config.batch_size // self.hardware.world_size
         measured = probe(
@@ -250,8 +250,8 @@ class _Run:
                 self.selection,
                 self.stop,
                 *([self.state] if self.state else []),
-                SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
+                SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 NoiseShareGuard(self.notices),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,

@@ -141,6 +141,20 @@ class RunFolder:
         lines = _read_text(self.metrics_file, "the metrics of a run").split("\n")
         return [_entry(f"{self.metrics_file}:{number}", line) for number, line in enumerate(lines[:-1], 1) if line]
 
+    def start_score(self) -> float:
+        """Return what the untrained start of the run in this folder scored.
+
+        Raises:
+            SmoothCSEError: if the metrics do not have it, since somebody else changed them.
+        """
+        for entry in self.metrics():
+            if entry["step"] == 0 and "eval_dev_score" in entry:
+                return float(entry["eval_dev_score"])
+        raise SmoothCSEError(
+            f"{self.metrics_file} has no score of the start, so the run cannot be resumed; put the file back, or "
+            "start anew with --overwrite."
+        )
+
     def save_model(self, model: SentenceTransformer, target: Path, note: dict[str, Any]) -> None:
         """Export a model without its head to ``best`` or ``last``, in place of what is there.
 
