@@ -208,7 +208,8 @@ def _tell_place(place: Any) -> None:
     def noting(original: Callable[..., Any], number: int) -> Callable[..., Any]:
         @functools.wraps(original)
         def noted(*args: Any, **kwargs: Any) -> Any:
-            before, place.value = place.value, number or place.value
+            before = place.value
+            place.value = number if before else before  # what the start does is the start
             try:
                 return original(*args, **kwargs)
             finally:
