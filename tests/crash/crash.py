@@ -196,6 +196,7 @@ def live(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int
     if ranks > 1:  # as torchrun would
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "SMOOTHCSE_CPU": "1"}
         os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    multiprocessing.set_start_method("fork", force=True)  # of its workers, as the command has it
     if rank == 0:
         _tell_place(place)
     quiet_libraries()

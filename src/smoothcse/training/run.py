@@ -345,7 +345,6 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
         ddp_broadcast_buffers=False,  # encoders' never change; with caching, ranks make different numbers of forwards
         ddp_find_unused_parameters=False,  # build_encoder leaves none; the search would forbid two forwards a step
         dataloader_num_workers=config.workers,
-        **({"dataloader_multiprocessing_context": "fork"} if config.workers else {}),  # the model is not to be pickled
         dataloader_drop_last=True,  # a last batch of one sentence has no negatives
         eval_strategy="steps",
         eval_steps=config.eval_steps,
