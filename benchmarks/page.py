@@ -1,6 +1,6 @@
-"""Write the tables and plots of ``docs/performance.md`` from ``benchmarks/results``.
+"""Write the tables and plots of ``docs/performance.md`` and ``docs/reliability.md`` from the results of the scripts.
 
-What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` on the page is replaced; the text around it is written by
+What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` on a page is replaced; the text around it is written by
 hand and holds no figures.
 
     python benchmarks/page.py [--check]
@@ -18,28 +18,36 @@ from statistics import mean, median, stdev
 from typing import Any
 
 from harness import RESULTS, spread
-from plots import draw
+from plots import draw, draw_long_run
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE = DOCS / "performance.md"
+REPOSITORY = Path(__file__).resolve().parents[1]
+DOCS = REPOSITORY / "docs"
+PAGES = (DOCS / "performance.md", DOCS / "reliability.md")
 
 
 def main() -> None:
-    """Rewrite the page, or with ``--check`` say whether that would change it."""
+    """Rewrite the pages, or with ``--check`` say whether that would change one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the page is out of date")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is out of date")
     arguments = parser.parse_args()
-    before = PAGE.read_text(encoding="utf-8")
-    after = before
-    for name, table in TABLES.items():
-        file = RESULTS / f"{name}.json"
-        text = f"{table(json.loads(file.read_text()))}\n" if file.is_file() else "Not measured yet.\n"
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        after = marks.sub(lambda found, text=text: found[1] + text + found[2], after)  # type: ignore[misc]
+    before = [page.read_text(encoding="utf-8") for page in PAGES]
+    after = [filled(page) for page in before]
     if arguments.check:
         sys.exit(before != after)
-    PAGE.write_text(after, encoding="utf-8")
+    for page, text in zip(PAGES, after, strict=True):
+        page.write_text(text, encoding="utf-8")
     draw(DOCS / "images" / "performance.png")
+    draw_long_run(DOCS / "images" / "long-run.png")
+
+
+def filled(page: str) -> str:
+    """Return a page with the tables of today's results."""
+    for name, table in TABLES.items():
+        file = SOURCES.get(name, RESULTS / f"{name}.json")
+        text = f"{table(json.loads(file.read_text()))}\n" if file.is_file() else "Not measured yet.\n"
+        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        page = marks.sub(lambda found, text=text: found[1] + text + found[2], page)  # type: ignore[misc]
+    return page
 
 
 def training_step(found: dict[str, Any]) -> str:
@@ -199,6 +207,64 @@ def service_memory(found: dict[str, Any]) -> str:
     return f"{told} {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
 
 
+def crash(found: dict[str, Any]) -> str:
+    """Return the table of kills, a row per kind of run, and their sum."""
+    kinds = dict(found["kinds"])
+    places = list(next(iter(kinds.values()))["fell_into"])
+    columns = ("kills", "torn", "runs", "identical")
+    total: dict[str, Any] = {name: sum(kind[name] for kind in kinds.values()) for name in columns}
+    total["fell_into"] = {place: sum(kind["fell_into"][place] for kind in kinds.values()) for place in places}
+    rows = [
+        [
+            name,
+            str(kind["kills"]),
+            *(str(kind["fell_into"][place]) for place in places),
+            str(kind["torn"]),
+            f"{kind['identical']} of {kind['runs']}",
+        ]
+        for name, kind in (kinds | {"all": total}).items()
+    ]
+    headings = ["kind of run", "kills", *(f"in {place}" for place in places), "torn checkpoints", "identical runs"]
+    told = f"(Runs of {found['steps']} steps; {found['date']}, torch {found['torch']}, seed {found['seed']})"
+    return f"{markdown(headings, rows)}\n\n{told}"
+
+
+def fuzz(found: dict[str, Any]) -> str:
+    """Return the table of fuzzed inputs, a row per reader, and their sum."""
+    readers = found["readers"].items()
+    rows = [[name, f"{one['inputs']:,}", f"{one['seconds']:.0f}", one["finding"] or "none"] for name, one in readers]
+    seconds = sum(one["seconds"] for _, one in readers)
+    rows.append(["all", f"{found['inputs']:,}", f"{seconds:.0f}", str(found["findings"] or "none")])
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    limits = (
+        f"at most {found['longest_input']:,} bytes, {found['seconds_allowed']} s and {found['megabytes_allowed']} MB"
+    )
+    told = f"({limits} an input; seed {found['seed']}; Python {found['python']}, {versions})"
+    return f"{markdown(['reader', 'inputs', 'seconds', 'findings'], rows)}\n\n{told}"
+
+
+def long_run(found: dict[str, Any]) -> str:
+    """Return what an hour's training held, and how that changed."""
+    names = {"memory_mb": "resident memory, MB", "descriptors": "open descriptors", "threads": "threads"}
+    rows = []
+    for name, words in names.items():
+        values = found["samples"][name]
+        rows.append([words, *(f"{value:,.0f}" for value in (values[0], min(values), max(values), values[-1]))])
+    table = markdown(["", "at the first step", "lowest", "highest", "at the end"], rows)
+    slope = found["growth"]
+    growth = f"{slope['mb_per_hour']:+.1f} MB per hour, 95% interval [{slope['low']:+.1f}, {slope['high']:+.1f}]"
+    words = (
+        f"{found['steps']:,} steps and {found['evaluations']} evaluations with their checkpoints in "
+        f"{found['minutes']:.0f} minutes. Memory after the first sixth: {growth} (a line through the medians of "
+        f"{slope['minutes']} minutes). `metrics.jsonl` was read {found['metrics_reads']:,} times, each time whole. "
+        f"SIGTERM at the end: left after {found['seconds_to_stop']:.0f} s with exit code {found['exit_code']}, "
+        f"{'with' if found['checkpoint_of_the_last_step'] else 'WITHOUT'} a checkpoint of the last step."
+    )
+    return f"{table}\n\n{words} {measured_on(found)}"
+
+
+SOURCES = {name: REPOSITORY / "tests" / name / "results.json" for name in ("crash", "fuzz")}
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     table.__name__: table
     for table in (
@@ -213,6 +279,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         search_recall,
         service_load,
         service_memory,
+        crash,
+        fuzz,
+        long_run,
     )
 }
 

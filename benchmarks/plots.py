@@ -30,6 +30,20 @@ def draw(target: Path) -> None:
     plt.close(figure)
 
 
+def draw_long_run(target: Path) -> None:
+    """Draw the memory of the long run against its minutes."""
+    if not (found := measured("long_run")):
+        return
+    plt = pyplot()
+    samples = found["samples"]
+    figure, axes = plt.subplots(figsize=(6, 3), layout="constrained")
+    axes.plot([second / 60 for second in samples["seconds"]], samples["memory_mb"], linewidth=1, color=OURS)
+    axes.set(xlabel="minutes", ylabel="resident MB of the training", ylim=(0, None))
+    axes.grid(alpha=0.3)
+    figure.savefig(target, dpi=130)
+    plt.close(figure)
+
+
 def measured(name: str) -> dict[str, Any] | None:
     """Return a benchmark's results, if there are any."""
     file = RESULTS / f"{name}.json"

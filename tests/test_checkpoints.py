@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,30 +16,44 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from smoothcse.durable import recover_folder, replace_folder
-from smoothcse.errors import Stopped
+from smoothcse.errors import SmoothCSEError, Stopped
+from smoothcse.training import checkpoints as checkpoints_module
 from smoothcse.training import make_config, train
+from smoothcse.training.callbacks import metrics_log
 from smoothcse.training.checkpoints import SEAL, find_damage, newest_intact, seal
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 
 
+def config_of(model, folder):
+    (folder / "sentences.txt").write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
+    fields = {"model": model, "batch_size": 8, "max_steps": 8, "learning_rate": 1e-3, "eval_steps": 2, "log_steps": 1}
+    paths = {"corpus": str(folder / "sentences.txt"), "output": str(folder / "run")}
+    return make_config({**fields, **paths, "precision": "fp32"})
+
+
 @pytest.fixture
-def config(tiny_bert, corpus_file, tmp_path):
-    return make_config(
-        {
-            "corpus": str(corpus_file),
-            "model": tiny_bert,
-            "output": str(tmp_path / "run"),
-            "batch_size": 8,
-            "max_steps": 8,
-            "learning_rate": 1e-3,
-            "eval_steps": 2,
-            "log_steps": 1,
-            "precision": "fp32",
-        }
-    )
+def config(tiny_bert, tmp_path):
+    return config_of(tiny_bert, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_bert, tmp_path_factory):
+    """A configuration, with the run of it that was left alone."""
+    config = config_of(tiny_bert, tmp_path_factory.mktemp("whole"))
+    train(config, console=QUIET)
+    return config
+
+
+@pytest.fixture(scope="module")
+def cut(whole, tmp_path_factory):
+    """The same, stopped after its fifth step."""
+    config = whole.replace(output=str(tmp_path_factory.mktemp("cut") / "run"))
+    stop_after(config, step=5)
+    return config
 
 
 @pytest.fixture
@@ -90,18 +105,32 @@ def test_a_folder_replaced_is_never_gone(tmp_path):
 
 
 @pytest.mark.parametrize("file", ["optimizer.pt", "model.safetensors", "rng_state.pth", "trainer_state.json"])
-def test_a_run_resumed_past_a_damaged_checkpoint_says_so_and_ends_the_same(file, config, tmp_path, capsys):
-    whole = train(config, console=QUIET)
-    cut = config.replace(output=str(tmp_path / "cut"))
-    stop_after(cut, step=5)
-    newest = RunFolder(cut.output).latest_checkpoint()
+def test_a_run_resumed_past_a_damaged_checkpoint_says_so_and_ends_the_same(file, whole, cut, tmp_path, capsys):
+    shutil.copytree(cut.output, tmp_path / "cut")
+    newest = RunFolder(tmp_path / "cut").latest_checkpoint()
     flip(newest / file)
-    resumed = train(cut, resume=True, console=Console(stderr=True))
+    resumed = train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=Console(stderr=True))
     assert f"{newest.name} is left out: {file} is not what was written" in " ".join(capsys.readouterr().err.split())
-    assert ends_equal(whole.folder, resumed.folder)
+    assert ends_equal(RunFolder(whole.output).path, resumed.folder)
 
 
-def stop_after(config, step, during_evaluation=False):
+def test_a_run_whose_metrics_are_gone_cannot_be_resumed_and_says_so(cut, tmp_path):
+    shutil.copytree(cut.output, tmp_path / "cut")
+    RunFolder(tmp_path / "cut").metrics_file.unlink()
+    with pytest.raises(SmoothCSEError, match=r"metrics.jsonl has no score of the start, .* put the file back"):
+        train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=QUIET)
+
+
+def test_metrics_are_on_the_disk_before_a_checkpoint_counts(config, monkeypatch):
+    written = []
+    monkeypatch.setattr(metrics_log, "sync", lambda path: written.append(path.name))
+    original = checkpoints_module.seal
+    monkeypatch.setattr(checkpoints_module, "seal", lambda path: (written.append("seal"), original(path)))
+    train(config.replace(max_steps=4), console=QUIET)
+    assert written == ["metrics.jsonl", "seal"] * 2
+
+
+def stop_after(config, step):
     """Train with a SIGTERM that falls into a step or into the evaluation after it."""
     folder = RunFolder(config.output)
 
@@ -142,9 +171,8 @@ def test_a_stopped_run_has_a_checkpoint_of_its_last_step_and_goes_on_from_there(
     assert traces[0] == traces[1]
 
 
-def test_a_signal_during_an_evaluation_waits_for_its_checkpoint(config, tmp_path, monkeypatch):
-    whole = train(config, console=QUIET)
-    cut = config.replace(output=str(tmp_path / "cut"))
+def test_a_signal_during_an_evaluation_waits_for_its_checkpoint(whole, tmp_path, monkeypatch):
+    cut = whole.replace(output=str(tmp_path / "cut"))
     original = CriterionEvaluator.__call__
 
     def interrupted(self, *args, **kwargs):
@@ -157,7 +185,7 @@ def test_a_signal_during_an_evaluation_waits_for_its_checkpoint(config, tmp_path
         with pytest.raises(Stopped, match="stopped on SIGINT after step 4 of 8"):
             train(cut, console=QUIET)
     assert RunFolder(cut.output).latest_checkpoint().name == "checkpoint-4"
-    assert ends_equal(whole.folder, train(cut, resume=True, console=QUIET).folder)
+    assert ends_equal(RunFolder(whole.output).path, train(cut, resume=True, console=QUIET).folder)
 
 
 @pytest.mark.parametrize("devices", [1, 2])

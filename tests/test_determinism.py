@@ -77,6 +77,13 @@ def test_other_threads_give_nearly_the_same(config, tmp_path, threads):
     assert apart <= 2 * config.max_steps * config.learning_rate
 
 
+def test_workers_change_nothing(config, tmp_path):
+    alone = outcome(config)
+    ahead = outcome(config.replace(output=str(tmp_path / "ahead"), workers=2))
+    assert alone[0] == ahead[0]
+    assert all(torch.equal(alone[1][name], ahead[1][name]) for name in alone[1])
+
+
 def test_an_encoding_does_not_depend_on_its_batch_but_for_rounding(tiny_bert):
     from smoothcse.encoder import load_encoder
     from smoothcse.encoding import encode

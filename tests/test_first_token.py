@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -79,3 +80,16 @@ def test_dropout_acts_on_the_first_token_as_before(tmp_path):
         spreads.append(torch.cat(views).std(dim=0).mean().item())
     assert spreads[0] > 0
     assert spreads[1:] == pytest.approx([spreads[0]] * 2, rel=0.1)
+
+
+def test_a_model_can_be_handed_to_another_process(tmp_path):
+    model = _without_dropout(build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")).double()
+    use_first_token(model)
+    handed = pickle.loads(pickle.dumps(model))
+    assert handed[0].model.encoder.layer[-1].forward.args[0] is handed[0].model.encoder.layer[-1]
+    texts = sentences(6)
+    found, gradients = _gradients(handed, texts)
+    expected, expected_gradients = _gradients(model, texts)
+    assert torch.equal(found, expected)
+    reached = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+    assert all(torch.equal(gradient, expected_gradients[name]) for name, gradient in reached.items())

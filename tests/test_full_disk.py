@@ -22,6 +22,7 @@ from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training import make_config, read_result, train
+from smoothcse.training.callbacks import NoiseStep
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.token_ids import tokenised_once
@@ -171,6 +172,70 @@ def test_a_limit_on_files_that_the_first_ones_exceed(limit, tmp_path, corpus_fil
     begun = folder.manifest_file.exists()
     assert begun == (limit > 600)
     assert train(config, resume=begun, console=Console(quiet=True)).best.is_dir()
+
+
+@pytest.fixture
+def config(tmp_path, corpus_file, tiny_bert):
+    fields = {"corpus": str(corpus_file), "model": tiny_bert, "batch_size": 8, "max_steps": 6, "eval_steps": 2}
+    return make_config({**fields, "log_steps": 1, "precision": "fp32", "output": str(tmp_path / "disk" / "run")})
+
+
+def during_step(monkeypatch, number: int, event) -> None:
+    """Let something happen once, at the beginning of a step."""
+    begin = NoiseStep.on_step_begin
+
+    def begun(self, args, state, control, **kwargs):
+        begin(self, args, state, control, **kwargs)
+        if state.global_step + 1 == number:
+            monkeypatch.setattr(NoiseStep, "on_step_begin", begin)
+            event()
+
+    monkeypatch.setattr(NoiseStep, "on_step_begin", begun)
+
+
+def refused_at_step_5(config, sentence: str) -> None:
+    with pytest.raises(SmoothCSEError, match=sentence):
+        train(config, console=Console(quiet=True))
+    assert RunFolder(config.output).latest_checkpoint().name == "checkpoint-4"
+
+
+def test_a_disk_that_turns_read_only(config, tmp_path, monkeypatch):
+    def remount(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(tmp_path / "disk")], check=True)
+
+    with mounted(tmp_path / "disk", 16 * 2**20):
+        during_step(monkeypatch, 5, lambda: remount("ro"))
+        refused_at_step_5(config, r"Writing to .*run failed \(Read-only file system\); .* go on with --resume")
+        with pytest.raises(SmoothCSEError, match=r"other.* cannot be made: Read-only file system"):
+            train(config.replace(output=str(tmp_path / "disk" / "other")), console=Console(quiet=True))
+        remount("rw")
+        go_on(RunFolder(config.output))
+
+
+def test_too_many_open_files(config, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def allow_no_more() -> None:
+        free = os.dup(0)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+
+    during_step(monkeypatch, 5, allow_no_more)
+    try:
+        with pytest.raises(SmoothCSEError, match=r"could not open one more file; .*ulimit -n\), then go on with"):
+            train(config, console=Console(quiet=True))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert RunFolder(config.output).latest_checkpoint().name == "checkpoint-4"
+    go_on(RunFolder(config.output))
+
+
+@pytest.mark.parametrize("allocate", [torch.empty, bytearray])
+def test_memory_that_is_not_there(allocate, config, monkeypatch):
+    """More than any machine has, asked of torch and of Python."""
+    during_step(monkeypatch, 5, lambda: allocate(2**50))
+    refused_at_step_5(config, r"not enough memory for the run in .*checkpoint-4\. Let it have more and go on with")
+    go_on(RunFolder(config.output))
 
 
 def test_what_a_resumed_run_has_on_the_disk_is_not_asked_for_again(tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from smoothcse.training import memory
+from smoothcse.training import peak_memory
 from smoothcse.training.callbacks import StepCost, step_cost
 
 STOP = SimpleNamespace(should_log=False, should_evaluate=True, should_save=False)
@@ -37,7 +37,7 @@ def test_a_step_takes_the_median_of_the_spans_between_two_stops(clock):
 
 
 def test_memory_is_that_of_the_steps_above_what_was_there():
-    if not memory._FORGET_PEAK.exists():
+    if not peak_memory._FORGET_PEAK.exists():
         pytest.skip("the system does not tell the peak of a process")
     here = bytearray(64 << 20)
     cost = StepCost("cpu")
@@ -54,13 +54,13 @@ def test_memory_is_that_of_the_steps_above_what_was_there():
 
 
 def test_a_system_that_does_not_tell_is_not_guessed_at(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "_STATUS", tmp_path / "none")
+    monkeypatch.setattr(peak_memory, "_STATUS", tmp_path / "none")
     cost = StepCost("cpu")
     cost.on_train_begin(None, None, ON)
     cost.on_step_end(None, None, STOP)
     assert cost.peak_memory_mb is None
     monkeypatch.undo()
-    monkeypatch.setattr(memory, "_FORGET_PEAK", tmp_path / "no folder" / "none")
+    monkeypatch.setattr(peak_memory, "_FORGET_PEAK", tmp_path / "no folder" / "none")
     cost = StepCost("cpu")
     cost.on_train_begin(None, None, ON)  # without forgetting, a peak from before would pass for one of the steps
     cost.on_step_end(None, None, STOP)

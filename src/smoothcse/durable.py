@@ -23,9 +23,9 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         with temporary.open("w+b") as file:
             yield file
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,7 +52,7 @@ def replace_folder(new: Path, target: Path) -> None:
     if target.exists():
         target.rename(old)
     new.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -66,15 +66,16 @@ def recover_folder(target: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Have the disk hold a folder's files before anything refers to them."""
     for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
+        sync(path)
+    sync(folder)
 
 
 def _temporary(path: Path) -> Path:
     return path.with_name(path.name + ".new")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the disk hold what was written to a file so far, or a folder's names."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,43 +1,76 @@
-"""Kill a training run with -9 again and again, resume it each time, and compare it with one left alone.
+"""Kill training runs with -9 again and again, resume them each time, and compare them with one left alone.
 
-    python tests/crash/crash.py --kills 100 [--seed 0] [--output tests/crash/results.json]
+    python tests/crash/crash.py --kills 100 [--only plain cached] [--output tests/crash/results.json]
 
-A life begins where the last checkpoint lies and ends after a random time, so that the kill falls into a step, an
-evaluation, the writing of a checkpoint, of its seal, of ``best`` or of ``metrics.jsonl``. Each life is checked: what
-was the newest intact checkpoint before it may not be lost.
+The kills are shared by the kinds of run in ``KINDS``: each of the methods, and each way in which a run is computed. A
+life begins where the last checkpoint lies and ends after a random time, so that the kill falls into a step, an
+evaluation, the writing of a checkpoint, of its seal, of ``best`` or of ``metrics.jsonl``; one in ten falls into the
+start, where a life looks for the newest checkpoint. Each life is checked: what was the newest intact checkpoint before
+it may not be lost. A run that comes to its end is compared, and the next one begins.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import multiprocessing
 import os
 import random
+import shutil
+import socket
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from ctypes import c_int
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformerTrainer
 
+from smoothcse.losses.methods import METHODS
+from smoothcse.quiet import quiet_libraries
 from smoothcse.training import make_config, train
-from smoothcse.training.checkpoints import step_of
+from smoothcse.training.callbacks import NoiseStep
+from smoothcse.training.checkpoints import SealCheckpoints, step_of
 from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.selection import CriterionEvaluator
 from tiny import save_tiny_model, sentences
 
 MEAN_LIFE = 0.7  # seconds of training between kills; a checkpoint is due every few hundredths of one
+EARLY = 0.1  # of the kills fall before the first step of their life
 QUIET = Console(quiet=True)
+
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "gradient caching": {"mini_batch": 40},
+    "two workers": {"workers": 2},
+    "two ranks": {},
+    **{method: {"method": method} for method in METHODS if method != "simcse"},
+}
+"""Fields of the configuration by kind of run; each has checkpoints in the middle of its epochs."""
+
+PLACES = ("start", "step", "evaluation", "checkpoint", "seal", "model")
+_WRAPPED: dict[str, tuple[type, str]] = {
+    "evaluation": (CriterionEvaluator, "__call__"),
+    "checkpoint": (SentenceTransformerTrainer, "_save_checkpoint"),
+    "seal": (SealCheckpoints, "on_save"),
+    "model": (RunFolder, "save_model"),
+}
 
 
 @dataclass
@@ -46,80 +79,160 @@ class Report:
 
     Attributes:
         kills: that hit a living run.
-        lives: of the run, the last one included.
+        fell_into: what the run was doing then, how often.
         torn: kills that left a checkpoint unfinished.
-        identical: whether losses, selection and weights equal those of the run left alone, bit for bit.
+        runs: that came to their end.
+        identical: how many of these had the losses, scores, choice and weights of the run left alone, bit for bit.
     """
 
-    kills: int
-    lives: int
-    torn: int
-    identical: bool
+    kills: int = 0
+    fell_into: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
+    torn: int = 0
+    runs: int = 0
+    identical: int = 0
 
 
-def crash(folder: Path, kills: int, *, steps: int, seed: int = 0, **fields: Any) -> Report:
-    """Run twice, once left alone and once killed ``kills`` times.
+class Lives:
+    """Starts a run's processes from one that has imported everything, which takes no time.
+
+    Args:
+        config: of the run.
+        ranks: processes that share a batch.
+    """
+
+    def __init__(self, config: dict[str, Any], ranks: int) -> None:
+        self.config = config
+        self.ranks = ranks
+        self.run = RunFolder(config["output"])
+        self.place = RawValue(c_int, 0)
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["smoothcse.training.run", "transformers.models.bert.modeling_bert"])
+
+    def begin(self) -> list[BaseProcess]:
+        """Start one, which goes on where the last one was killed."""
+        self.place.value = 0
+        resume, port = self.run.manifest_file.is_file(), _free_port()
+        processes = [
+            self.context.Process(target=live, args=(self.config, resume, self.place, rank, self.ranks, port))
+            for rank in range(self.ranks)
+        ]
+        for process in processes:
+            process.start()
+        return processes
+
+    def end(self, processes: list[BaseProcess]) -> None:
+        """Wait for the end that a run comes to by itself."""
+        for process in processes:
+            process.join()
+            assert process.exitcode == 0, "a life ended by itself, and not well"
+
+    def wait_for_a_step(self, processes: list[BaseProcess]) -> None:
+        """Return once it trains, or has ended."""
+        while self.place.value == 0 and all(process.exitcode is None for process in processes):
+            time.sleep(0.005)
+
+
+def crash(folder: Path, kind: str, kills: int, *, steps: int, seed: int = 0) -> Report:
+    """Let a run be, kill others of its kind ``kills`` times, and compare each that comes to its end.
 
     Args:
         folder: to work in.
+        kind: of run, a name in ``KINDS``.
         kills: how many.
-        steps: of the run.
+        steps: of a run.
         seed: of the moments.
-        fields: of the configuration.
 
     Raises:
         AssertionError: if a kill lost an intact checkpoint.
     """
     corpus = folder / "corpus.txt"
     corpus.write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
-    model = save_tiny_model(folder / "model")
-    values = {"corpus": str(corpus), "model": model, "batch_size": 8, "learning_rate": 1e-3, "precision": "fp32"}
-    values |= {"max_steps": steps, "epochs": 100, "eval_steps": 2, "log_steps": 1, "seed": 1} | fields
-    alone = train(make_config({**values, "output": str(folder / "alone")}), console=QUIET)
+    values = {"corpus": str(corpus), "model": save_tiny_model(folder / "model"), "batch_size": 8, "precision": "fp32"}
+    values |= {"max_steps": steps, "epochs": 100, "eval_steps": 2, "log_steps": 1, "seed": 1, "learning_rate": 1e-3}
+    values |= KINDS[kind]
+    ranks = 2 if kind == "two ranks" else 1
+    alone = Lives({**values, "output": str(folder / "alone")}, ranks)
+    alone.end(alone.begin())
 
-    config = {**values, "output": str(folder / "killed")}
-    run, moments = RunFolder(folder / "killed"), random.Random(seed)
-    report = Report(kills=0, lives=0, torn=0, identical=False)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["smoothcse.training"])
-    for _ in track(range(kills), "killing", console=Console(stderr=True), disable=not sys.stderr.isatty()):
-        before = run.latest_checkpoint()
-        life = context.Process(target=live, args=(config, run.manifest_file.is_file()))
-        life.start()
-        report.lives += 1
-        wait_for_training(run, life)
-        life.join(moments.expovariate(1 / MEAN_LIFE))
-        if life.exitcode is not None:
-            assert life.exitcode == 0, "a life ended by itself, and not well"
-            break
-        life.kill()
-        life.join()
-        report.kills += 1
-        after = run.latest_checkpoint()
-        assert before is None or (after is not None and step_of(after) >= step_of(before)), "a checkpoint was lost"
-        report.torn += any(step_of(path) > (step_of(after) if after else -1) for path in run.checkpoints.glob("ch*"))
-    if not run.finished:
-        live(config, run.manifest_file.is_file())
-        report.lives += 1
-    report.identical = same(alone.folder, run.path)
+    lives, moments, report = Lives({**values, "output": str(folder / "killed")}, ranks), random.Random(seed), Report()
+    while report.kills < kills or not lives.run.finished:
+        if report.kills < kills:
+            _live_and_die(lives, moments, report)
+        else:
+            lives.end(lives.begin())
+        if lives.run.finished:
+            report.runs += 1
+            report.identical += same(alone.run.path, lives.run.path)
+            if report.kills < kills:
+                shutil.rmtree(lives.run.path)
     return report
 
 
-def live(config: dict[str, Any], resume: bool) -> None:
-    """Be a run until the end, or until killed."""
+def _live_and_die(lives: Lives, moments: random.Random, report: Report) -> None:
+    run = lives.run
+    before = run.latest_checkpoint()
+    processes = lives.begin()
+    if moments.random() > EARLY:
+        lives.wait_for_a_step(processes)
+    processes[0].join(moments.expovariate(1 / MEAN_LIFE))
+    if processes[0].exitcode is not None:
+        lives.end(processes)
+        return
+    moments.shuffle(processes)
+    place = PLACES[lives.place.value]
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    after = run.latest_checkpoint()
+    assert before is None or (after is not None and step_of(after) >= step_of(before)), "a checkpoint was lost"
+    report.kills += 1
+    report.fell_into[place] += 1
+    report.torn += any(step_of(path) > (step_of(after) if after else -1) for path in run.checkpoints.glob("ch*"))
+
+
+def live(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int, port: int) -> None:
+    """Be a run, or one rank of it, until the end, or until killed; say where it is."""
+    if ranks > 1:  # as torchrun would
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "SMOOTHCSE_CPU": "1"}
+        os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    multiprocessing.set_start_method("fork", force=True)  # of its workers, as the command has it
+    if rank == 0:
+        _tell_place(place)
+    quiet_libraries()
     train(make_config(config), resume=resume, console=QUIET)
 
 
-def wait_for_training(run: RunFolder, life: multiprocessing.process.BaseProcess) -> None:
-    """Return once the life has written something of its own, or has ended."""
-    size = stamp(run)
-    while life.exitcode is None and stamp(run) == size:
-        time.sleep(0.005)
+def _tell_place(place: Any) -> None:
+    """Have the program's own functions note that they are at work."""
+
+    def noting(original: Callable[..., Any], number: int) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            before = place.value
+            place.value = number if before else before  # what the start does is the start
+            try:
+                return original(*args, **kwargs)
+            finally:
+                place.value = before
+
+        return noted
+
+    for name, (owner, function) in _WRAPPED.items():
+        setattr(owner, function, noting(getattr(owner, function), PLACES.index(name)))
+    begin = NoiseStep.on_step_begin
+
+    def begun(*args: Any, **kwargs: Any) -> None:
+        place.value = PLACES.index("step")
+        begin(*args, **kwargs)
+
+    NoiseStep.on_step_begin = begun  # type: ignore[method-assign]
 
 
-def stamp(run: RunFolder) -> Any:
-    """Return something that changes whenever the run logs."""
-    return run.metrics_file.stat().st_mtime_ns if run.metrics_file.is_file() else None
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def same(alone: Path, killed: Path) -> bool:
@@ -141,22 +254,30 @@ def same(alone: Path, killed: Path) -> bool:
 def main() -> None:
     """Kill by hand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--steps", type=int, default=2000, help="long enough that the run outlives the kills")
+    parser.add_argument("--kills", type=int, default=100, help="of all kinds together [100]")
+    parser.add_argument("--steps", type=int, default=40, help="of each run [40]")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--only", nargs="*", choices=list(KINDS), help="kinds of run [all]; the others' results stay")
+    parser.add_argument("--output", type=Path, help="JSON file of results")
     arguments = parser.parse_args()
-    started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        report = crash(Path(folder), arguments.kills, steps=arguments.steps, seed=arguments.seed)
-    result = asdict(report) | {
-        "steps": arguments.steps, "seed": arguments.seed, "seconds": round(time.perf_counter() - started),
-        "date": datetime.now(UTC).date().isoformat(), "torch": torch.__version__,
-    }  # fmt: skip
-    print(json.dumps(result, indent=2))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    sys.exit(not report.identical)
+    kinds = arguments.only or list(KINDS)
+    each = -(-arguments.kills // len(kinds))
+    found: dict[str, Any] = {}
+    if arguments.only and arguments.output and arguments.output.is_file():
+        found = json.loads(arguments.output.read_text(encoding="utf-8"))["kinds"]
+    for kind in track(kinds, "killing", console=Console(stderr=True), disable=not sys.stderr.isatty()):
+        started = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            report = crash(Path(folder), kind, each, steps=arguments.steps, seed=arguments.seed)
+        found[kind] = asdict(report) | {"seconds": round(time.perf_counter() - started)}
+        print(kind, json.dumps(found[kind]), flush=True)
+        if arguments.output:
+            record = {
+                "steps": arguments.steps, "seed": arguments.seed, "date": datetime.now(UTC).date().isoformat(),
+                "torch": torch.__version__, "kinds": found,
+            }  # fmt: skip
+            arguments.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    sys.exit(any(report["identical"] < report["runs"] for report in found.values()))
 
 
 if __name__ == "__main__":

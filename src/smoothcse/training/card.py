@@ -18,6 +18,7 @@ from smoothcse.losses import GSInfoNCELoss
 from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8
 """Sentences of the step that loads the kernels."""
@@ -69,6 +70,7 @@ def start_card(
     corpus: Corpus,
     model: SentenceTransformer,
     *,
+    text: TextCheck,
     steps: int,
     step_seconds: float,
     hardware: str,
@@ -85,6 +87,11 @@ def start_card(
     table.add_column(style="bold")
     table.add_column()
     table.add_row(corpus.report.unit, f"{len(corpus):,} from {config.corpus}")
+    table.add_row(
+        "text",
+        f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the sentences are "
+        "then the same as another (repetitions are dropped before)",
+    )
     table.add_row(
         "encoder",
         f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}",

@@ -106,6 +106,9 @@ class TrainConfig:
             "takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, else off."
         ),
     ] = None
+    workers: Annotated[
+        int, Field(ge=0, description="Processes that tokenise ahead, on each device; they change no result.")
+    ] = 0
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of AdamW.")] = 3e-5
     epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
     max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (

@@ -1,4 +1,4 @@
-"""Full disks: seen before the run where possible, explained where not."""
+"""Disks that are full or refuse, and limits on files: seen before the run where possible, explained where not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from smoothcse.errors import SmoothCSEError, first_line
 
 _TRAINING_STATE_FACTOR = 3  # weights, and AdamW's two moments of the same size
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
-_RUST_CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
+_OPEN_FILES_ERRORS = (errno.EMFILE, errno.ENFILE)
+_CODE = re.compile(r"\b(?:os error|code:|errno) (\d+)\b")
 
 
 def require_space(folder: Path, model: nn.Module) -> None:
@@ -44,7 +45,7 @@ def require_space(folder: Path, model: nn.Module) -> None:
 
 @contextmanager
 def explain_failed_writes(folder: Path) -> Iterator[None]:
-    """Turn what the libraries below raise when they cannot write to a run's folder into one sentence.
+    """Turn what the libraries below raise when they cannot write to a run's folder, or open a file, into one sentence.
 
     Args:
         folder: of the run, named in the message.
@@ -56,6 +57,11 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if _code(error) in _OPEN_FILES_ERRORS:
+            raise SmoothCSEError(
+                f"The run in {folder} could not open one more file; what was complete is kept. "
+                "Raise the limit (ulimit -n), then go on with --resume."
+            ) from error
         if reason := _reason(error):
             raise SmoothCSEError(
                 f"Writing to {folder} failed ({reason}); what was complete is kept. "
@@ -68,7 +74,7 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
 
 def _reason(error: Exception) -> str | None:
     """Say why a write failed; None when the error is about something else."""
-    code = error.errno if isinstance(error, OSError) else _rust_code(error)
+    code = _code(error)
     if code in _DISK_ERRORS:
         limit = ", see ulimit -f" if code == errno.EFBIG else ""
         return os.strerror(code) + limit
@@ -77,9 +83,11 @@ def _reason(error: Exception) -> str | None:
     return None
 
 
-def _rust_code(error: Exception) -> int | None:
-    """Return the system's error code from a message of safetensors or tokenizers, which have it nowhere else."""
-    match = _RUST_CODE.search(str(error))
+def _code(error: Exception) -> int | None:
+    """Return the system's error code; safetensors, tokenizers and torch have it in their messages alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    match = _CODE.search(str(error))
     return int(match.group(1)) if match else None
 
 

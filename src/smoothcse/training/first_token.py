@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import MethodType
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -34,7 +34,7 @@ def use_first_token(model: SentenceTransformer) -> None:
         return
     layers = getattr(getattr(model[0].model, "encoder", None), "layer", None)
     if layers and isinstance(layers[-1], _LAYERS) and not model[0].model.config.is_decoder:
-        layers[-1].forward = MethodType(_forward, layers[-1])
+        layers[-1].forward = partial(_forward, layers[-1])  # a bound method could not be pickled, as workers may want
 
 
 def _reads_first_token(module: Any) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +49,14 @@ from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.first_token import use_first_token
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, main_process_first, wants_launch
+from smoothcse.training.memory import explain_full_memory
 from smoothcse.training.mini_batch import WHOLE_BATCH, mini_batch_tokens
 from smoothcse.training.notices import Notices
 from smoothcse.training.provenance import provenance
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator, choose_criterion
-from smoothcse.training.text_check import check_text, warn_of_text
+from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
 from smoothcse.training.token_ids import tokenised_once
 
 _GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
@@ -99,7 +102,11 @@ def train(
     model, criterion = _read_start(config, hardware), choose_criterion(config, corpus)
     folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
     console = console if is_main_process() else Console(quiet=True)
-    with explain_failed_writes(folder.path), deterministic_kernels(config.deterministic):
+    with (
+        explain_failed_writes(folder.path),
+        explain_full_memory(folder),
+        deterministic_kernels(config.deterministic),
+    ):
         if resume and is_main_process():
             for damage in folder.drop_damaged_checkpoints():
                 console.print(f"[yellow]{damage}[/yellow]")
@@ -149,9 +156,10 @@ class _Run:
         manifest = _manifest(self.config, self.corpus, self.hardware)
         self._write(manifest)
         self.console.print(self.corpus.report.table())
-        self._check_start()
+        text = self._check_start()
+        manifest |= {"text": dataclasses.asdict(text)}
         try:
-            start_score = self._start_score(checkpoint)
+            start_score = self._start_score(checkpoint, text)
             set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
             if checkpoint and self.state:
                 self.state.restore(checkpoint)
@@ -171,12 +179,13 @@ class _Run:
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
         return result
 
-    def _check_start(self) -> None:
+    def _check_start(self) -> TextCheck:
         """Look for what would make the whole run pointless."""
         check = check_text(self.model, self.corpus, self.config.max_length, self.config.seed)
         warn_of_text(check, self.config.model, self.config.max_length, self.notices)
         if not self.config.columns:
             require_two_views(self.model, self.corpus.dataset[:8]["sentence"], self.config.max_length)
+        return check
 
     def _raise_if_stopped(self) -> None:
         step = self.trainer.state.global_step
@@ -188,10 +197,10 @@ class _Run:
                 signal.Signals[name],
             )
 
-    def _start_score(self, checkpoint: Path | None) -> float:
+    def _start_score(self, checkpoint: Path | None, text: TextCheck) -> float:
         """Evaluate the untrained model (in a resumed run: look up what it scored) and show the card."""
         if checkpoint:
-            return float(next(entry["eval_dev_score"] for entry in self.folder.metrics() if entry["step"] == 0))
+            return self.folder.start_score()
         score = self._evaluate_start()
         share = self.config.batch_size // self.hardware.world_size
         texts = self.corpus.dataset[: min(share, WHOLE_BATCH)]
@@ -207,6 +216,7 @@ class _Run:
                 self.config,
                 self.corpus,
                 self.model,
+                text=text,
                 steps=self.steps,
                 step_seconds=measured.seconds * share / min(share, WHOLE_BATCH),
                 hardware=self.hardware.describe(),
@@ -246,14 +256,16 @@ class _Run:
                 self.selection,
                 self.stop,
                 *([self.state] if self.state else []),
-                SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
+                SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 *([NoiseShareGuard(self.notices)] if self.config.noise_for(self.config.batch_size) else []),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,
                 self.cost,
             ],
         )
+        # The host writes a card into each checkpoint, which nobody reads there; best/ and last/ get ours.
+        self.model.save_pretrained = partial(self.model.save_pretrained, create_model_card=False)
         trainer.remove_callback(PrinterCallback)  # our bar and metrics.jsonl say it better
         return trainer
 
@@ -393,6 +405,7 @@ def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> Se
         seed=config.seed,
         ddp_broadcast_buffers=False,  # encoders' never change; with caching, ranks make different numbers of forwards
         ddp_find_unused_parameters=False,  # build_encoder leaves none; the search would forbid two forwards a step
+        dataloader_num_workers=config.workers,
         dataloader_drop_last=True,  # a last batch of one sentence has no negatives
         eval_strategy="steps",
         eval_steps=config.eval_steps,

@@ -87,6 +87,11 @@ class RunFolder:
             require_safe_folder(checkpoint)
         return checkpoint
 
+    def kept(self) -> str:
+        """Say what is left of a run that cannot go on, as a part of a sentence."""
+        checkpoint = self.latest_checkpoint()
+        return f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
+
     def drop_damaged_checkpoints(self) -> list[str]:
         """Delete the checkpoints that are newer than the newest whole one, and say of each what was wrong with it."""
         found = []
@@ -137,6 +142,20 @@ class RunFolder:
             return []
         lines = _read_text(self.metrics_file, "the metrics of a run").split("\n")
         return [_entry(f"{self.metrics_file}:{number}", line) for number, line in enumerate(lines[:-1], 1) if line]
+
+    def start_score(self) -> float:
+        """Return what the untrained start of the run in this folder scored.
+
+        Raises:
+            SmoothCSEError: if the metrics do not have it, since somebody else changed them.
+        """
+        for entry in self.metrics():
+            if entry["step"] == 0 and "eval_dev_score" in entry:
+                return float(entry["eval_dev_score"])
+        raise SmoothCSEError(
+            f"{self.metrics_file} has no score of the start, so the run cannot be resumed; put the file back, or "
+            "start anew with --overwrite."
+        )
 
     def save_model(self, model: SentenceTransformer, target: Path, note: dict[str, Any]) -> None:
         """Export a model without its head to ``best`` or ``last``, in place of what is there.

@@ -70,9 +70,7 @@ class FiniteLoss(TrainerCallback):
     def _check(self) -> None:
         if self.first_bad_step is None or (step := int(self.first_bad_step)) < 0:
             return
-        checkpoint = self.folder.latest_checkpoint()
-        kept = f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
         raise SmoothCSEError(
-            f"The loss or its gradient is not a finite number at step {step}; {kept}. "
+            f"The loss or its gradient is not a finite number at step {step}; {self.folder.kept()}. "
             "Lower learning_rate, raise temperature, or use precision fp32."
         )

@@ -1,4 +1,4 @@
-"""``metrics.jsonl``, line by line."""
+"""``metrics.jsonl``, line by line; a checkpoint never outlives the lines before it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from smoothcse.durable import sync
 from smoothcse.losses import GSInfoNCELoss
 from smoothcse.training.run_folder import RunFolder
 
@@ -37,3 +38,7 @@ class Metrics(TrainerCallback):
             logs["noise_share"] = float(self.loss.last_noise_share)
         seconds = round(time.perf_counter() - self.started, 3)
         self.folder.log({"step": state.global_step, **logs, "seconds": seconds})
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Have the disk hold the lines before the checkpoint is sealed; the callback that seals must stand behind."""
+        sync(self.folder.metrics_file)
