@@ -47,8 +47,6 @@ def losses(folder):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_twenty_steps_resumed_equal_twenty_steps_and_the_model_is_a_plain_one(name, config, tmp_path, monkeypatch):
-    if name == "sncse":
-        pytest.skip("its column of negations is not made yet")
     whole = train(config.replace(method=name, settings=SMALL.get(name)), console=QUIET)
     assert len(losses(whole.folder)) == 20
     cut = config.replace(method=name, settings=SMALL.get(name), output=str(tmp_path / "cut"))

@@ -18,6 +18,7 @@ from smoothcse.encoder import PoolingName, build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses import gs_info_nce, with_gradient_caching
 from smoothcse.losses.masked_lm import TARGETS, MaskedLMHead
+from smoothcse.losses.methods import METHODS, find_method
 from smoothcse.losses.simcse import SimCSELoss, SimCSESettings
 from smoothcse.losses.views import READ
 from smoothcse.objectives.masked_lm import NOT_HIDDEN, hide_tokens
@@ -239,6 +240,17 @@ def test_each_column_and_its_weight_reach_the_loss(config, tmp_path):
 def test_methods_that_make_their_own_positives_refuse_pairs(config):
     with pytest.raises(SmoothCSEError, match=r"simcse\+\+ makes its own positives"):
         train(config.replace(method="simcse++"), console=Console(quiet=True))
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if find_method(name).pairs and name != "simcse"])
+def test_other_methods_learn_from_the_positives_given(method, config, tmp_path):
+    """The same sentences beside other positives are another loss."""
+    fields = {"method": method, "max_steps": 1, "eval_steps": 1, "max_length": 60}
+    found = set()
+    for positive in ("sent1", "hard_neg"):
+        changed = config.replace(**fields, columns=["sent0", positive], output=str(tmp_path / positive))
+        found.add(losses(train(changed, console=Console(quiet=True)).folder)[0])
+    assert len(found) == 2
 
 
 @pytest.mark.parametrize("pooling", get_args(PoolingName))

@@ -103,5 +103,6 @@ METHOD = Method(
     loss=ConPVPLoss,
     settings=ConPVPSettings,
     encodes=6.0,
+    pairs=True,
     prepare=prepare,
 )

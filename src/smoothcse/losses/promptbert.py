@@ -62,5 +62,6 @@ METHOD = Method(
     loss=PromptBERTLoss,
     settings=PromptBERTSettings,
     encodes=2.2,  # two, and the template once for each length that a batch has
+    pairs=True,
     prepare=prepare,
 )

@@ -1,4 +1,4 @@
-"""What a run was made with, for ``run.json``."""
+"""What a run is made of and with, for ``run.json``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from smoothcse.corpus import Corpus
+from smoothcse.training.config import TrainConfig
+from smoothcse.training.hardware import Hardware
+
 _PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")
+
+
+def running_manifest(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run that is going on."""
+    known = {"status": "running", "config": config.as_dict(), "data": corpus.report.as_dict()}
+    return known | provenance(hardware.describe())
 
 
 def provenance(hardware: str) -> dict[str, Any]:

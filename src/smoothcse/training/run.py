@@ -11,21 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sentence_transformers import (
-    SentenceTransformer,
-    SentenceTransformerTrainer,
-    SentenceTransformerTrainingArguments,
-)
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers import PrinterCallback, set_seed
 
 from smoothcse.corpus import Corpus, load_sentences
-from smoothcse.corpus.further import with_further, write_further
-from smoothcse.encoder import build_encoder, check_length
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.formats.model_card import write_model_card
-from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
 from smoothcse.losses.methods import find_method, make_settings
-from smoothcse.prompts import require_room
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
@@ -45,18 +37,18 @@ from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.determinism import deterministic_kernels
 from smoothcse.training.disk import explain_failed_writes, require_space
-from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.first_token import use_first_token
 from smoothcse.training.hardware import Hardware, find_hardware
-from smoothcse.training.launch import is_main_process, launch, main_process_first, wants_launch
+from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.memory import explain_full_memory
-from smoothcse.training.mini_batch import WHOLE_BATCH, mini_batch_tokens
+from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.notices import Notices
-from smoothcse.training.provenance import provenance
+from smoothcse.training.parts import host_arguments, make_loss, read_start
+from smoothcse.training.provenance import running_manifest
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator, choose_criterion
 from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
+from smoothcse.training.texts import with_texts
 from smoothcse.training.token_ids import tokenised_once
 
 _GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
@@ -99,7 +91,7 @@ def train(
         config.corpus, column=config.column, columns=config.columns, limit=config.limit, seed=config.seed
     )
     _check_batch(config, corpus, hardware)
-    model, criterion = _read_start(config, hardware), choose_criterion(config, corpus)
+    model, criterion = read_start(config, hardware), choose_criterion(config, corpus)
     folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
     console = console if is_main_process() else Console(quiet=True)
     with (
@@ -111,7 +103,7 @@ def train(
             for damage in folder.drop_damaged_checkpoints():
                 console.print(f"[yellow]{damage}[/yellow]")
         checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
-        corpus = _with_texts(config, corpus, model, folder, hardware, console)
+        corpus = with_texts(config, corpus, model, folder, hardware, console)
         run = _Run(config, corpus, model, CriterionEvaluator(criterion, start_metrics), folder, hardware, console)
         return run.execute(folder.latest_checkpoint() if resume else checkpoint)
 
@@ -141,7 +133,7 @@ class _Run:
         self.steps = config.steps_over(len(corpus))
         self.cost = StepCost(hardware.device_type)  # before the loss, whose state is part of a step's memory
         require_space(folder.path, self.model)
-        self.loss = _make_loss(self.model, config, hardware)
+        self.loss = make_loss(self.model, config, hardware)
         kept = self.loss.state
         self.state = MethodState(kept, folder.checkpoints, writes=is_main_process()) if kept is not None else None
         self.notices = Notices(console)
@@ -153,7 +145,7 @@ class _Run:
     def execute(self, checkpoint: Path | None) -> TrainResult:
         """Train to the end and write everything."""
         started = time.perf_counter()
-        manifest = _manifest(self.config, self.corpus, self.hardware)
+        manifest = running_manifest(self.config, self.corpus, self.hardware)
         self._write(manifest)
         self.console.print(self.corpus.report.table())
         text = self._check_start()
@@ -244,7 +236,7 @@ class _Run:
         dataset, collate = tokenised_once(self.corpus.dataset, self.model, self.config.max_length)
         trainer = _Trainer(
             model=self.model,
-            args=_arguments(self.config, self.folder, self.hardware),
+            args=host_arguments(self.config, self.folder, self.hardware),
             train_dataset=dataset,
             loss=self.loss,
             data_collator=collate,
@@ -296,127 +288,6 @@ class _Run:
     def _write(self, manifest: dict[str, Any]) -> None:
         if is_main_process():
             self.folder.write_manifest(manifest)
-
-
-def _read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
-    """Return the encoder to train."""
-    set_seed(config.seed)
-    model = build_encoder(
-        config.model,
-        config.pooling,
-        config.projection,
-        config.dropout,
-        max_length=None,  # sentences are cut in training only; the shipped model keeps the start's own limit
-        device="cpu" if hardware.device_type == "cpu" else None,
-        seed=config.seed,
-    )
-    check_length(config.max_length, model[0].config, config.model)
-    method = find_method(config.method)
-    if method.prepare:
-        model = method.prepare(model, make_settings(config.method, config.settings or {}))
-    require_room(model, config.max_length)
-    use_first_token(model)
-    if hardware.device_type == "cpu":
-        use_fast_dropout(model)
-    return model
-
-
-def _with_texts(
-    config: TrainConfig,
-    corpus: Corpus,
-    model: SentenceTransformer,
-    folder: RunFolder,
-    hardware: Hardware,
-    console: Console,
-) -> Corpus:
-    """Return the corpus with the texts that the method makes, once for the run and all of its ranks."""
-    add_texts = find_method(config.method).add_texts
-    if add_texts is None:
-        return corpus
-    if corpus.dataset.column_names != ["sentence"]:
-        raise SmoothCSEError(
-            f"The method {config.method} makes its own texts from single sentences, but the corpus has the columns "
-            f"{', '.join(corpus.dataset.column_names)}; give one of them as --column."
-        )
-    _arguments(config, folder, hardware)  # connects the ranks
-    with main_process_first():
-        if is_main_process() and not folder.texts_file.is_file():
-            folder.write_manifest(_manifest(config, corpus, hardware))  # what is cut off here can be resumed, too
-            own = make_settings(config.method, config.settings or {})
-            texts = add_texts(corpus.dataset, model, own, config.seed, console)
-            write_further(folder.texts_file, corpus, texts, console)
-    return with_further(corpus, folder.texts_file)
-
-
-def _manifest(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> dict[str, Any]:
-    """Return what ``run.json`` says of a run that is going on."""
-    known = {"status": "running", "config": config.as_dict(), "data": corpus.report.as_dict()}
-    return known | provenance(hardware.describe())
-
-
-def _make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardware) -> GSInfoNCELoss:
-    settings: dict[str, Any] = {
-        "noise_count": config.noise_for(config.batch_size),
-        "noise_weight": config.noise_weight,
-        "noise_mean": config.noise_mean,
-        "noise_std": config.noise_std,
-        "noise_mode": config.noise_mode,
-        "noise_share": config.noise_share,
-        "noise_per_anchor": config.noise_per_anchor,
-        "temperature": config.temperature,
-        "hard_negative_log_weight": config.hard_negative_log_weight,
-        "seed": config.seed,
-    }
-    method, own = find_method(config.method), make_settings(config.method, config.settings or {})
-    state = method.make_state(model, own) if method.make_state else None
-    if state is not None:
-        state = state.to(model.device)
-        if (
-            hardware.precision == "fp16"
-            and hardware.world_size > 1
-            and any(p.requires_grad for p in state.parameters())
-        ):
-            raise SmoothCSEError(  # each rank's scaler would skip steps of its own
-                f"The method {config.method} trains weights beside the encoder, which several devices cannot share in "
-                "fp16; use precision bf16 or fp32."
-            )
-    tokens = mini_batch_tokens(config, model, hardware.world_size)
-    if tokens is None:
-        return method.loss(model, settings=own, state=state, **settings)
-    return with_gradient_caching(method.loss)(model, mini_batch_tokens=tokens, settings=own, state=state, **settings)
-
-
-def _arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -> SentenceTransformerTrainingArguments:
-    """Translate our fields into the host's."""
-    return SentenceTransformerTrainingArguments(
-        output_dir=str(folder.checkpoints),
-        per_device_train_batch_size=config.batch_size // hardware.world_size,
-        learning_rate=config.learning_rate,
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
-        lr_scheduler_type="constant_with_warmup" if config.lr_scheduler == "constant" else config.lr_scheduler,
-        warmup_steps=config.warmup_ratio,
-        weight_decay=config.weight_decay,
-        adam_epsilon=config.adam_epsilon,
-        max_grad_norm=config.max_grad_norm,
-        bf16=hardware.precision == "bf16",
-        fp16=hardware.precision == "fp16",
-        use_cpu=hardware.device_type == "cpu",
-        seed=config.seed,
-        ddp_broadcast_buffers=False,  # encoders' never change; with caching, ranks make different numbers of forwards
-        ddp_find_unused_parameters=False,  # build_encoder leaves none; the search would forbid two forwards a step
-        dataloader_num_workers=config.workers,
-        dataloader_drop_last=True,  # a last batch of one sentence has no negatives
-        eval_strategy="steps",
-        eval_steps=config.eval_steps,
-        save_strategy="steps",
-        save_steps=config.eval_steps,
-        save_total_limit=2,
-        logging_steps=config.log_steps,
-        logging_nan_inf_filter=False,  # the host would hide what FiniteLoss looks for
-        disable_tqdm=True,
-        report_to="none",
-    )
 
 
 def _check_pairs(config: TrainConfig) -> None:

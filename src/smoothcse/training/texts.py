@@ -1,0 +1,45 @@
+"""The texts that some methods make of the sentences before a run, such as negations."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.corpus import Corpus
+from smoothcse.corpus.further import with_further, write_further
+from smoothcse.errors import SmoothCSEError
+from smoothcse.losses.methods import find_method, make_settings
+from smoothcse.training.config import TrainConfig
+from smoothcse.training.hardware import Hardware
+from smoothcse.training.launch import is_main_process, main_process_first
+from smoothcse.training.parts import host_arguments
+from smoothcse.training.provenance import running_manifest
+from smoothcse.training.run_folder import RunFolder
+
+
+def with_texts(
+    config: TrainConfig,
+    corpus: Corpus,
+    model: SentenceTransformer,
+    folder: RunFolder,
+    hardware: Hardware,
+    console: Console,
+) -> Corpus:
+    """Return the corpus with the texts that the method makes, once for the run and all of its ranks."""
+    add_texts = find_method(config.method).add_texts
+    if add_texts is None:
+        return corpus
+    if corpus.dataset.column_names != ["sentence"]:
+        raise SmoothCSEError(
+            f"The method {config.method} makes its own texts from single sentences, but the corpus has the columns "
+            f"{', '.join(corpus.dataset.column_names)}; give one of them as --column."
+        )
+    host_arguments(config, folder, hardware)  # connects the ranks
+    with main_process_first():
+        if is_main_process() and not folder.texts_file.is_file():
+            # What is cut off in the midst of this can be resumed, too.
+            folder.write_manifest(running_manifest(config, corpus, hardware))
+            own = make_settings(config.method, config.settings or {})
+            texts = add_texts(corpus.dataset, model, own, config.seed, console)
+            write_further(folder.texts_file, corpus, texts, console)
+    return with_further(corpus, folder.texts_file)
