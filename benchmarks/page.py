@@ -13,6 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -256,11 +257,19 @@ def long_run(found: dict[str, Any]) -> str:
     words = (
         f"{found['steps']:,} steps and {found['evaluations']} evaluations with their checkpoints in "
         f"{found['minutes']:.0f} minutes. Memory after the first sixth: {growth} (a line through the medians of "
-        f"{slope['minutes']} minutes). `metrics.jsonl` was read {found['metrics_reads']:,} times, each time whole. "
+        f"{slope['minutes']} minutes); its lowest in each sixth of the time, in MB: {floors(found['samples'])}. "
+        f"`metrics.jsonl` was read {found['metrics_reads']:,} times, each time whole. "
         f"SIGTERM at the end: left after {found['seconds_to_stop']:.0f} s with exit code {found['exit_code']}, "
         f"{'with' if found['checkpoint_of_the_last_step'] else 'WITHOUT'} a checkpoint of the last step."
     )
     return f"{table}\n\n{words} {measured_on(found)}"
+
+
+def floors(samples: dict[str, list[float]]) -> str:
+    """Return the lowest memory of each sixth: what is held between evaluations, which a leak would raise."""
+    memory = samples["memory_mb"]
+    bounds = [round(len(memory) * part / 6) for part in range(7)]
+    return ", ".join(f"{min(memory[a:b]):.0f}" for a, b in pairwise(bounds))
 
 
 SOURCES = {name: REPOSITORY / "tests" / name / "results.json" for name in ("crash", "fuzz")}

@@ -17,6 +17,6 @@ from crash import crash
 )
 def test_a_run_killed_at_random_ends_as_one_left_alone(kind, kills, tmp_path):
     """Of the methods, `tests/test_methods.py` cuts and resumes each."""
-    report = crash(tmp_path, kind, kills, steps=10)
+    report = crash(tmp_path, kind, kills, steps=6)
     assert report.kills == kills
     assert report.identical == report.runs >= 1
