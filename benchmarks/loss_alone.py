@@ -40,7 +40,7 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(measure(arguments.child[0], int(arguments.child[1]))))
         return
-    largest = 128 if arguments.quick else arguments.largest
+    largest = 64 if arguments.quick else arguments.largest
     sizes = [size for size in (64, 256, 1024, 4096, 16384, 65536) if size <= largest]
     points = []
     for size in sizes:

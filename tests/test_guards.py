@@ -148,8 +148,8 @@ def config(tiny_bert, corpus_file, tmp_path):
 
 @pytest.mark.slow
 def test_all_is_quiet_on_a_healthy_run(minilm, shared, tmp_path):
-    """The demo's encoder on real captions, with the demo's settings."""
+    """The demo's encoder on real captions."""
     fields = {"corpus": str(shared / "data" / "corpus" / "captions.txt"), "model": minilm, "pooling": "cls"}
-    steps = {"max_steps": 20, "eval_steps": 10, "log_steps": 4, "batch_size": 32, "limit": 5000}
+    steps = {"max_steps": 12, "eval_steps": 6, "log_steps": 3, "batch_size": 24, "limit": 5000}
     train(make_config({**fields, **steps, "output": str(tmp_path / "run")}), console=QUIET)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["warnings"] == []
