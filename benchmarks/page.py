@@ -23,7 +23,7 @@ from plots import draw, draw_long_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
-PAGES = (DOCS / "performance.md", DOCS / "reliability.md")
+PAGES = tuple(DOCS / name for name in ("performance.md", "reliability.md", "methods.md"))
 
 
 def main() -> None:
@@ -66,6 +66,23 @@ def training_step(found: dict[str, Any]) -> str:
     table = markdown(["step", "ours, s", "sentence-transformers, s", "ratio", "of matmul peak"], rows)
     peaks = ", ".join(f"{gflops:.0f} GFLOP/s {name}" for name, gflops in found["matmul_gflops"].items())
     return f"{table}\n\nPeak: {peaks}. {measured_on(found)}"
+
+
+def method_steps(found: dict[str, Any]) -> str:
+    """Return what a step of each method costs beside SimCSE's."""
+    rows = [
+        [
+            name,
+            f"{found['encodes'][name]:g}",
+            spread(found["seconds"][name]),
+            spread(found["ratios"][name]),
+            f"{found['implied'][name]:.2f}",
+            f"{median(found['ratios'][name]) / found['implied'][name] - 1:+.0%}",
+        ]
+        for name in found["seconds"]
+    ]
+    headings = ["method", "encodes", "seconds", "times SimCSE's", "implied by its tokens", "above that"]
+    return f"{markdown(headings, rows)}\n\nBatch {found['batch']}, fp32. {measured_on(found)}"
 
 
 def step_parts(found: dict[str, Any]) -> str:
@@ -278,6 +295,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     table.__name__: table
     for table in (
         training_step,
+        method_steps,
         step_parts,
         quality,
         loss_alone,

@@ -1,0 +1,100 @@
+"""What a step of each method costs, beside what its encodes imply: all methods in turn, in one process.
+
+One step is forward, backward and AdamW on 64 real captions by MiniLM. Of each the tokens are counted that the encoder
+(or its slow copy) takes, three times where a gradient goes back through them; SimCSE's count is 1. So what a template
+adds to a sentence is counted, too. Further texts of a method are other captions.
+
+    python benchmarks/method_steps.py [--batch 64] [--repeats 5] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import torch
+from harness import SHARED, alternate, keep, ratios, show, spread
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch import nn
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoder import build_encoder
+from smoothcse.losses.methods import METHODS, find_method, make_settings
+from smoothcse.quiet import quiet_libraries
+from smoothcse.training.dropout import use_fast_dropout
+from smoothcse.training.first_token import use_first_token
+
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in METHODS}
+WAYS["simcse with its masked-language loss"] = ("simcse", {"mlm_weight": 0.1})
+CONTROL = "simcse"
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    quiet_libraries()
+    batch, repeats = (8, 1) if arguments.quick else (arguments.batch, arguments.repeats)
+    text = SHARED / "data" / "corpus" / "captions.txt"
+    captions: list[str] = load_sentences(text, limit=3 * batch, seed=0).dataset["sentence"][:]
+    columns = [captions[number * batch : (number + 1) * batch] for number in range(3)]
+    steps = {name: Step(method, values, columns) for name, (method, values) in WAYS.items()}
+    for step in steps.values():
+        step()  # warm up, and count
+    seconds = alternate(steps, repeats)
+    implied = {name: step.encoded / steps[CONTROL].encoded for name, step in steps.items()}
+    measured = {name: ratios(seconds, CONTROL, name) for name in steps}
+    encodes = {name: find_method(method).encodes for name, (method, _) in WAYS.items()}
+    rows = [
+        [name, f"{encodes[name]:g}", spread(seconds[name]), spread(measured[name]), f"{implied[name]:.2f}"]
+        for name in steps
+    ]
+    show(f"A step of {batch} captions", ["ours", "encodes", "seconds", "of simcse's", "implied by its tokens"], rows)
+    found = {"batch": batch, "encodes": encodes, "seconds": seconds, "ratios": measured, "implied": implied}
+    keep("method_steps", found, arguments.quick)
+
+
+class Step:
+    """A step of a method with a model of its own; calling it returns its seconds.
+
+    Attributes:
+        encoded: tokens of the last step, three times where a gradient goes back through them.
+    """
+
+    def __init__(self, method_name: str, values: dict[str, Any], columns: list[list[str]]) -> None:
+        torch.manual_seed(0)
+        method, settings = find_method(method_name), make_settings(method_name, values)
+        model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu")
+        model = (method.prepare(model, settings) if method.prepare else model).train()
+        use_first_token(model)
+        use_fast_dropout(model)
+        state = method.make_state(model, settings) if method.make_state else None
+        self.loss = method.loss(model, settings=settings, state=state, noise_count=0)
+        self.optimiser = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=3e-5, fused=True)
+        self.features = [model.preprocess(texts) for texts in columns[: method.columns]]
+        self.encoded = 0
+        for part in self.loss.modules():
+            if isinstance(part, Transformer):
+                part.register_forward_pre_hook(self._count)
+
+    def __call__(self) -> float:
+        """Take the step."""
+        self.encoded = 0
+        started = time.perf_counter()
+        self.loss([dict(column) for column in self.features]).backward()
+        torch.nn.utils.clip_grad_norm_(self.loss.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return time.perf_counter() - started
+
+    def _count(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        tokens = int(inputs[0]["attention_mask"].sum())
+        self.encoded += tokens * (3 if torch.is_grad_enabled() else 1)
+
+
+if __name__ == "__main__":
+    main()
