@@ -100,12 +100,13 @@ def _read_shipped(model: nn.Module, features: Features) -> Tensor:
 
 def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
     """Return what :func:`read` does, in evaluation mode; gradients flow all the same."""
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         return read(model, features)
     finally:
-        model.train(was_training)
+        for module, training in modes:  # a wrapper for several ranks may stand in another mode than what it wraps
+            module.training = training
 
 
 @contextmanager
