@@ -16,12 +16,12 @@ from smoothcse.studies.study import Study
 def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
     """Draw the dev score against the step: mean over seeds, and each seed as a thin line.
 
-    One panel per point of the grid.
+    One panel per point of the grid that has a run.
 
     Raises:
         SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
     """
-    points = study.points()
+    points = _points_with_runs(study, records)
     width = min(4.5 * len(points) + 3, 20)
     plt = pyplot()
     figure, panels = plt.subplots(
@@ -54,7 +54,7 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
     """
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    points = study.points()
+    points = _points_with_runs(study, records)
     for number, variant in enumerate(study.variants):
         found = [[r.last for r in records if r.variant == variant and dict(r.point) == point] for point in points]
         places = [place + 0.06 * (number - len(study.variants) / 2) for place, scores in enumerate(found) if scores]
@@ -68,6 +68,7 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
             capsize=4,
             label=variant,
         )
+    axes.margins(x=0.1)
     axes.set_xticks(range(len(points)), ["\n".join(str(value) for value in point.values()) for point in points])
     axes.set(xlabel=", ".join(study.grid), ylabel="dev score after the last step")
     axes.grid(alpha=0.3)
@@ -79,7 +80,7 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
 def plot_sts(study: Study, records: Sequence[Record], file: Path) -> None:
     """Draw the average of the seven tasks: mean and standard deviation over seeds, and each seed as a small dot.
 
-    One panel per point of the grid.
+    One panel per point of the grid that has a run.
 
     Args:
         study: that was run.
@@ -109,6 +110,12 @@ def plot_sts(study: Study, records: Sequence[Record], file: Path) -> None:
     panels[0][0].invert_yaxis()
     figure.savefig(file, dpi=130)
     plt.close(figure)
+
+
+def _points_with_runs(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the points of the grid that a study cut short has reached; the first one where there are none."""
+    points = study.points()
+    return [point for point in points if any(dict(record.point) == point for record in records)] or points[:1]
 
 
 def _point_words(point: Mapping[str, Any]) -> str:
