@@ -105,10 +105,20 @@ def test_a_useless_archive_leaves_nothing_behind(hub, cache, content):
     assert not list(cache.glob("*/*"))
 
 
+def test_a_commit_pins_the_data(hub, cache):
+    hub.write(IN_REPOSITORY, archive({STS12[0]: b"old"}))
+    old = data.sts_folder("hub")
+    commit = old.parent.name
+    hub.write(IN_REPOSITORY, archive({STS12[0]: b"new"}))
+    assert data.sts_folder("hub") != old
+    assert data.sts_folder(f"hub@{commit}") == old
+    assert (old / STS12[0]).read_text() == "old"
+
+
 def test_an_unknown_revision_is_told_plainly(hub, cache):
     hub.write(IN_REPOSITORY, archive({STS12[0]: b""}))
     with pytest.raises(SmoothCSEError, match=r"@v9:senteval\.tar has no such revision"):
-        data.sts_folder("hub", revision="v9")
+        data.sts_folder("hub@v9")
 
 
 def test_what_was_fetched_stays_usable_offline(hub, cache, monkeypatch):

@@ -25,8 +25,8 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Folder in SentEval's layout, or one with such folders sts and transfer in it, or hub. Without it, "
-            "sts and transfer take the hub, geometry the Python documentation."
+            help="Folder in SentEval's layout, or one with such folders sts and transfer in it, or hub, which "
+            "hub@COMMIT pins. Without it, sts and transfer take the hub, geometry the Python documentation."
         ),
     ] = None,
     pairs: Annotated[

@@ -14,7 +14,9 @@ def reproduce(
     output: Annotated[Path | None, typer.Option(help="Folder for runs and results. [reproduce/RECIPE]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what it will take and stop.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep finished runs, go on with the one cut off.")] = False,
-    data: Annotated[str, typer.Option(help="Dev set and tasks: a folder in SentEval's layout, or hub.")] = "hub",
+    data: Annotated[
+        str, typer.Option(help="Dev set and tasks: a folder in SentEval's layout, or hub[@COMMIT].")
+    ] = "hub",
     model: Annotated[str | None, typer.Option(help="Start from this instead.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Learn from this instead.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Stop each run after so many steps.")] = None,

@@ -24,22 +24,19 @@ from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 
 HUB = "hub"
-"""The source that stands for the hub."""
+"""The source that stands for the hub; ``hub@REVISION`` pins a branch, a tag or a commit of it."""
 
 DATASET = "princeton-nlp/datasets-for-simcse"
 ARCHIVE = "senteval.tar"
-REVISION = "main"
-"""Revision of :data:`DATASET` fetched by default; the commit it stands for is resolved when fetching."""
-
 _log = logging.getLogger(__name__)
 
 
-def sts_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
+def sts_folder(source: Path | str = HUB) -> Path:
     """Return a folder that :func:`~smoothcse.evaluation.sts.load_task` reads.
 
     Args:
-        source: a folder in SentEval's layout, one that holds such a folder under the name ``sts``, or ``"hub"``.
-        revision: branch, tag or commit of the hub's data set; pin a commit for results to compare.
+        source: a folder in SentEval's layout, one that holds such a folder under the name ``sts``, or ``"hub"``;
+            ``"hub@COMMIT"`` for results that are to be compared with those of another day.
 
     Returns:
         The folder as given, its ``sts``, or ``<cache>/senteval/<commit>/sts``.
@@ -47,19 +44,24 @@ def sts_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
     Raises:
         SmoothCSEError: if the hub or the archive cannot be read.
     """
-    if str(source) != HUB:
+    if not is_hub(source):
         return _level(source, "sts")
-    return _from_hub("sts", (path for name in STS_TASKS for path in files_of(name)), revision)
+    return _from_hub("sts", (path for name in STS_TASKS for path in files_of(name)), source)
 
 
-def transfer_folder(source: Path | str = HUB, *, revision: str = REVISION) -> Path:
+def transfer_folder(source: Path | str = HUB) -> Path:
     """Return a folder that :func:`~smoothcse.evaluation.transfer.load_transfer` reads.
 
     Arguments, result and errors are those of :func:`sts_folder`, with ``transfer`` for ``sts``.
     """
-    if str(source) != HUB:
+    if not is_hub(source):
         return _level(source, "transfer")
-    return _from_hub("transfer", TRANSFER_FILES, revision)
+    return _from_hub("transfer", TRANSFER_FILES, source)
+
+
+def is_hub(source: Path | str) -> bool:
+    """Whether a source of data is the hub, at whatever revision."""
+    return str(source).partition("@")[0] == HUB
 
 
 def _level(source: Path | str, kind: str) -> Path:
@@ -69,8 +71,9 @@ def _level(source: Path | str, kind: str) -> Path:
     return folder / kind if folder.is_dir() and kind in os.listdir(folder) else folder
 
 
-def _from_hub(kind: str, wanted: Iterable[str], revision: str) -> Path:
-    archive = download(HubAddress(DATASET, revision, ARCHIVE))
+def _from_hub(kind: str, wanted: Iterable[str], source: Path | str) -> Path:
+    revision = str(source).partition("@")[2]
+    archive = download(HubAddress(DATASET, revision or None, ARCHIVE))
     commit = archive.parent.name  # the hub's cache keeps a file under snapshots/<commit>/
     folder = cache_folder() / "senteval" / commit / kind
     if not folder.is_dir():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.data import HUB, sts_folder
+from smoothcse.evaluation.data import HUB, is_hub, sts_folder
 from smoothcse.evaluation.published import Published, published_results
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
 from smoothcse.studies.study import PlannedRun, Study
@@ -97,7 +97,7 @@ def plan_reproduction(
         control=CONTROL if CONTROL in variants else None,
     )
     study.runs()  # checks the fields
-    if data != HUB:
+    if not is_hub(data):
         checked_data(data)
     changed = {name: value for name, value in changes.items() if value != fields.get(name)}
     return Reproduction(recipe, study, changed, data, Path(output or Path("reproduce") / recipe))

@@ -138,7 +138,7 @@ class TrainConfig:
     dev: Annotated[
         str | None,
         Field(
-            description="What selects the best step: a folder in SentEval's layout or 'hub' (STS-B dev), "
+            description="What selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B dev), "
             "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
             "else none."
         ),
