@@ -409,6 +409,7 @@ def test_label_free_draws_the_same_sentences(label_free_run, monkeypatch):
     monkeypatch.setattr("smoothcse.report.samples.SENTENCES", 20)
     run = read_run(label_free_run)
     seen = []
+    monkeypatch.setattr("smoothcse.training.selection.encode", lambda _, texts, **__: np.zeros((len(texts), 2)))
     monkeypatch.setattr(
         "smoothcse.training.selection.dropout_views", lambda _, texts, **__: seen.extend(texts) or 1 / 0
     )

@@ -13,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.licence import PACKAGED_MINILM, card_of, licence_of
-from smoothcse.losses.methods import find_method
 
 CARD = "README.md"
 
@@ -155,6 +154,8 @@ def _method(config: dict[str, Any]) -> str:
         ratio = config.get("noise_ratio")
         count = 192 if ratio is None else round(ratio * config["batch_size"])
     if config.get("method", "simcse") != "simcse" or config.get("columns"):
+        from smoothcse.losses.methods import find_method  # which loads torch
+
         title = "supervised SimCSE" if config.get("columns") else find_method(config["method"]).title
         return title + (f", with {count} Gaussian vectors as further negatives" if count else "")
     if not count:
