@@ -237,14 +237,14 @@ def test_no_network_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda _: None)
     code, _, said = smoothcse("reproduce", RECIPE, "--output", tmp_path / "new", *SHORT)
     assert code == 2
-    assert "princeton-nlp/datasets-for-simcse@main:senteval.tar cannot be" in said
+    assert "princeton-nlp/datasets-for-simcse:senteval.tar cannot be" in said
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("senteval.tar", "princeton-nlp/datasets-for-simcse@main:senteval.tar cannot"),
+        ("senteval.tar", "princeton-nlp/datasets-for-simcse:senteval.tar cannot"),
         ("wiki1m_for_simcse.txt", "smoothcse: Dataset princeton-nlp/datasets-for-simcse:wiki1m_for_simcse.txt cannot"),
         ("model.safetensors", "smoothcse: The model bert-base-uncased cannot be"),
     ],
