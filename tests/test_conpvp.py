@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from denoised import denoised
 from smoothcse.encoder import build_encoder
 from smoothcse.losses.conpvp import NEGATIVE, POSITIVE, ConPVPLoss, ConPVPSettings, anchor_template, prepare
 from smoothcse.objectives.conpvp import draw_templates
@@ -30,15 +31,7 @@ def loop_view(encoder, texts, templates):
     rows = []
     for text, template in zip(texts, templates, strict=True):
         [prompt] = read_prompts(encoder.tokenizer, [template])
-        words = encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-        ids = torch.tensor([[*prompt.before, *words, *prompt.after]])
-        alone = torch.tensor([[1] * len(prompt.before) + [0] * len(words) + [1] * len(prompt.after)])
-        place = int((ids[0] == encoder.tokenizer.mask_token_id).nonzero())
-        full, empty = (
-            encoder[0].model(input_ids=ids, attention_mask=mask).last_hidden_state[0, place]
-            for mask in (torch.ones_like(ids), alone)
-        )
-        rows.append(torch.tanh(encoder[3].linear(full - empty)))
+        rows.append(denoised(encoder, prompt, text))
     return torch.stack(rows)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from denoised import denoised
 from smoothcse.encoder import build_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.promptbert import PromptBERTLoss, PromptBERTSettings, prepare
@@ -26,21 +27,10 @@ def loop_info_nce(z1, z2, temperature=0.05):
 
 def loop_views(encoder, texts, templates):
     """Embed each sentence by itself: the state of the mask, less that of the template with the sentence masked out."""
-    views = []
-    for prompt in read_prompts(encoder.tokenizer, templates):
-        rows = []
-        for text in texts:
-            words = encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
-            ids = torch.tensor([[*prompt.before, *words, *prompt.after]])
-            alone = torch.tensor([[1] * len(prompt.before) + [0] * len(words) + [1] * len(prompt.after)])
-            place = int((ids[0] == encoder.tokenizer.mask_token_id).nonzero())
-            full, empty = (
-                encoder[0].model(input_ids=ids, attention_mask=mask).last_hidden_state[0, place]
-                for mask in (torch.ones_like(ids), alone)
-            )
-            rows.append(torch.tanh(encoder[3].linear(full - empty)))
-        views.append(torch.stack(rows))
-    return views
+    return [
+        torch.stack([denoised(encoder, prompt, text) for text in texts])
+        for prompt in read_prompts(encoder.tokenizer, templates)
+    ]
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "distilbert"])
