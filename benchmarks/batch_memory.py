@@ -23,7 +23,7 @@ from smoothcse.encoder import build_encoder
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.quiet import quiet_libraries
 from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.first_token import use_first_token
+from smoothcse.training.read_token import use_read_token
 
 TEXT = SHARED / "data" / "corpus" / "wiki_sentences.txt"
 PLAIN_UP_TO = 1024  # sentences; beyond, the activations of a whole batch are what nobody should try
@@ -67,7 +67,7 @@ def measure(form: str, batch: int) -> dict[str, float]:
     sentences = load_sentences(Path(TEXT), limit=batch, seed=0).dataset["sentence"][:]
     model = build_encoder("packaged-minilm", "cls", max_length=32).train()
     use_fast_dropout(model)
-    use_first_token(model)
+    use_read_token(model)
     cls = CachedGSInfoNCELoss if form == "cached" else GSInfoNCELoss
     loss = cls(model, noise_count=3 * batch)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)

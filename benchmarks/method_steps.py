@@ -23,7 +23,7 @@ from smoothcse.encoder import build_encoder
 from smoothcse.losses.methods import METHODS, find_method, make_settings
 from smoothcse.quiet import quiet_libraries
 from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.first_token import use_first_token
+from smoothcse.training.read_token import use_read_token
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in METHODS}
 WAYS["simcse with its masked-language loss"] = ("simcse", {"mlm_weight": 0.1})
@@ -70,7 +70,7 @@ class Step:
         method, settings = find_method(method_name), make_settings(method_name, values)
         model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu")
         model = (method.prepare(model, settings) if method.prepare else model).train()
-        use_first_token(model)
+        use_read_token(model)
         use_fast_dropout(model)
         state = method.make_state(model, settings) if method.make_state else None
         self.loss = method.loss(model, settings=settings, state=state, noise_count=0)

@@ -1,4 +1,4 @@
-"""Write the tables and plots of ``docs/performance.md`` and ``docs/reliability.md`` from the results of the scripts.
+"""Write the tables and plots of the pages in ``docs`` that show what the scripts found, from their results.
 
 What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` on a page is replaced; the text around it is written by
 hand and holds no figures.
@@ -23,7 +23,7 @@ from plots import draw, draw_long_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
-PAGES = tuple(DOCS / name for name in ("performance.md", "reliability.md", "methods.md"))
+PAGES = tuple(DOCS / name for name in ("performance.md", "reliability.md", "methods.md", "why-scores-differ.md"))
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def in_words(shares: dict[str, float]) -> str:
 
 def quality(found: dict[str, Any]) -> str:
     """Return the table of dev scores after the fast and the plain path."""
-    ways = found["scores"] | {"difference": found["differences"]}
+    ways = found["scores"] | {"fast - plain": found["differences"]}
     rows = [[name, *(f"{value:.2f}" for value in values), mean_sd(values)] for name, values in ways.items()]
     headings = ["path", *(f"seed {seed}" for seed in range(len(found["differences"]))), "mean ± sd"]
     return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
@@ -175,6 +175,22 @@ def sts_evaluation(found: dict[str, Any]) -> str:
     rows += [[f"ratio, {kind}", spread(values)] for kind, values in found["ratios"].items()]
     difference = f"Largest difference of a figure at fp32: {found['largest_difference']:.4f}."
     return f"{markdown(['way', 'seconds'], rows)}\n\n{difference} {measured_on(found)}"
+
+
+def transfer_parity(found: dict[str, Any]) -> str:
+    """Return the table of transfer accuracies, ours and those of a classifier trained as SentEval trains its own."""
+    rows = [
+        [
+            task,
+            f"{e['ours']:.2f}",
+            f"{e['senteval']:.2f}",
+            f"{e['difference']:+.2f}",
+            *(f"{s:.0f}" for s in e["seconds"]),
+        ]
+        for task, e in found["tasks"].items()
+    ]
+    headings = ["task", "ours", "SentEval's way", "difference", "ours, CPU s", "SentEval's way, CPU s"]
+    return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
 
 
 def data_path(found: dict[str, Any]) -> str:
@@ -302,6 +318,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         batch_memory,
         encoding,
         sts_evaluation,
+        transfer_parity,
         data_path,
         search_recall,
         service_load,

@@ -26,7 +26,7 @@ from smoothcse.losses import GSInfoNCELoss, views
 from smoothcse.objectives import GaussianNoise, streamed_masses
 from smoothcse.quiet import quiet_libraries
 from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.first_token import use_first_token
+from smoothcse.training.read_token import use_read_token
 
 ALL = "all of them"
 KINDS = {
@@ -81,7 +81,7 @@ def make_step(sentences: list[str], *, first_token: bool = True, fast_dropout: b
     torch.manual_seed(0)
     model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu").train()
     if first_token:
-        use_first_token(model)
+        use_read_token(model)
     if fast_dropout:
         use_fast_dropout(model)
     loss = GSInfoNCELoss(model)

@@ -246,8 +246,11 @@ def test_what_a_resumed_run_has_on_the_disk_is_not_asked_for_again(tmp_path):
         with pytest.raises(SmoothCSEError, match=r"needs about 0\.05 GB .* 0\.04 GB are free; make room"):
             require_space(disk / "run", model)
         (disk / "others").rename(disk / "mine")
-        (disk / "run").mkdir()
-        (disk / "mine").rename(disk / "run" / "mine")
+        (disk / "run" / "best").mkdir(parents=True)
+        (disk / "mine").rename(disk / "run" / "texts.arrow")  # is no part of what will be written
+        with pytest.raises(SmoothCSEError, match="make room"):
+            require_space(disk / "run", model)
+        (disk / "run" / "texts.arrow").rename(disk / "run" / "best" / "mine")
         require_space(disk / "run", model)
 
 

@@ -20,11 +20,12 @@ from smoothcse.encoder import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import load_task
 from smoothcse.report import page
+from smoothcse.report.facts import comparison
 from smoothcse.report.figures import HEIGHT, WIDTH, Line, line_plot, log_ticks, ridge_plot, ticks
 from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
 from smoothcse.report.samples import NEIGHBOURS, draw_samples, measure_gold_pairs, measure_similarities
-from smoothcse.report.sections import comparison, curves, neighbours
+from smoothcse.report.sections import curves, neighbours
 from smoothcse.training import make_config, train
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import label_free
@@ -393,6 +394,24 @@ def test_labels_of_lines_that_end_together_do_not_cover_each_other():
     heights = [float(y) for y in re.findall(r'end-label c\d" x="[\d.]+" y="([\d.]+)"', svg)]
     assert len(heights) == 4
     assert min(np.diff(sorted(heights))) >= 12.9
+
+
+@pytest.mark.parametrize(
+    "values", [[79.7314, 79.7314, 79.7314], [79.7314, 79.731401, 79.7315], [0.0, 0.0], [1.0, 1.0]]
+)
+def test_values_that_hardly_differ_have_labels_that_fit(values):
+    svg = line_plot([Line(list(enumerate(values)), label="1")], x="step", y="score", alt="")
+    found = re.findall(r'class="end" x="[\d.]+" y="([\d.]+)">([^<]*)<', svg)
+    heights = sorted(float(y) for y, _ in found)
+    assert len({words for _, words in found}) == len(found) > 2
+    assert max(len(words) for _, words in found) <= 6
+    assert min(np.diff(heights)) > 12
+
+
+def test_similarities_that_are_all_the_same_have_a_histogram():
+    svg = ridge_plot([("positives", None, np.ones(20, np.float32))], x="cosine", alt="")
+    places = [pair.split(",") for found in re.findall(r'points="([^"]*)"', svg) for pair in found.split()]
+    assert all(0 <= float(x) <= WIDTH for x, _ in places)
 
 
 def test_a_histogram_has_its_peak_where_most_values_are():

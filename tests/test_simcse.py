@@ -23,7 +23,7 @@ from smoothcse.losses.simcse import SimCSELoss, SimCSESettings
 from smoothcse.losses.views import READ
 from smoothcse.objectives.masked_lm import NOT_HIDDEN, hide_tokens
 from smoothcse.training import make_config, train
-from smoothcse.training.first_token import use_first_token
+from smoothcse.training.read_token import use_read_token
 from smoothcse.training.run_folder import RunFolder
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
@@ -131,7 +131,7 @@ def test_the_loss_is_that_of_the_familys_own_masked_model(architecture, pooling,
     theirs.save_pretrained(folder)
     theirs.double()
     encoder = build_encoder(folder, pooling, device="cpu", dropout=1e-12).double().train()  # as good as none
-    use_first_token(encoder)  # which must not cut the last layer short here
+    use_read_token(encoder)  # which must not cut the last layer short here
     theirs.eval()
     loss = SimCSELoss(encoder, settings=WITH_MLM)
     copy = loss.views([encoder.preprocess(sentences(5))])[0]

@@ -103,11 +103,6 @@ def check_template(template: str) -> str:
     return template
 
 
-def reads_words(module: nn.Module) -> bool:
-    """Whether a module of an encoder needs the token ids beside what the transformer made of them."""
-    return isinstance(module, WordWeights)
-
-
 def require_room(model: SentenceTransformer, max_length: int) -> None:
     """Check that a length leaves room for a sentence beside the tokens that are put around it.
 

@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.losses.memory import unwrapped
-from smoothcse.losses.views import Features, every_token
+from smoothcse.losses.views import Features, every_token, run
 from smoothcse.model_safety import SAFE_WEIGHTS
 from smoothcse.objectives.masked_lm import NOT_HIDDEN
 
@@ -70,7 +70,7 @@ class MaskedLMHead(nn.Module):
         """
         targets = features[TARGETS]
         with every_token():
-            output = model({key: value for key, value in features.items() if key != TARGETS})
+            output = run(model, {key: value for key, value in features.items() if key != TARGETS})
         # Poolings of several layers put their average in the place of the last one's states.
         layers = output.get("all_layer_embeddings")
         states = output["token_embeddings"] if layers is None else layers[-1]

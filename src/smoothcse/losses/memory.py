@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoder import is_projection
-from smoothcse.losses.views import Features
+from smoothcse.losses.views import Features, run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -104,7 +104,7 @@ class MomentumEncoder(nn.Module):
     @torch.no_grad()
     def forward(self, features: Features) -> Tensor:
         """Return the sentence embeddings ``(N, d)``."""
-        embedding: Tensor = self.encoder(dict(features))["sentence_embedding"]
+        embedding: Tensor = run(self.encoder, features)["sentence_embedding"]
         return embedding
 
 

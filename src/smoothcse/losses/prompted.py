@@ -15,9 +15,9 @@ from smoothcse.encoder import PROJECTION
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.gs_info_nce import GSInfoNCELoss
 from smoothcse.losses.memory import head_of
-from smoothcse.losses.views import READ, Features, Reader
+from smoothcse.losses.views import READ, Features, Reader, run
 from smoothcse.objectives.promptbert import one_of_each
-from smoothcse.objectives.templates import Templates, move_sentences, without_sentence
+from smoothcse.objectives.templates import Templates, move_sentences, template_places
 from smoothcse.prompts import read_prompts
 
 OF_TEMPLATE = "of_template"
@@ -84,17 +84,20 @@ class PromptedLoss(GSInfoNCELoss):
 
 def _read_denoised(model: nn.Module, features: Features, *, size: int, offset: int | None, shared: bool) -> Tensor:
     features = dict(features)
-    ids, mask = features["input_ids"], features.pop(OF_TEMPLATE)
+    of_template = features.pop(OF_TEMPLATE)
     states = _mask_states(model, features)
+    alone = {key: value for key, value in features.items() if isinstance(value, Tensor)}
+    alone["attention_mask"] = of_template
     kinds = None
     if shared:
-        firsts, kinds = one_of_each(mask)
-        ids, mask = ids[firsts], mask[firsts]
-    alone = {**features, "input_ids": ids, "attention_mask": mask}
+        firsts, kinds = one_of_each(of_template)
+        alone = {key: value[firsts] for key, value in alone.items()}
     if offset is not None:
-        ids, mask, positions = without_sentence(ids, mask, size)
-        alone |= {"input_ids": ids, "attention_mask": mask, "position_ids": positions + offset}
-    noise = _mask_states(model, alone)
+        places = template_places(alone["attention_mask"], size)
+        rows = torch.arange(len(places), device=places.device).unsqueeze(1)
+        alone = {key: value[rows, places] for key, value in alone.items()}
+        alone["position_ids"] = places + offset
+    noise = _mask_states(model, {**features, **alone})
     denoised = states - (noise if kinds is None else noise[kinds])
     head = head_of(model)
     return denoised if head is None else head({"sentence_embedding": denoised})[PROJECTION]
@@ -102,7 +105,7 @@ def _read_denoised(model: nn.Module, features: Features, *, size: int, offset: i
 
 def _mask_states(model: nn.Module, features: Features) -> Tensor:
     """Return what the model reads at the mask, ``(N, d)``, before any normalisation."""
-    output = model(dict(features))
+    output = run(model, features)
     states: Tensor = output["token_embeddings"].sum(dim=1) / output["token_weights_sum"].unsqueeze(1)
     return states
 

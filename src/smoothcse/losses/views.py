@@ -14,7 +14,6 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from smoothcse.encoder import PROJECTION
-from smoothcse.prompts import reads_words
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -27,7 +26,11 @@ Reader = Callable[[nn.Module, Features], Tensor]
 READ = "read"
 """Entry of a view's features that holds its :data:`Reader`, where it is not :func:`read`."""
 
+WORD_IDS = "word_ids"
+"""Entry of a view's features that holds its token ids, long ``(N, L)``, where their embeddings stand for them."""
+
 _EVERY_TOKEN = ContextVar("every_token", default=False)
+_IDS: ContextVar[Tensor | None] = ContextVar("ids", default=None)
 
 # Sentences of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
 # a GPU wants the whole batch, as its small kernels cost their launch more than their padding.
@@ -45,9 +48,9 @@ def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
     Returns:
         One ``(N, d)`` tensor per column: ``[z1, z2]`` for a single column, else ``[z1, z2, z3, ...]``.
     """
-    if len(columns) > 1:
-        return [view for column in columns for view in _embed_times(model, column, 1)]
-    return _embed_times(model, columns[0], 2)
+    columns = _look_up_words_once(model, columns)
+    times = 1 if len(columns) > 1 else 2
+    return [view for column in columns for view in _embed_times(model, column, times)]
 
 
 def dropout_views(
@@ -90,12 +93,34 @@ def embed(model: nn.Module, features: Features) -> Tensor:
 
 def read(model: nn.Module, features: Features) -> Tensor:
     """Return the training head's output, or the sentence embedding of a model without one."""
-    output = model(features)
+    output = run(model, features)
     return output[PROJECTION] if PROJECTION in output else output["sentence_embedding"]  # type: ignore[no-any-return]
 
 
+def run(model: nn.Module, features: Features) -> Features:
+    """Return all that an encoder makes of features, whether their words are looked up already or not."""
+    features = dict(features)
+    ids = features.pop(WORD_IDS, None)
+    before = _IDS.set(features.get("input_ids") if ids is None else ids)
+    try:
+        if ids is None:
+            return model(features)  # type: ignore[no-any-return]
+        transformer, *others = model.children()
+        output: Features = {**transformer(features), "input_ids": ids}
+        for module in others:
+            output = module(output)
+        return output
+    finally:
+        _IDS.reset(before)
+
+
+def current_ids() -> Tensor | None:
+    """Return the token ids ``(N, L)`` of what :func:`run` is running; None outside of it."""
+    return _IDS.get()
+
+
 def _read_shipped(model: nn.Module, features: Features) -> Tensor:
-    return model(features)["sentence_embedding"]  # type: ignore[no-any-return]
+    return run(model, features)["sentence_embedding"]  # type: ignore[no-any-return]
 
 
 def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
@@ -147,7 +172,6 @@ def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Ten
     No row sees another one inside an encoder, so the grouping changes neither the embeddings nor the loss.
     """
     order = column["attention_mask"].sum(dim=1).argsort(stable=True)
-    column = _look_up_words_once(model, column)
     views = [embed(model, repeat_rows(group, times)).chunk(times) for group in _groups(column, order)]
     back = order.argsort()
     return [torch.cat(parts)[back] for parts in zip(*views, strict=True)]
@@ -165,19 +189,35 @@ def in_pieces(encode: Callable[[Features], Tensor], column: Features) -> Tensor:
     return torch.cat([encode(take_rows(column, index)) for index in order.split(size)])[order.argsort()]
 
 
-def _look_up_words_once(model: nn.Module, column: Features) -> Features:
-    """Replace a batch's token ids by their word embeddings where its encoder takes these.
+def _look_up_words_once(model: nn.Module, columns: list[Features]) -> list[Features]:
+    """Replace a batch's token ids by their word embeddings, on CPUs and where its encoder takes these.
 
-    The gradient of a lookup is as large as the whole table, half of a small encoder's weights: each group would fill
-    and add one of its own.
+    The gradient of a lookup is as large as the whole table, half of a small encoder's weights: each group of each view
+    would fill and add one of its own.
     """
-    encoder = model[0] if isinstance(model, nn.Sequential) and not any(map(reads_words, model)) else None
+    encoder = model[0] if isinstance(model, nn.Sequential) else None
     if not isinstance(encoder, Transformer) or "inputs_embeds" not in signature(encoder.model.forward).parameters:
-        return column
-    if not column["attention_mask"][:, 0].all():  # padded on the left, where positions cannot be told without ids
-        return column
-    words = encoder.model.get_input_embeddings()(column["input_ids"])
-    return {key: value for key, value in column.items() if key != "input_ids"} | {"inputs_embeds": words}
+        return columns
+    table = encoder.model.get_input_embeddings()
+    if not all(_has_plain_positions(column, table.padding_idx) for column in columns):
+        return columns
+    shapes = [column["input_ids"].shape for column in columns]
+    ids = torch.cat([column["input_ids"].flatten() for column in columns])
+    words = table(ids).split([shape.numel() for shape in shapes])
+    return [
+        {key: value for key, value in column.items() if key != "input_ids"}
+        | {WORD_IDS: column["input_ids"], "inputs_embeds": found.unflatten(0, shape)}
+        for column, found, shape in zip(columns, words, shapes, strict=True)
+    ]
+
+
+def _has_plain_positions(column: Features, padding: int | None) -> bool:
+    """Whether an encoder finds the positions without ids: it skips what it takes for padding. Asked on CPUs alone."""
+    ids, mask = column.get("input_ids"), column.get("attention_mask")
+    if ids is None or mask is None or ids.device.type != "cpu":
+        return False
+    skipped = padding is not None and bool((mask.bool() & (ids == padding)).any())
+    return bool(mask[:, 0].all()) and not skipped
 
 
 def _groups(column: Features, order: Tensor) -> Iterator[Features]:

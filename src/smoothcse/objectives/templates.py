@@ -35,6 +35,7 @@ class Templates(nn.Module):
         tables["sizes"] = torch.tensor([[len(before), len(after)] for before, after in prompts])
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
+        self._longest = max(len(before) + len(after) for before, after in prompts)
 
     def __len__(self) -> int:
         """Return ``K``."""
@@ -42,8 +43,8 @@ class Templates(nn.Module):
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest template, at most: columns of both tables."""
-        return self.before.shape[1] + self.after.shape[1]
+        """Tokens of the longest template."""
+        return self._longest
 
 
 def move_sentences(
@@ -83,33 +84,21 @@ def move_sentences(
     return moved, present.to(mask.dtype), of_template.to(mask.dtype)
 
 
-def template_mask(mask: Tensor, source: tuple[int, int]) -> Tensor:
-    """Return the mask of the template's own tokens for rows of one template.
+def template_places(of_template: Tensor, size: int) -> Tensor:
+    """Return the positions of each row's template, so that the sentence can be left out.
+
+    To an encoder with absolute positions the template's tokens alone, each with the position that it had, are the same
+    as the whole row with the sentence masked, and short.
 
     Args:
-        mask: attention mask, long ``(N, L)``, padded on the right.
-        source: lengths of what stands before and after the sentence.
-    """
-    places = torch.arange(mask.shape[1], device=mask.device)
-    sentence = (places >= source[0]) & (places < mask.sum(dim=1, keepdim=True) - source[1])
-    return mask * ~sentence
-
-
-def without_sentence(ids: Tensor, of_template: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Leave the sentence out of each row: the template's tokens alone, each with the position that it had.
-
-    To an encoder with absolute positions these rows are the same as whole ones with the sentence masked, and short.
-
-    Args:
-        ids: token ids, long ``(N, L)``.
         of_template: mask of the template's tokens, long ``(N, L)``.
         size: tokens of the longest template.
 
     Returns:
-        Ids, attention mask and positions counted from 0, each long ``(N, min(size, L))``.
+        Positions counted from 0, in their order, long ``(N, min(size, L))``; behind a shorter template's own stand
+        those of the first tokens that are none of it.
     """
-    positions = (1 - of_template).argsort(dim=1, stable=True)[:, :size]
-    return ids.gather(1, positions), of_template.gather(1, positions), positions
+    return (1 - of_template).argsort(dim=1, stable=True)[:, :size]
 
 
 def _table(rows: Sequence[Sequence[int]]) -> Tensor:

@@ -22,6 +22,7 @@ COLOURS = 8
 WIDTH, HEIGHT = 420, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 24, 14, 44
 _MOST_POINTS = 400  # of a line: a pixel or so each
+_NARROWEST = 1e-4  # width of an axis, of its values
 
 Range = tuple[float, float]
 Ridge = tuple[str, NDArray[np.float32] | None, NDArray[np.float32] | None]
@@ -99,7 +100,8 @@ def ridge_plot(rows: Sequence[Ridge], *, x: str, alt: str) -> Markup:
     """
     everything = [values for _, *both in rows for values in both if values is not None]
     low, high = min(np.min(values) for values in everything), max(np.max(values) for values in everything)
-    frame = _Frame((math.floor(low * 10) / 10, math.ceil(high * 10) / 10), (0.0, float(len(rows))), y_ticks=False)
+    left = math.floor(low * 10) / 10
+    frame = _Frame((left, max(left + 0.1, math.ceil(high * 10) / 10)), (0.0, float(len(rows))), y_ticks=False)
     bins = np.linspace(*frame.x_range, 101)
     parts = [frame.axes(x, "")]
     for number, (label, before, after) in enumerate(rows):
@@ -206,12 +208,14 @@ def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _widened(ends: Range, share: float, log: bool = False) -> Range:
-    """Return a range with some air at both ends, and one that is not empty."""
+    """Return a range with some air at both ends: never empty, nor so narrow that its values need many digits."""
     low, high = ends
     if log:
         air = (high / low) ** share if high > low else 2.0
         return low / air, high * air
-    air = (high - low) * share or abs(low) * 0.1 or 0.5
+    if high - low < _NARROWEST * max(abs(low), abs(high)) or high == low:
+        return low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
+    air = (high - low) * share
     return low - air, high + air
 
 

@@ -15,19 +15,11 @@ from smoothcse import __version__
 from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
+from smoothcse.report.facts import card, comparison, configuration, verdict
 from smoothcse.report.figures import COLOURS
 from smoothcse.report.read import RecordedRun, read_run
 from smoothcse.report.samples import Samples, draw_samples
-from smoothcse.report.sections import (
-    card,
-    comparison,
-    configuration,
-    curves,
-    gold_scores,
-    neighbours,
-    similarities,
-    verdict,
-)
+from smoothcse.report.sections import curves, gold_scores, neighbours, similarities
 
 NAME = "report.html"
 """Name of the file where none is given."""

@@ -1,14 +1,15 @@
-"""The sections of a report: what each shows, and the words beside it."""
+"""The pictures and examples of a report, and the words beside each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
 
+from smoothcse.report.facts import verdict
 from smoothcse.report.figures import Line, Ridge, line_plot, ridge_plot, scatter_plot
 from smoothcse.report.read import RecordedRun
 from smoothcse.report.samples import Samples, Similarities
@@ -20,9 +21,6 @@ EXAMPLES = 5
 """Sentences whose neighbours are shown."""
 
 _LONGEST = 240  # characters of a sentence that are shown
-
-# Where the run stands, not what it is; two runs never agree on it.
-_NOT_COMPARED = ("output",)
 
 
 @dataclass(frozen=True)
@@ -66,54 +64,6 @@ class Neighbours:
 
     text: str
     examples: list[tuple[str, list[Neighbour], list[Neighbour]]]
-
-
-def card(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return what was trained from what, on what and with what, as terms and descriptions."""
-    config, manifest = run.config, run.manifest
-    versions = manifest.get("versions", {})
-    facts = [
-        ("Encoder", f"{config.model}, read by {config.pooling or 'its own pooling'}"),
-        ("Text", _text_words(config.corpus, manifest.get("data", {}))),
-        ("Fingerprint of the text", manifest.get("data", {}).get("fingerprint")),
-        ("Method", _method(run)),
-        ("Training", f"{run.last_step:,} steps of batch {config.batch_size}, {config.lr_scheduler} learning rate from "
-         f"{config.learning_rate:g}, seed {config.seed}"),
-        ("Selected by", run.result.criterion if run.result else None),
-        ("Hardware", manifest.get("hardware")),
-        ("Time", _times(manifest.get("times"))),
-        ("Started", str(manifest.get("started", "")).replace("T", " ")),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("Python", " on ".join(filter(None, (manifest.get("python"), manifest.get("platform"))))),
-        ("Git commit", manifest.get("git_commit")),
-        ("Folder", str(run.folder.path.resolve())),
-    ]  # fmt: skip
-    return [(term, str(words)) for term, words in facts if words]
-
-
-def verdict(run: RecordedRun) -> str:
-    """Return in a sentence or two what came of the run, finished or not."""
-    if run.finished and run.result:
-        return run.result.verdict()
-    so_far = f" So far: {run.result.verdict()}" if run.result else " Nothing has been evaluated yet."
-    return f"This run is unfinished; its last entry is of step {run.last_step:,}.{so_far}"
-
-
-def configuration(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return all fields of the run's configuration as they were recorded."""
-    return [(name, _value(value)) for name, value in run.manifest["config"].items()]
-
-
-def comparison(runs: Sequence[RecordedRun]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and one row of cells per run: what differs between the runs, and their scores."""
-    known = [_compared(run) for run in runs]
-    names = dict.fromkeys(name for values in known for name in values)
-    differing = [name for name in names if len({values.get(name, "") for values in known}) > 1]
-    headings = [*differing, "start", "best", "at step", "last", "mean noise share", "time"]
-    return headings, [
-        [*(values.get(name, "") for name in differing), *_score_cells(run)]
-        for run, values in zip(runs, known, strict=True)
-    ]
 
 
 def curves(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> list[Figure]:
@@ -327,59 +277,3 @@ def _mean(values: NDArray[np.float32] | None) -> str:
 
 def _clipped(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def _text_words(corpus: str, data: Mapping[str, Any]) -> str:
-    if not data:
-        return corpus
-    dropped = [f"{count:,} {reason}" for reason, count in data.get("dropped", {}).items() if count]
-    read = f"{data.get('read', 0):,} read, {'dropped: ' + ', '.join(dropped) if dropped else 'none dropped'}"
-    notes = "".join(f"; {note}" for note in data.get("notes", ()))
-    unit = ("sentences", "", "pairs", "triplets")[len(data.get("columns", ()))]
-    return f"{data.get('kept', 0):,} {unit} from {corpus} ({read}{notes})"
-
-
-def _method(run: RecordedRun) -> str:
-    config = run.config
-    count = config.noise_for(config.batch_size)
-    if not count:
-        return f"InfoNCE (SimCSE), the control: no noise; τ {config.temperature:g}"
-    weight = f"share held at {config.noise_share:g}" if config.noise_share else f"λ {config.noise_weight:g}"
-    return f"GS-InfoNCE: {count} Gaussian negatives, {config.noise_mode}, {weight}; τ {config.temperature:g}"
-
-
-def _times(times: Mapping[str, float] | None) -> str | None:
-    if not times:
-        return None
-    total, evaluation = times["total_seconds"], times["evaluation_seconds"]
-    return f"{_duration(total)}, of which {evaluation / total:.0%} for evaluations"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _value(value: object) -> str:
-    return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _compared(run: RecordedRun) -> dict[str, str]:
-    """Return what two runs may differ in, by name."""
-    fields = {name: value for name, value in configuration(run) if name not in _NOT_COMPARED}
-    fields["fingerprint of the text"] = str(run.manifest.get("data", {}).get("fingerprint", ""))[:12]
-    fields["hardware"] = str(run.manifest.get("hardware", ""))
-    fields["status"] = "finished" if run.finished else "unfinished"
-    return fields
-
-
-def _score_cells(run: RecordedRun) -> list[str]:
-    shares = [share for _, share in run.curve("noise_share")]
-    share = f"{sum(shares) / len(shares):.1%}" if any(shares) else "none"
-    time = _duration(run.manifest["times"]["total_seconds"]) if run.manifest.get("times") else ""
-    if not run.result:
-        return ["", "", "", "", share, time]
-    scores = (run.result.start_score, run.result.best_score, run.result.last_score)
-    start, best, last = (f"{score:.2f}" for score in scores)
-    return [start, best, f"{run.result.best_step:,}", last, share, time]

@@ -18,14 +18,15 @@ from rich.text import Text
 from smoothcse.corpus import load_sentences
 from smoothcse.corpus.hub import HubAddress
 from smoothcse.corpus.sources import PYTHON_DOCS, WIKI1M, WIKI1M_ADDRESS, WIKI1M_LINES
-from smoothcse.encoder import PACKAGED_MINILM, build_encoder
+from smoothcse.encoder import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
-from smoothcse.losses import GSInfoNCELoss
+from smoothcse.losses.methods import find_method
 from smoothcse.studies.reproduction import Reproduction, is_finished
 from smoothcse.training.card import probe
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.hardware import Hardware, find_hardware
+from smoothcse.training.parts import make_loss, read_start
 
 _WEIGHTS = "model.safetensors"
 
@@ -156,13 +157,10 @@ def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
     """Time one step on a batch whose rows are all as long as a row may be."""
     cached = try_to_load_from_cache(config.model, "config.json") if not Path(config.model).exists() else None
     source = str(Path(cached).parent) if isinstance(cached, str) else config.model  # needs no network
-    device = "cpu" if hardware.device_type == "cpu" else None
-    model = build_encoder(
-        source, config.pooling, config.projection, config.dropout, max_length=None, device=device, seed=config.seed
-    )
-    loss = GSInfoNCELoss(model, noise_count=config.noise_for(config.batch_size), temperature=config.temperature)
+    model = read_start(config.replace(model=source), hardware)
     sentences = ["word " * config.max_length] * config.batch_size
-    measured = probe(model, loss, [sentences], config.max_length, hardware.autocast_dtype)
+    columns = [sentences] * (len(config.columns or ()) or find_method(config.method).columns)
+    measured = probe(model, make_loss(model, config, hardware), columns, config.max_length, hardware.autocast_dtype)
     peak = torch.cuda.max_memory_allocated() if hardware.device_type == "cuda" else None
     return _Cost(measured.seconds, sum(p.numel() for p in model.parameters()), peak)
 

@@ -94,7 +94,7 @@ def start_card(
     )
     table.add_row(
         "encoder",
-        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read by {config.pooling or 'its own pooling'}",
+        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config)}",
     )
     table.add_row(
         "steps",
@@ -107,10 +107,19 @@ def start_card(
     table.add_row("hardware", hardware)
     table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
     table.add_row("time", f"about {_duration(steps * step_seconds + evaluations * evaluation_seconds)}")
-    return Panel(table, title=_title(config, count), expand=False)
+    return Panel(table, title=method_title(config), expand=False)
 
 
-def _title(config: TrainConfig, noise_count: int) -> str:
+def reading(config: TrainConfig) -> str:
+    """Return in words how the encoder of a run reads a sentence."""
+    if find_method(config.method).prepare:
+        return f"as the method {config.method} does"
+    return f"by {config.pooling or 'its own pooling'}"
+
+
+def method_title(config: TrainConfig) -> str:
+    """Return the name of what a run learns by."""
+    noise_count = config.noise_for(config.batch_size)
     if config.method != "simcse":
         return find_method(config.method).title + (", with noise" if noise_count else "")
     if config.columns:

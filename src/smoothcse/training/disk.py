@@ -26,14 +26,14 @@ def require_space(folder: Path, model: nn.Module) -> None:
     """Check that the run's files will fit: best, last, and three checkpoints while one replaces another.
 
     Args:
-        folder: of the run; what a run that is resumed has there already is not asked for again.
+        folder: of the run; models and checkpoints that a resumed run has there already are not asked for again.
         model: as trained.
 
     Raises:
         SmoothCSEError: with what is needed and what is there.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    there = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    there = sum(path.stat().st_size for path in folder.glob("*/**/*") if path.is_file())
     needed = weights * (3 + 3 * _TRAINING_STATE_FACTOR) - there
     free = shutil.disk_usage(_existing(folder)).free
     if free < needed:

@@ -15,9 +15,9 @@ from smoothcse.losses.methods import find_method, make_settings
 from smoothcse.prompts import require_room
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.first_token import use_first_token
 from smoothcse.training.hardware import Hardware
 from smoothcse.training.mini_batch import mini_batch_tokens
+from smoothcse.training.read_token import use_read_token
 from smoothcse.training.run_folder import RunFolder
 
 
@@ -38,7 +38,7 @@ def read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     if method.prepare:
         model = method.prepare(model, make_settings(config.method, config.settings or {}))
     require_room(model, config.max_length)
-    use_first_token(model)
+    use_read_token(model)
     if hardware.device_type == "cpu":
         use_fast_dropout(model)
     return model

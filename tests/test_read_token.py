@@ -1,4 +1,4 @@
-"""A last layer that computes [CLS] alone gives the embeddings and gradients of one that computes every token."""
+"""A last layer that computes the read token alone gives the embeddings and gradients of one that computes all."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from smoothcse.encoder import build_encoder
-from smoothcse.losses.views import embed_views
+from smoothcse.losses.views import embed_views, read_without_dropout
+from smoothcse.prompts import with_template
 from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.first_token import use_first_token
+from smoothcse.training.read_token import use_read_token
 from tiny import save_tiny_model, sentences
 
 
@@ -24,6 +25,11 @@ def _gradients(model, texts):
     return views[0].detach(), {name: weight.grad for name, weight in model.named_parameters()}
 
 
+def _prompted(path, architecture="bert"):
+    model = build_encoder(save_tiny_model(path, architecture), "cls", device="cpu")
+    return with_template(model, "the cat {sentence} sat {mask} on")
+
+
 def _without_dropout(model):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
@@ -33,17 +39,24 @@ def _without_dropout(model):
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_values_and_gradients_stay(tmp_path, architecture, attention):
-    model = _without_dropout(build_encoder(save_tiny_model(tmp_path, architecture), "cls", device="cpu")).double()
-    model[0].model.set_attn_implementation(attention)
+@pytest.mark.parametrize("read_at", ["cls", "mask", "two masks in a row"])
+def test_values_and_gradients_stay(tmp_path, architecture, attention, read_at):
+    if read_at == "cls":
+        model = build_encoder(save_tiny_model(tmp_path, architecture), "cls", device="cpu")
+    else:
+        model = _prompted(tmp_path, architecture)
+    _without_dropout(model).double()[0].model.set_attn_implementation(attention)
     short = copy.deepcopy(model)
-    use_first_token(short)
-    shapes = []
-    short[0].model.encoder.layer[-1].register_forward_hook(lambda layer, _, output: shapes.append(tuple(output.shape)))
+    use_read_token(short)
+    computed = []
+    feed_forward = short[0].model.encoder.layer[-1].output
+    feed_forward.register_forward_hook(lambda layer, _, output: computed.append(output.shape[1]))
     texts = sentences(40)
+    if read_at == "two masks in a row":
+        texts = [f"{text} {model.tokenizer.mask_token}" for text in texts]
     expected, expected_gradients = _gradients(model, texts)
     found, gradients = _gradients(short, texts)
-    assert {shape[1] for shape in shapes} == {1}
+    assert (max(computed) == 1) == (read_at != "two masks in a row")
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
     for name, gradient in expected_gradients.items():
         if gradient is None:
@@ -52,10 +65,25 @@ def test_values_and_gradients_stay(tmp_path, architecture, attention):
             torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-10, msg=name)
 
 
-def test_evaluation_still_gives_every_token(tmp_path):
-    model = build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
+@pytest.mark.parametrize("prompted", [False, True])
+def test_a_view_without_dropout_is_what_encode_says(tmp_path, prompted):
+    model = _prompted(tmp_path) if prompted else build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
+    model.train()
+    texts = sentences(5)
+    features = model.preprocess(texts)
+    expected = read_without_dropout(model, features)
+    use_read_token(model)
+    use_fast_dropout(model)
+    torch.testing.assert_close(read_without_dropout(model, features), expected)
+    assert model.training
+    assert model[0].model.encoder.layer[-1].attention.self.training
+
+
+@pytest.mark.parametrize("prompted", [False, True])
+def test_evaluation_still_gives_every_token(tmp_path, prompted):
+    model = _prompted(tmp_path) if prompted else build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
     [before] = model.encode(["the cat sat on a mat"], output_value="token_embeddings")
-    use_first_token(model)
+    use_read_token(model)
     [after] = model.encode(["the cat sat on a mat"], output_value="token_embeddings")
     assert len(after) > 2
     assert torch.equal(before, after)
@@ -64,7 +92,7 @@ def test_evaluation_still_gives_every_token(tmp_path):
 @pytest.mark.parametrize(("architecture", "pooling"), [("bert", "mean"), ("bert", "avg_top2"), ("mpnet", "cls")])
 def test_other_models_are_left_alone(tmp_path, architecture, pooling):
     model = build_encoder(save_tiny_model(tmp_path, architecture), pooling, device="cpu")
-    use_first_token(model)
+    use_read_token(model)
     assert not any("forward" in vars(module) for module in model.modules())
 
 
@@ -73,7 +101,7 @@ def test_dropout_acts_on_the_first_token_as_before(tmp_path):
     model = build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
     features = model.preprocess(["the cat sat on a mat"] * 600)
     spreads = []
-    for change in (lambda model: None, use_fast_dropout, use_first_token):
+    for change in (lambda model: None, use_fast_dropout, use_read_token):
         change(model)
         with torch.no_grad():
             views = embed_views(model.train(), [dict(features)])
@@ -82,9 +110,11 @@ def test_dropout_acts_on_the_first_token_as_before(tmp_path):
     assert spreads[1:] == pytest.approx([spreads[0]] * 2, rel=0.1)
 
 
-def test_a_model_can_be_handed_to_another_process(tmp_path):
-    model = _without_dropout(build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")).double()
-    use_first_token(model)
+@pytest.mark.parametrize("prompted", [False, True])
+def test_a_model_can_be_handed_to_another_process(tmp_path, prompted):
+    model = _prompted(tmp_path) if prompted else build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
+    model = _without_dropout(model).double()
+    use_read_token(model)
     handed = pickle.loads(pickle.dumps(model))
     assert handed[0].model.encoder.layer[-1].forward.args[0] is handed[0].model.encoder.layer[-1]
     texts = sentences(6)
