@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from smoothcse import cli
 from smoothcse.encoder import load_encoder
 from tiny import sentences
 
@@ -124,13 +125,24 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
         (["recipes", "nothing"], "no recipe 'nothing'"),
     ],
 )
-def test_mistakes_end_in_one_sentence_and_code_2(arguments, message, run_folder, tmp_path):
+def test_mistakes_end_in_one_sentence_and_code_2(arguments, message, run_folder, tmp_path, monkeypatch, capfd):
     folder, _ = run_folder
-    result = smoothcse(*(argument.replace("{run}", str(folder / "run")) for argument in arguments), check=False)
-    assert result.returncode == 2
-    assert message in " ".join(result.stderr.split())
-    assert "Traceback" not in result.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    arguments = [argument.replace("{run}", str(folder / "run")) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["smoothcse", *arguments])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    said = capfd.readouterr().err
+    assert leaving.value.code == 2
+    assert message in " ".join(said.split())
+    assert "Traceback" not in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mistake_ends_a_process_with_code_2():
+    result = smoothcse("recipes", "nothing", check=False)
+    assert (result.returncode, "Traceback" in result.stderr) == (2, False)
 
 
 def test_debug_shows_the_traceback():

@@ -52,6 +52,7 @@ from smoothcse.training.selection import CriterionEvaluator
 from tiny import save_tiny_model, sentences
 
 MEAN_LIFE = 0.7  # seconds of training between kills; a checkpoint is due every few hundredths of one
+LONGEST_MOURNING = 60  # seconds that a rank may outlive another
 EARLY = 0.1  # of the kills fall before the first step of their life
 QUIET = Console(quiet=True)
 
@@ -81,6 +82,7 @@ class Report:
         kills: that hit a living run.
         fell_into: what the run was doing then, how often.
         torn: kills that left a checkpoint unfinished.
+        one_rank: kills of one rank, after which the other had to end by itself.
         runs: that came to their end.
         identical: how many of these had the losses, scores, choice and weights of the run left alone, bit for bit.
     """
@@ -88,6 +90,7 @@ class Report:
     kills: int = 0
     fell_into: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PLACES, 0))
     torn: int = 0
+    one_rank: int = 0
     runs: int = 0
     identical: int = 0
 
@@ -180,14 +183,17 @@ def _live_and_die(lives: Lives, moments: random.Random, report: Report) -> None:
         return
     moments.shuffle(processes)
     place = PLACES[lives.place.value]
-    for process in processes:
+    killed = processes[:1] if len(processes) > 1 and moments.random() < 0.5 else processes
+    for process in killed:
         process.kill()
     for process in processes:
-        process.join()
+        process.join(LONGEST_MOURNING)
+        assert process.exitcode is not None, "a rank waits for one that is dead"
     after = run.latest_checkpoint()
     assert before is None or (after is not None and step_of(after) >= step_of(before)), "a checkpoint was lost"
     report.kills += 1
     report.fell_into[place] += 1
+    report.one_rank += len(killed) < len(processes)
     report.torn += any(step_of(path) > (step_of(after) if after else -1) for path in run.checkpoints.glob("ch*"))
 
 
