@@ -27,6 +27,7 @@ SMALL = {
     "esimcse": {"queue_size": 10, "repetition_rate": 0.9},
     "is-cse": {"buffer_size": 16, "neighbours": 3},
     "debcse": {"candidates": 4, "block_size": 20},
+    "arccon": {"margin": 25},
     "sncse": {"anchor": "the {sentence} {mask}", "positive": "a {sentence} and {mask}", "weight": 0.5},
     "conpvp": {"prompt_tokens": 2},
     "promptbert": {"anchor": "the {sentence} {mask}", "positive": "{sentence} and {mask}"},

@@ -31,6 +31,7 @@ METHODS = {
     "promptbert": "promptbert",
     "simcse++": "simcse_pp",
     "debcse": "debcse",
+    "arccon": "arccon",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 
