@@ -50,7 +50,7 @@ def encode(
     """
     if not len(sentences):
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
-    counts = _token_counts(model, sentences)
+    counts = token_counts(model, sentences)
     order = np.argsort(-counts, kind="stable")  # the longest first: memory runs out at once
     batches = list(_batches(order, counts, batch_size, _TOKENS_AT_A_TIME.get(model.device.type, 1024)))
     bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(model.device.type))
@@ -83,7 +83,7 @@ def _batches(
         first += size
 
 
-def _token_counts(model: SentenceTransformer, sentences: Sequence[str]) -> NDArray[np.int64]:
+def token_counts(model: SentenceTransformer, sentences: Sequence[str]) -> NDArray[np.int64]:
     """Return the tokens of each sentence, or its characters for a model without a Hugging Face tokenizer."""
     if not isinstance(model.tokenizer, PreTrainedTokenizerBase):
         return np.array([len(sentence) for sentence in sentences])

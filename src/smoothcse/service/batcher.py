@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse.encoding import _token_counts, encode
+from smoothcse.encoding import encode, token_counts
 from smoothcse.service.limits import Refusal
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Batcher:
         texts = [text for _, portion in batch for text in portion]
         try:
             vectors = encode(self._model, texts, precision="auto", normalize=True)
-            tokens = _token_counts(self._model, texts)
+            tokens = token_counts(self._model, texts)
         except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
             for job, _ in batch:
                 job.fail(error)
