@@ -29,7 +29,7 @@ from smoothcse.formats.embeddings import read_ranges
 from smoothcse.report.read import read_run
 from smoothcse.studies.records import read_records as read_study_records
 from smoothcse.studies.study import read_study
-from smoothcse.training.config import read_config_file, resolve_config
+from smoothcse.training.config_file import read_config_file, resolve_config
 from smoothcse.training.run_folder import RunFolder
 
 LIMIT_MB = 700

@@ -7,7 +7,8 @@ import pytest
 from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.debcse import DebCSESettings
 from smoothcse.losses.methods import describe_settings
-from smoothcse.training.config import TrainConfig, changed_fields, make_config, resolve_config
+from smoothcse.training.config import TrainConfig, changed_fields, make_config
+from smoothcse.training.config_file import resolve_config
 from smoothcse.training.recipes import recipe_fields, recipes
 
 COMMON = {

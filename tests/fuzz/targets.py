@@ -35,7 +35,8 @@ from smoothcse.search import Index
 from smoothcse.search.filters import to_sql
 from smoothcse.studies.records import read_records as read_study_records
 from smoothcse.studies.study import read_study
-from smoothcse.training.config import TrainConfig, resolve_config
+from smoothcse.training.config import TrainConfig
+from smoothcse.training.config_file import resolve_config
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="smoothcse-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 """Where a process writes its inputs; in memory where that can be had, since nothing of it needs to last."""

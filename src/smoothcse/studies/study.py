@@ -36,7 +36,8 @@ from typing import Any
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.studies.seven_tasks import SevenTasks, read_seven_tasks
-from smoothcse.training.config import TrainConfig, make_config, read_config_file
+from smoothcse.training.config import TrainConfig, make_config
+from smoothcse.training.config_file import read_config_file
 
 _MOST_RUNS = 100_000
 _KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smoothcse.training.callbacks import NoiseStep
-    from smoothcse.training.config import TrainConfig, make_config, resolve_config
+    from smoothcse.training.config import TrainConfig, make_config
+    from smoothcse.training.config_file import resolve_config
     from smoothcse.training.result import TrainResult, read_result
     from smoothcse.training.run import train
     from smoothcse.training.seeds import train_seeds
@@ -22,7 +23,7 @@ _HOMES = {
     "TrainResult": "result",
     "make_config": "config",
     "read_result": "result",
-    "resolve_config": "config",
+    "resolve_config": "config_file",
     "train": "run",
     "train_seeds": "seeds",
 }
