@@ -15,7 +15,7 @@ demo: $(VENV)/demo.installed
 	$(BIN)/smoothcse demo --output demo
 
 test: lint types
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from smoothcse.losses.methods import find_method, make_settings
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
 from tiny import save_tiny_model, sentences
+
+pytestmark = pytest.mark.slow
 
 BATCH = 8
 OTHERS = {"simcse": {"symmetric": True, "mlm_weight": 0.5, "mlm_probability": 0.4}, "simcse++": {}}
@@ -56,41 +59,6 @@ def gradients(
     return loss.item(), found
 
 
-def worker(rank: int, world: int, folder: str, model_path: str, columns: int, cached: bool, method: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
-    loss, found = gradients(model_path, columns, rank, world, cached=cached, method=method)
-    torch.save({"loss": loss, "gradients": found}, f"{folder}/rank{rank}.pt")
-    distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize("cached", [False, True])
-@pytest.mark.parametrize(("world", "columns"), [(2, 1), (2, 3), (4, 2)])
-def test_ranks_compute_the_gradient_of_one_process(world, columns, cached, tmp_path):
-    compare(world, columns, cached, "gs-infonce", tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("method", "columns", "cached"), [("simcse", 1, False), ("simcse", 3, True), ("simcse++", 1, True)]
-)
-def test_ranks_share_what_other_methods_compute_over_the_batch(method, columns, cached, tmp_path):
-    compare(2, columns, cached, method, tmp_path)
-
-
-def compare(world, columns, cached, method, tmp_path):
-    model_path = save_tiny_model(tmp_path / "model", hidden_dropout_prob=0.1)
-    multiprocessing.spawn(worker, (world, str(tmp_path), model_path, columns, cached, method), nprocs=world)
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(world)]
-    loss, expected = gradients(model_path, columns, method=method)
-
-    assert sum(rank["loss"] for rank in ranks) / world == pytest.approx(loss, rel=1e-12)
-    assert max(gradient.abs().max() for gradient in expected.values()) > 1e-4
-    for rank in ranks:
-        assert rank["gradients"].keys() == expected.keys()
-        for name, gradient in expected.items():
-            torch.testing.assert_close(rank["gradients"][name], gradient, rtol=1e-8, atol=1e-12)
-
-
 def prompted_gradients(
     model_path: str, method_name: str, rank: int = 0, world: int = 1
 ) -> tuple[float, dict[str, torch.Tensor]]:
@@ -112,25 +80,61 @@ def prompted_gradients(
 PROMPTED = ("promptbert", "conpvp", "sncse")
 
 
-def prompted_worker(rank: int, world: int, folder: str, model_path: str) -> None:
+class Case(NamedTuple):
+    """What a group of ranks computes together."""
+
+    method: str
+    columns: int = 1
+    cached: bool = False
+
+    def gradients(self, folder: str, rank: int = 0, world: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
+        """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
+        if self.method in PROMPTED:
+            return prompted_gradients(f"{folder}/long", self.method, rank, world)
+        return gradients(f"{folder}/model", self.columns, rank, world, cached=self.cached, method=self.method)
+
+
+CASES = {
+    2: [
+        *(Case("gs-infonce", columns, cached) for columns in (1, 3) for cached in (False, True)),
+        Case("simcse", 1),
+        Case("simcse", 3, cached=True),
+        Case("simcse++", 1, cached=True),
+        *map(Case, PROMPTED),
+    ],
+    4: [Case("gs-infonce", 2), Case("gs-infonce", 2, cached=True)],
+}
+"""By the number of ranks, each group of which takes seconds to start."""
+
+
+def worker(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world)
-    found = {method: prompted_gradients(model_path, method, rank, world) for method in PROMPTED}
-    torch.save(found, f"{folder}/rank{rank}.pt")
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/init{world}", rank=rank, world_size=world)
+    torch.save([case.gradients(folder, rank, world) for case in CASES[world]], f"{folder}/{world}-{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_ranks_compute_the_gradient_of_one_process_in_templates(tmp_path):
-    model_path = save_tiny_model(tmp_path / "model", max_position_embeddings=128)
-    multiprocessing.spawn(prompted_worker, (2, str(tmp_path), model_path), nprocs=2)
-    ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
-    for method in PROMPTED:
-        loss, expected = prompted_gradients(model_path, method)
-        assert sum(rank[method][0] for rank in ranks) / 2 == pytest.approx(loss, rel=1e-12)
-        for rank in ranks:
-            assert rank[method][1].keys() == expected.keys()
-            for name, gradient in expected.items():
-                torch.testing.assert_close(rank[method][1][name], gradient, rtol=1e-8, atol=1e-12)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the models lie, and what each rank found."""
+    path = tmp_path_factory.mktemp("ranks")
+    save_tiny_model(path / "model", hidden_dropout_prob=0.1)
+    save_tiny_model(path / "long", max_position_embeddings=128)
+    for world in CASES:
+        multiprocessing.spawn(worker, (world, str(path)), nprocs=world)
+    return path
+
+
+@pytest.mark.parametrize(("world", "case"), [(world, case) for world, cases in CASES.items() for case in cases])
+def test_ranks_compute_the_gradient_of_one_process(world, case, folder):
+    found = [torch.load(folder / f"{world}-{rank}.pt")[CASES[world].index(case)] for rank in range(world)]
+    loss, expected = case.gradients(str(folder))
+    assert sum(of_rank for of_rank, _ in found) / world == pytest.approx(loss, rel=1e-12)
+    assert max(gradient.abs().max() for gradient in expected.values()) > 1e-4
+    for _, of_rank in found:
+        assert of_rank.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(of_rank[name], gradient, rtol=1e-8, atol=1e-12)
 
 
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:

@@ -29,6 +29,8 @@ from smoothcse.studies.outcome import Outcome, Run
 from smoothcse.studies.reproduction import plan_reproduction
 from tiny import save_tiny_model, sentences
 
+pytestmark = pytest.mark.slow
+
 RECIPE = "gs-infonce/bert-base-uncased"
 WIKI1M = "datasets/princeton-nlp/datasets-for-simcse/wiki1m_for_simcse.txt"
 SENTEVAL = "datasets/princeton-nlp/datasets-for-simcse/senteval.tar"
@@ -375,6 +377,7 @@ def connect(patch, url, folder):
     patch.setenv("SMOOTHCSE_CACHE", str(folder / "smoothcse"))
     patch.setattr("huggingface_hub.constants.ENDPOINT", url)
     patch.setattr("huggingface_hub.hf_api.api.endpoint", url)
+    patch.setattr("transformers.utils.hub._hf_api", None)  # one that an earlier test made would ask the real hub
     template = url + "/{repo_id}/resolve/{revision}/{filename}"  # made of the endpoint when the library is imported
     patch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
     patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)

@@ -101,6 +101,7 @@ def wait_for(condition, seconds=240):
     raise AssertionError("waited in vain")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # some seconds alone, minutes on a machine with other work: five processes import torch
 def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
     table = write_input(tmp_path / "in", ROWS)

@@ -24,6 +24,8 @@ from smoothcse.studies.study import read_study
 from smoothcse.studies.summary import sts_rows, summary_rows
 from test_evaluate import sts_file, write
 
+pytestmark = pytest.mark.slow
+
 SCORES = [76.45, 76.25, 76.27]
 CONTROL = [75.71, 75.88, 76.40]
 
