@@ -14,8 +14,8 @@ from torch.nn import functional
 from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
 from smoothcse.encoding import encode
-from smoothcse.losses.debcse import METHOD, DebCSESettings, add_pairs
-from smoothcse.losses.drawn_pairs import draw_in_block, draw_pairs, shared_words, word_sets
+from smoothcse.losses.debcse import METHOD, add_pairs
+from smoothcse.losses.drawn_pairs import DebCSESettings, draw_in_block, draw_pairs, shared_words, word_sets
 from smoothcse.objectives.debcse import draw, negative_log_weights, positive_log_weights
 from tiny import sentences
 

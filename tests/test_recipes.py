@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.losses.debcse import DebCSESettings
+from smoothcse.losses.drawn_pairs import DebCSESettings
 from smoothcse.losses.methods import describe_settings
 from smoothcse.training.config import TrainConfig, changed_fields, make_config
 from smoothcse.training.config_file import resolve_config

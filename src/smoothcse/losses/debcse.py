@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from smoothcse.corpus.further import FurtherTexts
-from smoothcse.losses.drawn_pairs import draw_pairs
+from smoothcse.losses.drawn_pairs import DebCSESettings, draw_pairs
 from smoothcse.losses.gs_info_nce import GSInfoNCELoss
-from smoothcse.losses.methods import CHECKED, Method
+from smoothcse.losses.methods import Method
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,32 +16,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _AT_A_TIME = 1000
-
-
-@dataclass(config=CHECKED, frozen=True)
-class DebCSESettings:
-    """Our values, chosen by looking at what they draw, and what they mean; the abstract has none."""
-
-    candidates: Annotated[
-        int, Field(ge=1, description="Nearest sentences by meaning, and as many by words, that a pair is drawn from.")
-    ] = 64
-    block_size: Annotated[
-        int, Field(ge=2, description="Sentences among which neighbours are looked for; time and memory grow with it.")
-    ] = 16384
-    midpoint: Annotated[
-        float,
-        Field(ge=-1, le=1, description="m: similarity in meaning at which a pair is as likely alike as not."),
-    ] = 0.65
-    scale: Annotated[float, Field(ge=0.001, description="t: over how much of that similarity this chance rises.")] = (
-        0.05
-    )
-    clip: Annotated[float, Field(gt=0, lt=0.5, description="c: the least propensity, which keeps weights finite.")] = (
-        0.05
-    )
-    floor: Annotated[float, Field(ge=-1, le=1, description="Least similarity in meaning of a positive.")] = 0.55
-    cap: Annotated[
-        float, Field(ge=-1, le=1, description="Similarity in meaning that a hard negative must stay below.")
-    ] = 0.45
 
 
 def add_pairs(

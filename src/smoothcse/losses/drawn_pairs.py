@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from rich.console import Console
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -16,6 +18,7 @@ from torch.nn import functional
 
 from smoothcse.corpus.further import progress
 from smoothcse.encoding import encode
+from smoothcse.losses.methods import CHECKED
 from smoothcse.objectives.debcse import draw, negative_log_weights, positive_log_weights
 from smoothcse.objectives.draws import row_keys, uniforms
 
@@ -23,11 +26,35 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
 
-    from smoothcse.losses.debcse import DebCSESettings
-
 _WORD = re.compile(r"\w+")
 _ENCODED_AT_A_TIME = 2048
 _SIMILARITIES_AT_A_TIME = 2**24  # 64 MB of float32, of which there are a few
+
+
+@dataclass(config=CHECKED, frozen=True)
+class DebCSESettings:
+    """Our values, chosen by looking at what they draw, and what they mean; the abstract has none."""
+
+    candidates: Annotated[
+        int, Field(ge=1, description="Nearest sentences by meaning, and as many by words, that a pair is drawn from.")
+    ] = 64
+    block_size: Annotated[
+        int, Field(ge=2, description="Sentences among which neighbours are looked for; time and memory grow with it.")
+    ] = 16384
+    midpoint: Annotated[
+        float,
+        Field(ge=-1, le=1, description="m: similarity in meaning at which a pair is as likely alike as not."),
+    ] = 0.65
+    scale: Annotated[float, Field(ge=0.001, description="t: over how much of that similarity this chance rises.")] = (
+        0.05
+    )
+    clip: Annotated[float, Field(gt=0, lt=0.5, description="c: the least propensity, which keeps weights finite.")] = (
+        0.05
+    )
+    floor: Annotated[float, Field(ge=-1, le=1, description="Least similarity in meaning of a positive.")] = 0.55
+    cap: Annotated[
+        float, Field(ge=-1, le=1, description="Similarity in meaning that a hard negative must stay below.")
+    ] = 0.45
 
 
 def draw_pairs(
