@@ -6,7 +6,7 @@ decay of weights and bias), minibatches of 64, and after each 4 epochs a look at
 look without a new best ends it, 200 epochs do so too, and the best weights are kept. All fits of one
 cross-validation run side by side as one batch of problems.
 
-    python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--limit 12000] [--cache DIR]
+    python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--limit 12000]
 
 Without ``--limit``, tasks are written to the results as they come, those of earlier calls for the same model kept.
 """
@@ -14,11 +14,12 @@ Without ``--limit``, tasks are written to the results as they come, those of ear
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional
 
+from smoothcse.encoder import load_encoder
+from smoothcse.encoding import encode
 from smoothcse.evaluation.transfer import (
     PENALTIES,
     SEED,
@@ -46,23 +49,18 @@ BATCH, TENACITY, EPOCHS_PER_LOOK, MAX_EPOCHS, LEARNING_RATE = 64, 5, 4, 200, 1e-
 HELD_OUT = 0.05  # of the training rows, to stop the final fit by
 
 
-class CachedModel:
-    """A model in the eyes of ``smoothcse.encoding.encode`` that keeps what it encoded on disk."""
+class Embeddings:
+    """Those of the last sentences, so that both classifiers read the same and nothing is encoded twice."""
 
-    device = torch.device("cpu")
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self.rows: NDArray[np.float32] | None = None
 
-    def __init__(self, path: str, cache: Path) -> None:
-        self.path, self.cache = path, cache
-
-    def encode(self, sentences: Sequence[str], **options: object) -> Tensor:
-        """Return the embeddings of these sentences, computed when they are first asked for."""
-        key = hashlib.blake2b("\n".join([self.path, *sentences]).encode(), digest_size=12).hexdigest()
-        file = self.cache / f"{key}.npy"
-        if not file.exists():
-            self.cache.mkdir(parents=True, exist_ok=True)
-            model = SentenceTransformer(self.path, device="cpu")
-            np.save(file, model.encode(list(sentences), batch_size=128))
-        return torch.from_numpy(np.load(file))
+    def __call__(self, model: SentenceTransformer, sentences: Sequence[str], **options: object) -> NDArray[np.float32]:
+        """Return what ``smoothcse.encode`` does."""
+        if self.rows is None or list(sentences) != self.sentences:
+            self.sentences, self.rows = list(sentences), encode(model, sentences, precision="fp32")
+        return self.rows
 
 
 # ---- SentEval's classifier --------------------------------------------------------------------------------
@@ -161,11 +159,11 @@ def _folds(rows: Rows, y: Tensor) -> list[tuple[Rows, Rows]]:
     return [(rows[rest], rows[fold]) for rest, fold in cut.split(rows, y[rows])]
 
 
-def senteval_accuracy(model: CachedModel, task: TransferTask) -> float:
+def senteval_accuracy(embed: Callable[[list[str]], NDArray[np.float32]], task: TransferTask) -> float:
     """Return the accuracy that SentEval's way of training gives."""
     texts = [text for split in task.splits.values() for example in split.texts for text in example]
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-    embeddings = model.encode(list(place))
+    embeddings = torch.from_numpy(embed(list(place)))
     examples = [example for split in task.splits.values() for example in split.texts]
     columns = [embeddings[[place[text] for text in column]] for column in zip(*examples, strict=True)]
     x = columns[0] if len(columns) == 1 else torch.cat([(columns[0] - columns[1]).abs(), columns[0] * columns[1]], 1)
@@ -200,15 +198,15 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--tasks", nargs="+", default=TRANSFER_TASKS)
     parser.add_argument("--limit", type=int, help="training examples per task")
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/transfer_parity"))
     options = parser.parse_args()
-    model = CachedModel(options.model, options.cache)
+    model, embeddings = load_encoder(options.model, device="cpu"), Embeddings()
     for task in load_transfers(options.data, options.tasks):
         task = limited(task, options.limit)
         started = time.process_time()
-        (score,) = evaluate_transfer(model, [task])  # type: ignore[arg-type]
+        with patch("smoothcse.evaluation.transfer.encode", embeddings):
+            (score,) = evaluate_transfer(model, [task])
         ours = time.process_time()
-        accuracy = senteval_accuracy(model, task)
+        accuracy = senteval_accuracy(partial(embeddings, model), task)
         theirs = time.process_time()
         print(
             f"{task.name:5} n={len(task.splits['train'].labels):6}"

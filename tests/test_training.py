@@ -66,7 +66,9 @@ def test_a_run_writes_everything_it_promises(config, tmp_path):
     assert manifest["versions"]["torch"] == torch.__version__
     times = manifest["times"]
     assert times["total_seconds"] > times["evaluation_seconds"] > 0
-    assert times["evaluation_share"] == pytest.approx(times["evaluation_seconds"] / times["total_seconds"])
+    assert times["evaluation_seconds"] > times["start_evaluation_seconds"] > 0
+    during = times["evaluation_seconds"] - times["start_evaluation_seconds"]
+    assert times["evaluation_share"] == pytest.approx(during / times["total_seconds"])
     assert 0 < times["step_seconds"] * 8 < times["total_seconds"]
     assert manifest["peak_memory_mb"] is None or manifest["peak_memory_mb"] >= 0
     assert manifest["result"]["best_score"] == result.best_score

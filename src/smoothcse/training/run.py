@@ -136,6 +136,7 @@ class _Run:
         self.loss = make_loss(self.model, config, hardware)
         kept = self.loss.state
         self.state = MethodState(kept, folder.checkpoints, writes=is_main_process()) if kept is not None else None
+        self.start_seconds = 0.0  # that the evaluation of the start took
         self.notices = Notices(console)
         self.selection = Selection(folder, self.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
@@ -228,6 +229,7 @@ class _Run:
         """
         trainer = self.trainer
         metrics = {f"eval_{name}": value for name, value in self.evaluator(self.model).items()}
+        self.start_seconds = self.evaluator.seconds
         trainer.log(dict(metrics))
         trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
         return float(metrics[f"eval_{DEV_SCORE}"])
@@ -276,7 +278,8 @@ class _Run:
         return {
             "total_seconds": total,
             "evaluation_seconds": self.evaluator.seconds,
-            "evaluation_share": self.evaluator.seconds / total,
+            "start_evaluation_seconds": self.start_seconds,
+            "evaluation_share": (self.evaluator.seconds - self.start_seconds) / total,  # of those during training
             "step_seconds": self.cost.step_seconds,
         }
 
