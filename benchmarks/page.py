@@ -180,16 +180,12 @@ def sts_evaluation(found: dict[str, Any]) -> str:
 def transfer_parity(found: dict[str, Any]) -> str:
     """Return the table of transfer accuracies, ours and those of a classifier trained as SentEval trains its own."""
     rows = [
-        [
-            task,
-            f"{e['ours']:.2f}",
-            f"{e['senteval']:.2f}",
-            f"{e['difference']:+.2f}",
-            *(f"{s:.0f}" for s in e["seconds"]),
-        ]
-        for task, e in found["tasks"].items()
+        [f"{model}, {task}", f"{entry['ours']:.2f}", f"{entry['senteval']:.2f}", f"{entry['difference']:+.2f}"]
+        + [f"{seconds:.0f}" for seconds in entry["seconds"]]
+        for model, tasks in found["models"].items()
+        for task, entry in tasks.items()
     ]
-    headings = ["task", "ours", "SentEval's way", "difference", "ours, CPU s", "SentEval's way, CPU s"]
+    headings = ["model, task", "ours", "SentEval's way", "difference", "ours, CPU s", "SentEval's way, CPU s"]
     return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
 
 

@@ -8,7 +8,7 @@ cross-validation run side by side as one batch of problems.
 
     python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--limit 12000]
 
-Without ``--limit``, tasks are written to the results as they come, those of earlier calls for the same model kept.
+Without ``--limit``, tasks are written to the results as they come, beside those of earlier calls.
 """
 
 from __future__ import annotations
@@ -221,11 +221,11 @@ def main() -> None:
 
 
 def keep_task(model: str, task: str, found: dict[str, object]) -> None:
-    """Add a task to the results; those of another model are replaced."""
+    """Add a task of a model to the results."""
     file = RESULTS / "transfer_parity.json"
-    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    tasks = before["tasks"] if before.get("model") == Path(model).name else {}
-    text = {"environment": environment(), "model": Path(model).name, "tasks": {**tasks, task: found}}
+    models = json.loads(file.read_text(encoding="utf-8"))["models"] if file.is_file() else {}
+    models.setdefault(Path(model).name, {})[task] = found
+    text = {"environment": environment(), "models": models}
     file.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 
