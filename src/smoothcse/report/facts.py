@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smoothcse.report.read import RecordedRun
-from smoothcse.training.card import method_title, reading
+from smoothcse.training.card import duration, method_title, reading
 
 # Where the run stands, not what it is; two runs never agree on it.
 _NOT_COMPARED = ("output",)
@@ -83,13 +83,7 @@ def _times(times: Mapping[str, float] | None) -> str | None:
     if not times:
         return None
     total, evaluation = times["total_seconds"], times["evaluation_seconds"]
-    return f"{_duration(total)}, of which {evaluation / total:.0%} for evaluations"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{duration(total)}, of which {evaluation / total:.0%} for evaluations"
 
 
 def _value(value: object) -> str:
@@ -108,7 +102,7 @@ def _compared(run: RecordedRun) -> dict[str, str]:
 def _score_cells(run: RecordedRun) -> list[str]:
     shares = [share for _, share in run.curve("noise_share")]
     share = f"{sum(shares) / len(shares):.1%}" if any(shares) else "none"
-    time = _duration(run.manifest["times"]["total_seconds"]) if run.manifest.get("times") else ""
+    time = duration(run.manifest["times"]["total_seconds"]) if run.manifest.get("times") else ""
     if not run.result:
         return ["", "", "", "", share, time]
     scores = (run.result.start_score, run.result.best_score, run.result.last_score)

@@ -213,9 +213,8 @@ def _widened(ends: Range, share: float, log: bool = False) -> Range:
     if log:
         air = (high / low) ** share if high > low else 2.0
         return low / air, high * air
-    if high - low < _NARROWEST * max(abs(low), abs(high)) or high == low:
-        return low - (abs(low) * 0.1 or 0.5), high + (abs(high) * 0.1 or 0.5)
-    air = (high - low) * share
+    wide = high - low > _NARROWEST * max(abs(low), abs(high))
+    air = (high - low) * share if wide else abs(low) * 0.1 or 0.5
     return low - air, high + air
 
 

@@ -106,7 +106,7 @@ def start_card(
         table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
     table.add_row("hardware", hardware)
     table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
-    table.add_row("time", f"about {_duration(steps * step_seconds + evaluations * evaluation_seconds)}")
+    table.add_row("time", f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}")
     return Panel(table, title=method_title(config), expand=False)
 
 
@@ -137,7 +137,8 @@ def _noise_words(config: TrainConfig, count: int, model: SentenceTransformer) ->
     return f"{count} Gaussian{weight}, {mode} (expected mass {mass:.0f})"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60
