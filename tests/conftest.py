@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -58,3 +60,11 @@ def corpus_file(tmp_path: Path) -> Path:
     path = tmp_path / "sentences.txt"
     path.write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the hub's library try again at once; others' ``time.sleep`` stays what the built-in corpus documents."""
+    at_once = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
+    monkeypatch.setattr("huggingface_hub.file_download.time", at_once)

@@ -7,7 +7,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 
 import huggingface_hub.constants
 import pytest
@@ -21,12 +20,11 @@ LARGE = "".join(f"Sentence number {i} of a larger file.\n" for i in range(5000))
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
+def hub(tmp_path, monkeypatch, no_backoff):
     """A hub with one data set, both caches empty, and no waiting between tries."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "downloads"))
     monkeypatch.setenv("SMOOTHCSE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(time, "sleep", lambda _: None)
     with LoopbackHub(tmp_path / "hub") as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         server.write("datasets/me/data/large.txt", LARGE)

@@ -234,9 +234,8 @@ def test_mistakes_end_in_one_sentence(arguments, message, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_no_network_is_one_sentence(tmp_path, monkeypatch):
+def test_no_network_is_one_sentence(tmp_path, monkeypatch, no_backoff):
     connect(monkeypatch, "http://127.0.0.1:9", tmp_path / "empty")
-    monkeypatch.setattr("time.sleep", lambda _: None)
     code, _, said = smoothcse("reproduce", RECIPE, "--output", tmp_path / "new", *SHORT)
     assert code == 2
     assert "princeton-nlp/datasets-for-simcse:senteval.tar cannot be" in said
@@ -251,9 +250,8 @@ def test_no_network_is_one_sentence(tmp_path, monkeypatch):
         ("model.safetensors", "smoothcse: The model bert-base-uncased cannot be"),
     ],
 )
-def test_a_download_that_keeps_breaking_is_one_sentence(hub, path, message, tmp_path, monkeypatch):
+def test_a_download_that_keeps_breaking_is_one_sentence(hub, path, message, tmp_path, monkeypatch, no_backoff):
     connect(monkeypatch, hub.url, tmp_path / "empty")
-    monkeypatch.setattr("time.sleep", lambda _: None)
     hub.inject(Fault(path, cut_after=300, times=99))
     try:
         code, _, said = smoothcse("reproduce", RECIPE, "--output", tmp_path / "new", *SHORT)

@@ -163,12 +163,14 @@ def _object_docstrings(owner: ModuleType | type, name: str) -> Iterator[Docstrin
 
 def _public_members(owner: ModuleType | type) -> Iterator[tuple[str, object]]:
     """Yield names and values, aliases last, without what shells and test runners put there since the start."""
-    members = vars(owner)
+    # sys.excepthook and its like are there to be replaced; the original is sys.__excepthook__.
+    members = {
+        key: vars(owner).get(f"__{key}__", member) if key.endswith("hook") else member
+        for key, member in vars(owner).items()
+    }
     for key in sorted(members, key=lambda key: (getattr(members[key], "__name__", key) != key, key)):
-        # sys.excepthook and its like are there to be replaced; the original is sys.__excepthook__.
-        member = members.get(f"__{key}__", members[key]) if key.endswith("hook") else members[key]
-        if not key.startswith("_") and not inspect.isfunction(member):
-            yield key, member
+        if not key.startswith("_") and not inspect.isfunction(members[key]):
+            yield key, members[key]
 
 
 def _doc(documented: object) -> str:
