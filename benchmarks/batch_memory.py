@@ -41,7 +41,11 @@ def main() -> None:
         return
     sizes = [16] if arguments.quick else arguments.batch
     points = [
-        {"form": form, "batch": size, **(measure(form, size) if arguments.quick else fresh(form, size))}
+        {
+            "form": form,
+            "batch": size,
+            **(measure(form, size) if arguments.quick else in_fresh_process(__file__, form, str(size))),
+        }
         for size in sizes
         for form in ("plain", "cached")
         if form == "cached" or size <= PLAIN_UP_TO
@@ -51,11 +55,6 @@ def main() -> None:
     ]
     show("One training step of MiniLM, M = 3 N", ["batch, form", "seconds", "peak MB"], rows)
     keep("batch_memory", {"points": sorted(before(sizes) + points, key=lambda p: p["batch"])}, arguments.quick)
-
-
-def fresh(form: str, batch: int) -> dict[str, Any]:
-    """Return what :func:`measure` finds in a process that has used no memory before."""
-    return in_fresh_process(__file__, form, str(batch))
 
 
 def before(sizes: list[int]) -> list[dict[str, Any]]:

@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from smoothcse.encoding import encode, token_counts
+from smoothcse.freed_memory import give_back_freed_memory
 from smoothcse.service.limits import Refusal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
+
+_TEXTS_BETWEEN_CLEARINGS = 256  # seconds of work, beside which the milliseconds of giving memory back do not count
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ class Batcher:
             self._waiting -= count
 
     def _work(self) -> None:
+        since_clearing = 0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._jobs or self._closing)
@@ -110,6 +114,10 @@ class Batcher:
                 batch = self._take()
             if batch:
                 self._encode(batch)
+            since_clearing += sum(len(texts) for _, texts in batch)
+            if since_clearing >= _TEXTS_BETWEEN_CLEARINGS:
+                give_back_freed_memory()
+                since_clearing = 0
 
     def _take(self) -> list[tuple[_Job, list[str]]]:
         """Return the texts to encode next, by request; each request that waits has its share."""

@@ -21,6 +21,7 @@ from smoothcse.losses.methods import find_method, make_settings
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
+    GiveBackFreedMemory,
     GradientNoise,
     MethodState,
     Metrics,
@@ -252,6 +253,7 @@ class _Run:
                 *([self.state] if self.state else []),
                 *([Metrics(self.folder, self.loss)] if is_main_process() else []),
                 SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
+                GiveBackFreedMemory(),
                 *([NoiseShareGuard(self.notices)] if self.config.noise_for(self.config.batch_size) else []),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
                 self.bar,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from smoothcse.training.callbacks.best_step import Selection
 from smoothcse.training.callbacks.finite_loss import FiniteLoss
+from smoothcse.training.callbacks.freed_memory import GiveBackFreedMemory
 from smoothcse.training.callbacks.gradient_noise import GradientNoise
 from smoothcse.training.callbacks.guards import CollapseGuard, NoiseShareGuard
 from smoothcse.training.callbacks.method_state import MethodState
@@ -16,6 +17,7 @@ from smoothcse.training.callbacks.stop import StopOnSignal
 __all__ = [
     "CollapseGuard",
     "FiniteLoss",
+    "GiveBackFreedMemory",
     "GradientNoise",
     "MethodState",
     "Metrics",
