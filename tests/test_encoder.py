@@ -56,6 +56,15 @@ def test_poolings_equal_their_definition(pooling, tiny_bert):
     np.testing.assert_allclose(encoder.encode(TEXTS), expected.numpy(), atol=1e-6)
 
 
+def test_a_start_that_ends_in_a_dense_layer_of_another_width_keeps_it(tiny_bert, tmp_path):
+    plain = build_encoder(tiny_bert, projection=False, device="cpu")
+    start = SentenceTransformer(modules=[*plain, Dense(32, 8)], device="cpu")
+    start.save_pretrained(str(tmp_path))
+    encoder = build_encoder(str(tmp_path), pooling=None, device="cpu").eval()
+    assert encoder(encoder.preprocess(TEXTS))[PROJECTION].shape == (len(TEXTS), 8)
+    np.testing.assert_array_equal(strip_projection(encoder).encode(TEXTS), start.encode(TEXTS))
+
+
 @pytest.mark.parametrize("pooling", ["cls", "avg_first_last"])
 def test_what_ships_is_plain_and_encodes_the_same(pooling, tiny_bert, tmp_path):
     encoder = build_encoder(tiny_bert, pooling, device="cpu")

@@ -270,7 +270,8 @@ def _pooling_modules(pooling: PoolingName, width: int, layers: int) -> list[nn.M
 
 def _with_projection(modules: list[nn.Module], seed: int) -> list[nn.Module]:
     """Put the training head behind the pooling (before a normalisation, so that it reads the raw vector)."""
-    width: int = next(m.get_embedding_dimension() for m in reversed(modules) if isinstance(m, Pooling | Transformer))
+    sized = (module for module in reversed(modules) if isinstance(module, Dense | Pooling | Transformer))
+    width: int = next(sized).get_embedding_dimension()
     generator = torch.Generator().manual_seed(seed)
     head = Dense(
         width,
