@@ -2,7 +2,9 @@
 
 One step is forward, backward and AdamW on 64 real captions by MiniLM. Of each the tokens are counted that the encoder
 (or its slow copy) takes, three times where a gradient goes back through them; SimCSE's count is 1. So what a template
-adds to a sentence is counted, too. Further texts of a method are other captions.
+adds to a sentence is counted, too. Further texts of a method are other captions. The operations of the matrix
+products, forward and back, are counted as well: they know of a head over the vocabulary, of a last layer that computes
+the read token alone, and of padding.
 
     python benchmarks/method_steps.py [--batch 64] [--repeats 5] [--quick]
 """
@@ -17,6 +19,7 @@ import torch
 from harness import SHARED, alternate, keep, ratios, show, spread
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
@@ -43,19 +46,26 @@ def main() -> None:
     captions: list[str] = load_sentences(text, limit=3 * batch, seed=0).dataset["sentence"][:]
     columns = [captions[number * batch : (number + 1) * batch] for number in range(3)]
     steps = {name: Step(method, values, columns) for name, (method, values) in WAYS.items()}
-    for step in steps.values():
-        step()  # warm up, and count
+    arithmetic = {name: products(step) for name, step in steps.items()}  # warms up, too
     seconds = alternate(steps, repeats)
     implied = {name: step.encoded / steps[CONTROL].encoded for name, step in steps.items()}
+    arithmetic = {name: count / arithmetic[CONTROL] for name, count in arithmetic.items()}
     measured = {name: ratios(seconds, CONTROL, name) for name in steps}
     encodes = {name: find_method(method).encodes for name, (method, _) in WAYS.items()}
     rows = [
-        [name, f"{encodes[name]:g}", spread(seconds[name]), spread(measured[name]), f"{implied[name]:.2f}"]
+        [name, spread(seconds[name]), spread(measured[name]), f"{implied[name]:.2f}", f"{arithmetic[name]:.2f}"]
         for name in steps
     ]
-    show(f"A step of {batch} captions", ["ours", "encodes", "seconds", "of simcse's", "implied by its tokens"], rows)
-    found = {"batch": batch, "encodes": encodes, "seconds": seconds, "ratios": measured, "implied": implied}
-    keep("method_steps", found, arguments.quick)
+    show(f"A step of {batch} captions", ["ours", "seconds", "of simcse's", "its tokens'", "its products'"], rows)
+    found = {"batch": batch, "encodes": encodes, "seconds": seconds, "ratios": measured}
+    keep("method_steps", found | {"implied": implied, "arithmetic": arithmetic}, arguments.quick)
+
+
+def products(step: Step) -> int:
+    """Take a step and return the operations of its matrix products."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
 
 
 class Step:

@@ -78,10 +78,11 @@ def method_steps(found: dict[str, Any]) -> str:
             spread(found["ratios"][name]),
             f"{found['implied'][name]:.2f}",
             f"{median(found['ratios'][name]) / found['implied'][name] - 1:+.0%}",
+            f"{found['arithmetic'][name]:.2f}",
         ]
         for name in found["seconds"]
     ]
-    headings = ["method", "encodes", "seconds", "times SimCSE's", "implied by its tokens", "above that"]
+    headings = ["method", "encodes", "seconds", "times SimCSE's", "its tokens'", "above that", "its products'"]
     return f"{markdown(headings, rows)}\n\nBatch {found['batch']}, fp32. {measured_on(found)}"
 
 
@@ -231,10 +232,15 @@ def service_load(found: dict[str, Any]) -> str:
 
 def service_memory(found: dict[str, Any]) -> str:
     """Return the service's memory after each round of one load."""
-    memory = ", ".join(f"{value:.0f}" for value in found["memory_mb"])
+    start, *rounds = found["memory_mb"]
+    halves = [rounds[: len(rounds) // 2], rounds[len(rounds) // 2 :]]
+    first, second = (f"{min(half):.0f} to {max(half):.0f}" for half in halves)
     load = f"{found['clients']} clients, {found['seconds']:.0f} s a round"
-    told = f"MB at the start and after each round ({load}): {memory}."
-    return f"{told} {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
+    told = (
+        f"MB at the start {start:.0f}; after each of the first {len(halves[0])} rounds {first}, of the others {second}"
+    )
+    after = ", ".join(f"{value:.0f}" for value in rounds)
+    return f"{told} ({load}: {after}). {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
 
 
 def crash(found: dict[str, Any]) -> str:

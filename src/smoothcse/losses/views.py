@@ -32,10 +32,10 @@ WORD_IDS = "word_ids"
 _EVERY_TOKEN = ContextVar("every_token", default=False)
 _IDS: ContextVar[Tensor | None] = ContextVar("ids", default=None)
 
-# Sentences of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
+# Rows of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
 # a GPU wants the whole batch, as its small kernels cost their launch more than their padding.
-_CPU_GROUP = 16
-_GPU_GROUP = 1024
+_CPU_ROWS = 32
+_GPU_ROWS = 1024
 
 
 def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
@@ -172,7 +172,8 @@ def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Ten
     No row sees another one inside an encoder, so the grouping changes neither the embeddings nor the loss.
     """
     order = column["attention_mask"].sum(dim=1).argsort(stable=True)
-    views = [embed(model, repeat_rows(group, times)).chunk(times) for group in _groups(column, order)]
+    groups = (take_rows(column, index) for index in order.split(_CPU_ROWS // times))
+    views = [embed(model, repeat_rows(group, times)).chunk(times) for group in groups]
     back = order.argsort()
     return [torch.cat(parts)[back] for parts in zip(*views, strict=True)]
 
@@ -185,7 +186,7 @@ def in_pieces(encode: Callable[[Features], Tensor], column: Features) -> Tensor:
         column: of N rows.
     """
     order = column["attention_mask"].sum(dim=1).argsort(stable=True)
-    size = _CPU_GROUP if order.device.type == "cpu" else _GPU_GROUP
+    size = _CPU_ROWS if order.device.type == "cpu" else _GPU_ROWS
     return torch.cat([encode(take_rows(column, index)) for index in order.split(size)])[order.argsort()]
 
 
@@ -218,10 +219,6 @@ def _has_plain_positions(column: Features, padding: int | None) -> bool:
         return False
     skipped = padding is not None and bool((mask.bool() & (ids == padding)).any())
     return bool(mask[:, 0].all()) and not skipped
-
-
-def _groups(column: Features, order: Tensor) -> Iterator[Features]:
-    return (take_rows(column, index) for index in order.split(_CPU_GROUP))
 
 
 def take_rows(column: Features, index: Tensor) -> Features:
