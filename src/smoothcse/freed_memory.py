@@ -8,6 +8,7 @@ M_MMAP_THRESHOLD would end that too, but each tensor would then take its pages a
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 
 
@@ -18,7 +19,7 @@ def give_back_freed_memory() -> None:
 
 
 @cache
-def _malloc_trim() -> ctypes._NamedFuncPointer | None:
+def _malloc_trim() -> Callable[[int], int] | None:
     try:
         return ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
