@@ -2,8 +2,8 @@
 
 The second encoder is what the first one became by training::
 
-    smoothcse train python-docs --model packaged-minilm --pooling cls --max-steps 100 --output trained
-    python docs/pictures.py trained
+    make demo
+    python docs/pictures.py demo/gs-infonce
 
 It takes the extras ``serve`` and ``dev`` and a Chromium.
 """

@@ -30,6 +30,7 @@ class ProgressBar(TrainerCallback):
         self.console = console
         self.selection = selection
         self.progress: Progress | None = None
+        self.figures = ""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -62,11 +63,10 @@ class ProgressBar(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Show the latest figures."""
-        if not self.progress or "loss" not in logs:
-            return
-        share = f" noise share {logs['noise_share']:.1%}" if logs.get("noise_share") else ""
-        best = f" best {self.selection.best_score:.2f}" if self.selection.best_score is not None else ""
-        self.progress.update(self.task, status=f"loss {logs['loss']:.4f}{share}{best}")
+        if "loss" in logs:
+            share = f" noise share {logs['noise_share']:.1%}" if logs.get("noise_share") else ""
+            self.figures = f"loss {logs['loss']:.4f}{share}"
+            self._show()
 
     def on_evaluate(
         self,
@@ -79,6 +79,7 @@ class ProgressBar(TrainerCallback):
         """Print the evaluation above the bar."""
         mark = "  (best so far)" if self.selection.best_step == state.global_step else ""
         self.console.print(f"step {state.global_step:>6}  dev score {metrics[f'eval_{DEV_SCORE}']:.2f}{mark}")
+        self._show()
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -91,3 +92,8 @@ class ProgressBar(TrainerCallback):
         if self.progress:
             self.progress.stop()
             self.progress = None
+
+    def _show(self) -> None:
+        if self.progress:
+            best = f" best {self.selection.best_score:.2f}" if self.selection.best_score is not None else ""
+            self.progress.update(self.task, status=self.figures + best)
