@@ -25,14 +25,20 @@ from tiny import save_tiny_model, sentences
 pytestmark = pytest.mark.slow
 
 BATCH = 8
-OTHERS = {"simcse": {"symmetric": True, "mlm_weight": 0.5, "mlm_probability": 0.4}, "simcse++": {}}
-"""Settings of methods whose losses look at the whole batch in ways of their own."""
+OTHERS = {
+    "simcse": {"symmetric": True, "mlm_weight": 0.5, "mlm_probability": 0.4},
+    "simcse++": {},
+    "arccon": {},
+    "esimcse": {"queue_size": BATCH, "momentum": 0.5},
+    "is-cse": {"buffer_size": BATCH + 3, "neighbours": 2},
+}
+"""Settings of methods whose losses look at the whole batch, or at earlier ones, in ways of their own."""
 
 
 def gradients(
     model_path: str, columns: int, rank: int = 0, world: int = 1, *, cached: bool = False, method: str = "gs-infonce"
 ) -> tuple[float, dict[str, torch.Tensor]]:
-    """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
+    """Return the loss and all gradients of one batch, this rank's share if there are several, and what is kept."""
     torch.manual_seed(0)
     # No dropout, as its masks depend on the shape of the batch; float64, as equal views make the gradient a small
     # difference of large terms.
@@ -45,17 +51,21 @@ def gradients(
         loss_module = with_gradient_caching(kind)(encoder, mini_batch_tokens=20, **settings)
     else:
         loss_module = kind(encoder, **settings)
-    loss_module.step = 3
+    loss_module.double().step = 3
     if world > 1:
         loss_module.model = DistributedDataParallel(encoder, broadcast_buffers=False)
     share = slice(rank * BATCH // world, (rank + 1) * BATCH // world)
-    texts = [sentences(BATCH, seed=column)[share] for column in range(columns)]
-    loss = loss_module([encoder.preprocess(column) for column in texts])
-    loss.backward()
+    for first in (columns, 0):  # twice, so that what a method keeps of earlier batches is there
+        loss_module.zero_grad()
+        texts = [sentences(BATCH, seed=first + column)[share] for column in range(columns)]
+        loss = loss_module([encoder.preprocess(column) for column in texts])
+        loss.backward()
     found = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
     if loss_module.state is not None:
         MethodState(loss_module.state, Path(), writes=False).on_pre_optimizer_step(None, None, None)
-        found |= {f"state.{name}": p.grad for name, p in loss_module.state.named_parameters()}
+        found |= {f"state.{name}": p.grad for name, p in loss_module.state.named_parameters() if p.requires_grad}
+        kept = {name: tensor for name, tensor in loss_module.state.named_buffers() if tensor.is_floating_point()}
+        found |= {f"state.{name}": tensor for name, tensor in kept.items()}
     return loss.item(), found
 
 
@@ -100,6 +110,8 @@ CASES = {
         Case("simcse", 1),
         Case("simcse", 3, cached=True),
         Case("simcse++", 1, cached=True),
+        Case("arccon"),
+        *(Case(method, cached=cached) for method in ("esimcse", "is-cse") for cached in (False, True)),
         *map(Case, PROMPTED),
     ],
     4: [Case("gs-infonce", 2), Case("gs-infonce", 2, cached=True)],
@@ -130,7 +142,7 @@ def test_ranks_compute_the_gradient_of_one_process(world, case, folder):
     found = [torch.load(folder / f"{world}-{rank}.pt")[CASES[world].index(case)] for rank in range(world)]
     loss, expected = case.gradients(str(folder))
     assert sum(of_rank for of_rank, _ in found) / world == pytest.approx(loss, rel=1e-12)
-    assert max(gradient.abs().max() for gradient in expected.values()) > 1e-4
+    assert max(value.abs().max() for name, value in expected.items() if not name.startswith("state.")) > 1e-4
     for _, of_rank in found:
         assert of_rank.keys() == expected.keys()
         for name, gradient in expected.items():
