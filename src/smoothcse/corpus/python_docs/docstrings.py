@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import json
+import os
 import re
+import subprocess
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -138,9 +142,22 @@ def _tree_docstrings(node: ast.AST, name: str) -> Iterator[Docstring]:
 
 
 def _compiled_docstrings() -> Iterator[Docstring]:
-    for name in _COMPILED_MODULES.split():
-        if module := _import_or_none(name):
-            yield from _object_docstrings(module, "" if name == "builtins" else _public_name(name))
+    """Read the compiled modules in a fresh interpreter: shells, tests and servers replace some of their functions."""
+    code = f"from {__name__} import print_compiled_docstrings; print_compiled_docstrings()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True).stdout
+    return (Docstring(**fields) for fields in json.loads(printed))
+
+
+def print_compiled_docstrings() -> None:
+    """Print the docstrings of this interpreter's compiled modules as JSON."""
+    found = [
+        asdict(docstring)
+        for name in _COMPILED_MODULES.split()
+        if (module := _import_or_none(name))
+        for docstring in _object_docstrings(module, "" if name == "builtins" else _public_name(name))
+    ]
+    sys.stdout.write(json.dumps(found))
 
 
 def _import_or_none(name: str) -> ModuleType | None:
@@ -162,12 +179,8 @@ def _object_docstrings(owner: ModuleType | type, name: str) -> Iterator[Docstrin
 
 
 def _public_members(owner: ModuleType | type) -> Iterator[tuple[str, object]]:
-    """Yield names and values, aliases last, without what shells and test runners put there since the start."""
-    # sys.excepthook and its like are there to be replaced; the original is sys.__excepthook__.
-    members = {
-        key: vars(owner).get(f"__{key}__", member) if key.endswith("hook") else member
-        for key, member in vars(owner).items()
-    }
+    """Yield names and values, aliases last."""
+    members = vars(owner)
     for key in sorted(members, key=lambda key: (getattr(members[key], "__name__", key) != key, key)):
         if not key.startswith("_") and not inspect.isfunction(members[key]):
             yield key, members[key]
