@@ -182,7 +182,7 @@ def test_micro_batches_of_a_step_share_its_noise(tiny_bert):
 def test_a_held_noise_share_is_what_is_measured(encoder):
     loss = GSInfoNCELoss(encoder, noise_count=24, noise_share=0.25).train()
     loss([encoder.preprocess(TEXTS)])
-    assert float(loss.last_noise_share) == pytest.approx(0.25)
+    assert float(loss.last_noise_share) == pytest.approx(0.25, rel=1e-5)  # float32
     with pytest.raises(SmoothCSEError, match="noise_share must lie between 0 and 1"):
         GSInfoNCELoss(encoder, noise_share=1.0)
 
