@@ -1,7 +1,8 @@
 """Peak memory and seconds of one training step against the batch size, with gradient caching and without.
 
 Each point is a process of its own; what the loaded model, its gradients and the optimiser's state take is not counted.
-Points of other sizes that were measured before are kept, as the largest take a quarter of an hour.
+Points of other sizes that were measured before are kept, as the largest take an hour. Batches of more than 31,000
+sentences are of captions, which are shorter; there are no more of the others.
 
     python benchmarks/batch_memory.py [--batch 64 256 1024 4096 16384] [--quick]
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import RESULTS, SHARED, in_fresh_process, keep, show
+from harness import RESULTS, SHARED, environment, in_fresh_process, keep, show
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
@@ -25,7 +26,8 @@ from smoothcse.quiet import quiet_libraries
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 
-TEXT = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+CORPUS = SHARED / "data" / "corpus"
+WIKI_UP_TO = 31_000  # sentences
 PLAIN_UP_TO = 1024  # sentences; beyond, the activations of a whole batch are what nobody should try
 
 
@@ -44,6 +46,8 @@ def main() -> None:
         {
             "form": form,
             "batch": size,
+            "text": text_for(size).stem,
+            "measured": f"{environment()['date'][:10]}, revision {environment()['commit']}",
             **(measure(form, size) if arguments.quick else in_fresh_process(__file__, form, str(size))),
         }
         for size in sizes
@@ -64,11 +68,16 @@ def before(sizes: list[int]) -> list[dict[str, Any]]:
     return [point for point in points if point["batch"] not in sizes]
 
 
+def text_for(batch: int) -> Path:
+    """Return a corpus of at least so many sentences."""
+    return CORPUS / ("wiki_sentences.txt" if batch <= WIKI_UP_TO else "captions.txt")
+
+
 def measure(form: str, batch: int) -> dict[str, float]:
     """Take one small step to fill gradients and optimiser, then the measured one."""
     quiet_libraries()
     torch.manual_seed(0)
-    sentences = load_sentences(Path(TEXT), limit=batch, seed=0).dataset["sentence"][:]
+    sentences = load_sentences(text_for(batch), limit=batch, seed=0).dataset["sentence"][:]
     model = build_encoder("packaged-minilm", "cls", max_length=32).train()
     use_fast_dropout(model)
     use_read_token(model)

@@ -68,24 +68,35 @@ def processor() -> str:
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
-def matmul_peak(dtype: torch.dtype = torch.float32, size: int = 2048) -> float:
+def first_device() -> str:
+    """Return what the benchmarks compute on here."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def wait_for_device() -> None:
+    """Let a clock that is read next count what a GPU was given to do."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def matmul_peak(dtype: torch.dtype = torch.float32) -> float:
     """Return the best GFLOP/s of a square matrix product on this machine's first device."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = first_device()
+    size = 8192 if device == "cuda" else 2048  # a GPU is through with a small one before its launch is paid for
     a = torch.randn(size, size, device=device).to(dtype)
     best = 0.0
     for _ in range(8):
+        wait_for_device()
         started = time.perf_counter()
         a @ a
-        if device == "cuda":
-            torch.cuda.synchronize()
+        wait_for_device()
         best = max(best, 2 * size**3 / (time.perf_counter() - started) / 1e9)
     return best
 
 
 def precisions() -> list[str]:
     """Return those worth measuring here: bf16 only where the hardware computes in it."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return ["fp32", "bf16"] if has_fast_bf16(device) else ["fp32"]
+    return ["fp32", "bf16"] if has_fast_bf16(first_device()) else ["fp32"]
 
 
 def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
@@ -98,12 +109,13 @@ def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
 
 
 def keep(name: str, found: Mapping[str, Any], quick: bool) -> None:
-    """Write results beside the scripts; those of a quick look are only printed."""
+    """Write results beside the scripts, a GPU's under a name of their own; those of a quick look are only printed."""
     if quick:
         return
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"environment": environment(), **found}, indent=1)
-    (RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    suffix = "_gpu" if first_device() == "cuda" else ""
+    (RESULTS / f"{name}{suffix}.json").write_text(text + "\n", encoding="utf-8")
 
 
 def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], caption: str = "") -> None:

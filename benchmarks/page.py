@@ -152,7 +152,13 @@ def batch_memory(found: dict[str, Any]) -> str:
         [f"{n:,}", *(cell(points[n, form]) if (n, form) in points else "" for form in ("plain", "cached"))]
         for n in sorted({n for n, _ in points})
     ]
-    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{measured_on(found)}"
+    texts: dict[tuple[str, str], list[int]] = {}
+    for point in found["points"]:
+        texts.setdefault((point["text"], point["measured"]), []).append(point["batch"])
+    words = "; ".join(
+        f"{min(sizes):,} to {max(sizes):,} of {text}, {measured}" for (text, measured), sizes in texts.items()
+    )
+    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{words}. {measured_on(found)}"
 
 
 def encoding(found: dict[str, Any]) -> str:
@@ -165,7 +171,10 @@ def encoding(found: dict[str, Any]) -> str:
     table = markdown(["way", "seconds", "sentences per second"], rows)
     agreement = (
         f"Largest difference of an embedding's component at fp32: {found['largest_difference_fp32']:.1e}; lowest "
-        f"cosine at the defaults: {found['lowest_cosine_defaults']:.6f}."
+        f"cosine at the defaults: {found['lowest_cosine_defaults']:.6f}"
+    )
+    agreement += (
+        f", of bf16 and fp32 ({found['bf16']['sentences']:,} sentences): {found['bf16']['lowest_cosine']:.6f}."
     )
     return f"{table}\n\n{agreement} {measured_on(found)}"
 
@@ -329,7 +338,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         fuzz,
         long_run,
     )
-}
+} | {"training_step_gpu": training_step, "step_parts_gpu": step_parts}
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

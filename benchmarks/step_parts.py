@@ -1,9 +1,11 @@
 """What each part of the training step buys: a step with all of them, and with one left out, in turn.
 
 One step is forward, backward, clipping and AdamW on 64 real sentences by MiniLM at [CLS]. Below it stands where the
-time of a step goes, and that of the streamed loss at N = 2,048, by torch's profiler.
+time of a step goes, and that of the streamed loss at N = 2,048, by torch's profiler. With --candidates a step is also
+timed with what is not in it: torch.compile, and on a GPU, where all of this runs if there is one, CUDA graphs, groups
+by length and packed rows.
 
-    python benchmarks/step_parts.py [--batch 64] [--repeats 5] [--quick]
+    python benchmarks/step_parts.py [--batch 64] [--repeats 5] [--candidates] [--quick]
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from harness import SHARED, alternate, first_device, keep, precisions, ratios, show, spread, wait_for_device
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import batch_to_device
 from torch.profiler import ProfilerActivity, profile
 
 from smoothcse.corpus import load_sentences
@@ -29,6 +33,7 @@ from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 
 ALL = "all of them"
+Step = Callable[[], float]
 KINDS = {
     "matrix products": ("mm", "addmm", "bmm", "addmm_", "linear", "mkldnn"),
     "attention": ("scaled_dot_product", "flash_attention"),
@@ -43,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--candidates", action="store_true", help="also time what is not in a step")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     quiet_libraries()
@@ -50,15 +56,9 @@ def main() -> None:
     text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
     sentences: list[str] = load_sentences(text, limit=batch, seed=0).dataset["sentence"][:]
     full = make_step(sentences)
-    ways = {
-        ALL: full,
-        "the last layer computes all tokens": make_step(sentences, first_token=False),
-        "torch's dropout": make_step(sentences, fast_dropout=False),
-        "words looked up in each group": during(patch.object(views, "_look_up_words_once", lambda _, c: c), full),
-        "one group": during(patch.object(views, "_CPU_ROWS", 2 * batch), full),
-        "groups of 8": during(patch.object(views, "_CPU_ROWS", 16), full),
-        "groups of 32": during(patch.object(views, "_CPU_ROWS", 64), full),
-    }
+    ways = {ALL: full, **without_parts(sentences, full)}
+    if arguments.candidates:
+        ways |= candidates(sentences, full)
     for way in ways.values():
         way()  # warm up
     seconds = alternate(ways, repeats)
@@ -76,33 +76,86 @@ def main() -> None:
     keep("step_parts", result | {"streamed_n": n}, arguments.quick)
 
 
-def make_step(sentences: list[str], *, first_token: bool = True, fast_dropout: bool = True) -> Callable[[], float]:
+def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
+    """Return steps that each lack one part of those that this device has."""
+    found = {"the last layer computes all tokens": make_step(sentences, first_token=False)}
+    if first_device() == "cpu":
+        found |= {
+            "torch's dropout": make_step(sentences, fast_dropout=False),
+            "words looked up in each group": during(patch.object(views, "_look_up_words_once", lambda _, c: c), full),
+            "one group": during(patch.object(views, "_CPU_ROWS", 2 * len(sentences)), full),
+            "groups of 8": during(patch.object(views, "_CPU_ROWS", 16), full),
+            "groups of 32": during(patch.object(views, "_CPU_ROWS", 64), full),
+        }
+    return found
+
+
+def candidates(sentences: list[str], full: Step) -> dict[str, Step]:
+    """Return steps with something more that might pay on this device."""
+    found = {"torch.compile": make_step(sentences, change=compiled(dynamic=True))}
+    if first_device() == "cuda":
+        by_length = {"_embed_times": views._embed_in_groups, "_CPU_ROWS": max(32, len(sentences) // 2)}
+        found |= {
+            "torch.compile with CUDA graphs": make_step(sentences, change=compiled(mode="reduce-overhead")),
+            "four groups by length": during(patch.multiple(views, **by_length), full),
+        }
+        try:
+            found["packed rows"] = make_step(sentences, change=packed)
+        except ImportError as error:
+            print(f"Packed rows were not tried: {error}")
+    return found
+
+
+def compiled(**options: Any) -> Callable[[SentenceTransformer], None]:
+    """Return what compiles an encoder in place."""
+    return lambda model: model[0].model.compile(**options)
+
+
+def packed(model: SentenceTransformer) -> None:
+    """Let an encoder take its rows end to end, without padding."""
+    model[0].model.set_attn_implementation("flash_attention_2")
+    model[0].unpad_inputs = True
+    if not model[0].can_flatten_inputs:
+        raise ImportError("the host finds no flash attention for rows of varying length.")
+
+
+def make_step(
+    sentences: list[str],
+    *,
+    first_token: bool = True,
+    fast_dropout: bool = True,
+    change: Callable[[SentenceTransformer], None] = lambda model: None,
+) -> Step:
     """Return a step of a model of its own, which returns its seconds."""
     torch.manual_seed(0)
-    model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu").train()
+    device = first_device()
+    model = build_encoder("packaged-minilm", "cls", max_length=32, device=device).train()
     if first_token:
         use_read_token(model)
-    if fast_dropout:
+    if fast_dropout and device == "cpu":
         use_fast_dropout(model)
+    change(model)
     loss = GSInfoNCELoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
-    features = model.preprocess(sentences)
+    features = batch_to_device(model.preprocess(sentences), torch.device(device))
     bf16 = precisions()[-1] == "bf16"
 
     def step() -> float:
+        wait_for_device()
         started = time.perf_counter()
-        with torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext():
+        with torch.autocast(device, dtype=torch.bfloat16) if bf16 else nullcontext():
             value = loss([dict(features)])
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
+        wait_for_device()
         return time.perf_counter() - started
 
     return step
 
 
-def during(change: AbstractContextManager[Any], step: Callable[[], float]) -> Callable[[], float]:
+def during(change: AbstractContextManager[Any], step: Step) -> Step:
     """Return the step under a change."""
 
     def changed() -> float:
@@ -114,17 +167,19 @@ def during(change: AbstractContextManager[Any], step: Callable[[], float]) -> Ca
 
 def streamed(n: int) -> None:
     """Run the streamed loss, forward and backward."""
-    z1, z2 = (torch.randn(n, 768, requires_grad=True) for _ in range(2))
+    z1, z2 = (torch.randn(n, 768, device=first_device(), requires_grad=True) for _ in range(2))
     streamed_masses(z1, z2, noise=GaussianNoise(), noise_count=3 * n).loss().backward()
 
 
 def shares_of(way: Callable[[], Any]) -> dict[str, float]:
     """Return the share of each kind of operation in what a way takes, by the time each spends in itself."""
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    on_gpu = first_device() == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as profiled:
         way()
+        wait_for_device()
     spent: Counter[str] = Counter()
     for event in profiled.key_averages():
-        spent[kind_of(event.key)] += event.self_cpu_time_total
+        spent[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
     return {kind: time / spent.total() for kind, time in spent.most_common()}
 
 

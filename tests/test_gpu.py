@@ -6,7 +6,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from smoothcse.encoder import build_encoder
+from smoothcse.encoder import build_encoder, load_encoder
+from smoothcse.encoding import encode
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise
 from smoothcse.training import make_config, train
@@ -56,6 +57,12 @@ def test_the_cached_gradient_is_the_plain_one(tiny_bert):
         found.append({name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None})
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-7, atol=1e-10)
+
+
+def test_embeddings_in_bf16_are_near_to_those_in_fp32(minilm):
+    model, texts = load_encoder(minilm, device="cuda"), sentences(200)
+    exact, rounded = (encode(model, texts, precision=precision, normalize=True) for precision in ("fp32", "bf16"))
+    assert (exact * rounded).sum(axis=1).min() > 0.9995
 
 
 def test_a_size_that_fits_is_found(tiny_bert):

@@ -15,6 +15,8 @@ from tiny import sentences
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 
+from smoothcse import encoding
+from smoothcse.bf16_weights import with_bf16_weights
 from smoothcse.service import batcher as module
 from smoothcse.service.batcher import Batcher
 from smoothcse.service.limits import Refusal
@@ -74,6 +76,22 @@ def test_many_callers_each_get_what_they_asked_for(make, model):
     assert sum(sizes) == sum(map(len, requests))
     assert max(sizes) <= 16
     assert batcher.waiting == 0
+
+
+def test_bf16_copies_the_weights_once(model, monkeypatch):
+    copies = []
+    monkeypatch.setattr(encoding, "has_fast_bf16", lambda device: True)
+    monkeypatch.setattr(
+        encoding, "with_bf16_weights", lambda model: copies.append(with_bf16_weights(model)) or copies[-1]
+    )
+    batcher = Batcher(model, batch_texts=8, waiting_texts=100)
+    texts = sentences(6)
+    found = np.concatenate([batcher.submit([text]).result(20).vectors for text in texts])
+    batcher.close()
+    assert copies[0] is not model
+    assert all(copy is copies[0] for copy in copies)
+    expected = encode(model, texts, batch_size=1, precision="bf16", normalize=True)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_what_comes_while_the_model_computes_is_one_batch(make, held):

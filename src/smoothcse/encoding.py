@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,6 +10,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from transformers import PreTrainedTokenizerBase
+
+from smoothcse.bf16_weights import with_bf16_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +42,8 @@ def encode(
         sentences: n strings.
         batch_size: sentences per forward; None (default) for as many as make 1,024 tokens on a CPU and 32,768 on a
             GPU, short sentences coming in larger batches than long ones.
-        precision: ``"fp32"`` (default), ``"bf16"`` autocast, or ``"auto"``: bf16 where the hardware computes in it.
+        precision: ``"fp32"`` (default); ``"bf16"``, in which the transformer computes with copies of its weights and
+            pooling and the rest stay fp32; or ``"auto"``, which is bf16 where the hardware computes in it.
         normalize: whether to scale each embedding to length 1.
         show_progress: whether to show a bar with the time left.
 
@@ -53,23 +55,36 @@ def encode(
     counts = token_counts(model, sentences)
     order = np.argsort(-counts, kind="stable")  # the longest first: memory runs out at once
     batches = list(_batches(order, counts, batch_size, _TOKENS_AT_A_TIME.get(model.device.type, 1024)))
-    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(model.device.type))
-    with torch.autocast(model.device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
-        encoded = [
-            model.encode(
-                [sentences[row] for row in batch],
-                batch_size=len(batch),
-                normalize_embeddings=normalize,
-                show_progress_bar=False,
-                convert_to_numpy=False,
-                convert_to_tensor=True,
-            )
-            for batch in _with_bar(batches, show_progress)
-        ]
+    model = in_precision(model, precision)
+    encoded = [
+        model.encode(
+            [sentences[row] for row in batch],
+            batch_size=len(batch),
+            normalize_embeddings=normalize,
+            show_progress_bar=False,
+            convert_to_numpy=False,
+            convert_to_tensor=True,
+        )
+        for batch in _with_bar(batches, show_progress)
+    ]
     embeddings = torch.cat(encoded).float().cpu().numpy()
     in_order = np.empty_like(embeddings)
     in_order[order] = embeddings
     return in_order
+
+
+def in_precision(model: SentenceTransformer, precision: Precision) -> SentenceTransformer:
+    """Return what computes a model's embeddings in a precision: the model, or a copy of it with bf16 weights.
+
+    :func:`encode` does this at each call. Who encodes single sentences, again and again, does it once and gives the
+    copy to ``encode``, which then makes none.
+
+    Args:
+        model: any sentence-transformers model; left as it is.
+        precision: as in :func:`encode`.
+    """
+    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(model.device.type))
+    return with_bf16_weights(model) if bf16 else model
 
 
 def _batches(

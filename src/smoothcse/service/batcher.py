@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse.encoding import encode, token_counts
+from smoothcse.encoding import encode, in_precision, token_counts
 from smoothcse.freed_memory import give_back_freed_memory
 from smoothcse.service.limits import Refusal
 
@@ -60,7 +60,8 @@ class Batcher:
         waiting_texts: int,
         on_batch: Callable[[int], None] = lambda texts: None,
     ) -> None:
-        self._model, self._batch_texts, self._waiting_texts = model, batch_texts, waiting_texts
+        self._model = in_precision(model, "auto")
+        self._batch_texts, self._waiting_texts = batch_texts, waiting_texts
         self._on_batch = on_batch
         self._jobs: deque[_Job] = deque()
         self._waiting = 0

@@ -95,5 +95,5 @@ class ProgressBar(TrainerCallback):
 
     def _show(self) -> None:
         if self.progress:
-            best = f" best {self.selection.best_score:.2f}" if self.selection.best_score is not None else ""
-            self.progress.update(self.task, status=self.figures + best)
+            best = f"best {self.selection.best_score:.2f}" if self.selection.best_score is not None else ""
+            self.progress.update(self.task, status=" ".join(filter(None, (self.figures, best))))
