@@ -90,7 +90,7 @@ def step_parts(found: dict[str, Any]) -> str:
     """Return what each part of a step buys, and where the time goes."""
     slower = {name: spread(values) for name, values in found["slower"].items()}
     rows = [[name, spread(values), slower.get(name, "")] for name, values in found["seconds"].items()]
-    table = markdown(["a step but for this", "seconds", "times as long"], rows)
+    table = markdown(["a step but for this, or with it", "seconds", "times as long"], rows)
     shares = "; ".join(f"of the {name}: {in_words(parts)}" for name, parts in found["shares"].items())
     words = (
         f"Batch {found['batch']}, {found['precision']}. Where the time goes, {shares} (N = {found['streamed_n']:,})."

@@ -65,7 +65,8 @@ def main() -> None:
     slower = {name: ratios(seconds, ALL, name) for name in ways if name != ALL}
     shares = {"training step": shares_of(full), "streamed loss": shares_of(lambda: streamed(n))}
     rows = [[name, spread(values), spread(slower[name]) if name in slower else ""] for name, values in seconds.items()]
-    show(f"A step of {batch} sentences, {precisions()[-1]}", ["but for", "seconds", "times as long"], rows)
+    headings = ["a step but for, or with", "seconds", "times as long"]
+    show(f"A step of {batch} sentences, {precisions()[-1]}", headings, rows)
     for name, found in shares.items():
         show(
             f"Where the time goes: {name}",
@@ -92,15 +93,15 @@ def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
 
 def candidates(sentences: list[str], full: Step) -> dict[str, Step]:
     """Return steps with something more that might pay on this device."""
-    found = {"torch.compile": make_step(sentences, change=compiled(dynamic=True))}
+    found = {"with torch.compile": make_step(sentences, change=compiled(dynamic=True))}
     if first_device() == "cuda":
         by_length = {"_embed_times": views._embed_in_groups, "_CPU_ROWS": max(32, len(sentences) // 2)}
         found |= {
-            "torch.compile with CUDA graphs": make_step(sentences, change=compiled(mode="reduce-overhead")),
-            "four groups by length": during(patch.multiple(views, **by_length), full),
+            "with torch.compile and CUDA graphs": make_step(sentences, change=compiled(mode="reduce-overhead")),
+            "with four groups by length": during(patch.multiple(views, **by_length), full),
         }
         try:
-            found["packed rows"] = make_step(sentences, change=packed)
+            found["with packed rows"] = make_step(sentences, change=packed)
         except ImportError as error:
             print(f"Packed rows were not tried: {error}")
     return found

@@ -109,11 +109,12 @@ def test_max_length_is_set_or_left(minilm):
     assert build_encoder(minilm, max_length=None, device="cpu").max_seq_length == 256
 
 
-def test_master_weights_are_float32(tmp_path):
+@pytest.mark.parametrize("get", [build_encoder, load_encoder])
+def test_weights_saved_in_half_precision_are_held_in_float32(get, tmp_path):
     folder = save_tiny_model(tmp_path)
     half = SentenceTransformer(folder, device="cpu", model_kwargs={"torch_dtype": torch.float16})
     half.save_pretrained(str(tmp_path / "half"))
-    encoder = build_encoder(tmp_path / "half", device="cpu")
+    encoder = get(tmp_path / "half", device="cpu")
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 

@@ -120,6 +120,7 @@ def load_encoder(
     """Load a model for inference: a run folder (its ``best``), a sentence-transformers or a Hugging Face model.
 
     Folders of ``smoothcse export`` are models like any other; the runtime they were made for runs them, on the CPU.
+    Weights saved in half precision are held in fp32, so that a precision asked for is the one that is computed in.
 
     Args:
         name_or_path: folder or hub name.
@@ -138,7 +139,7 @@ def load_encoder(
         if pooling is not None:
             raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
         return load_exported(Path(name), backend)
-    model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
+    model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device).float()
     return model if pooling is None else assemble(_with_pooling(model, pooling), model)
 
 
