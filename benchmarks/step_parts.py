@@ -29,6 +29,7 @@ from smoothcse.encoder import build_encoder
 from smoothcse.losses import GSInfoNCELoss, views
 from smoothcse.objectives import GaussianNoise, streamed_masses
 from smoothcse.quiet import quiet_libraries
+from smoothcse.training.attention import use_fast_attention
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 
@@ -83,19 +84,24 @@ def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
     if first_device() == "cpu":
         found |= {
             "torch's dropout": make_step(sentences, fast_dropout=False),
+            "torch's attention": make_step(sentences, fast_attention=False),
             "words looked up in each group": during(patch.object(views, "_look_up_words_once", lambda _, c: c), full),
-            "one group": during(patch.object(views, "_CPU_ROWS", 2 * len(sentences)), full),
-            "groups of 8": during(patch.object(views, "_CPU_ROWS", 16), full),
-            "groups of 32": during(patch.object(views, "_CPU_ROWS", 64), full),
+            "one group": during(patch.object(views, "group_sizes", groups_of(len(sentences))), full),
+            "groups of 16 sentences each": during(patch.object(views, "group_sizes", groups_of(16)), full),
         }
     return found
+
+
+def groups_of(size: int) -> Callable[..., list[int]]:
+    """Return what cuts any number of rows into groups of one size."""
+    return lambda lengths, *_: [min(size, len(lengths) - first) for first in range(0, len(lengths), size)]
 
 
 def candidates(sentences: list[str], full: Step) -> dict[str, Step]:
     """Return steps with something more that might pay on this device."""
     found = {"with torch.compile": make_step(sentences, change=compiled(dynamic=True))}
     if first_device() == "cuda":
-        by_length = {"_embed_times": views._embed_in_groups, "_CPU_ROWS": max(32, len(sentences) // 2)}
+        by_length = {"_embed_times": views._embed_in_groups, "_GPU_ROWS": len(sentences) // 4}
         found |= {
             "with torch.compile and CUDA graphs": make_step(sentences, change=compiled(mode="reduce-overhead")),
             "with four groups by length": during(patch.multiple(views, **by_length), full),
@@ -125,6 +131,7 @@ def make_step(
     *,
     first_token: bool = True,
     fast_dropout: bool = True,
+    fast_attention: bool = True,
     change: Callable[[SentenceTransformer], None] = lambda model: None,
 ) -> Step:
     """Return a step of a model of its own, which returns its seconds."""
@@ -135,6 +142,8 @@ def make_step(
         use_read_token(model)
     if fast_dropout and device == "cpu":
         use_fast_dropout(model)
+        if fast_attention:
+            use_fast_attention(model)
     change(model)
     loss = GSInfoNCELoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)

@@ -14,6 +14,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from smoothcse.encoder import PROJECTION
+from smoothcse.losses.length_groups import group_sizes
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -32,9 +33,10 @@ WORD_IDS = "word_ids"
 _EVERY_TOKEN = ContextVar("every_token", default=False)
 _IDS: ContextVar[Tensor | None] = ContextVar("ids", default=None)
 
-# Rows of similar length that a CPU encodes at a time. Small pieces stay in its cache and need next to no padding;
-# a GPU wants the whole batch, as its small kernels cost their launch more than their padding.
-_CPU_ROWS = 32
+# Tokens that a CPU encodes at a time, which stay in its cache, and those that one more pass over the weights costs.
+# A GPU wants the whole batch, as its small kernels cost their launch more than their padding.
+_CPU_TOKENS = 1600
+_CPU_TOKENS_OF_A_PASS = 80
 _GPU_ROWS = 1024
 
 
@@ -171,8 +173,8 @@ def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Ten
 
     No row sees another one inside an encoder, so the grouping changes neither the embeddings nor the loss.
     """
-    order = column["attention_mask"].sum(dim=1).argsort(stable=True)
-    groups = (take_rows(column, index) for index in order.split(_CPU_ROWS // times))
+    order, sizes = _groups_by_length(column, times)
+    groups = (take_rows(column, index) for index in order.split(sizes))
     views = [embed(model, repeat_rows(group, times)).chunk(times) for group in groups]
     back = order.argsort()
     return [torch.cat(parts)[back] for parts in zip(*views, strict=True)]
@@ -185,9 +187,16 @@ def in_pieces(encode: Callable[[Features], Tensor], column: Features) -> Tensor:
         encode: from the features of some rows to one row each; meant to be free of gradients.
         column: of N rows.
     """
-    order = column["attention_mask"].sum(dim=1).argsort(stable=True)
-    size = _CPU_ROWS if order.device.type == "cpu" else _GPU_ROWS
-    return torch.cat([encode(take_rows(column, index)) for index in order.split(size)])[order.argsort()]
+    order, sizes = _groups_by_length(column)
+    return torch.cat([encode(take_rows(column, index)) for index in order.split(sizes)])[order.argsort()]
+
+
+def _groups_by_length(column: Features, times: int = 1) -> tuple[Tensor, int | list[int]]:
+    """Return a column's rows in the order of their length, and how many of them to encode together."""
+    lengths, order = column["attention_mask"].sum(dim=1).sort(stable=True)
+    if order.device.type != "cpu":
+        return order, _GPU_ROWS
+    return order, group_sizes(lengths.tolist(), _CPU_TOKENS // times, _CPU_TOKENS_OF_A_PASS // times)
 
 
 def _look_up_words_once(model: nn.Module, columns: list[Features]) -> list[Features]:

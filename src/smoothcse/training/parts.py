@@ -13,6 +13,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
 from smoothcse.losses.methods import find_method, make_settings
 from smoothcse.prompts import require_room
+from smoothcse.training.attention import use_fast_attention
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.hardware import Hardware
@@ -41,6 +42,7 @@ def read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     use_read_token(model)
     if hardware.device_type == "cpu":
         use_fast_dropout(model)
+        use_fast_attention(model)
     return model
 
 

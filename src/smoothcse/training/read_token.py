@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WordWeights
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
 from smoothcse.losses.views import current_ids, wants_every_token
+from smoothcse.training.attention import attend
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -98,14 +98,8 @@ def _forward(
         projected.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
         for projected in (attention.query(token), attention.key(hidden_states), attention.value(hidden_states))
     )
-    context = scaled_dot_product_attention(
-        queries,
-        keys,
-        values,
-        attn_mask=None if attention_mask is None else read.of(attention_mask),
-        dropout_p=attention.dropout.p if attention.training else 0.0,
-        scale=attention.scaling,
-    )
+    mask = None if attention_mask is None else read.of(attention_mask)
+    context = attend(attention, queries, keys, values, mask)
     attended = layer.attention.output(context.transpose(1, 2).flatten(2), token)
     computed: Tensor = layer.feed_forward_chunk(attended)
     return computed if weights is None else computed.expand_as(hidden_states)
