@@ -23,6 +23,7 @@ from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.quiet import quiet_libraries
+from smoothcse.training.attention import use_fast_attention
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 
@@ -80,6 +81,7 @@ def measure(form: str, batch: int) -> dict[str, float]:
     sentences = load_sentences(text_for(batch), limit=batch, seed=0).dataset["sentence"][:]
     model = build_encoder("packaged-minilm", "cls", max_length=32).train()
     use_fast_dropout(model)
+    use_fast_attention(model)
     use_read_token(model)
     cls = CachedGSInfoNCELoss if form == "cached" else GSInfoNCELoss
     loss = cls(model, noise_count=3 * batch)

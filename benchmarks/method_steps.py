@@ -25,6 +25,7 @@ from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder
 from smoothcse.losses.methods import METHODS, find_method, make_settings
 from smoothcse.quiet import quiet_libraries
+from smoothcse.training.attention import use_fast_attention
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 
@@ -82,6 +83,7 @@ class Step:
         model = (method.prepare(model, settings) if method.prepare else model).train()
         use_read_token(model)
         use_fast_dropout(model)
+        use_fast_attention(model)
         state = method.make_state(model, settings) if method.make_state else None
         self.loss = method.loss(model, settings=settings, state=state, noise_count=0)
         self.optimiser = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=3e-5, fused=True)

@@ -14,6 +14,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss, gs_info_nce
 from smoothcse.losses.cached import _order_of_length, _sorted
 from smoothcse.training import make_config, train
+from smoothcse.training.attention import use_fast_attention
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.mini_batch import largest_that_fits, mini_batch_tokens
 from smoothcse.training.run_folder import RunFolder
@@ -58,6 +59,7 @@ def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path):
     """The same pieces, encoded once with all activations kept, give the same gradients under the same dropout."""
     encoder = build_encoder(save_tiny_model(tmp_path, architecture), dropout=0.2, device="cpu").train().double()
     use_fast_dropout(encoder)
+    use_fast_attention(encoder)
     features = encoder.preprocess(sentences(11))
     cached = CachedGSInfoNCELoss(encoder, mini_batch_tokens=40, noise_count=16)
     torch.manual_seed(1)
