@@ -155,10 +155,13 @@ def batch_memory(found: dict[str, Any]) -> str:
     texts: dict[tuple[str, str], list[int]] = {}
     for point in found["points"]:
         texts.setdefault((point["text"], point["measured"]), []).append(point["batch"])
-    words = "; ".join(
-        f"{min(sizes):,} to {max(sizes):,} of {text}, {measured}" for (text, measured), sizes in texts.items()
-    )
+    words = "; ".join(f"{span(sizes)} of {text}, {measured}" for (text, measured), sizes in texts.items())
     return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{words}. {measured_on(found)}"
+
+
+def span(sizes: Sequence[int]) -> str:
+    """Return the smallest and the largest."""
+    return " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
 
 
 def encoding(found: dict[str, Any]) -> str:
