@@ -9,6 +9,8 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+from torch.nn.modules.module import register_module_forward_hook
+from transformers.models.bert.modeling_bert import BertSelfAttention
 
 from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.encoding import encode
@@ -18,6 +20,7 @@ from smoothcse.losses.methods import METHODS, find_method, make_settings
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import Metrics
 from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.selection import DEV_SCORE
 from tiny import sentences
 
 QUIET = Console(quiet=True)
@@ -72,6 +75,27 @@ def test_twenty_steps_resumed_equal_twenty_steps_and_the_model_is_a_plain_one(na
     texts = sentences(5, seed=3)
     apart = abs(encode(load_encoder(whole.last, device="cpu"), texts) - plain.encode(texts)).max()
     assert apart < 1e-5
+
+
+@pytest.mark.parametrize("mini_batch", [None, 100])
+@pytest.mark.parametrize("name", METHODS)
+def test_each_step_computes_in_the_precision_asked_for(name, mini_batch, config):
+    seen = []
+
+    def look(module, given, output):
+        if isinstance(module, BertSelfAttention) and module.training and torch.is_grad_enabled():
+            seen.append(output[0].dtype)
+
+    looking = register_module_forward_hook(look)
+    try:
+        asked = config.replace(
+            method=name, settings=SMALL.get(name), precision="bf16", mini_batch=mini_batch, max_steps=2
+        )
+        train(asked, start_metrics={DEV_SCORE: 0.0}, console=QUIET)
+    finally:
+        looking.remove()
+    assert len(seen) >= 4
+    assert set(seen) == {torch.bfloat16}
 
 
 def step(method, encoder, columns, tokens=None, **options):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -105,15 +105,22 @@ def run(model: nn.Module, features: Features) -> Features:
     ids = features.pop(WORD_IDS, None)
     before = _IDS.set(features.get("input_ids") if ids is None else ids)
     try:
-        if ids is None:
+        # always by the model's own forward: it is there that the trainer has put autocast
+        with nullcontext() if ids is None else _ids_for_later_modules(model, ids):
             return model(features)  # type: ignore[no-any-return]
-        transformer, *others = model.children()
-        output: Features = {**transformer(features), "input_ids": ids}
-        for module in others:
-            output = module(output)
-        return output
     finally:
         _IDS.reset(before)
+
+
+@contextmanager
+def _ids_for_later_modules(model: nn.Module, ids: Tensor) -> Iterator[None]:
+    """Give the modules behind the transformer the token ids, which it is not given itself."""
+    transformer = next(model.children())
+    giving = transformer.register_forward_hook(lambda module, given, output: {**output, "input_ids": ids})
+    try:
+        yield
+    finally:
+        giving.remove()
 
 
 def current_ids() -> Tensor | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -46,23 +47,35 @@ def probe(
 ) -> Probe:
     """Run a small step and the one that is timed, and leave weights, gradients and random state as they were."""
     device = model.device
-    autocast = torch.autocast(device.type, dtype=autocast_dtype) if autocast_dtype else nullcontext()
     was_training = model.training
     loss.train()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _autocast_inside(model, autocast_dtype):
         for rows in (_WARM_UP, None):
             features = [
                 batch_to_device(model.preprocess(texts[:rows], max_length=max_length), device) for texts in columns
             ]
             started = time.perf_counter()
-            with autocast:
-                value = loss.loss_at(0, features)
+            value = loss.loss_at(0, features)
             value.backward()
             share = float(loss.last_noise_share) if loss.last_noise_share is not None else 0.0
             seconds = time.perf_counter() - started
     loss.zero_grad(set_to_none=True)  # of the model, and of what the method trains beside it
     model.train(was_training)
     return Probe(seconds, share)
+
+
+@contextmanager
+def _autocast_inside(model: SentenceTransformer, dtype: torch.dtype | None) -> Iterator[None]:
+    """Put a model's forward under autocast, as the trainer does: a cached loss calls it in its backward pass, too."""
+    if dtype is None:
+        yield
+        return
+    model.forward = torch.autocast(model.device.type, dtype=dtype)(model.forward)
+    try:
+        yield
+    finally:
+        del model.forward
 
 
 def start_card(
