@@ -10,20 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from gradients import assert_the_same, view_and_gradients
 from smoothcse.encoder import build_encoder
 from smoothcse.losses.views import embed_views
 from smoothcse.training.attention import attend, use_fast_attention
 from smoothcse.training.dropout import FastDropout, use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 from tiny import save_tiny_model, sentences
-
-
-def gradients(model, texts):
-    """Return the first view of a batch in training mode, and what a loss does to each weight."""
-    views = embed_views(model.train(), [model.preprocess(texts)])
-    torch.manual_seed(1)
-    (views[0] * torch.randn_like(views[0])).sum().backward()
-    return views[0].detach(), {name: weight.grad for name, weight in model.named_parameters()}
 
 
 def drop(model, rate):
@@ -45,14 +38,8 @@ def test_values_and_gradients_stay_where_nothing_is_dropped(tmp_path, architectu
     use_fast_dropout(fast)
     use_fast_attention(fast)
     texts = sentences(40)
-    expected, expected_gradients = gradients(drop(model, 0.0), texts)
-    found, found_gradients = gradients(drop(fast, 0.0), texts)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    for name, gradient in expected_gradients.items():
-        if gradient is None:
-            assert found_gradients[name] is None
-        else:
-            torch.testing.assert_close(found_gradients[name], gradient, rtol=0, atol=1e-10, msg=name)
+    expected = view_and_gradients(drop(model, 0.0), texts)
+    assert_the_same(view_and_gradients(drop(fast, 0.0), texts), expected)
 
 
 @pytest.mark.parametrize("mask", [None, "bool", "added"])
@@ -69,6 +56,21 @@ def test_shares_are_dropped_at_the_rate_and_scaled(mask):
     kept = shares[..., :used]
     assert ((kept == 0) | ((kept - 1 / used / 0.75).abs() < 1e-6)).all()
     assert (kept == 0).double().mean().item() == pytest.approx(0.25, abs=0.01)
+
+
+def test_a_sentence_without_tokens_spoils_no_other(tiny_bert):
+    model = build_encoder(tiny_bert, "cls", device="cpu")
+    use_fast_dropout(model)
+    use_fast_attention(model)
+    features = drop(model, 0.0).train().preprocess(sentences(5))
+    whole, _ = embed_views(model, [dict(features)])
+    features["attention_mask"][2] = 0
+    without, _ = embed_views(model, [dict(features)])
+    assert without.isfinite().all()
+    others = [0, 1, 3, 4]
+    torch.testing.assert_close(without[others], whole[others])
+    without.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_two_views_differ_by_the_dropout_of_attention_alone(tiny_bert):

@@ -8,21 +8,13 @@ import pickle
 import pytest
 import torch
 
+from gradients import assert_the_same, view_and_gradients
 from smoothcse.encoder import build_encoder
 from smoothcse.losses.views import embed_views, read_without_dropout
 from smoothcse.prompts import with_template
 from smoothcse.training.dropout import use_fast_dropout
 from smoothcse.training.read_token import use_read_token
 from tiny import save_tiny_model, sentences
-
-
-def _gradients(model, texts):
-    """Return the first view of a batch in training mode without dropout, and what a loss does to each weight."""
-    features = model.preprocess(texts)
-    views = embed_views(model.train(), [features])
-    torch.manual_seed(1)
-    (views[0] * torch.randn_like(views[0])).sum().backward()
-    return views[0].detach(), {name: weight.grad for name, weight in model.named_parameters()}
 
 
 def _prompted(path, architecture="bert"):
@@ -54,15 +46,10 @@ def test_values_and_gradients_stay(tmp_path, architecture, attention, read_at):
     texts = sentences(40)
     if read_at == "two masks in a row":
         texts = [f"{text} {model.tokenizer.mask_token}" for text in texts]
-    expected, expected_gradients = _gradients(model, texts)
-    found, gradients = _gradients(short, texts)
+    expected = view_and_gradients(model, texts)
+    found = view_and_gradients(short, texts)
     assert (max(computed) == 1) == (read_at != "two masks in a row")
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    for name, gradient in expected_gradients.items():
-        if gradient is None:
-            assert gradients[name] is None
-        else:
-            torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-10, msg=name)
+    assert_the_same(found, expected)
 
 
 @pytest.mark.parametrize("prompted", [False, True])
@@ -118,8 +105,8 @@ def test_a_model_can_be_handed_to_another_process(tmp_path, prompted):
     handed = pickle.loads(pickle.dumps(model))
     assert handed[0].model.encoder.layer[-1].forward.args[0] is handed[0].model.encoder.layer[-1]
     texts = sentences(6)
-    found, gradients = _gradients(handed, texts)
-    expected, expected_gradients = _gradients(model, texts)
+    found, gradients = view_and_gradients(handed, texts)
+    expected, expected_gradients = view_and_gradients(model, texts)
     assert torch.equal(found, expected)
     reached = {name: gradient for name, gradient in gradients.items() if gradient is not None}
     assert all(torch.equal(gradient, expected_gradients[name]) for name, gradient in reached.items())

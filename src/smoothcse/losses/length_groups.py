@@ -12,7 +12,7 @@ def group_sizes(lengths: Sequence[int], most: int, overhead: int) -> list[int]:
     Found by dynamic programming over where the last group begins; it takes a few milliseconds for 1,000 rows.
 
     Args:
-        lengths: of the rows in tokens, in rising order.
+        lengths: of the rows in tokens, at least 1, in rising order.
         most: tokens of a group, padding included; a row that is longer is a group of its own.
         overhead: tokens that could be computed in the time that one group more takes.
 

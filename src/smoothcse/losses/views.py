@@ -203,7 +203,7 @@ def _groups_by_length(column: Features, times: int = 1) -> tuple[Tensor, int | l
     lengths, order = column["attention_mask"].sum(dim=1).sort(stable=True)
     if order.device.type != "cpu":
         return order, _GPU_ROWS
-    return order, group_sizes(lengths.tolist(), _CPU_TOKENS // times, _CPU_TOKENS_OF_A_PASS // times)
+    return order, group_sizes(lengths.clamp(min=1).tolist(), _CPU_TOKENS // times, _CPU_TOKENS_OF_A_PASS // times)
 
 
 def _look_up_words_once(model: nn.Module, columns: list[Features]) -> list[Features]:
@@ -240,7 +240,8 @@ def _has_plain_positions(column: Features, padding: int | None) -> bool:
 def take_rows(column: Features, index: Tensor) -> Features:
     """Return the features of some rows, without the padding that they do not need."""
     rows, width = column["attention_mask"].shape
-    used = int(column["attention_mask"][index].any(dim=0).nonzero()[-1]) + 1
+    places = column["attention_mask"][index].any(dim=0).nonzero()
+    used = int(places[-1]) + 1 if len(places) else 1  # of sentences that a tokenizer leaves nothing of
     taken = {}
     for key, value in column.items():
         if isinstance(value, Tensor) and value.ndim and len(value) == rows:

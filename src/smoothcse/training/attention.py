@@ -61,7 +61,8 @@ def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: 
 
 
 def _added(counts: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros_like(counts, dtype=dtype).masked_fill_(~counts, -torch.inf)
+    """Return what to add to scores; not infinity, of which a row without any key would make NaN."""
+    return torch.zeros_like(counts, dtype=dtype).masked_fill_(~counts, torch.finfo(dtype).min)
 
 
 def _forward(
