@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from smoothcse import freed_memory
+from smoothcse.encoder import load_encoder
 from smoothcse.freed_memory import give_back_freed_memory
 from smoothcse.service import batcher
 from smoothcse.service.batcher import Batcher
@@ -49,13 +50,13 @@ def test_elsewhere_it_does_nothing(monkeypatch):
         freed_memory._malloc_trim.cache_clear()
 
 
-def test_the_service_gives_back_after_every_256_texts(monkeypatch):
+def test_the_service_gives_back_after_every_256_texts(tiny_bert, monkeypatch):
     pytest.importorskip("fastapi", reason="needs the extra 'serve'")
     given_back = threading.Semaphore(0)
     monkeypatch.setattr(batcher, "give_back_freed_memory", given_back.release)
     monkeypatch.setattr(batcher, "encode", lambda model, texts, **options: np.zeros((len(texts), 2), np.float32))
     monkeypatch.setattr(batcher, "token_counts", lambda model, texts: np.ones(len(texts), int))
-    encoder = Batcher(None, batch_texts=64, waiting_texts=10_000)
+    encoder = Batcher(load_encoder(tiny_bert, device="cpu"), batch_texts=64, waiting_texts=10_000)
     encoder.submit(["text"] * 250).result(10)
     assert not given_back.acquire(timeout=0.2)
     encoder.submit(["text"] * 64).result(10)
