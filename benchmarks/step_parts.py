@@ -142,8 +142,8 @@ def make_step(
         use_read_token(model)
     if fast_dropout and device == "cpu":
         use_fast_dropout(model)
-        if fast_attention:
-            use_fast_attention(model)
+    if fast_attention:
+        use_fast_attention(model)  # which leaves torch's dropout alone
     change(model)
     loss = GSInfoNCELoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)

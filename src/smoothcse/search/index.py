@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from smoothcse.encoder import load_encoder
-from smoothcse.encoding import encode
+from smoothcse.encoding import encode, in_precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.fingerprint import fingerprint
 from smoothcse.search.columns import OWN
@@ -298,7 +299,12 @@ class Index:
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self.model, list(queries), precision="auto"))
+        return self._kept(encode(self._encoder, list(queries), precision="auto"))
+
+    @cached_property
+    def _encoder(self) -> SentenceTransformer:
+        """What computes in the best precision here; where that is bf16, each query would copy the weights anew."""
+        return in_precision(self.model, "auto")
 
     def _kept(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the dimensions that the index keeps, scaled to length 1."""

@@ -34,6 +34,25 @@ def use_fast_attention(model: SentenceTransformer) -> None:
             module.forward = partial(_forward, module)  # a bound method cannot be pickled for workers
 
 
+def attend_tokens(attention: Any, tokens: Tensor, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what some tokens of each row take from all of its tokens, before the module's output layer.
+
+    Args:
+        attention: a self-attention of a family named above.
+        tokens: whose queries are asked, ``(B, queries, d)``.
+        hidden_states: of all tokens, ``(B, L, d)``.
+        mask: as in :func:`attend`.
+
+    Returns:
+        ``(B, queries, d)``.
+    """
+    queries, keys, values = (
+        projected.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        for projected in (attention.query(tokens), attention.key(hidden_states), attention.value(hidden_states))
+    )
+    return attend(attention, queries, keys, values, mask).transpose(1, 2).flatten(2)
+
+
 def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Return ``dropout(softmax(s Q Kᵀ + mask)) V`` with the scale and the dropout of a self-attention.
 
@@ -68,13 +87,9 @@ def _added(counts: Tensor, dtype: torch.dtype) -> Tensor:
 def _forward(
     attention: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *others: Any, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """Return what the module does: by :func:`attend` in training on padded rows, with nothing else asked for."""
+    """Do what the module does: by :func:`attend_tokens` in training on padded rows, with nothing else asked for."""
     padded = attention_mask is None or attention_mask.ndim == 4
     asked = {name for name, value in options.items() if value is not None} - {"position_ids"}  # it knows no positions
     if not attention.training or not padded or others or asked or attention.config.output_attentions:
         return type(attention).forward(attention, hidden_states, attention_mask, *others, **options)  # type: ignore[no-any-return]
-    queries, keys, values = (
-        project(hidden_states).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
-        for project in (attention.query, attention.key, attention.value)
-    )
-    return attend(attention, queries, keys, values, attention_mask).transpose(1, 2).flatten(2), None
+    return attend_tokens(attention, hidden_states, hidden_states, attention_mask), None

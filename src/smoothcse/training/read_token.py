@@ -12,7 +12,7 @@ from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
 from smoothcse.losses.views import current_ids, wants_every_token
-from smoothcse.training.attention import attend
+from smoothcse.training.attention import attend_tokens
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -94,12 +94,7 @@ def _forward(
         return type(layer).forward(layer, hidden_states, attention_mask, *others, **options)  # type: ignore[no-any-return]
     attention = layer.attention.self
     token = read.of(hidden_states)
-    queries, keys, values = (
-        projected.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
-        for projected in (attention.query(token), attention.key(hidden_states), attention.value(hidden_states))
-    )
     mask = None if attention_mask is None else read.of(attention_mask)
-    context = attend(attention, queries, keys, values, mask)
-    attended = layer.attention.output(context.transpose(1, 2).flatten(2), token)
+    attended = layer.attention.output(attend_tokens(attention, token, hidden_states, mask), token)
     computed: Tensor = layer.feed_forward_chunk(attended)
     return computed if weights is None else computed.expand_as(hidden_states)
