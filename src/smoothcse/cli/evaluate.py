@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcse.cli.arguments import PoolingOption
+from smoothcse.cli.arguments import PoolingOption, split
 
 if TYPE_CHECKING:
     from smoothcse.evaluation.published import Published
@@ -61,8 +61,8 @@ def evaluate(
 
     quiet_libraries()
     # All that can be wrong is found before the first sentence is encoded.
-    groups = task_groups(_split(tasks) or ["sts"])
-    models, published = _published(models, _split(compare), groups)
+    groups = task_groups(split(tasks) or ["sts"])
+    models, published = _published(models, split(compare), groups)
     if output:
         check_output(output)
     result = evaluate(
@@ -83,10 +83,6 @@ def evaluate(
         console.print(diagnosis, markup=False, highlight=False)
     if output:
         result.save(output)
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
 def _published(models: list[str], systems: list[str], groups: list[str]) -> tuple[list[str], list[Published]]:
