@@ -18,8 +18,8 @@ def encode(
     texts: Annotated[
         Path,
         typer.Argument(
-            help="A .txt (one sentence a line), .jsonl, .csv, .tsv or .parquet file (the text ones also .gz, .zst), or "
-            "- for lines on standard input; for the engine ray a .parquet file or a folder of them."
+            help="A .txt (one sentence a line), .jsonl, .csv, .tsv or .parquet file (text also .gz or .zst), or - "
+            "for lines on standard input; for the engine ray a .parquet file or a folder of them."
         ),
     ],
     output: Annotated[

@@ -25,8 +25,17 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Folder in SentEval's layout, or one with such folders sts and transfer in it, or hub, which "
-            "hub@COMMIT pins. Without it, sts and transfer take the hub, geometry the Python documentation."
+            help="For sts, transfer and geometry: a folder in SentEval's layout, one with such folders sts and "
+            "transfer in it, or hub, which hub@COMMIT pins. For retrieval: a .jsonl, .csv, .tsv or .parquet file with "
+            "the columns query and document, or a folder in BEIR's layout. Without it, sts and transfer take the hub, "
+            "the others the Python documentation."
+        ),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of the queries and their documents in a file for retrieval; two, with a comma. "
+            "[query,document; question,answer; or anchor,positive]"
         ),
     ] = None,
     pairs: Annotated[
@@ -69,6 +78,7 @@ def evaluate(
         models,
         groups,
         data,
+        columns=split(columns) or None,
         pairs=pairs,
         pooling=pooling,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
