@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,6 +45,18 @@ def test_help_teaches_and_loads_nothing_heavy():
     assert result.returncode == 0, result.stderr
     assert "--learning-rate" in result.stdout
     assert "3e-05" in result.stdout
+    assert "Separate them with commas" in " ".join(result.stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("given", [["a,b"], ["a", "b"], [" a, b "]])
+def test_several_columns_have_commas_or_an_option_each(given, monkeypatch):
+    found = {}
+    monkeypatch.setattr("smoothcse.training.resolve_config", lambda *layers: found.update(layers[2]) or sys.exit(0))
+    flags = [argument for name in given for argument in ("--columns", name)]
+    monkeypatch.setattr(sys, "argv", ["smoothcse", "train", "pairs.csv", *flags])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert found == {"corpus": "pairs.csv", "columns": ["a", "b"]}
 
 
 def test_commands_and_version():
@@ -102,6 +115,29 @@ def test_encode_streams_any_number_of_lines(compressed, run_folder, monkeypatch,
     np.testing.assert_allclose(np.array(table["embedding"].to_pylist()), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "jsonl.gz", "csv", "tsv", "parquet"])
+def test_encode_reads_a_record_per_row_as_the_suffix_says(kind, run_folder, monkeypatch, tmp_path):
+    folder, _ = run_folder
+    texts = [*sentences(10), "", "the cat"]
+    file = tmp_path / f"docs.{kind}"
+    table = pa.table({"title": ["the mat"] * len(texts), "body": texts})
+    if kind == "parquet":
+        pq.write_table(table, file)
+    else:
+        separator = {"csv": ",", "tsv": "\t"}.get(kind)
+        rows = [separator.join(row.values()) if separator else json.dumps(row) for row in table.to_pylist()]
+        data = "\n\n".join([f"title{separator}body", *rows] if separator else rows).encode()  # empty lines: no records
+        file.write_bytes(gzip.compress(data) if kind.endswith(".gz") else data)
+    arguments = ["encode", str(folder / "run"), str(file), "-o", str(tmp_path / "out.parquet"), "--column", "body"]
+    monkeypatch.setattr(sys, "argv", ["smoothcse", *arguments, "--precision", "fp32"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    made = pq.read_table(tmp_path / "out.parquet")
+    assert made["sentence"].to_pylist() == texts
+    expected = load_encoder(folder / "run", device="cpu").encode(texts)
+    np.testing.assert_allclose(np.array(made["embedding"].to_pylist()), expected, atol=1e-5)
+
+
 def test_encode_and_similarity_commands(run_folder, tmp_path):
     folder, _ = run_folder
     smoothcse("encode", folder / "run", "-", "-o", tmp_path / "out.npy", "--normalize", stdin="the cat\nthe mat\n")
@@ -118,8 +154,18 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
         (["train", "--recipe", "gs-infonce/bert-base-uncase"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
         (["train", "--temperature", "0"], "temperature is 0.0, but input should be greater than 0"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),
+        (["train", "--columns", "a,b,c,d"], "columns is ['a', 'b', 'c', 'd'], but list should have at most 3"),
+        (["train", "--settings", "a=1", "--settings", "a=2"], "--settings gives 'a' twice"),
+        (["train", "--settings", "a={b: 1, b: 2}"], "--settings a has a value that cannot be read: the key 'b'"),
         (["train", "--learnig-rate", "1"], "--learning-rate"),
-        (["encode", "{run}", "nowhere.txt", "-o", "x.npy"], "nowhere.txt cannot be read"),
+        (["encode", "{run}", "nowhere.txt", "-o", "x.npy"], "no file or folder 'nowhere.txt'"),
+        (["encode", "{run}", "{run}/run.json", "-o", "x.npy"], "run.json is of a kind that cannot be read: supported"),
+        (["encode", "{run}", "{run}", "-o", "x.npy"], "is a folder: give one file"),
+        (
+            ["encode", "{run}", "{run}/../text.txt", "--column", "a", "-o", "x.npy"],
+            "text.txt is plain text and has no",
+        ),
+        (["encode", "{run}", "-", "--column", "a", "-o", "x.npy"], "- is plain text and has no column 'a'"),
         (["encode", "{run}", "{run}/run.json", "-o", "x.csv"], "x.csv must end in .npy or .parquet"),
         (["similarity", "no/model", "a", "b"], "no/model is neither a folder"),
         (["recipes", "nothing"], "no recipe 'nothing'"),

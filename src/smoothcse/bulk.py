@@ -1,4 +1,4 @@
-"""Encoding of text files of any length at constant memory."""
+"""Encoding of files of text of any length at constant memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sentence_transformers import SentenceTransformer
 
-from smoothcse.corpus.files import TextFile
-from smoothcse.corpus.readers import read_lines
+from smoothcse.corpus.readers import read_texts
+from smoothcse.corpus.sources import require_file
 from smoothcse.durable import new_file
 from smoothcse.encoding import Precision, encode
 from smoothcse.errors import SmoothCSEError
@@ -35,6 +35,7 @@ def encode_file(
     source: Path,
     target: Path,
     *,
+    column: str | None = None,
     batch_size: int | None = None,
     precision: Precision = "auto",
     normalize: bool = False,
@@ -43,7 +44,11 @@ def encode_file(
     ranges: Path | None = None,
     console: Console | None = None,
 ) -> int:
-    """Encode each line of a text into a row of an array or a table.
+    """Encode each record of a file into a row of an array or a table, in the order of the file.
+
+    Row ``i`` of the result is line ``i`` of plain text, an empty line included, and record ``i`` of another format,
+    where an empty line is no record. A record whose text is empty, or missing in Parquet, has its row as well: that of
+    the empty sentence.
 
     The file appears under its name only when it is complete. The ranges of int8 and uint8 embeddings are found in the
     first 8,192 lines, hold for all, and are saved beside the file as ``NAME.ranges.npy``; further shards of a corpus,
@@ -51,10 +56,11 @@ def encode_file(
 
     Args:
         model: any sentence-transformers model.
-        source: text with one sentence a line (``.gz`` and ``.zst`` too), or ``-`` for standard input (where
-            bytes that are not UTF-8 become U+FFFD). Empty lines are encoded like others, so that row ``i`` of the
-            result is line ``i`` of the text.
+        source: A ``.txt`` (a sentence per line), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, the text ones
+            also with ``.gz`` or ``.zst``; or ``-`` for plain text on standard input, where bytes that are not UTF-8
+            become U+FFFD.
         target: ``.npy`` (``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
+        column: Column or field of the text. Default: ``sentence``, else ``text``, else the only one of text.
         batch_size: sentences per forward; None for what suits the device.
         precision: as in :func:`~smoothcse.encoding.encode`.
         normalize: whether to scale each embedding to length 1, after it is cut to ``dimensions``.
@@ -65,7 +71,7 @@ def encode_file(
             None for standard error.
 
     Returns:
-        Number of lines encoded.
+        Number of records encoded.
 
     Raises:
         SmoothCSEError: if the text cannot be read, the target has another ending or cannot be written, or the
@@ -82,7 +88,7 @@ def encode_file(
     with _complete_or_absent(target) as file, _progress(console) as progress:
         writer = _NpyWriter(file) if target.suffix == ".npy" else _ParquetWriter(file)
         task = progress.add_task("", total=None, lines=0, rate=0.0)
-        for lines in _chunks(source):
+        for lines in _chunks(source, column):
             embeddings = encode(model, lines, batch_size=batch_size, precision=precision)
             shrunk = form.shrink(embeddings)
             if not done and not form.is_plain:
@@ -91,7 +97,7 @@ def encode_file(
             done += len(lines)
             progress.update(task, lines=done, rate=done / max(progress.tasks[0].elapsed or 0, 1e-9))
         if not done:
-            raise SmoothCSEError(f"{source} holds no line to encode.")
+            raise SmoothCSEError(f"{source} holds no text to encode.")
         writer.close()
         _save_ranges(form, target)
     return done
@@ -160,15 +166,18 @@ class _ParquetWriter:
         self.writer.close()
 
 
-def _chunks(source: Path) -> Iterator[list[str]]:
-    lines = _lines(source)
-    while chunk := list(itertools.islice(lines, CHUNK)):
+def _chunks(source: Path, column: str | None) -> Iterator[list[str]]:
+    texts = _texts(source, column)
+    while chunk := list(itertools.islice(texts, CHUNK)):
         yield chunk
 
 
-def _lines(source: Path) -> Iterator[str]:
-    if str(source) != "-":
-        return read_lines(TextFile(source, label=str(source)))
+def _texts(source: Path, column: str | None) -> Iterator[str]:
+    file = require_file(source) if str(source) != "-" else None
+    if column is not None and (file is None or file.format == ".txt"):
+        raise SmoothCSEError(f"{source} is plain text and has no column {column!r}: leave out `column`.")
+    if file is not None:
+        return read_texts(file, column)
     return (line.rstrip("\r\n") for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
 
 

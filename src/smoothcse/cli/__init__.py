@@ -20,7 +20,7 @@ COMMANDS = {
     "train": "Train an encoder on a text and keep its best step.",
     "methods": "List what can be learned by, or explain one method and its settings.",
     "recipes": "List the published settings, or print one as a YAML file to start from.",
-    "encode": "Turn each line of a text into an embedding, at constant memory.",
+    "encode": "Turn each record of a file into an embedding, at constant memory.",
     "similarity": "Print the cosine similarity of two sentences.",
     "index": "Index documents for search by meaning; a run that is cut off goes on where it was.",
     "search": "Find the documents of an index that are nearest to a query.",

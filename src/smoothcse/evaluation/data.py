@@ -18,6 +18,7 @@ from pathlib import Path
 
 from smoothcse.cache import cache_folder
 from smoothcse.corpus.hub import HubAddress, download
+from smoothcse.corpus.sources import local_path
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.evaluation.files import LARGEST_FILE
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
@@ -66,7 +67,7 @@ def is_hub(source: Path | str) -> bool:
 
 def _level(source: Path | str, kind: str) -> Path:
     """Return the folder that holds one kind of data: the one given, or the one of that name in it."""
-    folder = Path(source).expanduser()
+    folder = local_path(source)
     # Asked of the listing, as on some file systems SentEval's own level STS would answer to the name sts.
     return folder / kind if folder.is_dir() and kind in os.listdir(folder) else folder
 
