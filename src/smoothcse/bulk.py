@@ -25,6 +25,7 @@ from smoothcse.durable import new_file
 from smoothcse.encoding import Precision, encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.embeddings import EmbeddingFormat, EmbeddingPrecision, read_ranges
+from smoothcse.input_prompt import InputType, prompt_of
 
 CHUNK = 8192
 """Lines held at a time; enough that sorting them by length leaves little padding."""
@@ -34,8 +35,11 @@ def encode_file(
     model: SentenceTransformer,
     source: Path,
     target: Path,
+    input_type: InputType | None = None,
     *,
     column: str | None = None,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
     batch_size: int | None = None,
     precision: Precision = "auto",
     normalize: bool = False,
@@ -61,6 +65,9 @@ def encode_file(
             become U+FFFD.
         target: ``.npy`` (``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
         column: Column or field of the text. Default: ``sentence``, else ``text``, else the only one of text.
+        input_type: As in :func:`~smoothcse.encoding.encode`, like ``prompt_name`` and ``prompt``.
+        prompt_name: Name of one of the model's prompts.
+        prompt: Prompt to use instead of one of the model's.
         batch_size: sentences per forward; None for what suits the device.
         precision: as in :func:`~smoothcse.encoding.encode`.
         normalize: whether to scale each embedding to length 1, after it is cut to ``dimensions``.
@@ -81,6 +88,7 @@ def encode_file(
         raise SmoothCSEError(f"{target} must end in .npy or .parquet.")
     if precision not in ("auto", "fp32", "bf16"):
         raise SmoothCSEError(f"precision {precision!r} is unknown; choose auto, fp32 or bf16.")
+    prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     form = EmbeddingFormat(
         dimensions, embedding_precision, normalize=normalize, ranges=read_ranges(ranges) if ranges else None
     )
@@ -89,7 +97,7 @@ def encode_file(
         writer = _NpyWriter(file) if target.suffix == ".npy" else _ParquetWriter(file)
         task = progress.add_task("", total=None, lines=0, rate=0.0)
         for lines in _chunks(source, column):
-            embeddings = encode(model, lines, batch_size=batch_size, precision=precision)
+            embeddings = encode(model, lines, input_type, prompt=prompt, batch_size=batch_size, precision=precision)
             shrunk = form.shrink(embeddings)
             if not done and not form.is_plain:
                 _tell_cost(form, embeddings, shrunk, progress.console)

@@ -11,6 +11,7 @@ from smoothcse.cli.arguments import ModelArgument, PoolingOption, split
 
 _RAY = "With --engine ray"
 _SMALLER = "Smaller embeddings"
+_PROMPTS = "Prompts of the model"
 
 
 def encode(
@@ -33,6 +34,16 @@ def encode(
     ] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
+    input_type: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_PROMPTS, help="query or document: use the model's prompt for these."),
+    ] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(rich_help_panel=_PROMPTS, help="Use this prompt of the model. [its default prompt]")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(rich_help_panel=_PROMPTS, help="Put this text in front of each sentence instead.")
+    ] = None,
     dimensions: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=_SMALLER, help="Keep the first so many of each. [all]")
     ] = None,
@@ -79,6 +90,7 @@ def encode(
         "cpus_per_worker": cpus_per_worker,
     }
     given = {name: value for name, value in ray_options.items() if value}
+    prompts = {"input_type": input_type, "prompt_name": prompt_name, "prompt": prompt}
     if engine not in ("local", "ray"):
         raise SmoothCSEError(f"--engine {engine!r} is unknown; choose local or ray.")
     if given and engine == "local":
@@ -101,6 +113,7 @@ def encode(
             batch_size=batch_size,
             precision=precision,  # type: ignore[arg-type]
             normalize=normalize,
+            **prompts,  # type: ignore[arg-type]
             **given,  # type: ignore[arg-type]
         )
         return
@@ -119,4 +132,5 @@ def encode(
         dimensions=dimensions,
         embedding_precision=embedding_precision,  # type: ignore[arg-type]
         ranges=ranges,
+        **prompts,  # type: ignore[arg-type]
     )

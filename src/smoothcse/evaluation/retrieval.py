@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from smoothcse.corpus.python_docs import Docstring
     from smoothcse.encoding import Precision
+    from smoothcse.input_prompt import InputType
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -96,8 +97,8 @@ def evaluate_retrieval(
         against the model. Of a query with several right documents the one ranked best counts.
     """
     queries, documents = (
-        encode(model, texts, batch_size=batch_size, precision=precision, show_progress=show_progress)
-        for texts in (task.queries, task.documents)
+        encode(model, texts, kind, batch_size=batch_size, precision=precision, show_progress=show_progress)
+        for texts, kind in _typed(task.queries, task.documents)
     )
     return retrieval_scores(rank_of_relevant(queries, documents, task.relevant, chunk=chunk))
 
@@ -178,9 +179,13 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    asked, known = (encode(model, texts, precision="auto") for texts in (questions, documents))
+    asked, known = (encode(model, texts, kind, precision="auto") for texts, kind in _typed(questions, documents))
     blocks = _similarities(asked, known, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
+
+
+def _typed(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[Sequence[str], InputType]]:
+    return [(queries, "query"), (documents, "document")]
 
 
 def answer(

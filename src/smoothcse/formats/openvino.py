@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.formats.extras import require
 from smoothcse.formats.onnx import write_onnx
+from smoothcse.input_prompt import prompt_of
 
 OPENVINO_FILE = Path("openvino") / "openvino_model.xml"
 """Where the host's OpenVINO backend looks for the graph in a model folder."""
@@ -70,7 +71,7 @@ def _quantized(graph: Any, model: SentenceTransformer, calibration: Sequence[str
     nncf = require("nncf", "openvino")
     nncf.set_log_level(logging.ERROR)
     names = [node.get_any_name() for node in graph.inputs]
-    batches = [model.preprocess([sentence]) for sentence in calibration]
+    batches = [model.preprocess([sentence], prompt=prompt_of(model)) for sentence in calibration]
     data = nncf.Dataset([{name: batch[name].cpu().numpy() for name in names} for batch in batches])
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars belong
         return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches))

@@ -14,6 +14,7 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from smoothcse.encoder import PROJECTION
+from smoothcse.input_prompt import prompt_of
 from smoothcse.losses.length_groups import group_sizes
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def dropout_views(
     ):
         torch.manual_seed(seed)
         for first in range(0, len(sentences), 64):
-            batch = model.preprocess(list(sentences[first : first + 64]), max_length=max_length)
+            texts = list(sentences[first : first + 64])
+            batch = model.preprocess(texts, prompt=prompt_of(model), max_length=max_length)
             features = batch_to_device(batch, model.device)
             views.append(_embed_times(model, {**features, READ: _read_shipped}, 2))
     model.train(was_training)

@@ -294,12 +294,13 @@ class Index:
             known = self._store.known([document.id for document in documents])
             documents = [document for document in documents if document.id not in known]
         if documents:
-            self._store.write(documents, self._vectors([document.text for document in documents]))
+            texts = [document.text for document in documents]
+            self._store.write(documents, self._kept(encode(self._encoder, texts, "document", precision="auto")))
 
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, list(queries), precision="auto"))
+        return self._kept(encode(self._encoder, list(queries), "query", precision="auto"))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:

@@ -20,6 +20,7 @@ import numpy as np
 
 from smoothcse.encoding import encode, in_precision, token_counts
 from smoothcse.freed_memory import give_back_freed_memory
+from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.service.limits import Refusal
 
 if TYPE_CHECKING:
@@ -75,8 +76,15 @@ class Batcher:
         """Texts of all requests that are not answered yet."""
         return self._waiting
 
-    def submit(self, texts: Sequence[str]) -> Future[Encoded]:
+    def submit(
+        self, texts: Sequence[str], input_type: InputType | None = None, prompt: str | None = None
+    ) -> Future[Encoded]:
         """Ask for the vectors of texts; a future that is cancelled is not worked on any more.
+
+        Args:
+            texts: Of one request.
+            input_type: As in :func:`~smoothcse.encoding.encode`.
+            prompt: Text in front of each, or None for the model's own choice.
 
         Raises:
             Refusal: with status 429 if too many texts wait already, with 503 once closed.
@@ -87,7 +95,7 @@ class Batcher:
                 raise Refusal(503, "The service is ending; try again in a moment.")
             if self._waiting and self._waiting + count > self._waiting_texts:
                 raise Refusal(429, f"{self._waiting} texts wait to be encoded already; try again in a moment.")
-            job = _Job(texts)
+            job = _Job(texts, input_type, prompt_of(self._model, input_type, prompt=prompt))
             self._waiting += count
             self._jobs.append(job)
             self._changed.notify()
@@ -113,8 +121,8 @@ class Batcher:
                 if not self._jobs:
                     return
                 batch = self._take()
-            if batch:
-                self._encode(batch)
+            for part in _of_one_prompt(batch):
+                self._encode(part)
             since_clearing += sum(len(texts) for _, texts in batch)
             if since_clearing >= _TEXTS_BETWEEN_CLEARINGS:
                 give_back_freed_memory()
@@ -137,9 +145,10 @@ class Batcher:
 
     def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
         texts = [text for _, portion in batch for text in portion]
+        input_type, prompt = batch[0][0].reading
         try:
-            vectors = encode(self._model, texts, precision="auto", normalize=True)
-            tokens = token_counts(self._model, texts)
+            vectors = encode(self._model, texts, input_type, prompt=prompt, precision="auto", normalize=True)
+            tokens = token_counts(self._model, texts, prompt)
         except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
             for job, _ in batch:
                 job.fail(error)
@@ -154,7 +163,8 @@ class Batcher:
 class _Job:
     """The texts of one request, taken and given back a portion at a time."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], input_type: InputType | None, prompt: str) -> None:
+        self.reading = (input_type, prompt)
         self.result: Future[Encoded] = Future()
         self._texts = list(texts)
         self._taken = 0
@@ -180,3 +190,11 @@ class _Job:
     def fail(self, error: Exception) -> None:
         with suppress(InvalidStateError):
             self.result.set_exception(error)
+
+
+def _of_one_prompt(batch: list[tuple[_Job, list[str]]]) -> list[list[tuple[_Job, list[str]]]]:
+    """Return a batch in parts whose requests have one input type and one prompt."""
+    parts: dict[tuple[InputType | None, str], list[tuple[_Job, list[str]]]] = {}
+    for job, portion in batch:
+        parts.setdefault(job.reading, []).append((job, portion))
+    return list(parts.values())

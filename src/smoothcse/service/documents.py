@@ -52,7 +52,7 @@ async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
     encoders.limits.check_texts([request.query], "query")
     encoders.limits.check_hits(request.k)
     encoders.limits.check_filter(request.where)
-    encoded = await encoders.encode(served, [request.query])
+    encoded = await encoders.encode(served, [request.query], "query")
     hits = await run_in_threadpool(index.nearest, encoded.vectors[0], request.k, where=request.where)
     return _found(hits, started)
 

@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from smoothcse.corpus import Corpus
+from smoothcse.input_prompt import prompt_of
 from smoothcse.losses import GSInfoNCELoss
 from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
@@ -46,14 +47,15 @@ def probe(
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
     """Run a small step and the one that is timed, and leave weights, gradients and random state as they were."""
-    device = model.device
+    device, prompt = model.device, prompt_of(model)
     was_training = model.training
     loss.train()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _autocast_inside(model, autocast_dtype):
         for rows in (_WARM_UP, None):
             features = [
-                batch_to_device(model.preprocess(texts[:rows], max_length=max_length), device) for texts in columns
+                batch_to_device(model.preprocess(texts[:rows], prompt=prompt, max_length=max_length), device)
+                for texts in columns
             ]
             started = time.perf_counter()
             value = loss.loss_at(0, features)

@@ -50,8 +50,11 @@ class TrainConfig:
         str, Field(description="Encoder to start from: a folder, a hub name, or 'packaged-minilm' (extra demo).")
     ] = "bert-base-uncased"
     pooling: Annotated[
-        Literal["cls", "mean", "max", "avg_first_last", "avg_top2"] | None,
-        Field(description="How token vectors become one; unset: the model's own, or cls where it has none."),
+        Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None,
+        Field(
+            description="How token vectors become one; unset: the model's own, or, where it has none, lasttoken for "
+            "causal models and cls for others."
+        ),
     ] = None
     projection: Annotated[bool, Field(description="Train through SimCSE's head, which is never shipped.")] = True
     dropout: Annotated[
