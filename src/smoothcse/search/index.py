@@ -26,9 +26,9 @@ from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode, in_precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.fingerprint import fingerprint
-from smoothcse.search.columns import OWN
-from smoothcse.search.documents import Document, Scalar
+from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
+from smoothcse.search.names import OWN, name_of
 from smoothcse.search.record import Codes, Record, check_codes, choose_codes
 from smoothcse.search.store import Store
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 T = TypeVar("T")
+
+_NO_METADATA = (*OWN, "_distance")
 
 _COMMIT = 4096  # documents encoded and written at a time: what a kill can lose
 
@@ -242,8 +244,8 @@ class Index:
         Args:
             queries: a sentence, several, or vectors ``(n, d)``.
             k: at most so many hits for each.
-            where: a filter of the metadata, see :mod:`smoothcse.search.filters`; a string is the database's own SQL
-                and must not come from strangers.
+            where: a filter of the metadata, see :mod:`smoothcse.search.filters`, or a condition as a string, see
+                :mod:`smoothcse.search.conditions`.
             threshold: the least score of a hit.
             exact: compare with every document, however many there are.
 
@@ -299,7 +301,7 @@ class Index:
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, list(queries), precision="auto"))
+        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], precision="auto"))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
@@ -344,7 +346,7 @@ def _create(path: Path, record: Record, dimensions: int, sample: list[Document])
 
 
 def _metadata(row: Mapping[str, Any]) -> dict[str, Scalar]:
-    return {name: value for name, value in row.items() if name not in (*OWN, "_distance") and value is not None}
+    return {name_of(column): row[column] for column in row if column not in _NO_METADATA and row[column] is not None}
 
 
 def _progress(console: Console | None) -> Progress:
