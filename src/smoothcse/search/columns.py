@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+
 def own_fields(dimensions: int) -> list[pa.Field]:
     """Return the columns that every index has."""
     kinds = (pa.string(), pa.string(), pa.list_(pa.float32(), dimensions))
@@ -46,6 +47,16 @@ def filter_fields(schema: pa.Schema) -> dict[str, Field]:
         for column in schema.names
         if column not in OWN
     }
+
+
+def check_metadata(documents: Sequence[Document]) -> None:
+    """Find out whether documents could be rows of a table of their own.
+
+    Raises:
+        SmoothCSEError: for a document whose metadata cannot be kept.
+    """
+    for column in metadata_fields(documents):
+        _column(name_of(column.name), documents, column.type)
 
 
 def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema: pa.Schema) -> pa.Table:

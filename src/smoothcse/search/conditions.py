@@ -169,7 +169,7 @@ class _Parser:
         return self._advance()
 
     def _value(self) -> Any:
-        kind, what = self._next
+        kind = self._next[0]
         if kind == "text":
             return self._advance()
         if kind == "number":

@@ -53,7 +53,7 @@ class Filters:
         """Translate a filter.
 
         Args:
-            where: field to a value, to a list of values, to a comparison (``gte``, ``gt``, ``lte``, ``lt``, ``ne``), or
+            where: field to a value, a list of values, a comparison (``gte``, ``gt``, ``lte``, ``lt``, ``ne``), or
                 to None for a missing value.
 
         Raises:

@@ -47,6 +47,9 @@ _WAYS: dict[Codes, dict[str, Any]] = {
     "binary": {"index_type": "IVF_RQ", "num_bits": 1},  # RaBitQ; LanceDB's own default here is 8 bits
 }
 _TABLE = "documents"
+TABLE_FOLDER = f"{_TABLE}.lance"
+"""That the database keeps in an index."""
+
 _EXTRA = "Indexes come with an extra; install it with: pip install 'smoothcse[search]'."
 
 Row = dict[str, Any]
@@ -64,16 +67,15 @@ class Store:
         self.path = path
         try:
             self._table = _connect(path).open_table(_TABLE)
-            self._lock = _lock(path)
         except (ValueError, OSError, RuntimeError) as error:
             raise SmoothCSEError(f"The index {path} cannot be opened: {_reason(error)}") from error
         self.dimensions: int = self._table.schema.field("vector").type.list_size
 
     @staticmethod
     def create(path: Path, dimensions: int, sample: Sequence[Document]) -> None:
-        """Make an empty table with the columns that these documents need."""
+        """Make an empty table with the columns that these documents need, in the place of one without a record."""
         schema = pa.schema([*own_fields(dimensions), *metadata_fields(sample)])
-        _connect(path).create_table(_TABLE, schema=schema)
+        _connect(path).create_table(_TABLE, schema=schema, mode="overwrite")
 
     @property
     def fields(self) -> list[str]:
@@ -83,6 +85,12 @@ class Store:
     def __len__(self) -> int:
         """Return the number of documents."""
         return int(self._table.count_rows())
+
+    @property
+    def version(self) -> int:
+        """Number of the table's last change."""
+        self._table.checkout_latest()
+        return int(self._table.version)
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that there are."""
@@ -167,11 +175,10 @@ class Store:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Let one change the table at a time, as the last one left it: else two who add a document have it twice."""
+        """Change the table as the last process left it; the caller holds the index's lock."""
         try:
-            with self._lock:
-                self._table.checkout_latest()
-                yield
+            self._table.checkout_latest()
+            yield
         except (OSError, RuntimeError, ValueError) as error:
             raise SmoothCSEError(
                 f"The index {self.path} could not be changed, and holds what it held before: {_reason(error)}"
@@ -189,11 +196,3 @@ def _connect(path: Path) -> Any:
     except ImportError as error:
         raise SmoothCSEError(_EXTRA) from error
     return lancedb.connect(str(path), read_consistency_interval=timedelta(seconds=1))  # others may write to it
-
-
-def _lock(path: Path) -> Any:
-    try:
-        from filelock import FileLock
-    except ImportError as error:
-        raise SmoothCSEError(_EXTRA) from error
-    return FileLock(path / "write.lock")
