@@ -24,7 +24,7 @@ from tiny import save_tiny_model, sentences
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 from smoothcse.search import Document, Index, read_documents
-from smoothcse.search.filters import to_sql
+from smoothcse.search.filters import Field, Filters
 from smoothcse.search.simcse_tool import SimCSE
 
 QUIET = Console(quiet=True)
@@ -94,7 +94,7 @@ def test_filters_that_cannot_be_used(where, said, index):
 @settings(max_examples=200, deadline=None)
 @given(value=st.text(max_size=12))
 def test_a_value_of_a_filter_never_leaves_its_quotes(value):
-    sql = to_sql({"source": value}, ["source"])
+    sql = Filters({"source": Field("source", "text")}).all_of({"source": value})
     assert sql.startswith("`source` = '")
     assert sql.endswith("'")
     assert "'" not in sql[len("`source` = '") : -1].replace("''", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,7 +155,8 @@ def load_served(
             )
         if number in found:
             raise SmoothCSEError(f"The index {path} is a second one for {models[number]}; give one per model.")
-        found[number] = Index.open(path, encoders[number])
+        with warnings.catch_warnings(action="ignore"):  # who serves it tells of an incomplete one
+            found[number] = Index.open(path, encoders[number])
     names = _names(models, chosen)
     return [Served(name, model, found.get(row)) for row, (name, model) in enumerate(zip(names, encoders, strict=True))]
 

@@ -145,6 +145,7 @@ class SearchAnswer(BaseModel):
 
     results: list[FoundDocument]
     milliseconds: float
+    incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 
 class SimilarityRequest(_Body):
@@ -167,6 +168,7 @@ class ServedModel(BaseModel):
     name: str
     dimension: int
     documents: int | None = Field(description="Of its index; null without one.")
+    incomplete: str | None = Field(default=None, description="Why documents of its index may be missing, or null.")
 
 
 class ModelsAnswer(BaseModel):
@@ -192,6 +194,7 @@ class MapAnswer(BaseModel):
     points: list[MapPoint]
     fields: list[str]
     method: str
+    incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 
 class Problem(BaseModel):

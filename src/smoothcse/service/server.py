@@ -64,6 +64,9 @@ def serve_models(
         one.name if one.index is None else f"{one.name}, {len(one.index):,} documents" for one in served
     )
     console.print(f"Serving {names}, at {_url(bound)} (the API: /docs). Ctrl-C ends it.", soft_wrap=True, markup=False)
+    for one in served:
+        if one.index is not None and one.index.incomplete:
+            console.print(f"Warning: {one.index.incomplete}", soft_wrap=True, markup=False)
     config = uvicorn.Config(
         app,
         log_level="warning",
