@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.extras import extra
 from smoothcse.search.columns import OWN, metadata_fields, own_fields, to_rows
 from smoothcse.search.documents import Document
 from smoothcse.search.filters import Filter, to_sql
@@ -45,7 +46,6 @@ _WAYS: dict[Codes, dict[str, Any]] = {
     "binary": {"index_type": "IVF_RQ", "num_bits": 1},  # RaBitQ; LanceDB's own default here is 8 bits
 }
 _TABLE = "documents"
-_EXTRA = "Indexes come with an extra; install it with: pip install 'smoothcse[search]'."
 
 Row = dict[str, Any]
 
@@ -169,16 +169,12 @@ def _reason(error: Exception) -> str:
 
 
 def _connect(path: Path) -> Any:
-    try:
+    with extra("search", "Indexes"):
         import lancedb
-    except ImportError as error:
-        raise SmoothCSEError(_EXTRA) from error
     return lancedb.connect(str(path), read_consistency_interval=timedelta(seconds=1))  # others may write to it
 
 
 def _lock(path: Path) -> Any:
-    try:
+    with extra("search", "Indexes"):
         from filelock import FileLock
-    except ImportError as error:
-        raise SmoothCSEError(_EXTRA) from error
     return FileLock(path / "write.lock")
