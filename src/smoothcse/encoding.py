@@ -69,7 +69,7 @@ def encode(
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
     counts = token_counts(model, sentences, prompt)
     order = np.argsort(-counts, kind="stable")  # the longest first: memory runs out at once
-    batches = list(_batches(order, counts, batch_size, _TOKENS_AT_A_TIME.get(model.device.type, 1024)))
+    batches = list(_batches(order, counts, batch_size, tokens_at_a_time(model.device.type)))
     model = in_precision(model, precision)
     # Which method it is also decides the route through a model with one module for queries and one for documents.
     method = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[input_type]
@@ -114,6 +114,11 @@ def _batches(
         size = batch_size or max(1, tokens // max(1, int(counts[order[first]])))
         yield order[first : first + size]
         first += size
+
+
+def tokens_at_a_time(device_type: str) -> int:
+    """Return how many tokens :func:`encode` gives a model of this kind of device in one forward."""
+    return _TOKENS_AT_A_TIME.get(device_type, 1024)
 
 
 def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: str = "") -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.extras import extra
 
 
 def learning_curves(
@@ -54,10 +54,8 @@ def pyplot() -> Any:
     Raises:
         SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
     """
-    try:
+    with extra("plots", "Pictures"):
         import matplotlib as mpl
-    except ImportError as error:
-        raise SmoothCSEError("Pictures need matplotlib; install it with: pip install 'smoothcse[plots]'.") from error
     mpl.use("Agg")
     from matplotlib import pyplot
 

@@ -31,6 +31,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from smoothcse.encoder import load_encoder
 from smoothcse.encoding import Precision, has_fast_bf16
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.extras import extra
 from smoothcse.fingerprint import fingerprint
 from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.scale.job import Job, choose_columns, only_writer, open_job
@@ -172,11 +173,9 @@ def _outcomes(ray: Any, shards: list[Shard], worker: dict[str, Any], workers: in
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report each run to its makers
-    try:
+    with extra("ray", "The engine ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise SmoothCSEError("The engine ray comes with an extra: pip install 'smoothcse[ray]'.") from error
     return ray
 
 

@@ -386,7 +386,9 @@ class Index:
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], "query", precision="auto"))
+        return self._kept(
+            encode(self._encoder, [whole_characters(text) for text in queries], "query", precision="auto")
+        )
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:

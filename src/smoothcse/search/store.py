@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.extras import extra
 from smoothcse.search.columns import filter_fields, metadata_fields, own_fields, to_rows
 from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
@@ -49,8 +50,6 @@ _WAYS: dict[Codes, dict[str, Any]] = {
 _TABLE = "documents"
 TABLE_FOLDER = f"{_TABLE}.lance"
 """That the database keeps in an index."""
-
-_EXTRA = "Indexes come with an extra; install it with: pip install 'smoothcse[search]'."
 
 Row = dict[str, Any]
 
@@ -191,8 +190,6 @@ def _reason(error: Exception) -> str:
 
 
 def _connect(path: Path) -> Any:
-    try:
+    with extra("search", "Indexes"):
         import lancedb
-    except ImportError as error:
-        raise SmoothCSEError(_EXTRA) from error
     return lancedb.connect(str(path), read_consistency_interval=timedelta(seconds=1))  # others may write to it

@@ -48,13 +48,10 @@ def serve_models(
     local = _is_loopback(host)
     _check_token(token, needed=not local and not without_token)
     bound = _bind(host, port)  # before anything is loaded: a port that is taken is told at once
-    try:
-        import uvicorn
+    from smoothcse.service import Limits, create_app
+    from smoothcse.service.connection import make_server
+    from smoothcse.service.encoders import load_served
 
-        from smoothcse.service import Limits, create_app
-        from smoothcse.service.encoders import load_served
-    except ImportError as error:
-        raise SmoothCSEError("The service needs an extra; install it with: pip install 'smoothcse[serve]'.") from error
     served = load_served(models, indexes, poolings)
     _warm_up(served)
     limits = Limits()
@@ -67,15 +64,7 @@ def serve_models(
     for one in served:
         if one.index is not None and one.index.incomplete:
             console.print(f"Warning: {one.index.incomplete}", soft_wrap=True, markup=False)
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
-    )
-    uvicorn.Server(config).run([bound])
+    make_server(app, limits, timeout_graceful_shutdown=_DRAIN_SECONDS).run([bound])
 
 
 def _is_loopback(host: str) -> bool:
