@@ -18,11 +18,13 @@ from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 from smoothcse.studies import runner
 from smoothcse.studies.records import append_record, read_records
 from smoothcse.studies.runner import run_study
+from smoothcse.studies.statistics import paired_difference, show_mean_sd
 from smoothcse.studies.study import read_study
 from smoothcse.studies.summary import sts_rows, summary_rows
 from test_evaluate import sts_file, write
 
 pytestmark = pytest.mark.slow
+
 
 def test_runs_cover_variants_grid_and_seeds_seed_by_seed(tmp_path):
     study = read_study(written(tmp_path, grid={"batch_size": [4, 8]}, seeds=[7, 9]))
