@@ -70,9 +70,9 @@ def build_encoder(
     Args:
         name_or_path: a Hugging Face encoder or a sentence-transformers model, as a folder or a hub name.
         pooling: how token vectors become one. ``cls`` (the raw [CLS] state, SimCSE's ``cls_before_pooler``), ``mean``,
-            ``max``, ``lasttoken``, ``avg_first_last`` (mean over tokens of the average of the first and the last layer, the first
-            being hidden state 1) or ``avg_top2`` (likewise, the last two layers). None keeps the pooling of a
-            sentence-transformers model; for any other it means ``lasttoken`` if the model is causal, else ``cls``.
+            ``max``, ``lasttoken``, ``avg_first_last`` (mean over tokens of the average of the first and the last
+            layer, the first being hidden state 1) or ``avg_top2`` (likewise, the last two layers). None keeps the
+            pooling of a sentence-transformers model; any other is read by ``lasttoken`` if it is causal, else ``cls``.
         projection: whether to add SimCSE's training head, ``tanh(W h + b)`` with ``W ~ N(0, 0.02²)`` and ``b = 0``.
             It writes the feature ``projection`` and leaves ``sentence_embedding`` as it is.
         dropout: rate set for all of the encoder's dropout; None keeps the model's own.
@@ -266,9 +266,8 @@ def _pooled(
         return start if pooling is None else _with_pooling(start, pooling)
     if is_bare and runs_decoder(transformer):
         raise SmoothCSEError(
-            f"{name} is a {transformer.config.model_type} model, an encoder with a decoder whose states are no sentence "
-            "embeddings, and sentence-transformers cannot load its encoder alone; start from an encoder such as BERT, "
-            "from T5, or from a decoder."
+            f"{name} is an encoder-decoder ({transformer.config.model_type}) whose encoder sentence-transformers cannot "
+            "load alone; choose an encoder such as BERT, a T5 model or a decoder."
         )
     causal = (is_bare or pooling == "cls") and is_causal(transformer)
     if causal and pooling == "cls":
@@ -276,6 +275,8 @@ def _pooled(
             f"{name} is causal: its first token sees none of the sentence, so --pooling cls gives every sentence the "
             "same embedding; use --pooling lasttoken or mean."
         )
+    if is_bare and causal:
+        start.tokenizer.padding_side = "right"  # padding on the left moves the positions of GPT-2's tokens
     if is_bare and pooling is None:
         pooling = "lasttoken" if causal else default
     return start if pooling is None else _with_pooling(start, pooling)

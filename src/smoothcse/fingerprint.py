@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.input_prompt import has_prompts
 
 _PROMPT_RULE = "queries and documents have prompts of their own"
-"""Differs from what it was when all texts got the default prompt, so that an index of then is not mixed with one of now."""
+"""Distinguishes indexes from those made when all texts got the default prompt, whose vectors cannot be compared."""
 
 _SAYS_NOTHING = ("_name_or_path", "transformers_version", "architectures", "dtype")
 

@@ -1,7 +1,7 @@
 """Which prompt a text gets. Everything that reads text with a model asks here.
 
-A *prompt* is text that a model expects in front of each input, such as ``query: ``. A model folder names its prompts in
-``config_sentence_transformers.json``. The rule is that of sentence-transformers:
+A *prompt* is text that a model expects in front of each input, such as ``query: ``. A model folder keeps its prompts
+in ``config_sentence_transformers.json``. The rule is that of sentence-transformers:
 
 ============ ========================================= ========================================================
 ``input_type`` Same as                                 Prompt
@@ -11,8 +11,8 @@ query        ``SentenceTransformer.encode_query``      ``query``
 document     ``SentenceTransformer.encode_document``   the first of ``document``, ``passage``, ``corpus``
 ============ ========================================= ========================================================
 
-Queries are what ``search`` and retrieval tasks look for, documents are what ``index`` and retrieval tasks store. All other
-texts (training, ``encode``, ``similarity``, STS, transfer, geometry) are plain.
+Queries are the texts that ``search`` and retrieval tasks look for, documents those that ``index`` and retrieval tasks
+store. All other texts (training, ``encode``, ``similarity``, STS, transfer, geometry) have no input type.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ def prompt_of(
     if prompt_name is not None:
         return _named(model, prompt_name)
     found = next((name for name in _NAMES[input_type] if name in model.prompts), model.default_prompt_name)
-    return model.prompts.get(found) or "" if found is not None else ""
+    text: str | None = model.prompts.get(found) if found is not None else None
+    return text or ""
 
 
 def has_prompts(model: SentenceTransformer) -> bool:
@@ -75,4 +76,5 @@ def _named(model: SentenceTransformer, name: str) -> str:
         raise SmoothCSEError(
             f"The model has no prompt {name!r}; it has: {there}.{did_you_mean(name, list(model.prompts))}"
         )
-    return model.prompts[name]
+    text: str = model.prompts[name]
+    return text

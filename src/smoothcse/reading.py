@@ -1,4 +1,4 @@
-"""How a loaded transformer reads text, found out by running it: causality, and different embeddings for different texts."""
+"""Checks of how a loaded model reads text, made by running it: is it causal, and can it tell sentences apart?"""
 
 from __future__ import annotations
 

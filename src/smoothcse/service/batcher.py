@@ -136,7 +136,9 @@ class Batcher:
         texts = [text for _, portion in batch for text in portion]
         input_type, prompt = batch[0][0].reading
         try:
-            vectors = encode(self._model, texts, input_type, prompt=prompt, precision="auto", normalize=True)
+            vectors = encode(
+                self._model, texts, input_type=input_type, prompt=prompt, precision="auto", normalize=True
+            )
             tokens = token_counts(self._model, texts, prompt)
         except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
             for job, _ in batch:

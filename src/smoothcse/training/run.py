@@ -18,6 +18,7 @@ from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.formats.model_card import write_model_card
 from smoothcse.losses.methods import find_method, make_settings
+from smoothcse.reading import require_distinct_embeddings
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
@@ -177,6 +178,7 @@ class _Run:
         """Look for what would make the whole run pointless."""
         check = check_text(self.model, self.corpus, self.config.max_length, self.config.seed)
         warn_of_text(check, self.config.model, self.config.max_length, self.notices)
+        require_distinct_embeddings(self.model, self.config.model, self.corpus.dataset[:8]["sentence"])
         if not self.config.columns:
             require_two_views(self.model, self.corpus.dataset[:8]["sentence"], self.config.max_length)
         return check
