@@ -168,6 +168,7 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
         (["encode", "{run}", "-", "--column", "a", "-o", "x.npy"], "- is plain text and has no column 'a'"),
         (["encode", "{run}", "{run}/run.json", "-o", "x.csv"], "x.csv must end in .npy or .parquet"),
         (["similarity", "no/model", "a", "b"], "no/model is neither a folder"),
+        (["similarity", "~no-such-user/model", "a", "b"], "~no-such-user/model is neither a folder"),
         (["recipes", "nothing"], "no recipe 'nothing'"),
     ],
 )

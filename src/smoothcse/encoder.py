@@ -24,6 +24,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.extras import extra
 from smoothcse.model_safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
+from smoothcse.paths import local_path
 from smoothcse.reading import is_causal, require_distinct_embeddings, runs_decoder
 
 PoolingName = Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"]
@@ -154,7 +155,7 @@ def read_config(name: str) -> PretrainedConfig:
     Raises:
         SmoothCSEError: with the reason in one sentence.
     """
-    folder = Path(name).expanduser()
+    folder = local_path(name)
     if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise SmoothCSEError(

@@ -15,6 +15,7 @@ import pyarrow as pa
 from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
+from smoothcse.paths import local_path
 
 PYTHON_DOCS = "python-docs"
 WIKI1M = "wiki1m"
@@ -81,11 +82,6 @@ def resolve(source: str | Path) -> Source:
     if not stat.S_ISREG(mode):
         raise SmoothCSEError(f"{path} is neither a file nor a folder: write its content to a file first.")
     return Source(name, (_supported(path),))
-
-
-def local_path(path: str | Path) -> Path:
-    """Return a path with its ``~`` spelled out; of an unknown user's folder, the path as it is."""
-    return Path(os.path.expanduser(path))
 
 
 def require_file(path: Path) -> TextFile:

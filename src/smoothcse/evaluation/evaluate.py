@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from smoothcse.corpus.sources import local_path
 from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.encoding import Precision, has_fast_bf16
 from smoothcse.errors import SmoothCSEError, did_you_mean
@@ -22,6 +21,7 @@ from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
+from smoothcse.paths import local_path
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from smoothcse.corpus.sources import local_path
 from smoothcse.errors import SmoothCSEError, some_of
+from smoothcse.paths import local_path
 
 LARGEST_FILE = 256 << 20
 """Bytes of a benchmark file, which is read whole; the largest in use, SST2's, has 4 million."""
@@ -26,10 +26,12 @@ def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
         SmoothCSEError: Naming the first files that are missing, and how many are.
     """
     folder = local_path(folder)
+    needed = list(needed)
     if not folder.is_dir():
         wrong = "is a file" if folder.exists() else "does not exist"
+        holding = f" that holds {some_of(needed, 1)}" if needed else ""
         raise SmoothCSEError(
-            f"The data folder {folder} {wrong}; give a folder in SentEval's layout, or 'hub' to download one."
+            f"The data folder {folder} {wrong}; give a folder in SentEval's layout{holding}, or 'hub' to download one."
         )
     found = {name: _first_file(folder / name, folder / "STS" / name) for name in needed}
     missing = [name for name, path in found.items() if path is None]

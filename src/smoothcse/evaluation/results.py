@@ -17,6 +17,7 @@ from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells, figure_table
 from smoothcse.evaluation.score import Score, average
+from smoothcse.paths import local_path
 
 AVERAGE = "avg"
 """Name of the mean over tasks, next to the tasks' own names."""
@@ -137,7 +138,7 @@ def check_output(file: Path | str) -> tuple[Path, Path]:
     Raises:
         SmoothCSEError: if the file does not end in ``.json``, its folder is missing, or it cannot be written.
     """
-    file = Path(file).expanduser()
+    file = local_path(file)
     if file.suffix != ".json":
         raise SmoothCSEError(f"The output {file} must end in .json; a .csv of the same name is written beside it.")
     if not file.parent.is_dir():

@@ -15,6 +15,7 @@ from smoothcse import __version__
 from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
+from smoothcse.paths import local_path
 from smoothcse.report.facts import card, comparison, configuration, verdict
 from smoothcse.report.figures import COLOURS
 from smoothcse.report.read import RecordedRun, read_run
@@ -48,7 +49,7 @@ def write_report(
     if not runs:
         raise SmoothCSEError("There is no run to report on; give at least one run folder.")
     recorded = [read_run(path, name) for name, path in shortest_names(runs).items()]
-    file = _checked(Path(output).expanduser() if output else _default(recorded))
+    file = _checked(local_path(output) if output else _default(recorded))
     samples = []
     for run in recorded:
         if console:

@@ -11,8 +11,8 @@ from typing import Any
 import xxhash
 
 from smoothcse.corpus.columns import choose_column
-from smoothcse.corpus.files import TextFile
 from smoothcse.corpus.records import read_records
+from smoothcse.corpus.sources import require_file
 from smoothcse.errors import SmoothCSEError
 
 Scalar = str | int | float | bool | None
@@ -64,7 +64,7 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
         SmoothCSEError: with file and line, for a row that cannot be read.
     """
     column: str | None = None
-    for place, record in read_records(TextFile(file, str(file))):
+    for place, record in read_records(require_file(file)):
         if column is None:
             texts = [name for name, value in record.items() if isinstance(value, str)]
             column = choose_column(place, list(record), texts, text)
