@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from smoothcse.search import Hit
 
 _TEXT_LINES, _FIELD_LINES = 3, 1
+_VALUE_LENGTH = 30
 _MARGIN = 7
 """Columns that the score takes."""
 
@@ -56,7 +57,8 @@ def _entry(hit: Hit, console: Console, full: bool) -> Text:
 
     text = hit.text if full else " ".join(hit.text.split())
     lines = _folded(Text(text), console, None if full else _TEXT_LINES)
-    lines += _folded(Text(_fields(hit), style="dim"), console, None if full else _FIELD_LINES)
+    if fields := _fields(hit, full):
+        lines += _folded(Text(fields, style="dim"), console, None if full else _FIELD_LINES)
     margins = (f"{hit.score:.3f}".rjust(_MARGIN - 2) + "  ", *[" " * _MARGIN] * (len(lines) - 1))
     return Text("\n").join(Text(margin).append_text(line) for margin, line in zip(margins, lines, strict=True))
 
@@ -74,11 +76,16 @@ def _folded(text: Text, console: Console, most: int | None) -> list[Text]:
     return [*lines[: most - 1], last.append(" …")]
 
 
-def _fields(hit: Hit) -> str:
+def _fields(hit: Hit, full: bool) -> str:
     from smoothcse.search import Document
 
     named = {} if hit.id == Document(hit.text).id else {"id": hit.id}  # a digest says nothing
-    return " · ".join(f"{name}: {' '.join(str(value).split())}" for name, value in (named | hit.metadata).items())
+    return " · ".join(f"{_short(name, full)}: {_short(value, full)}" for name, value in (named | hit.metadata).items())
+
+
+def _short(value: object, full: bool) -> str:
+    text = " ".join(str(value).split())
+    return text if full or len(text) <= _VALUE_LENGTH else text[:_VALUE_LENGTH] + "…"
 
 
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd") | {9: "    "}
