@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from smoothcse.errors import SmoothCSEError, did_you_mean, hand_over
+from smoothcse.errors import SmoothCSEError, hand_over
 
 COMMANDS = {
     "train": "Train an encoder on a text and keep its best step.",
