@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
@@ -37,6 +38,32 @@ class Stopped(SmoothCSEError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+FAILURE_FILE = "SMOOTHCSE_FAILURE_FILE"
+"""Variable that names the file in which the ranks of a launched run leave the message of the first one to fail."""
+
+
+def hand_over(error: SmoothCSEError) -> bool:
+    """Leave an error to the process that launched this rank, which prints it once for all ranks.
+
+    Args:
+        error: Error that ends this process.
+
+    Returns:
+        Whether another process prints the error; False in a process that was not launched by another one.
+    """
+    file = os.environ.get(FAILURE_FILE)
+    if not file:
+        return False
+    try:
+        with open(file, "x", encoding="utf-8") as opened:
+            opened.write(str(error))
+    except FileExistsError:  # another rank failed first
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

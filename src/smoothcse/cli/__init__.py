@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, hand_over
 
 COMMANDS = {
     "train": "Train an encoder on a text and keep its best step.",
@@ -83,7 +83,8 @@ def main() -> None:
     except SmoothCSEError as error:
         if debug:
             raise
-        typer.echo(f"smoothcse: {error}", err=True)
+        if not hand_over(error):
+            typer.echo(f"smoothcse: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("smoothcse: interrupted", err=True)

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells, figure_table
+from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.score import Score, average
 from smoothcse.paths import local_path
+from smoothcse.tables import FigureTable
 
 AVERAGE = "avg"
 """Name of the mean over tasks, next to the tasks' own names."""
@@ -124,7 +125,8 @@ class Evaluation:
         place = "" if group in _AVERAGED else f": {', '.join(tasks)}"
         drawn = self.settings.get("pairs") if group == "sts" else None
         sample = f", a sample of {drawn} pairs a task" if drawn else ""
-        table = figure_table(f"{_TITLES[group]}{place}{sample}", (_HEADINGS.get(column, column) for column in columns))
+        headings = (_HEADINGS.get(column, column) for column in columns)
+        table = FigureTable(["model"], headings, f"{_TITLES[group]}{place}{sample}")
         for name, figures in rows.items():
             cells = (f"{figures[column]:.{_decimals(group)}f}" if column in figures else "-" for column in columns)
             table.add_row(escape(name), *cells)

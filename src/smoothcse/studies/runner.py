@@ -71,7 +71,9 @@ def run_study(
         failed = None if _record_of(run, known) else _train(run, folder, environment)
         return failed or (_evaluate(run, folder, study.evaluate, environment) if study.evaluate else None)
 
-    console.print(f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.")
+    console.print(
+        f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.", markup=False
+    )
     failed: list[str] = []
     with _bar(console) as bar:
         task = bar.add_task("runs", total=len(planned), completed=len(planned) - len(missing), status="")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from smoothcse.durable import write_whole
 from smoothcse.evaluation.published import STS_HEADINGS
@@ -19,6 +19,7 @@ from smoothcse.studies.records import Record
 from smoothcse.studies.seven_tasks import FIGURES
 from smoothcse.studies.statistics import mean_sd, paired_difference, show_mean_sd
 from smoothcse.studies.study import Study
+from smoothcse.tables import FigureTable
 
 _HEADINGS = ("seeds", "last", "best", "last - control", "best - control", "noise share", "s/run", "s/step", "MB")
 _STS_HEADINGS = ("seeds", *(STS_HEADINGS.get(figure, figure) for figure in FIGURES), f"{AVERAGE} - control")
@@ -126,12 +127,11 @@ def _without_empty(headings: list[str], rows: list[list[str]]) -> tuple[list[str
     return [headings[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "variant" else "right")
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> FigureTable:
+    names = headings.index("variant") + 1  # behind the fields of the grid
+    table = FigureTable(headings[:names], headings[names:], Text(title))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

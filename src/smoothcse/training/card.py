@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
@@ -98,30 +99,25 @@ def start_card(
     count = config.noise_for(config.batch_size)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     evaluations = math.ceil(steps / config.eval_steps)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row(corpus.report.unit, f"{len(corpus):,} from {config.corpus}")
-    table.add_row(
-        "text",
-        f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the sentences are "
-        "then the same as another (repetitions are dropped before)",
-    )
-    table.add_row(
-        "encoder",
-        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config)}",
-    )
-    table.add_row(
-        "steps",
-        f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
-    )
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
-    table.add_row("negatives", f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}")
-    if count:
-        table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
-    table.add_row("hardware", hardware)
-    table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
-    table.add_row("time", f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}")
+    rows = {
+        corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
+        "text": f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the "
+        "sentences are then the same as another (repetitions are dropped before)",
+        "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config)}",
+        "steps": f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
+        "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}",
+        "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if count else "",
+        "hardware": hardware,
+        "selected by": f"{criterion}; at the start {start_score:.2f}",
+        "time": f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}",
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for term, words in rows.items():
+        if words:
+            table.add_row(term, Text(words))  # neither markup nor emoji, whatever a path is called
     return Panel(table, title=method_title(config), expand=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 
 
 class Notices:
@@ -23,4 +24,4 @@ class Notices:
         """Show a warning, unless it was shown before."""
         if sentence not in self.said:
             self.said.append(sentence)
-            self.console.print(f"[yellow]Warning:[/yellow] {sentence}", highlight=False)
+            self.console.print(f"[yellow]Warning:[/yellow] {escape(sentence)}", highlight=False)

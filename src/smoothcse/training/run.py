@@ -103,7 +103,7 @@ def train(
     ):
         if resume and is_main_process():
             for damage in folder.drop_damaged_checkpoints():
-                console.print(f"[yellow]{damage}[/yellow]")
+                console.print(damage, style="yellow", markup=False)
         checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
         corpus = with_texts(config, corpus, model, folder, hardware, console)
         run = _Run(config, corpus, model, CriterionEvaluator(criterion, start_metrics), folder, hardware, console)
@@ -171,7 +171,8 @@ class _Run:
         manifest |= {"times": self._times(time.perf_counter() - started), "peak_memory_mb": self.cost.peak_memory_mb}
         self._write(manifest)
         self._write_cards()
-        self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
+        self.console.print(result.verdict(), style="bold", markup=False)
+        self.console.print(f"The model is in {result.best}.", markup=False, soft_wrap=True)
         return result
 
     def _check_start(self) -> TextCheck:

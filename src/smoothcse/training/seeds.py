@@ -7,10 +7,10 @@ import statistics
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from smoothcse.durable import write_whole
 from smoothcse.formats.model_card import write_model_card
+from smoothcse.tables import FigureTable
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes
 from smoothcse.training.result import TrainResult, read_result
@@ -60,9 +60,8 @@ def train_seeds(
 
 
 def _report(config: TrainConfig, results: list[TrainResult], console: Console) -> None:
-    table = Table(title=f"{results[0].criterion}, {len(results)} seeds")
-    for heading in ("seed", "start", "best", "at step", "last"):
-        table.add_column(heading, justify="right")
+    title = f"{results[0].criterion}, {len(results)} seeds"
+    table = FigureTable(["seed"], ("start", "best", "at step", "last"), title)
     for offset, result in enumerate(results):
         scores = (result.start_score, result.best_score, result.best_step, result.last_score)
         table.add_row(str(config.seed + offset), *(f"{s:.2f}" if isinstance(s, float) else str(s) for s in scores))
