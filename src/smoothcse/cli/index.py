@@ -28,6 +28,9 @@ def index(
         str | None,
         typer.Option(help="Search a large index by pq, int8 (a byte per dimension) or binary (a bit). [binary]"),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
+    ] = "auto",
     update: Annotated[
         bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")
     ] = False,
@@ -38,17 +41,31 @@ def index(
     An index that is there already gets what it lacks, so the same command goes on with one that was cut off. The other
     columns of the documents become metadata to filter by.
     """
+    from smoothcse.precision import check_precision, precision_notice, resolve_precision
     from smoothcse.quiet import quiet_libraries
     from smoothcse.search import Index, read_documents
 
     quiet_libraries()
+    check_precision(precision, "encode")
     found = read_documents(documents, text, id_column)
     if delete:
         made = Index.open(output, model)
         made.delete(document.id for document in found)
     elif update:
-        made = Index.open(output, model)
+        made = Index.open(output, model, precision=precision)  # type: ignore[arg-type]
         made.update(found)
     else:
-        made = Index.build(output, model, found, pooling=pooling, dimensions=dimensions, codes=codes)  # type: ignore[arg-type]
+        made = Index.build(
+            output,
+            model,
+            found,
+            pooling=pooling,
+            dimensions=dimensions,
+            codes=codes,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+        )
+    if not delete:
+        typer.echo(
+            precision_notice(precision, resolve_precision(precision, "encode", made.model.device.type)), err=True
+        )
     typer.echo(f"{output} holds {len(made):,} documents.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.corpus.python_docs import Docstring
-    from smoothcse.encoding import Precision
+    from smoothcse.precision import Precision
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -163,7 +163,7 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    asked, known = (encode(model, texts, precision="auto") for texts in (questions, documents))
+    asked, known = (encode(model, texts) for texts in (questions, documents))
     blocks = _similarities(asked, known, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
 

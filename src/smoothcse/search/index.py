@@ -26,6 +26,7 @@ from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode, in_precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.fingerprint import fingerprint
+from smoothcse.precision import Precision
 from smoothcse.search.columns import OWN
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Filter
@@ -65,12 +66,14 @@ class Index:
         path: of the folder.
         model: that encodes documents and queries.
         record: how the index was made.
+        precision: in which the model computes documents and queries.
     """
 
-    def __init__(self, path: Path, model: SentenceTransformer, record: Record) -> None:
+    def __init__(self, path: Path, model: SentenceTransformer, record: Record, precision: Precision = "fp32") -> None:
         self.path = path
         self.model = model
         self.record = record
+        self.precision = precision
         self._store = Store(path)
 
     @classmethod
@@ -83,6 +86,7 @@ class Index:
         pooling: str | None = None,
         dimensions: int | None = None,
         codes: Codes | None = None,
+        precision: Precision = "fp32",
         console: Console | None = None,
     ) -> Index:
         """Index documents in a new folder, or go on with one that was cut off: what is there is not encoded again.
@@ -96,6 +100,7 @@ class Index:
                 trained for it (Matryoshka representation learning).
             codes: of an approximate search; None for those that the index has, or for a bit for each dimension (a byte
                 where their number is no multiple of 8).
+            precision: As in :func:`~smoothcse.encoding.encode`.
             console: where the progress is drawn; None for standard error.
 
         Raises:
@@ -105,7 +110,8 @@ class Index:
             check_codes(codes)
         path, documents = Path(path), iter(documents)
         if (path / "index.json").is_file():
-            index = cls.open(path, load_encoder(model, pooling or Record.read(path).pooling))  # type: ignore[arg-type]
+            encoder = load_encoder(model, pooling or Record.read(path).pooling)  # type: ignore[arg-type]
+            index = cls.open(path, encoder, precision=precision)
             if dimensions not in (None, index.dimensions):
                 raise SmoothCSEError(
                     f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build another index for these."
@@ -120,18 +126,21 @@ class Index:
             width = _width(encoder, dimensions)
             record = Record(name, pooling, fingerprint(encoder), choose_codes(codes, width))
             _create(path, record, width, first)
-            index = cls(path, encoder, record)
+            index = cls(path, encoder, record, precision)
             documents = (document for part in (first, documents) for document in part)
         index.add(documents, skip_known=True, console=console)
         return index
 
     @classmethod
-    def open(cls, path: str | Path, model: str | SentenceTransformer | None = None) -> Index:
+    def open(
+        cls, path: str | Path, model: str | SentenceTransformer | None = None, *, precision: Precision = "fp32"
+    ) -> Index:
         """Open an index.
 
         Args:
             path: of its folder.
             model: to encode with; None for the one that the index names.
+            precision: As in :func:`~smoothcse.encoding.encode`.
 
         Raises:
             SmoothCSEError: if the folder holds no index, or the model is not the one that made it.
@@ -145,7 +154,7 @@ class Index:
                 f"The index {path} was made by another model ({record.model} as it was then); its vectors cannot "
                 "be compared with this one's. Give that model, or build the index anew."
             )
-        return cls(path, model, record)
+        return cls(path, model, record, precision)
 
     @staticmethod
     def fingerprint_of(path: str | Path) -> str:
@@ -299,12 +308,12 @@ class Index:
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, list(queries), precision="auto"))
+        return self._kept(encode(self._encoder, list(queries)))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
-        """What computes in the best precision here; where that is bf16, each query would copy the weights anew."""
-        return in_precision(self.model, "auto")
+        """The model in the precision of the index; in bf16 each query would else copy the weights anew."""
+        return in_precision(self.model, self.precision)
 
     def _kept(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the dimensions that the index keeps, scaled to length 1."""

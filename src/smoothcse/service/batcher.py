@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse.encoding import encode, in_precision, token_counts
+from smoothcse.encoding import encode, token_counts
 from smoothcse.freed_memory import give_back_freed_memory
 from smoothcse.service.limits import Refusal
 
@@ -60,7 +60,7 @@ class Batcher:
         waiting_texts: int,
         on_batch: Callable[[int], None] = lambda texts: None,
     ) -> None:
-        self._model = in_precision(model, "auto")
+        self._model = model
         self._batch_texts, self._waiting_texts = batch_texts, waiting_texts
         self._on_batch = on_batch
         self._jobs: deque[_Job] = deque()
@@ -138,7 +138,7 @@ class Batcher:
     def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
         texts = [text for _, portion in batch for text in portion]
         try:
-            vectors = encode(self._model, texts, precision="auto", normalize=True)
+            vectors = encode(self._model, texts, normalize=True)
             tokens = token_counts(self._model, texts)
         except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
             for job, _ in batch:
