@@ -52,8 +52,7 @@ def main() -> None:
     count = arguments.limit or len(task.queries)
     model = load_encoder(arguments.model, arguments.pooling)
     queries, documents = (
-        encode(model, texts[:count], precision="auto", normalize=True, show_progress=True)
-        for texts in (task.queries, task.documents)
+        encode(model, texts[:count], normalize=True, show_progress=True) for texts in (task.queries, task.documents)
     )
     exact = nearest(queries, documents)
     rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -149,8 +150,21 @@ def test_ranks_compute_the_gradient_of_one_process(world, case, folder):
             torch.testing.assert_close(of_rank[name], gradient, rtol=1e-8, atol=1e-12)
 
 
+def note_own_shares(file: Path) -> None:
+    """Write down the noise share of this rank's own anchors whenever that of the batch is asked for."""
+    of_batch = GSInfoNCELoss.batch_noise_share
+
+    def noted(loss: GSInfoNCELoss) -> float | None:
+        with file.open("a") as lines:
+            lines.write(f"{float(loss.last_noise_share)}\n")
+        return of_batch(loss)
+
+    GSInfoNCELoss.batch_noise_share = noted
+
+
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:
     """Train, then go on from the last checkpoint but one of a copy; with gradient caching and without."""
+    note_own_shares(Path(folder) / f"shares-{rank}.txt")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "SMOOTHCSE_CPU": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
@@ -167,7 +181,12 @@ def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[
         distributed.barrier()
 
 
-def test_ranks_that_resume_end_where_those_never_interrupted_do(tiny_bert, corpus_file, tmp_path):
+@pytest.fixture(scope="module")
+def resumed_runs(tiny_bert, tmp_path_factory):
+    """Runs of two ranks, whole and resumed, with gradient caching and without."""
+    tmp_path = tmp_path_factory.mktemp("resumed")
+    corpus_file = tmp_path / "sentences.txt"
+    corpus_file.write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
     fields = {
         "corpus": str(corpus_file), "model": tiny_bert, "batch_size": 16, "max_steps": 6, "epochs": 3,
         "eval_steps": 2, "log_steps": 1, "precision": "fp32", "learning_rate": 1e-3,
@@ -176,8 +195,34 @@ def test_ranks_that_resume_end_where_those_never_interrupted_do(tiny_bert, corpu
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     multiprocessing.spawn(resuming_worker, (2, port, str(tmp_path), fields), nprocs=2)
+    return tmp_path
+
+
+def test_ranks_that_resume_end_where_those_never_interrupted_do(resumed_runs):
     for kind in ("plain", "cached"):
         whole, resumed = (
-            load_file(tmp_path / name / "last" / "model.safetensors") for name in (kind, f"{kind}-resumed")
+            load_file(resumed_runs / name / "last" / "model.safetensors") for name in (kind, f"{kind}-resumed")
         )
         assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize("run", ["plain", "cached", "plain-resumed"])
+def test_each_rank_drops_out_by_a_random_stream_of_its_own(run, resumed_runs):
+    seeds = []
+    for rank in (0, 1):
+        states = torch.load(
+            resumed_runs / run / "checkpoints" / "checkpoint-6" / f"rng_state_{rank}.pth", weights_only=False
+        )
+        seeds.append(torch.Generator().set_state(states["cpu"]).initial_seed())
+    assert seeds[0] == 42  # as on one device
+    assert seeds[1] != 42
+
+
+def test_the_noise_share_that_is_logged_is_the_whole_batchs(resumed_runs):
+    lines = [json.loads(line) for line in (resumed_runs / "plain" / "metrics.jsonl").read_text().splitlines()]
+    logged = [line["noise_share"] for line in lines if "noise_share" in line]
+    # the first two are of the start-up card
+    own = [list(map(float, (resumed_runs / f"shares-{rank}.txt").read_text().split()))[2:8] for rank in (0, 1)]
+    assert len(logged) == 6
+    assert logged == pytest.approx([(first + second) / 2 for first, second in zip(*own, strict=True)], rel=1e-6)
+    assert all(first != second for first, second in zip(*own, strict=True))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from smoothcse.encoder import build_encoder
+from smoothcse.training.determinism import seed_rank
 from smoothcse.training.dropout import FastDropout, use_fast_dropout
 
 
@@ -60,3 +61,15 @@ def test_only_active_dropout_is_replaced_and_the_weights_keep_their_names(tiny_b
     model = nn.Sequential(nn.Dropout(0.0))
     use_fast_dropout(model)
     assert type(model[0]) is nn.Dropout
+
+
+def test_ranks_draw_different_masks_and_the_first_those_of_one_device():
+    masks = []
+    for rank in (0, 1, 2, 1):
+        seed_rank(7, rank)
+        masks.append(FastDropout(0.5)(torch.ones(1000)))
+    torch.manual_seed(7)
+    assert torch.equal(FastDropout(0.5)(torch.ones(1000)), masks[0])
+    assert torch.equal(masks[1], masks[3])
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert 0.4 < (masks[a] == masks[b]).float().mean() < 0.6

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothcse.encoder import build_encoder
+from smoothcse.losses import gs_info_nce
 from smoothcse.losses.esimcse import ESimCSELoss, ESimCSESettings, ESimCSEState
 from smoothcse.losses.memory import VectorQueue
 from smoothcse.objectives.draws import row_keys, uniforms
@@ -169,3 +170,25 @@ def test_the_queue_holds_the_first_views_as_the_momentum_encoder_sees_them(tiny_
     torch.testing.assert_close(loss.state.queue.newest, expected, rtol=1e-5, atol=1e-6)
     loss.loss_at(0, [dict(features)])
     assert len(loss.state.queue) == 4  # a look at the loss is not a step
+
+
+@pytest.mark.parametrize("most_logits", [2**24, 1], ids=["dense", "streamed"])
+@pytest.mark.parametrize("queue_size", [2, 9], ids=["shorter than the batch", "longer"])
+@pytest.mark.parametrize("hard", [0, 5])
+def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, most_logits, tiny_bert, monkeypatch):
+    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", most_logits)
+    encoder = build_encoder(tiny_bert, device="cpu")
+    loss = ESimCSELoss(
+        encoder, settings=ESimCSESettings(queue_size=queue_size), noise_count=0, hard_negative_log_weight=1.5
+    ).double()
+    torch.manual_seed(0)
+    loss.state.queue.push(torch.randn(queue_size, 32, dtype=torch.float64))
+    views = list(torch.randn(2 + bool(hard), 5, 32, dtype=torch.float64))
+    queue = loss.state.queue.newest
+    unit = [view / view.norm(dim=1, keepdim=True) for view in views]
+    keys = torch.cat([*unit[1:], queue])
+    logits = unit[0] @ keys.T / 0.05
+    for row in range(hard):
+        logits[row, 5 + row] += 1.5
+    expected = torch.nn.functional.cross_entropy(logits, torch.arange(5))
+    assert loss.compute_loss_from_embeddings(views).item() == pytest.approx(expected.item(), rel=1e-9)

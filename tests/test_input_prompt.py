@@ -323,7 +323,7 @@ def test_padding_on_the_left_is_left_to_the_host(prompted, tmp_path):
     model = load_encoder(prompted, device="cpu")
     model.tokenizer.padding_side = "left"
     # The rows that are looked at have one length, later ones another.
-    (tmp_path / "t.txt").write_text("\n".join([f"the {w} sat" for w in "cat dogs old sea".split()] + TEXTS) + "\n")
+    (tmp_path / "t.txt").write_text("\n".join([f"the {w} sat" for w in ["cat", "dogs", "old", "sea"]] + TEXTS) + "\n")
     corpus = load_sentences(str(tmp_path / "t.txt"))
     dataset, collate = tokenised_once(corpus.dataset, model, 16)
     assert isinstance(collate, SentenceTransformerDataCollator)

@@ -193,3 +193,11 @@ def test_noise_per_anchor_is_that_of_its_place_among_all_ranks():
     torch.testing.assert_close(source.draw_per_anchor(5, 2, 2, 8, first=2), whole[2:])
     assert not torch.allclose(whole[0], whole[1])
     assert whole.shape == (4, 2, 8)
+
+
+def test_a_fourth_column_of_text_is_refused(encoder):
+    loss = GSInfoNCELoss(encoder)
+    columns = [encoder.preprocess(sentences(4, seed=seed)) for seed in range(4)]
+    for call in (loss, lambda given: loss.loss_at(0, given)):
+        with pytest.raises(SmoothCSEError, match="4 columns of text; give one"):
+            call(columns)

@@ -61,7 +61,7 @@ def test_a_kill_while_indexing_loses_no_committed_document(tiny_bert, tmp_path, 
     stored, vectors = opened.sample(there)
     assert {document.text for document in stored} == set(sentences(ALL)[:there])
     expected = encode(opened.model, [document.text for document in stored], normalize=True)
-    np.testing.assert_allclose(vectors, expected, atol=2e-2)  # bf16 where the hardware has it
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
     encoded = []
     monkeypatch.setattr(index, "encode", lambda model, texts, **_: encoded.extend(texts) or encode(model, texts))

@@ -10,7 +10,7 @@ import pytest
 
 from served import until
 from smoothcse.encoder import load_encoder
-from smoothcse.encoding import encode
+from smoothcse.encoding import encode, in_precision
 from tiny import sentences
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
@@ -69,7 +69,7 @@ def test_many_callers_each_get_what_they_asked_for(make, model):
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda texts: batcher.submit(texts).result(30), requests))
     for texts, answer in zip(requests, answers, strict=True):
-        expected = encode(model, texts, precision="auto", normalize=True)
+        expected = encode(model, texts, normalize=True)
         assert answer.vectors.shape == expected.shape
         assert (answer.vectors * expected).sum(axis=1) == pytest.approx(np.ones(len(texts)), abs=1e-3)
         assert answer.tokens == sum(len(model.tokenizer(text)["input_ids"]) for text in texts)
@@ -80,16 +80,14 @@ def test_many_callers_each_get_what_they_asked_for(make, model):
 
 def test_bf16_copies_the_weights_once(model, monkeypatch):
     copies = []
-    monkeypatch.setattr(encoding, "has_fast_bf16", lambda device: True)
     monkeypatch.setattr(
         encoding, "with_bf16_weights", lambda model: copies.append(with_bf16_weights(model)) or copies[-1]
     )
-    batcher = Batcher(model, batch_texts=8, waiting_texts=100)
+    batcher = Batcher(in_precision(model, "bf16"), batch_texts=8, waiting_texts=100)
     texts = sentences(6)
     found = np.concatenate([batcher.submit([text]).result(20).vectors for text in texts])
     batcher.close()
-    assert copies[0] is not model
-    assert all(copy is copies[0] for copy in copies)
+    assert len(copies) == 1
     expected = encode(model, texts, batch_size=1, precision="bf16", normalize=True)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

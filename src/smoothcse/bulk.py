@@ -22,10 +22,11 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.corpus.readers import read_texts
 from smoothcse.corpus.sources import require_file
 from smoothcse.durable import new_file
-from smoothcse.encoding import Precision, encode
+from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.embeddings import EmbeddingFormat, EmbeddingPrecision, read_ranges
 from smoothcse.input_prompt import InputType, prompt_of
+from smoothcse.precision import Precision, precision_notice, resolve_precision
 
 CHUNK = 8192
 """Lines held at a time; enough that sorting them by length leaves little padding."""
@@ -69,7 +70,7 @@ def encode_file(
         prompt_name: Name of one of the model's prompts.
         prompt: Prompt to use instead of one of the model's.
         batch_size: sentences per forward; None for what suits the device.
-        precision: as in :func:`~smoothcse.encoding.encode`.
+        precision: As in :func:`~smoothcse.encoding.encode`; what it came to is printed.
         normalize: whether to scale each embedding to length 1, after it is cut to ``dimensions``.
         dimensions: keep the first so many of each embedding; None for all.
         embedding_precision: what an embedding is kept in, see :class:`~smoothcse.formats.embeddings.EmbeddingFormat`.
@@ -86,14 +87,14 @@ def encode_file(
     """
     if target.suffix not in (".npy", ".parquet"):
         raise SmoothCSEError(f"{target} must end in .npy or .parquet.")
-    if precision not in ("auto", "fp32", "bf16"):
-        raise SmoothCSEError(f"precision {precision!r} is unknown; choose auto, fp32 or bf16.")
+    resolved = resolve_precision(precision, "encode", model.device.type)
     prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     form = EmbeddingFormat(
         dimensions, embedding_precision, normalize=normalize, ranges=read_ranges(ranges) if ranges else None
     )
     done = 0
     with _complete_or_absent(target) as file, _progress(console) as progress:
+        progress.console.print(precision_notice(precision, resolved))
         writer = _NpyWriter(file) if target.suffix == ".npy" else _ParquetWriter(file)
         task = progress.add_task("", total=None, lines=0, rate=0.0)
         for lines in _chunks(source, column):

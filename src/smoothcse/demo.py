@@ -68,7 +68,7 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
     curves = {"GS-InfoNCE": metrics, "InfoNCE, the control": RunFolder(control_result.folder).metrics()}
 
     console.rule("What it was good for")
-    yardstick = evaluate_retrieval(load_encoder(PACKAGED_MINILM), python_docs_task(), precision="auto")
+    yardstick = evaluate_retrieval(load_encoder(PACKAGED_MINILM), python_docs_task())
     table = _score_table(curves, yardstick)
     console.print(table)
     _answer(load_encoder(PACKAGED_MINILM, "cls"), load_encoder(result.last), console)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,12 +13,11 @@ from transformers import PreTrainedTokenizerBase
 
 from smoothcse.bf16_weights import with_bf16_weights
 from smoothcse.input_prompt import InputType, prompt_of
+from smoothcse.precision import Precision, resolve_precision, without_autocast
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 _TOKENS_AT_A_TIME = {"cpu": 1024, "cuda": 32_768}
 """A CPU's cache holds the activations of about so many; a GPU wants enough to be busy with."""
@@ -73,18 +72,19 @@ def encode(
     model = in_precision(model, precision)
     # Which method it is also decides the route through a model with one module for queries and one for documents.
     method = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[input_type]
-    encoded = [
-        method(
-            [sentences[row] for row in batch],
-            prompt=prompt,
-            batch_size=len(batch),
-            normalize_embeddings=normalize,
-            show_progress_bar=False,
-            convert_to_numpy=False,
-            convert_to_tensor=True,
-        )
-        for batch in _with_bar(batches, show_progress)
-    ]
+    with without_autocast(model):
+        encoded = [
+            method(
+                [sentences[row] for row in batch],
+                prompt=prompt,
+                batch_size=len(batch),
+                normalize_embeddings=normalize,
+                show_progress_bar=False,
+                convert_to_numpy=False,
+                convert_to_tensor=True,
+            )
+            for batch in _with_bar(batches, show_progress)
+        ]
     embeddings = torch.cat(encoded).float().cpu().numpy()
     in_order = np.empty_like(embeddings)
     in_order[order] = embeddings
@@ -101,8 +101,8 @@ def in_precision(model: SentenceTransformer, precision: Precision) -> SentenceTr
         model: any sentence-transformers model; left as it is.
         precision: as in :func:`encode`.
     """
-    bf16 = precision == "bf16" or (precision == "auto" and has_fast_bf16(model.device.type))
-    return with_bf16_weights(model) if bf16 else model
+    resolved = resolve_precision(precision, "encode", model.device.type)
+    return with_bf16_weights(model) if resolved == "bf16" else model
 
 
 def _batches(
@@ -139,13 +139,3 @@ def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: s
 def _with_bar(batches: list[NDArray[np.int64]], show: bool) -> Iterable[NDArray[np.int64]]:
     """Show how many batches are left, on standard error."""
     return track(batches, "encoding", console=Console(stderr=True)) if show else batches
-
-
-def has_fast_bf16(device_type: str) -> bool:
-    """Whether this kind of device has instructions for bf16, so that it is faster there than fp32."""
-    if device_type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device_type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

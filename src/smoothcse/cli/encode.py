@@ -32,7 +32,9 @@ def encode(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Sentences per forward. [as many as suit the device]", show_default=False)
     ] = None,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
+    ] = "auto",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
     input_type: Annotated[
         str | None,

@@ -47,7 +47,7 @@ def evaluate(
         ),
     ] = None,
     pooling: PoolingOption = None,
-    precision: Annotated[str, typer.Option(help="auto (bf16 where the hardware has it), fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16; the same on every machine.")] = "fp32",
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Sentences per forward. [as many as suit the device]", show_default=False)
     ] = None,

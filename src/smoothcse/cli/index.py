@@ -31,6 +31,9 @@ def index(
         str | None,
         typer.Option(help="Search a large index by pq, int8 (a byte per dimension) or binary (a bit). [binary]"),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
+    ] = "auto",
     update: Annotated[
         bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")
     ] = False,
@@ -45,17 +48,19 @@ def index(
     documents of the file are in, the index says that it is incomplete. The other columns of the documents become
     metadata to filter by.
     """
+    from smoothcse.precision import check_precision, precision_notice, resolve_precision
     from smoothcse.quiet import quiet_libraries
     from smoothcse.search import Index, read_documents
 
     quiet_libraries()
+    check_precision(precision, "encode")
     found = read_documents(documents, text, id_column)
     source = str(documents.resolve())
     if delete:
-        made = _open(output, model)
+        made = _open(output, model, precision)
         made.delete((document.id for document in found), source=f"{source} --delete", complete=complete)
     elif update:
-        made = _open(output, model)
+        made = _open(output, model, precision)
         made.update(found, source=f"{source} --update", complete=complete)
     else:
         made = Index.build(
@@ -67,16 +72,21 @@ def index(
             codes=codes,  # type: ignore[arg-type]
             source=source,
             complete=complete,
+            precision=precision,  # type: ignore[arg-type]
+        )
+    if not delete:
+        typer.echo(
+            precision_notice(precision, resolve_precision(precision, "encode", made.model.device.type)), err=True
         )
     typer.echo(f"{output} holds {len(made):,} documents.")
     if made.incomplete:
         typer.echo(f"smoothcse: {made.incomplete}", err=True)
 
 
-def _open(path: Path, model: str) -> Index:
+def _open(path: Path, model: str, precision: str) -> Index:
     import warnings
 
     from smoothcse.search import Index
 
     with warnings.catch_warnings(action="ignore"):  # an incomplete index is what a repeated command is to mend
-        return Index.open(path, model)
+        return Index.open(path, model, precision=precision)  # type: ignore[arg-type]

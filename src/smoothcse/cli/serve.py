@@ -36,6 +36,9 @@ def serve(
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Texts of different requests encoded together; 1 for each alone.")
     ] = 64,
+    precision: Annotated[
+        str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
+    ] = "auto",
 ) -> None:
     """Serve embeddings, similarities and search over HTTP, with a page to try them.
 
@@ -54,4 +57,5 @@ def serve(
         token=token,
         without_token=without_token,
         batch_texts=batch_texts,
+        precision=precision,  # type: ignore[arg-type]
     )

@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from smoothcse.encoder import PoolingName, load_encoder
-from smoothcse.encoding import Precision, has_fast_bf16
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder
 from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
@@ -22,6 +21,7 @@ from smoothcse.evaluation.sts import evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
 from smoothcse.paths import local_path
+from smoothcse.precision import Precision, check_precision, resolve_precision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def evaluate(
     columns: Sequence[str] | None = None,
     pairs: int | None = None,
     pooling: PoolingName | None = None,
-    precision: Precision = "auto",
+    precision: Precision = "fp32",
     batch_size: int | None = None,
     console: Console | None = None,
 ) -> Evaluation:
@@ -90,8 +90,8 @@ def evaluate(
         pairs: of ``sts``, score a fixed sample of so many pairs of each task, for a quick look; None for all, as
             papers do.
         pooling: replaces the pooling of models given by path or name.
-        precision: of the forward passes, see :func:`~smoothcse.encoding.encode`. ``"auto"`` is bf16 on hardware
-            that computes in it, which may move a figure by some hundredths; ``"fp32"`` for figures to compare.
+        precision: Of the forward passes, ``"fp32"`` (default) or ``"bf16"``, which moves a figure by some hundredths.
+            ``"auto"`` is fp32 on every machine.
         batch_size: sentences per forward; None for what suits the device.
         console: where to say what is being measured, with bars if it is a terminal; None for silence.
 
@@ -101,8 +101,7 @@ def evaluate(
     Raises:
         SmoothCSEError: if a task or an option is unknown, data is missing or broken, or a model cannot be loaded.
     """
-    if precision not in get_args(Precision):
-        raise SmoothCSEError(f"precision {precision!r} is unknown; choose {', '.join(get_args(Precision))}.")
+    check_precision(precision, "measure")
     groups = task_groups(tasks)
     if pairs is not None:
         _check_sample(pairs, groups)
@@ -117,7 +116,7 @@ def evaluate(
     for name, load in loaders.items():
         model = load()
         options: dict[str, Any] = {
-            "precision": _resolved(precision, model),
+            "precision": resolve_precision(precision, "measure", model.device.type),
             "batch_size": batch_size,
             "show_progress": console is not None and console.is_terminal,
         }
@@ -258,13 +257,6 @@ def _shortest(own: tuple[str, ...], everybody: Iterable[tuple[str, ...]]) -> str
     others = [parts for parts in everybody if parts != own]
     lengths = (n for n in range(1, len(own)) if all(own[-n:] != parts[-n:] for parts in others))
     return Path(*own[-next(lengths, len(own)) :]).as_posix()
-
-
-def _resolved(precision: Precision, model: SentenceTransformer) -> Precision:
-    """Return what ``auto`` comes to, so that the results can say it."""
-    if precision != "auto":
-        return precision
-    return "bf16" if has_fast_bf16(model.device.type) else "fp32"
 
 
 def _run(

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.corpus.python_docs import Docstring
-    from smoothcse.encoding import Precision
     from smoothcse.input_prompt import InputType
+    from smoothcse.precision import Precision
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -179,7 +179,7 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    asked, known = (encode(model, texts, kind, precision="auto") for texts, kind in _typed(questions, documents))
+    asked, known = (encode(model, texts, kind) for texts, kind in _typed(questions, documents))
     blocks = _similarities(asked, known, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
 

@@ -82,7 +82,7 @@ def draw_pairs(
             texts = sentences.select(rows)["sentence"][:]
             parts = []
             for first in range(0, len(texts), _ENCODED_AT_A_TIME):
-                parts.append(encode(model, texts[first : first + _ENCODED_AT_A_TIME], precision="auto"))
+                parts.append(encode(model, texts[first : first + _ENCODED_AT_A_TIME]))
                 bar.advance(task, len(parts[-1]))
             drawn = draw_in_block(torch.from_numpy(np.concatenate(parts)), word_sets(texts), rows, settings, seed)
             pairs[:, rows] = rows[drawn.numpy()]

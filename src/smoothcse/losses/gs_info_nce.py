@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor, distributed, nn
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.losses.memory import of_all_ranks
 from smoothcse.losses.views import Features, embed_views
 from smoothcse.objectives import (
     GaussianNoise,
@@ -68,7 +68,8 @@ class GSInfoNCELoss(nn.Module):
     Attributes:
         step: the optimiser's step, when someone tells it; None to count forwards.
         progress: share of the training that is done, for schedules; 0 until someone tells it.
-        last_noise_share: noise share of the last forward, a detached scalar tensor.
+        last_noise_share: noise share of the last forward, a detached scalar tensor; with several ranks that of this
+            one's anchors, see :meth:`batch_noise_share`.
 
     Raises:
         SmoothCSEError: for an argument out of its range.
@@ -113,7 +114,7 @@ class GSInfoNCELoss(nn.Module):
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of one batch, given one feature dict per text column (labels are not used)."""
-        columns = self.views(list(sentence_features))
+        columns = self._views_of(sentence_features)
         loss = self._loss_of(columns)
         if self.training:
             self._forwards += 1
@@ -124,7 +125,7 @@ class GSInfoNCELoss(nn.Module):
         """Return the loss with the noise of a given step, counting and remembering nothing."""
         before, self.step = self.step, step
         try:
-            return self._loss_of(self.views(list(sentence_features)))
+            return self._loss_of(self._views_of(sentence_features))
         finally:
             self.step = before
 
@@ -138,6 +139,24 @@ class GSInfoNCELoss(nn.Module):
 
     def remember(self, columns: list[Features]) -> None:
         """Take what the method keeps of a step's views, once its loss is computed; here nothing."""
+
+    def batch_noise_share(self) -> float | None:
+        """Return the noise share of the last forward over the whole batch, or None before the first.
+
+        Ranks exchange their shares, so all of them must ask together.
+        """
+        if self.last_noise_share is None:
+            return None
+        return float(of_all_ranks(self.last_noise_share.reshape(1)).mean())
+
+    def _views_of(self, sentence_features: Iterable[Features]) -> list[Features]:
+        columns = list(sentence_features)
+        if not 1 <= len(columns) <= 3:
+            raise SmoothCSEError(
+                f"A batch has {len(columns)} columns of text; give one of sentences, or two or three: anchor, "
+                "positive and hard negative."
+            )
+        return self.views(columns)
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
         return self.compute_loss_from_embeddings(embed_views(self.model, columns))
@@ -160,12 +179,9 @@ class GSInfoNCELoss(nn.Module):
         positives, first_positive = across_ranks(positives)
         hard_negatives = None if hard_negatives is None else across_ranks(hard_negatives)[0]
         further = self.further_negatives()
-        if further is not None:
-            hard_negatives = further if hard_negatives is None else torch.cat([hard_negatives, further])
-
         count = self.effective_noise_count(len(positives))
         if len(anchors) * (len(positives) + count) > DENSE_LOGITS:
-            return self._streamed_loss(anchors, positives, hard_negatives, count, first_positive, own)
+            return self._streamed_loss(anchors, positives, hard_negatives, further, count, first_positive, own)
         sampled = self.noise_mode == "sampled"
         noise = self._draw(count, anchors, first_positive) if count and sampled else None
         logits = similarity_logits(
@@ -176,6 +192,7 @@ class GSInfoNCELoss(nn.Module):
             expected_noise_count=0 if sampled else count,
             hard_negatives=hard_negatives,
             hard_negative_log_weight=self.hard_negative_log_weight,
+            further_negatives=further,
             temperature=self.temperature,
             first_positive=first_positive,
         )
@@ -192,6 +209,7 @@ class GSInfoNCELoss(nn.Module):
         anchors: Tensor,
         positives: Tensor,
         hard_negatives: Tensor | None,
+        further_negatives: Tensor | None,
         count: int,
         first_positive: int,
         own: Tensor | None,
@@ -209,6 +227,7 @@ class GSInfoNCELoss(nn.Module):
             noise_weight=self.noise_weight,
             hard_negatives=hard_negatives,
             hard_negative_log_weight=self.hard_negative_log_weight,
+            further_negatives=further_negatives,
             temperature=self.temperature,
             first_positive=first_positive,
         )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from smoothcse.encoder import PROJECTION
 from smoothcse.input_prompt import prompt_of
 from smoothcse.losses.length_groups import group_sizes
+from smoothcse.precision import without_autocast
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -75,6 +76,7 @@ def dropout_views(
     views = []
     with (
         torch.no_grad(),
+        without_autocast(model),
         torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []),
     ):
         torch.manual_seed(seed)

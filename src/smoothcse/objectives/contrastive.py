@@ -6,7 +6,7 @@ weight, and ``s(a, b) = cos(a, b) / τ``.
 
 One matrix of logits serves every form. Its columns stand in blocks::
 
-    [ s(z1, z2)  N x K | s(z1, g) + log λ  N x M | s(z1, z3) + w on the diagonal  N x H ]
+    [ s(z1, z2)  N x K | s(z1, g) + log λ  N x M | s(z1, z3) + w on the diagonal  N x H | s(z1, z4)  N x F ]
 
 and the loss is the mean cross-entropy of its rows, the label of row ``i`` being its own positive.
 """
@@ -129,23 +129,27 @@ def similarity_logits(
     expected_noise_count: int = 0,
     hard_negatives: Tensor | None = None,
     hard_negative_log_weight: float = 0.0,
+    further_negatives: Tensor | None = None,
     temperature: float = 0.05,
     first_positive: int = 0,
 ) -> Tensor:
-    """Return the logits of :func:`gs_info_nce`, whose arguments these are.
+    """Return the logits of :func:`gs_info_nce`, whose arguments these are but for ``further_negatives``.
+
+    Those are ``z4``, float ``(F, d)``: negatives that belong to no anchor, such as a queue of earlier sentences, so
+    that ``hard_negative_log_weight`` never reaches them.
 
     Returns:
-        ``(N, K + M + H)``: in-batch, noise and hard-negative columns, in that order. In expected mode the noise
-        block is a single constant column.
+        ``(N, K + M + H + F)``: in-batch, noise, hard-negative and further columns, in that order. In expected mode
+        the noise block is a single constant column.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        given = [block for block in (anchors, positives, hard_negatives) if block is not None]
+        given = [block for block in (anchors, positives, hard_negatives, further_negatives) if block is not None]
         rows = functional.normalize(torch.cat([_at_least_float32(block) for block in given]), dim=1)
         queries, *keys = rows.split([len(block) for block in given])
         queries = queries / temperature
         blocks = [queries @ block.T for block in keys]
         if hard_negatives is not None and hard_negative_log_weight:
-            blocks[-1] = blocks[-1] + _on_own_column(blocks[-1], first_positive, hard_negative_log_weight)
+            blocks[1] = blocks[1] + _on_own_column(blocks[1], first_positive, hard_negative_log_weight)
         if noise is not None:  # apart from the others, as no gradient goes to it
             unit_noise = functional.normalize(noise.to(queries.dtype), dim=-1)
             pattern = "nd,md->nm" if noise.ndim == 2 else "nd,nmd->nm"

@@ -72,6 +72,7 @@ def streamed_masses(
     noise_weight: float = 1.0,
     hard_negatives: Tensor | None = None,
     hard_negative_log_weight: float = 0.0,
+    further_negatives: Tensor | None = None,
     temperature: float = 0.05,
     first_positive: int = 0,
     block_elements: int = BLOCK_ELEMENTS,
@@ -90,6 +91,7 @@ def streamed_masses(
         noise_weight: ``λ > 0``.
         hard_negatives: ``z3``, float ``(H, d)``, or None.
         hard_negative_log_weight: added to the logit of each anchor's own hard negative.
+        further_negatives: ``z4``, float ``(F, d)``, which belong to no anchor, or None.
         temperature: ``τ > 0``.
         first_positive: where this rank's positives start.
         block_elements: logits held at a time.
@@ -104,6 +106,9 @@ def streamed_masses(
             hard = _unit_rows(hard_negatives)
             hard_mass = _log_sum_exp(queries, hard, width, temperature, own_columns, hard_negative_log_weight)
             negatives = torch.logaddexp(negatives, hard_mass)
+        if further_negatives is not None:
+            further = _unit_rows(further_negatives)
+            negatives = torch.logaddexp(negatives, _log_sum_exp(queries, further, width, temperature, None, 0.0))
         if not noise_count:
             return Masses(own, negatives, None)
         if noise is None:
@@ -119,7 +124,7 @@ def streamed_masses(
 
 
 def _log_sum_exp(
-    queries: Tensor, keys: Tensor, width: int, temperature: float, own_columns: Tensor, own_bias: float
+    queries: Tensor, keys: Tensor, width: int, temperature: float, own_columns: Tensor | None, own_bias: float
 ) -> Tensor:
     """Sum over the rows of ``keys``, with ``own_bias`` added to the logit of each query's own one."""
 

@@ -164,7 +164,7 @@ def measure_similarities(model: SentenceTransformer, config: TrainConfig, senten
     # Views take most of the time; of a full sample, half of them will do.
     viewed = sentences[::2] if len(sentences) == SENTENCES else sentences
     first, second = dropout_views(model, viewed, max_length=config.max_length)
-    embeddings = torch.from_numpy(encode(model, sentences, precision="auto"))
+    embeddings = torch.from_numpy(encode(model, sentences))
     if not (embeddings.isfinite().all() and first.isfinite().all() and second.isfinite().all()):
         raise SmoothCSEError(_DIVERGED)
     x, y = _unit(first), _unit(second)
@@ -201,7 +201,7 @@ def measure_gold_pairs(model: SentenceTransformer, task: STSTask) -> GoldPairs:
     ]
     rows = np.random.default_rng(0).permutation(len(pairs))[:PAIRS]
     firsts, seconds, gold = zip(*(pairs[row] for row in rows), strict=True)
-    x, y = torch.from_numpy(encode(model, firsts + seconds, precision="auto")).chunk(2)
+    x, y = torch.from_numpy(encode(model, firsts + seconds)).chunk(2)
     cosines = torch.cosine_similarity(x, y)
     if not cosines.isfinite().all():
         raise SmoothCSEError(_DIVERGED)

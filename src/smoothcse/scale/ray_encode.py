@@ -23,17 +23,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smoothcse.encoder import load_encoder
-from smoothcse.encoding import Precision, has_fast_bf16
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.extras import extra
 from smoothcse.fingerprint import fingerprint
 from smoothcse.input_prompt import InputType, prompt_of
+from smoothcse.precision import Precision, check_precision, precision_notice, resolve_precision
 from smoothcse.scale.job import Job, choose_columns, only_writer, open_job
 from smoothcse.scale.shards import Shard, input_files, is_finished, plan_shards
 from smoothcse.scale.worker import ShardEncoder
@@ -96,8 +96,7 @@ def encode_on_ray(
         SmoothCSEError: if Ray is missing or unreachable, the model or the input cannot be used, the output belongs to
             another job, or a shard could not be made. Shards finished before stay.
     """
-    if precision not in get_args(Precision):
-        raise SmoothCSEError(f"precision {precision!r} is unknown; choose one of {', '.join(get_args(Precision))}.")
+    check_precision(precision, "encode")
     ray = _import_ray()
     _check_apart(source, output)
     shards = plan_shards(source, output, rows_per_shard)
@@ -107,11 +106,12 @@ def encode_on_ray(
     model_fingerprint = fingerprint(encoder)
     with only_writer(output), _session(ray):
         workers, gpus = _workers(ray, cpus_per_worker)
+        resolved = _resolved(ray, precision, gpus)
         job = Job(
             model=model,
             pooling=pooling,
             fingerprint=model_fingerprint,
-            precision=_resolved(ray, precision, gpus),
+            precision=resolved,
             input_type=input_type,
             prompt=prompt or None,  # as in the records of jobs before there was a choice
             normalize=normalize,
@@ -120,6 +120,7 @@ def encode_on_ray(
             rows_per_shard=rows_per_shard,
         )
         open_job(job, output, shards)
+        (console or Console(stderr=True)).print(precision_notice(precision, resolved))
         _remove_leftovers(output)  # a job killed at once had no time to
         worker = {"job": job, "batch_size": batch_size, "threads": cpus_per_worker, "gpus": gpus}
         try:
@@ -217,10 +218,9 @@ def _workers(ray: Any, cpus_per_worker: int) -> tuple[int, int]:
 
 def _resolved(ray: Any, precision: Precision, gpus: int) -> Precision:
     """Let one worker say what ``auto`` is: the driver's machine may be of another kind."""
-    if precision != "auto":
-        return precision
-    ask = ray.remote(num_cpus=1, num_gpus=gpus)(has_fast_bf16)
-    return "bf16" if ray.get(ask.remote("cuda" if gpus else "cpu")) else "fp32"
+    ask = ray.remote(num_cpus=1, num_gpus=gpus)(resolve_precision)
+    resolved: Precision = ray.get(ask.remote(precision, "encode", "cuda" if gpus else "cpu"))
+    return resolved
 
 
 def _check_apart(source: Path, output: Path) -> None:

@@ -29,6 +29,7 @@ from smoothcse.encoding import encode, in_precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.fingerprint import fingerprint
 from smoothcse.folder_lock import LOCK_FILES, lock_folder
+from smoothcse.precision import Precision
 from smoothcse.search.columns import check_metadata
 from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
@@ -70,11 +71,13 @@ class Index:
     Attributes:
         path: of the folder.
         model: that encodes documents and queries.
+        precision: in which the model computes documents and queries.
     """
 
-    def __init__(self, path: Path, model: SentenceTransformer) -> None:
+    def __init__(self, path: Path, model: SentenceTransformer, precision: Precision = "fp32") -> None:
         self.path = path
         self.model = model
+        self.precision = precision
         self._store = Store(path)
 
     @classmethod
@@ -89,6 +92,7 @@ class Index:
         codes: Codes | None = None,
         source: str = "documents",
         complete: bool = False,
+        precision: Precision = "fp32",
         console: Console | None = None,
     ) -> Index:
         """Index documents in a new folder, or go on with one that was cut off: what is there is not encoded again.
@@ -105,6 +109,7 @@ class Index:
             source: Where the documents come from. Until all of them are in, the index says that it is
                 :attr:`incomplete` and names the source; building from that source again goes on.
             complete: Whether these documents complete the index, whatever other sources have left unfinished.
+            precision: As in :func:`~smoothcse.encoding.encode`.
             console: where the progress is drawn; None for standard error.
 
         Raises:
@@ -127,7 +132,7 @@ class Index:
         with _locked(path):
             if new := not (path / "index.json").is_file():
                 _create(path, record, width, first)
-            index = cls._open(path, encoder)
+            index = cls._open(path, encoder, precision)
             if dimensions not in (None, index.dimensions):
                 raise SmoothCSEError(
                     f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build another index for these."
@@ -143,12 +148,15 @@ class Index:
         return index
 
     @classmethod
-    def open(cls, path: str | Path, model: str | SentenceTransformer | None = None) -> Index:
+    def open(
+        cls, path: str | Path, model: str | SentenceTransformer | None = None, *, precision: Precision = "fp32"
+    ) -> Index:
         """Open an index.
 
         Args:
             path: of its folder.
             model: to encode with; None for the one that the index names.
+            precision: As in :func:`~smoothcse.encoding.encode`.
 
         Raises:
             SmoothCSEError: if the folder holds no index, or the model is not the one that made it.
@@ -156,13 +164,13 @@ class Index:
         Warns:
             UserWarning: If the index is :attr:`incomplete`.
         """
-        index = cls._open(Path(path), model)
+        index = cls._open(Path(path), model, precision)
         if sentence := index.incomplete:
             warnings.warn(sentence, UserWarning, stacklevel=2)
         return index
 
     @classmethod
-    def _open(cls, path: Path, model: str | SentenceTransformer | None) -> Index:
+    def _open(cls, path: Path, model: str | SentenceTransformer | None, precision: Precision = "fp32") -> Index:
         record = Record.read(path)
         if model is None or isinstance(model, str):
             model = load_encoder(model or record.model, record.pooling)  # type: ignore[arg-type]
@@ -171,7 +179,7 @@ class Index:
                 f"The index {path} was made by another model ({record.model} as it was then); its vectors cannot "
                 "be compared with this one's. Give that model, or build the index anew."
             )
-        return cls(path, model)
+        return cls(path, model, precision)
 
     @staticmethod
     def fingerprint_of(path: str | Path) -> str:
@@ -381,19 +389,17 @@ class Index:
             documents = [document for document in documents if document.id not in known]
         if documents:
             texts = [document.text for document in documents]
-            self._store.write(documents, self._kept(encode(self._encoder, texts, "document", precision="auto")))
+            self._store.write(documents, self._kept(encode(self._encoder, texts, "document")))
 
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(
-            encode(self._encoder, [whole_characters(text) for text in queries], "query", precision="auto")
-        )
+        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], "query"))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
-        """What computes in the best precision here; where that is bf16, each query would copy the weights anew."""
-        return in_precision(self.model, "auto")
+        """The model in the precision of the index; in bf16 each query would else copy the weights anew."""
+        return in_precision(self.model, self.precision)
 
     def _kept(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the dimensions that the index keeps, scaled to length 1."""

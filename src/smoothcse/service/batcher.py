@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse.encoding import encode, in_precision, token_counts, tokens_at_a_time
+from smoothcse.encoding import encode, token_counts, tokens_at_a_time
 from smoothcse.freed_memory import give_back_freed_memory
 from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.service.limits import Refusal
@@ -63,7 +63,7 @@ class Batcher:
         waiting_texts: int,
         on_batch: Callable[[int], None] = lambda texts: None,
     ) -> None:
-        self._model = in_precision(model, "auto")
+        self._model = model
         self._longest = int(model.max_seq_length or 512)
         self._waiting_texts = waiting_texts
         self._on_batch = on_batch
@@ -136,9 +136,7 @@ class Batcher:
         texts = [text for _, portion in batch for text in portion]
         input_type, prompt = batch[0][0].reading
         try:
-            vectors = encode(
-                self._model, texts, input_type=input_type, prompt=prompt, precision="auto", normalize=True
-            )
+            vectors = encode(self._model, texts, input_type=input_type, prompt=prompt, normalize=True)
             tokens = token_counts(self._model, texts, prompt)
         except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
             for job, _ in batch:

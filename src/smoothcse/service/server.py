@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.precision import Precision, check_precision, precision_notice, resolve_precision
 
 if TYPE_CHECKING:
     from smoothcse.encoder import PoolingName
@@ -29,6 +31,7 @@ def serve_models(
     token: str | None = None,
     without_token: bool = False,
     batch_texts: int = 64,
+    precision: Precision = "auto",
 ) -> None:
     """Serve until asked to stop by SIGTERM or SIGINT; requests under way are answered first.
 
@@ -41,10 +44,12 @@ def serve_models(
         token: that requests must bear.
         without_token: allow an address that others can reach without asking for a token.
         batch_texts: of different requests encoded together.
+        precision: As in :func:`~smoothcse.encoding.encode`; what it comes to is printed.
 
     Raises:
         SmoothCSEError: if a model or an index cannot be used, the port is taken, or everybody could come in.
     """
+    check_precision(precision, "encode")
     local = _is_loopback(host)
     _check_token(token, needed=not local and not without_token)
     bound = _bind(host, port)  # before anything is loaded: a port that is taken is told at once
@@ -52,11 +57,12 @@ def serve_models(
     from smoothcse.service.connection import make_server
     from smoothcse.service.encoders import load_served
 
-    served = load_served(models, indexes, poolings)
+    served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings)]
     _warm_up(served)
     limits = Limits()
     app = create_app(served, limits=limits, token=token, batch_texts=batch_texts, local=local and token is None)
     console = Console(stderr=True, highlight=False)
+    console.print(precision_notice(precision, resolve_precision(precision, "encode", served[0].model.device.type)))
     names = " and ".join(
         one.name if one.index is None else f"{one.name}, {len(one.index):,} documents" for one in served
     )
@@ -106,9 +112,16 @@ def _url(bound: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def _in_precision(one: Served, precision: Precision) -> Served:
+    """Return an entry whose model computes in a precision; its weights are copied once, not at each request."""
+    from smoothcse.encoding import in_precision
+
+    return replace(one, model=in_precision(one.model, precision))
+
+
 def _warm_up(served: Sequence[Served]) -> None:
     """Encode once, so that the first request is not the slow one and a broken model is told now."""
     from smoothcse.encoding import encode
 
     for one in served:
-        encode(one.model, ["a first sentence"], precision="auto")
+        encode(one.model, ["a first sentence"])

@@ -61,7 +61,7 @@ def probe(
             started = time.perf_counter()
             value = loss.loss_at(0, features)
             value.backward()
-            share = float(loss.last_noise_share) if loss.last_noise_share is not None else 0.0
+            share = loss.batch_noise_share() or 0.0
             seconds = time.perf_counter() - started
     loss.zero_grad(set_to_none=True)  # of the model, and of what the method trains beside it
     model.train(was_training)

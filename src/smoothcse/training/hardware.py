@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from smoothcse.encoding import has_fast_bf16
-from smoothcse.errors import SmoothCSEError
+from smoothcse.precision import resolve_precision
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,8 @@ def find_hardware(precision: str) -> Hardware:
         SmoothCSEError: if the precision does not exist here.
     """
     device_type = "cpu" if os.environ.get("SMOOTHCSE_CPU") else _best_device()
-    if precision == "auto":
-        precision = "bf16" if has_fast_bf16(device_type) else "fp32"
-    if precision == "fp16" and device_type != "cuda":
-        raise SmoothCSEError("precision fp16 needs a CUDA device and there is none here; use auto, bf16 or fp32.")
-    return Hardware(device_type, int(os.environ.get("WORLD_SIZE", "1")), precision)
+    resolved = resolve_precision(precision, "train", device_type)
+    return Hardware(device_type, int(os.environ.get("WORLD_SIZE", "1")), resolved)
 
 
 def _best_device() -> str:

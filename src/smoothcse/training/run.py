@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback
 
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.errors import SmoothCSEError, Stopped
@@ -26,6 +26,7 @@ from smoothcse.training.callbacks import (
     GradientNoise,
     MethodState,
     Metrics,
+    NoiseShare,
     NoiseShareGuard,
     NoiseStep,
     ProgressBar,
@@ -37,7 +38,7 @@ from smoothcse.training.callbacks.guards import require_two_views
 from smoothcse.training.card import probe, start_card
 from smoothcse.training.checkpoints import SealCheckpoints
 from smoothcse.training.config import TrainConfig
-from smoothcse.training.determinism import deterministic_kernels
+from smoothcse.training.determinism import deterministic_kernels, seed_rank
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.hardware import Hardware, find_hardware
 from smoothcse.training.launch import is_main_process, launch, wants_launch
@@ -155,7 +156,8 @@ class _Run:
         manifest |= {"text": dataclasses.asdict(text)}
         try:
             start_score = self._start_score(checkpoint, text)
-            set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
+            # What came before must not shift the dropout of the first step.
+            seed_rank(self.config.seed, self.trainer.args.process_index)
             if checkpoint and self.state:
                 self.state.restore(checkpoint)
             with self.stop.listening():
@@ -200,7 +202,9 @@ class _Run:
             return self.folder.start_score()
         score = self._evaluate_start()
         share = self.config.batch_size // self.hardware.world_size
-        texts = self.corpus.dataset[: min(share, WHOLE_BATCH)]
+        rows = min(share, WHOLE_BATCH)
+        first = rows * self.trainer.args.process_index  # the same rows on each rank would be false negatives
+        texts = self.corpus.dataset[first : first + rows]
         measured = probe(
             self.model,
             self.loss,
@@ -215,7 +219,7 @@ class _Run:
                 self.model,
                 text=text,
                 steps=self.steps,
-                step_seconds=measured.seconds * share / min(share, WHOLE_BATCH),
+                step_seconds=measured.seconds * share / rows,
                 hardware=self.hardware.describe(),
                 criterion=self.evaluator.criterion.name,
                 start_score=score,
@@ -254,7 +258,8 @@ class _Run:
                 self.selection,
                 self.stop,
                 *([self.state] if self.state else []),
-                *([Metrics(self.folder, self.loss)] if is_main_process() else []),
+                NoiseShare(self.loss),
+                *([Metrics(self.folder)] if is_main_process() else []),
                 SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
                 GiveBackFreedMemory(),
                 *([NoiseShareGuard(self.notices)] if self.config.noise_for(self.config.batch_size) else []),

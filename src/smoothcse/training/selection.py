@@ -85,7 +85,7 @@ def stsb_dev(source: str | Path) -> Criterion:
     task = load_task(sts_folder(source), "STSBenchmark-dev")
 
     def score(model: SentenceTransformer) -> dict[str, float]:
-        [result] = evaluate_sts(model, [task], precision="auto")
+        [result] = evaluate_sts(model, [task])
         return {DEV_SCORE: result.main}
 
     return Criterion("STS-B dev, Spearman x 100", score)
@@ -98,7 +98,7 @@ def python_docs_retrieval() -> Criterion:
     task = python_docs_task()
 
     def score(model: SentenceTransformer) -> dict[str, float]:
-        metrics = evaluate_retrieval(model, task, precision="auto")
+        metrics = evaluate_retrieval(model, task)
         return {DEV_SCORE: metrics["MRR"], **metrics}
 
     return Criterion("retrieval in the Python documentation, MRR x 100", score)
@@ -124,11 +124,11 @@ def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0
     sentences, positives = rows["sentence"], rows.get("positive")
 
     def score(model: SentenceTransformer) -> dict[str, float]:
-        embeddings = torch.from_numpy(encode(model, sentences, precision="auto"))
+        embeddings = torch.from_numpy(encode(model, sentences))
         if positives is None:
             align = alignment(*dropout_views(model, sentences, max_length=max_length, seed=seed))
         else:
-            align = alignment(embeddings, torch.from_numpy(encode(model, positives, precision="auto")))
+            align = alignment(embeddings, torch.from_numpy(encode(model, positives)))
         uniform = uniformity(embeddings)
         return {DEV_SCORE: -float(align + uniform), "alignment": float(align), "uniformity": float(uniform)}
 

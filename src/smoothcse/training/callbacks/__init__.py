@@ -9,6 +9,7 @@ from smoothcse.training.callbacks.gradient_noise import GradientNoise
 from smoothcse.training.callbacks.guards import CollapseGuard, NoiseShareGuard
 from smoothcse.training.callbacks.method_state import MethodState
 from smoothcse.training.callbacks.metrics_log import Metrics
+from smoothcse.training.callbacks.noise_share import NoiseShare
 from smoothcse.training.callbacks.noise_step import NoiseStep
 from smoothcse.training.callbacks.progress_bar import ProgressBar
 from smoothcse.training.callbacks.step_cost import StepCost
@@ -21,6 +22,7 @@ __all__ = [
     "GradientNoise",
     "MethodState",
     "Metrics",
+    "NoiseShare",
     "NoiseShareGuard",
     "NoiseStep",
     "ProgressBar",

@@ -112,5 +112,5 @@ class CollapseGuard(TrainerCallback):
             )
 
     def _shape(self) -> tuple[float, float, float]:
-        rows = torch.from_numpy(encode(self.model, self.sentences, precision="auto"))
+        rows = torch.from_numpy(encode(self.model, self.sentences))
         return float(mean_cosine(rows)), float(uniformity(rows)), float(effective_rank(rows - rows.mean(dim=0)))

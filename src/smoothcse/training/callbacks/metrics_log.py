@@ -8,7 +8,6 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from smoothcse.durable import sync
-from smoothcse.losses import GSInfoNCELoss
 from smoothcse.training.run_folder import RunFolder
 
 
@@ -17,12 +16,10 @@ class Metrics(TrainerCallback):
 
     Args:
         folder: of the run.
-        loss: whose noise share is logged beside the loss.
     """
 
-    def __init__(self, folder: RunFolder, loss: GSInfoNCELoss) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.loss = loss
         self.started = time.perf_counter()
 
     def on_log(
@@ -33,9 +30,7 @@ class Metrics(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Write one line, the noise share with each training loss."""
-        if "loss" in logs and self.loss.last_noise_share is not None:
-            logs["noise_share"] = float(self.loss.last_noise_share)
+        """Write one line."""
         seconds = round(time.perf_counter() - self.started, 3)
         self.folder.log({"step": state.global_step, **logs, "seconds": seconds})
 
