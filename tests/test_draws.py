@@ -96,25 +96,31 @@ def test_a_token_is_hidden_below_its_probability_and_not_at_it():
 
 
 @settings(deadline=None, max_examples=50)
-@given(rows, seeds, steps, st.floats(0, 1), st.integers(0, 8))
-def test_doubled_words_are_those_of_a_loop(texts, seed, step, rate, room):
-    """The words with the smallest numbers are doubled, where they stand."""
-    width = max(map(len, texts))
-    longest = width + room
-    ids = torch.tensor([text + [0] * (width - len(text)) for text in texts])
-    mask = torch.tensor([[1] * len(text) + [0] * (width - len(text)) for text in texts])
+@given(rows, seeds, steps, st.floats(0, 1), st.integers(0, 12), st.booleans())
+def test_doubled_words_are_those_of_a_loop(texts, seed, step, rate, room, on_the_right):
+    """The words with the smallest numbers are doubled, where they stand; the padding, of any id, becomes that of 0."""
+    ids, mask = padded(texts)
+    if on_the_right:
+        ids, mask = (
+            torch.stack([row.roll(len(text)) for row, text in zip(tensor, texts, strict=True)])
+            for tensor in (ids, mask)
+        )
+    width = ids.shape[1]
+    longest = width - 1 + room
     words = mask.bool() & (ids % 7 != 0)
     repeated, present = repeat_subwords(ids, mask, words, rate=rate, seed=seed, step=step, longest=longest)
     assert repeated.shape == present.shape == (len(texts), min(longest, width + 9))
     assert present.dtype == mask.dtype
     for row, text in enumerate(texts):
         key = key_of(text, seed, step)
-        places = [place for place in range(len(text)) if words[row, place]]
+        places = words[row].nonzero().flatten().tolist()
         count = int(uniform(key, 0) * min(10, int(torch.tensor(len(places)) * rate)))
         chosen = sorted(places, key=lambda place: uniform(key, place + 1))[: min(count, longest - len(text))]
-        wanted = [token for place, token in enumerate(text) for _ in range(2 if place in chosen else 1)]
-        assert repeated[row].tolist() == wanted + [0] * (repeated.shape[1] - len(wanted))
-        assert present[row].tolist() == [1] * len(wanted) + [0] * (repeated.shape[1] - len(wanted))
+        kept = mask[row].nonzero().flatten().tolist()
+        wanted = [int(ids[row, place]) for place in kept for _ in range(2 if place in chosen else 1)]
+        rest = repeated.shape[1] - len(wanted)
+        assert repeated[row].tolist() == wanted + [0] * rest
+        assert present[row].tolist() == [1] * len(wanted) + [0] * rest
 
 
 @settings(deadline=None, max_examples=20)

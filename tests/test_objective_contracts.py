@@ -180,3 +180,10 @@ def test_a_memory_of_another_precision_smooths_in_that_of_the_positives():
     [positives] = views(1, torch.float32)
     found = smoothed_positives(positives, more(torch.bfloat16))
     torch.testing.assert_close(found, smoothed_positives(positives, more(torch.bfloat16).float()))
+
+
+def test_neighbours_that_bfloat16_cannot_tell_apart_are_told_apart_under_autocast():
+    rows = 1 + 0.01 * torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = hubness(rows)
+    assert torch.equal(inside, hubness(rows))

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mutmut.mutation.data import MutantLineSpans, SourceFileMutationData
 from mutmut.stats import status_by_exit_code
@@ -32,11 +32,12 @@ INTRODUCTION = """\
 
 `make mutation` changes one thing at a time in the code that computes what is published (an operator, a number, an
 argument) and runs the tests that reach it. A test that fails kills the mutant; a mutant that survives is either a gap
-in the tests or no fault at all. Every survivor below has its reason.
+in the tests or no fault at all; the survivors stand below, with the reasons.
 
 The files and the tests are listed under `[tool.mutmut]` in `pyproject.toml`, the reasons in
 `tests/mutation/survivors.toml`. The command is not part of `make test`. Interrupted, it goes on where it was; it
-looks again at what has changed in a mutated function. To test the survivors again after a change of the tests:
+looks again at functions that have changed, and keeps the verdicts of the others even if tests have changed. So remove
+the folder `mutants` before figures are to be of one revision, and after a file was added to the list. To test the survivors again after a change of the tests:
 
     .venv/bin/mutmut results | sed -n 's/^ *\\(.*\\): survived$/\\1/p' | xargs .venv/bin/mutmut run --max-children 1
 
@@ -86,7 +87,7 @@ def main() -> int:
     PAGE.write_text("\n".join(page(modules, reasons, explained, open_ones)), "utf-8")
     print("\n".join(table(modules)))
     stale = [reasons[number]["why"] for number, found in explained.items() if not found]
-    low = [module.name for module in modules if module.dead < ASKED_FOR * module.tested]
+    low = [module.name for module in modules if module.dead < ASKED_FOR * max(1, module.tested)]
     print(f"survivors without a reason: {len(open_ones)}; reasons without a survivor: {stale}; below 90%: {low}")
     return bool(open_ones or low)
 
@@ -115,26 +116,26 @@ def survivor(path: Path, mutant: str) -> Survivor:
     )
 
 
-def is_reason(reason: dict[str, str], survivor: Survivor) -> bool:
-    """Whether a reason, of a pattern of functions and a regular expression over the new lines, is this mutant's."""
-    return fnmatch.fnmatch(survivor.function, reason["function"]) and bool(
-        re.search(reason["becomes"], survivor.becomes)
-    )
+def is_reason(reason: dict[str, Any], survivor: Survivor) -> bool:
+    """Whether a reason, of patterns of functions and a regular expression over the new lines, is this mutant's."""
+    of_function = any(fnmatch.fnmatch(survivor.function, pattern) for pattern in reason["functions"])
+    return of_function and bool(re.search(reason["becomes"], survivor.becomes))
 
 
 def table(modules: list[Module]) -> Iterator[str]:
-    yield "| File | Mutants | Killed | Timed out | Survived | Not reached | Share |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| File | Mutants tested | Killed | Timed out | Survived | Not reached | Share | Not tested yet |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     whole = Module("all", sum((module.statuses for module in modules), Counter()), [])
     for module in [*modules, whole]:
         counts = [module.statuses[status] for status in ("killed", "timeout", "survived", "no tests")]
+        waiting = sum(module.statuses[status] for status in UNTESTED)
         share = module.dead / module.tested if module.tested else 0.0
-        yield f"| {module.name} | {module.tested} | {' | '.join(map(str, counts))} | {share:.1%} |"
+        yield f"| {module.name} | {module.tested} | {' | '.join(map(str, counts))} | {share:.1%} | {waiting} |"
 
 
 def page(
     modules: list[Module],
-    reasons: list[dict[str, str]],
+    reasons: list[dict[str, Any]],
     explained: dict[int, list[Survivor]],
     open_ones: list[Survivor],
 ) -> Iterator[str]:
