@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from smoothcse.service.encoders import Served
 
 _DRAIN_SECONDS = 60
+
+_KERNELS_KEPT = "64"
+"""oneDNN, with which torch computes on a CPU, keeps a kernel and its memory for each shape that it has met, by default
+1,024 of them. Batches differ in shape: 24 of 64 sentences leave 140 MB more with that many, and 78 MB with 64."""
 
 
 def serve_models(
@@ -50,6 +55,7 @@ def serve_models(
         SmoothCSEError: if a model or an index cannot be used, the port is taken, or everybody could come in.
     """
     check_precision(precision, "encode")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     local = _is_loopback(host)
     _check_token(token, needed=not local and not without_token)
     bound = _bind(host, port)  # before anything is loaded: a port that is taken is told at once
