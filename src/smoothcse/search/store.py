@@ -9,6 +9,7 @@ compared by their vectors, which stay on the disk.
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -74,7 +75,8 @@ class Store:
     def create(path: Path, dimensions: int, sample: Sequence[Document]) -> None:
         """Make an empty table with the columns that these documents need, in the place of one without a record."""
         schema = pa.schema([*own_fields(dimensions), *metadata_fields(sample)])
-        _connect(path).create_table(_TABLE, schema=schema, mode="overwrite")
+        shutil.rmtree(path / TABLE_FOLDER, ignore_errors=True)  # of a process that was killed
+        _connect(path).create_table(_TABLE, schema=schema)
 
     @property
     def fields(self) -> list[str]:
