@@ -35,12 +35,12 @@ def main() -> None:
     """Train, look, stop; print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path, help="text to train on")
-    parser.add_argument("--minutes", type=float, default=60.0, help="counted from the first step")
+    parser.add_argument("--minutes", type=float, help="counted from the first step [60, or 1 for a quick look]")
     parser.add_argument("--model", default="packaged-minilm")
     parser.add_argument("--eval-steps", type=int, default=50, help="between evaluations and checkpoints")
-    parser.add_argument("--quick", action="store_true", help="one minute; nothing is written")
+    parser.add_argument("--quick", action="store_true", help="nothing is written")
     arguments = parser.parse_args()
-    minutes = 1.0 if arguments.quick else arguments.minutes
+    minutes = arguments.minutes or (1.0 if arguments.quick else 60.0)
     with tempfile.TemporaryDirectory() as folder:
         run = RunFolder(Path(folder) / "run")
         with start(run, arguments) as process:
