@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 from pydantic.fields import FieldInfo
 
-from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.errors import SmoothCSEError
 from smoothcse.training.config import TrainConfig
 
 Command = Callable[..., None]
@@ -58,16 +58,22 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
 
 def _as_mapping(field: str, given: list[str]) -> dict[str, Any]:
     """Read ``name=value`` options as the mapping that they stand for; values are read as YAML reads them."""
-    import yaml
-
     pairs = [entry.partition("=") for entry in given]
     for name, equals, _ in pairs:
         if not name or not equals:
             raise SmoothCSEError(f"--{field} {name} must have the form name=value.")
+    return {name: _read_value(field, name, value) for name, _, value in pairs}
+
+
+def _read_value(field: str, name: str, value: str) -> Any:
+    import yaml
+
     try:
-        return {name: yaml.safe_load(value) for name, _, value in pairs}
-    except yaml.YAMLError as error:
-        raise SmoothCSEError(f"--{field} holds a value that cannot be read: {first_line(error)}") from error
+        return yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not
+        raise SmoothCSEError(
+            f"--{field} {name}={value}: the value is not valid YAML; put it in quotes if it is text."
+        ) from error
 
 
 def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:

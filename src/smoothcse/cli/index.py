@@ -38,7 +38,11 @@ def index(
     An index that is there already gets what it lacks, so the same command goes on with one that was cut off. The other
     columns of the documents become metadata to filter by.
     """
+    from smoothcse.errors import SmoothCSEError
     from smoothcse.quiet import quiet_libraries
+
+    if update and delete:
+        raise SmoothCSEError("--update and --delete contradict each other; give one of them.")
     from smoothcse.search import Index, read_documents
 
     quiet_libraries()

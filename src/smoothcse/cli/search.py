@@ -15,7 +15,7 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Condition on the metadata, in SQL: \"year >= 2020 AND source = 'x'\".")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Least score of a document.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="Least score of a document.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every document, however many.")] = False,
     model: Annotated[str | None, typer.Option(help="Where the index's model is, if it has moved.")] = None,
 ) -> None:
