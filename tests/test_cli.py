@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -196,3 +198,77 @@ def test_debug_shows_the_traceback():
     result = smoothcse("recipes", "nothing", "--debug", check=False)
     assert result.returncode == 1
     assert "Traceback" in result.stderr
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)])
+def test_no_help_loads_anything_heavy(command, monkeypatch, capsys):
+    """In this process, where all is loaded already: a heavy import of the help's own would be refused."""
+    heavy = ("torch", "transformers", "sentence_transformers", "datasets", "numpy", "pandas", "pyarrow", "lancedb")
+    ours = [name for name in sys.modules if name.partition(".")[0] == "smoothcse"]
+    with monkeypatch.context() as patch:
+        for name in ours:
+            patch.delitem(sys.modules, name)
+        for name in heavy:
+            patch.setitem(sys.modules, name, None)  # an import of it fails
+        patch.setattr(sys, "argv", ["smoothcse", *command, "--help"])
+        with pytest.raises(SystemExit) as leaving:
+            importlib.import_module("smoothcse.cli").main()
+    assert leaving.value.code == 0
+    assert "Usage: smoothcse" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "There is no command 'trian'. Did you mean 'train'? `smoothcse --help` lists them all."),
+        (["nothing"], "There is no command 'nothing'. `smoothcse --help` lists them all."),
+        (["recipes", "gs-infonce/bert"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
+        (["train", "--settings", "queue=["], "--settings queue=[: the value is not valid YAML"),
+        (["train", "--settings", "queue=2024-13-45"], "--settings queue=2024-13-45: the value is not valid YAML"),
+        (["index", "{run}", "t.txt", "-o", "idx", "--update", "--delete"], "--update and --delete contradict"),
+        (["search", "idx", "q", "--threshold", "nan"], "Invalid value for '--threshold'"),
+        (["similarity", "{file}", "a", "b"], "is a file; give a folder or a hub name."),
+        (["similarity", "", "a", "b"], "The model '' is empty; give a folder or a hub name."),
+        (["report", "{run}", "-o", "{file}"], "must end in .html"),
+        (["evaluate", "{run}", "--tasks", "geometry", "-o", "{file}"], "run.json holds something that is no result"),
+    ],
+)
+def test_a_slip_is_told_and_touches_nothing(arguments, message, run_folder, tmp_path, monkeypatch, capfd):
+    folder, _ = run_folder
+    before = (folder / "run" / "run.json").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    places = {"run": str(folder / "run"), "file": str(folder / "run" / "run.json")}
+    monkeypatch.setattr(sys, "argv", ["smoothcse", *(argument.format(**places) for argument in arguments)])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    said = " ".join(capfd.readouterr().err.split())
+    assert leaving.value.code == 2
+    assert message in said
+    assert "Traceback" not in said
+    assert (folder / "run" / "run.json").read_bytes() == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_brackets_in_paths_are_no_markup(tmp_path, tiny_bert):
+    text = tmp_path / "[red]" / "[" / "bold].txt"  # rich would end a style that has not begun
+    text.parent.mkdir(parents=True)
+    text.write_text("\n".join(sentences(16)), encoding="utf-8")
+    output = tmp_path / "[" / "red]"
+    result = smoothcse(
+        "train", text, "--model", tiny_bert, "--batch-size", 8, "--max-steps", 1, "--output", output, COLUMNS="400"
+    )
+    assert f"16 from {text}" in result.stderr
+    assert f"The model is in {output / 'best'}." in result.stderr
+
+
+def test_an_export_of_a_damaged_run_writes_nothing(tmp_path, run_folder, monkeypatch, capfd):
+    shutil.copytree(run_folder[0] / "run", tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text("<html>")
+    arguments = ["export", tmp_path / "run" / "best", "--format", "safetensors", "-o", tmp_path / "out"]
+    monkeypatch.setattr(sys, "argv", ["smoothcse", *map(str, arguments)])
+    with pytest.raises(SystemExit) as leaving:
+        cli.main()
+    assert leaving.value.code == 2
+    assert "run.json cannot be read" in " ".join(capfd.readouterr().err.split())
+    assert not (tmp_path / "out").exists()

@@ -156,6 +156,8 @@ def read_config(name: str) -> PretrainedConfig:
         SmoothCSEError: with the reason in one sentence.
     """
     folder = local_path(name)
+    if not name or os.path.isfile(folder):
+        raise SmoothCSEError(f"The model {name!r} is {'a file' if name else 'empty'}; give a folder or a hub name.")
     if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise SmoothCSEError(

@@ -68,7 +68,9 @@ def hand_over(error: SmoothCSEError) -> bool:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string when none is close."""
-    close = difflib.get_close_matches(name[:100], list(islice(known, _MOST_NAMES)), n=1, cutoff=0.6)
+    names = list(islice(known, _MOST_NAMES))
+    begun = [other for other in names if len(name) > 2 and other.startswith(name)]
+    close = begun or difflib.get_close_matches(name[:100], names, n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from smoothcse.errors import SmoothCSEError, hand_over
+from smoothcse.errors import SmoothCSEError, did_you_mean, hand_over
 
 COMMANDS = {
     "train": "Train an encoder on a text and keep its best step.",
@@ -55,6 +55,15 @@ class _Commands(TyperGroup):
         command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
         command.command(cmd_name)(getattr(module, cmd_name))
         return typer.main.get_command(command)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, or say which one may have been meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise SmoothCSEError(
+                f"There is no command {name!r}.{did_you_mean(name, COMMANDS)} `smoothcse --help` lists them all."
+            )
+        return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True

@@ -12,7 +12,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from smoothcse.cli.arguments import split
-from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.errors import SmoothCSEError
 from smoothcse.training.config import TrainConfig
 
 Command = Callable[..., None]
@@ -69,21 +69,27 @@ def _read(field: str, given: Any, kind: Any) -> Any:
 
 def _as_mapping(field: str, given: list[str]) -> dict[str, Any]:
     """Read ``name=value`` options as the mapping that they stand for; values are read as YAML reads them."""
-    import yaml
-
-    from smoothcse.strict_yaml import read_yaml
-
     found: dict[str, Any] = {}
     for name, equals, value in (entry.partition("=") for entry in given):
         if not name or not equals:
             raise SmoothCSEError(f"--{field} {name} must have the form name=value.")
         if name in found:
             raise SmoothCSEError(f"--{field} gives {name!r} twice; give it once.")
-        try:
-            found[name] = read_yaml(value)
-        except yaml.YAMLError as error:
-            raise SmoothCSEError(f"--{field} {name} has a value that cannot be read: {first_line(error)}") from error
+        found[name] = _read_value(field, name, value)
     return found
+
+
+def _read_value(field: str, name: str, value: str) -> Any:
+    import yaml
+
+    from smoothcse.strict_yaml import read_yaml
+
+    try:
+        return read_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not
+        raise SmoothCSEError(
+            f"--{field} {name}={value}: the value is not valid YAML; put it in quotes if it is text."
+        ) from error
 
 
 def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:

@@ -48,8 +48,12 @@ def index(
     documents of the file are in, the index says that it is incomplete. The other columns of the documents become
     metadata to filter by.
     """
+    from smoothcse.errors import SmoothCSEError
     from smoothcse.precision import check_precision, precision_notice, resolve_precision
     from smoothcse.quiet import quiet_libraries
+
+    if update and delete:
+        raise SmoothCSEError("--update and --delete contradict each other; give one of them.")
     from smoothcse.search import Index, read_documents
 
     quiet_libraries()

@@ -26,7 +26,7 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Condition on the metadata, as in SQL: \"year >= 2020 AND source = 'x'\".")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Least score of a document.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="Least score of a document.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every document, however many.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print whole documents instead of their first lines.")] = False,
     model: Annotated[str | None, typer.Option(help="Where the index's model is, if it has moved.")] = None,

@@ -26,6 +26,8 @@ AVERAGE = "avg"
 # The metric that the figures of these groups are, and so their average; the other groups have one task each.
 _AVERAGED = {"sts": "spearman", "transfer": "accuracy"}
 
+_COLUMNS = ("model", "group", "task", "metric", "value")
+
 _TITLES = {
     "sts": "STS: Spearman × 100, 'all' setting",
     "transfer": "Transfer: accuracy in percent",
@@ -92,7 +94,7 @@ class Evaluation:
         _write(json_file, json.dumps(self._as_dict(), indent=2, ensure_ascii=False) + "\n")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("model", "group", "task", "metric", "value"))
+        writer.writerow(_COLUMNS)
         writer.writerows(self._rows())
         _write(csv_file, text.getvalue())
 
@@ -149,8 +151,20 @@ def check_output(file: Path | str) -> tuple[Path, Path]:
     for target in targets:
         if target.is_dir():
             raise SmoothCSEError(f"The output {target} is a folder; give the name of a file.")
+        if target.is_file() and not _is_result(target):
+            raise SmoothCSEError(f"The output {target} holds something that is no result; give another name.")
         _write(target, None)
     return targets
+
+
+def _is_result(file: Path) -> bool:
+    """Whether a file begins as the results of an earlier evaluation do, or is empty."""
+    begin = '{\n  "models": ' if file.suffix == ".json" else ",".join(_COLUMNS)
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(begin)) in (begin.encode(), b"")
+    except OSError:
+        return False
 
 
 def _write(target: Path, text: str | None) -> None:

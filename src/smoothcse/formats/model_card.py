@@ -58,6 +58,16 @@ def write_model_card(folder: Path, source: str | Path | None = None) -> Path | N
     return target if target.is_file() else None
 
 
+def require_card(source: str | Path) -> None:
+    """Find out whether the card of a model can be written, before the work that comes first.
+
+    Raises:
+        SmoothCSEError: if the record of the run that the model comes from is damaged.
+    """
+    if run := find_run(Path(source)):
+        _read(run / "run.json")
+
+
 def find_run(path: Path) -> Path | None:
     """Return the run folder that a path is, or is the ``best`` or ``last`` of; None for another model."""
     return next((folder for folder in (path, path.absolute().parent) if (folder / "run.json").is_file()), None)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.extras import extra
+from smoothcse.report.read import finite_points
 
 
 def learning_curves(
@@ -44,7 +45,8 @@ def learning_curves(
 
 
 def _line(axes: Any, metrics: list[dict[str, Any]], key: str, label: str, **style: Any) -> None:
-    points = [(entry["step"], entry[key]) for entry in metrics if key in entry]
+    points = finite_points(metrics, key)
+    style |= {"marker": "o"} if len(points) == 1 else {}  # a line of one point would not be seen
     axes.plot([step for step, _ in points], [value for _, value in points], label=label, **style)
 
 

@@ -60,5 +60,5 @@ def _plot(title: str, points: Points, width: int) -> Text:
     plotext.theme("clear")
     plotext.plotsize(width, _ROWS)
     plotext.title(title)
-    plotext.plot(*map(list, zip(*points, strict=True)), marker="braille")
+    plotext.plot(*map(list, zip(*points, strict=True)), marker="braille" if len(points) > 1 else "●")
     return Text.from_ansi(plotext.build())

@@ -40,15 +40,17 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     tested = [record for record in records if record.sts and record.has(study.evaluate)] if study.evaluate else []
     if study.evaluate and tested:
         tables.append((study.evaluate.describe(), *sts_rows(study, tested)))
-        plot_sts(study, tested, output / "sts.png")
     write_whole(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
     _write_csv(output / "runs.csv", study, records)
-    plot_curves(study, records, output / "curves.png")
-    if study.grid:
-        plot_grid(study, records, output / "grid.png")
     if console:
         for table in tables:
             console.print(_table(*table))
+    # Last, as they need the extra plots.
+    plot_curves(study, records, output / "curves.png")
+    if study.grid:
+        plot_grid(study, records, output / "grid.png")
+    if tested:
+        plot_sts(study, tested, output / "sts.png")
 
 
 def summary_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
