@@ -125,7 +125,7 @@ def test_a_record_without_fingerprints_resumes(here, home):
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
-@pytest.mark.parametrize("changes", [{"max_steps": 5}, {"model": "packaged-minilm"}, {"settings": {"memory": 2}}])
+@pytest.mark.parametrize("changes", [{"max_steps": 5}, {"model": "packaged-minilm"}, {"settings": {"symmetric": True}}])
 @pytest.mark.parametrize("name", ["cut", "finished"])
 def test_another_configuration_is_refused(changes, name, here, home):
     other = config(here, name, home).replace(**changes)
