@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from smoothcse.durable import write_whole
+from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.studies.plots import plot_curves, plot_grid, plot_sts
@@ -45,12 +46,19 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     if console:
         for table in tables:
             console.print(_table(*table))
-    # Last, as they need the extra plots.
+    try:
+        _plot(study, records, tested, output)
+    except SmoothCSEError as error:  # without matplotlib there are still the tables
+        if console:
+            console.print(f"[yellow]No plots were drawn.[/yellow] {error}", highlight=False)
+
+
+def _plot(study: Study, records: Sequence[Record], tested: Sequence[Record], output: Path) -> None:
+    if tested:
+        plot_sts(study, tested, output / "sts.png")
     plot_curves(study, records, output / "curves.png")
     if study.grid:
         plot_grid(study, records, output / "grid.png")
-    if tested:
-        plot_sts(study, tested, output / "sts.png")
 
 
 def summary_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:

@@ -21,6 +21,7 @@ from smoothcse.losses import GSInfoNCELoss
 from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.reading import pooling_of, reading
 from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8
@@ -104,7 +105,8 @@ def start_card(
         corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
         "text": f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the "
         "sentences are then the same as another (repetitions are dropped before)",
-        "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config)}",
+        "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read "
+        f"{reading(config, pooling_of(model))}",
         "steps": f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}",
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if count else "",
@@ -119,13 +121,6 @@ def start_card(
         if words:
             table.add_row(term, Text(words))  # neither markup nor emoji, whatever a path is called
     return Panel(table, title=method_title(config), expand=False)
-
-
-def reading(config: TrainConfig) -> str:
-    """Return in words how the encoder of a run reads a sentence."""
-    if find_method(config.method).prepare:
-        return f"as the method {config.method} does"
-    return f"by {config.pooling or 'its own pooling'}"
 
 
 def method_title(config: TrainConfig) -> str:
