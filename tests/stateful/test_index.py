@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,7 @@ def test_an_index_holds_what_a_dictionary_holds(tiny_bert, monkeypatch):
     model = load_encoder(tiny_bert)
     monkeypatch.setattr(index, "_COMMIT", COMMIT)
     monkeypatch.setattr(store, "LOOSE", 4)
+    monkeypatch.setattr(store, "STALE", timedelta(0))
     monkeypatch.setattr(index, "load_encoder", lambda *_: model)
     monkeypatch.setattr(index, "encode", lambda _, texts, **__: vectors_of(texts))
     monkeypatch.setattr(IndexMachine, "name", tiny_bert)

@@ -43,6 +43,9 @@ COMPARED = 10
 LOOSE = 128
 """Changes, each in files of its own, that are put together when there are so many."""
 
+STALE = timedelta(seconds=1)
+"""After which a reader looks for what others have written."""
+
 _WAYS: dict[Codes, dict[str, Any]] = {
     "pq": {"index_type": "IVF_PQ"},
     "int8": {"index_type": "IVF_SQ"},
@@ -194,4 +197,4 @@ def _reason(error: Exception) -> str:
 def _connect(path: Path) -> Any:
     with extra("search", "Indexes"):
         import lancedb
-    return lancedb.connect(str(path), read_consistency_interval=timedelta(seconds=1))  # others may write to it
+    return lancedb.connect(str(path), read_consistency_interval=STALE)
