@@ -13,6 +13,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
+from smoothcse import devices
 from smoothcse.encoder import PROJECTION
 from smoothcse.input_prompt import prompt_of
 from smoothcse.losses.length_groups import group_sizes
@@ -174,7 +175,7 @@ def _embed_times(model: nn.Module, column: Features, times: int) -> list[Tensor]
     """Embed a column once or twice, under dropout of its own each time."""
     if "cu_seq_lens_q" in column:  # packed rows lie end to end in one long one, which cannot be repeated by cat
         return [embed(model, column) for _ in range(times)]
-    if "attention_mask" in column and column["attention_mask"].device.type == "cpu":
+    if "attention_mask" in column and devices.is_cpu(column["attention_mask"].device):
         return _embed_in_groups(model, column, times)
     return list(embed(model, repeat_rows(column, times)).chunk(times))
 
@@ -205,7 +206,7 @@ def in_pieces(encode: Callable[[Features], Tensor], column: Features) -> Tensor:
 def _groups_by_length(column: Features, times: int = 1) -> tuple[Tensor, int | list[int]]:
     """Return a column's rows in the order of their length, and how many of them to encode together."""
     lengths, order = column["attention_mask"].sum(dim=1).sort(stable=True)
-    if order.device.type != "cpu":
+    if not devices.is_cpu(order.device):
         return order, _GPU_ROWS
     return order, group_sizes(lengths.clamp(min=1).tolist(), _CPU_TOKENS // times, _CPU_TOKENS_OF_A_PASS // times)
 
@@ -241,7 +242,7 @@ def _takes_words(network: nn.Module) -> bool:
 def _has_plain_positions(column: Features, padding: int | None) -> bool:
     """Whether an encoder finds the positions without ids: it skips what it takes for padding. Asked on CPUs alone."""
     ids, mask = column.get("input_ids"), column.get("attention_mask")
-    if ids is None or mask is None or ids.device.type != "cpu":
+    if ids is None or mask is None or not devices.is_cpu(ids.device):
         return False
     skipped = padding is not None and bool((mask.bool() & (ids == padding)).any())
     return bool(mask[:, 0].all()) and not skipped

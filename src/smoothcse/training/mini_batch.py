@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from sentence_transformers import SentenceTransformer
 
+from smoothcse import devices
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.config import TrainConfig
 
@@ -32,7 +33,7 @@ def mini_batch_tokens(config: TrainConfig, model: SentenceTransformer, world_siz
         return None
     if isinstance(config.mini_batch, int):
         return config.mini_batch
-    if model.device.type == "cpu":
+    if devices.is_cpu(model.device):
         return _CPU_TOKENS
     return largest_that_fits(lambda tokens: _train_on(model, tokens, config.max_length), config.max_length)
 

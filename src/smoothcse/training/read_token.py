@@ -11,6 +11,7 @@ from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
+from smoothcse import devices
 from smoothcse.losses.views import current_ids, wants_every_token
 from smoothcse.training.attention import attend_tokens
 
@@ -68,7 +69,7 @@ def _find(weights: WordWeights | None, hidden_states: Tensor) -> _Read | None:
         return None
     if weights is None:
         return _Read(None)
-    if ids.shape != hidden_states.shape[:2] or ids.device.type != "cpu":  # a GPU would have to be asked
+    if ids.shape != hidden_states.shape[:2] or not devices.is_cpu(ids.device):  # a GPU would have to be asked
         return None
     weighed = weights.emb_layer.weight.detach()[:, 0][ids] != 0
     return _Read(weighed.long().argmax(dim=1)) if bool((weighed.sum(dim=1) == 1).all()) else None
