@@ -261,16 +261,16 @@ def crash_across_revisions(folder: Path, values: dict[str, Any], kills: int, see
         LookupError: If this is no checkout with that revision in its history.
     """
     source, moments, report = older_source(folder), random.Random(seed), Report()
-    _train_by(source, {**values, "output": str(folder / "alone")}).communicate()
+    assert _train_by(source, {**values, "output": str(folder / "alone")}).wait() == 0, "the older code does not run"
     while report.kills < kills:
         run = RunFolder(folder / f"killed-{report.runs}")
         process = _train_by(source, {**values, "output": str(run.path)})
-        while process.poll() is None and not run.latest_checkpoint():
-            time.sleep(0.005)
+        while process.poll() is None and not any(run.checkpoints.glob("*/seal.json")):
+            time.sleep(0.01)
         time.sleep(moments.expovariate(1 / MEAN_LIFE) / 2)
         report.kills += process.poll() is None
         process.kill()
-        process.communicate()
+        process.wait()
         report.runs += 1
         try:
             train(make_config({**values, "output": str(run.path)}), resume=True, console=QUIET)

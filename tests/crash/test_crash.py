@@ -27,5 +27,5 @@ def test_a_run_of_the_revision_before_goes_on_exactly(tmp_path):
         older_source(tmp_path)
     except LookupError as reason:
         pytest.skip(str(reason))
-    report = crash(tmp_path, OLDER, 1, steps=60)
+    report = crash(tmp_path, OLDER, 1, steps=30)
     assert report.identical == report.runs

@@ -27,7 +27,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from rich.console import Console
@@ -116,7 +116,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def die(*_: Any) -> None:
+def die(*_: Any, **__: Any) -> None:
     """End this process as a kill would."""
     os._exit(9)
 
@@ -311,12 +311,12 @@ def check(home: Path, *, examples: int, steps: int, derandomize: bool) -> None:
         home: Empty folder to work in.
         examples: Number of sequences of commands.
         steps: Commands in each.
-        derandomize: Whether to take the same sequences each time.
+        derandomize: Whether to take the same sequences each time, and to report a failure as it is found.
     """
     RunFolderMachine.world = World(home)
     chosen = settings(
         max_examples=examples, stateful_step_count=steps, derandomize=derandomize, deadline=None, database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate, *([] if derandomize else [Phase.shrink])],
     )  # fmt: skip
     run_state_machine_as_test(RunFolderMachine, settings=chosen)
 
