@@ -50,7 +50,7 @@ def test_an_encoder_is_not_causal(architecture, tmp_path):
 def test_the_first_token_of_a_causal_model_is_refused(tmp_path):
     path = save_tiny_generator(tmp_path / "bare", "llama", pad_token="[PAD]")
     for make in (load_encoder, lambda *a, **k: build_encoder(*a, dropout=0.1, **k)):
-        with pytest.raises(SmoothCSEError, match="is causal: its first token .* --pooling lasttoken or mean"):
+        with pytest.raises(SmoothCSEError, match=r"is causal: its first token .* --pooling lasttoken or mean"):
             make(path, "cls", device="cpu")
     # A model folder that says so of itself; without a start token, sentences that begin alike show it.
     for bos in (True, False):

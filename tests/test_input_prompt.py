@@ -90,7 +90,9 @@ def test_the_rule_is_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatc
 
 def test_mistakes_are_told(prompted):
     model = load_encoder(prompted, device="cpu")
-    with pytest.raises(SmoothCSEError, match="no prompt 'qery'; it has: query, document, other. Did you mean 'query'"):
+    with pytest.raises(
+        SmoothCSEError, match=r"no prompt 'qery'; it has: query, document, other\. Did you mean 'query'"
+    ):
         encode(model, TEXTS, prompt_name="qery")
     with pytest.raises(SmoothCSEError, match="input_type 'passage' is unknown"):
         encode(model, TEXTS, "passage")
@@ -211,7 +213,7 @@ def test_the_worker_of_a_cluster(prompted, host, tmp_path):
         ("document", prompt_of(model, "document"), host.encode_document(TEXTS)),
         (None, None, host.encode(TEXTS, prompt="")),
     ):
-        job = Job(prompted, None, fingerprint(model), "fp32", kind, prompt, False, "text", ["text"], 100)
+        job = Job(prompted, None, fingerprint(model), "fp32", False, "text", ["text"], 100, kind, prompt)
         out = tmp_path / f"out-{kind}-{prompt}"
         out.mkdir()
         [shard] = plan_shards(tmp_path / "in", out, 100)
@@ -323,7 +325,7 @@ def test_padding_on_the_left_is_left_to_the_host(prompted, tmp_path):
     model = load_encoder(prompted, device="cpu")
     model.tokenizer.padding_side = "left"
     # The rows that are looked at have one length, later ones another.
-    (tmp_path / "t.txt").write_text("\n".join([f"the {w} sat" for w in ["cat", "dogs", "old", "sea"]] + TEXTS) + "\n")
+    (tmp_path / "t.txt").write_text("\n".join([f"the {w} sat" for w in ("cat", "dogs", "old", "sea")] + TEXTS) + "\n")
     corpus = load_sentences(str(tmp_path / "t.txt"))
     dataset, collate = tokenised_once(corpus.dataset, model, 16)
     assert isinstance(collate, SentenceTransformerDataCollator)
@@ -334,8 +336,8 @@ def test_padding_on_the_left_is_left_to_the_host(prompted, tmp_path):
 def test_a_run_trains_with_the_prompt(method, left_out, tmp_path, corpus_file):
     def losses(model, name):
         config = TrainConfig(
-            corpus=str(corpus_file), model=model, output=str(tmp_path / name), method=method, batch_size=16, max_steps=2,
-            eval_steps=2, log_steps=1, dev="none", precision="fp32",
+            corpus=str(corpus_file), model=model, output=str(tmp_path / name), method=method, batch_size=16,
+            max_steps=2, eval_steps=2, log_steps=1, dev="none", precision="fp32",
         )  # fmt: skip
         folder = train(config, console=QUIET).folder
         lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())

@@ -269,8 +269,8 @@ def _pooled(
         return start if pooling is None else _with_pooling(start, pooling)
     if is_bare and runs_decoder(transformer):
         raise SmoothCSEError(
-            f"{name} is an encoder-decoder ({transformer.config.model_type}) whose encoder sentence-transformers cannot "
-            "load alone; choose an encoder such as BERT, a T5 model or a decoder."
+            f"{name} is an encoder-decoder ({transformer.config.model_type}) whose encoder sentence-transformers "
+            "cannot load alone; choose an encoder such as BERT, a T5 model or a decoder."
         )
     causal = (is_bare or pooling == "cls") and is_causal(transformer)
     if causal and pooling == "cls":

@@ -97,7 +97,7 @@ def evaluate_retrieval(
         against the model. Of a query with several right documents the one ranked best counts.
     """
     queries, documents = (
-        encode(model, texts, kind, batch_size=batch_size, precision=precision, show_progress=show_progress)
+        encode(model, texts, input_type=kind, batch_size=batch_size, precision=precision, show_progress=show_progress)
         for texts, kind in _typed(task.queries, task.documents)
     )
     return retrieval_scores(rank_of_relevant(queries, documents, task.relevant, chunk=chunk))
@@ -179,7 +179,7 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    asked, known = (encode(model, texts, kind) for texts, kind in _typed(questions, documents))
+    asked, known = (encode(model, texts, input_type=kind) for texts, kind in _typed(questions, documents))
     blocks = _similarities(asked, known, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
 

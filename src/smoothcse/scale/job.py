@@ -30,24 +30,24 @@ class Job:
         pooling: in place of the model's own, or None.
         fingerprint: of the model as loaded, see :func:`~smoothcse.fingerprint.fingerprint`.
         precision: ``fp32`` or ``bf16``, never ``auto``: half of the rows in each would be no one's wish.
-        input_type: As in :func:`~smoothcse.encoding.encode`.
-        prompt: Text in front of each sentence, or None.
         normalize: whether embeddings have length 1.
         column: that is encoded.
         columns: that are copied beside the embedding.
         rows_per_shard: decides which rows a shard's number stands for.
+        input_type: As in :func:`~smoothcse.encoding.encode`.
+        prompt: Text in front of each sentence, or None.
     """
 
     model: str
     pooling: str | None
     fingerprint: str
     precision: str
-    input_type: str | None
-    prompt: str | None
     normalize: bool
     column: str
     columns: list[str]
     rows_per_shard: int
+    input_type: str | None = None
+    prompt: str | None = None
 
 
 def choose_columns(files: Iterable[Path], column: str | None, keep: Iterable[str]) -> tuple[str, list[str]]:
