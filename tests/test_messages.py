@@ -29,8 +29,19 @@ FIELDS = (
     | {field.name for method in METHODS for field in fields(find_method(method).settings)}
     | {option.strip("-").replace("-", "_") for option in OPTIONS}
 )
-# Words with an underscore that are no fields of ours.
-OTHERS = {"allow_pickle"}
+# Other words with an underscore: parameters and functions of Python, which Python callers alone are told of.
+OTHERS = {
+    "avg_first_last",
+    "avg_top2",
+    "build_index",
+    "en_core_web_sm",
+    "help_option_names",
+    "max_chars",
+    "min_chars",
+    "mini_batch_tokens",
+    "pad_token",
+    "save_pretrained",
+}
 
 
 def told(file: str) -> Iterator[tuple[int, str]]:

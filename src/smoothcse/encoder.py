@@ -156,8 +156,8 @@ def read_config(name: str) -> PretrainedConfig:
         SmoothCSEError: with the reason in one sentence.
     """
     folder = local_path(name)
-    if not name or os.path.isfile(folder):
-        raise SmoothCSEError(f"The model {name!r} is {'a file' if name else 'empty'}; give a folder or a hub name.")
+    if os.path.isfile(folder):
+        raise SmoothCSEError(f"The model {name} is a file; give a folder or a hub name.")
     if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise SmoothCSEError(
@@ -184,6 +184,8 @@ def _check_pooling(pooling: str | None) -> None:
 
 def _located(name_or_path: str | Path) -> str:
     """Return a name that the host understands."""
+    if not str(name_or_path):  # which would stand for the working directory
+        raise SmoothCSEError("The name of the model is empty; give a folder or a hub name.")
     if str(name_or_path) != PACKAGED_MINILM:
         return str(name_or_path)
     with extra("demo", f"The model {PACKAGED_MINILM}"):

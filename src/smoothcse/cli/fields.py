@@ -12,7 +12,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from smoothcse.cli.arguments import split
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.training.config import TrainConfig
 
 Command = Callable[..., None]
@@ -87,8 +87,9 @@ def _read_value(field: str, name: str, value: str) -> Any:
     try:
         return read_yaml(value)
     except (yaml.YAMLError, ValueError) as error:  # of a date that there is not
+        reason = getattr(error, "problem", None) or first_line(error)
         raise SmoothCSEError(
-            f"--{field} {name}={value}: the value is not valid YAML; put it in quotes if it is text."
+            f"--{field} {name}={value}: the value is not valid YAML ({reason}); put it in quotes if it is text."
         ) from error
 
 

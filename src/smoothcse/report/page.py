@@ -105,10 +105,10 @@ def _default(runs: Sequence[RecordedRun]) -> Path:
 
 def _checked(file: Path) -> Path:
     """Return the file, having made sure that it can be written and replaces nothing but a page."""
-    if file.suffix not in (".html", ".htm"):
-        raise SmoothCSEError(f"The output {file} must end in .html.")
     if os.path.isdir(file):  # says no where Path.is_dir fails, such as of a name too long
         raise SmoothCSEError(f"The output {file} is a folder; give the name of a file.")
+    if file.suffix not in (".html", ".htm"):
+        raise SmoothCSEError(f"The output {file} must end in .html.")
     if not os.path.isdir(file.parent):
         raise SmoothCSEError(f"The output {file} cannot be written: there is no folder {file.parent}; make it first.")
     _write(file, None)
