@@ -389,12 +389,12 @@ class Index:
             documents = [document for document in documents if document.id not in known]
         if documents:
             texts = [document.text for document in documents]
-            self._store.write(documents, self._kept(encode(self._encoder, texts, "document")))
+            self._store.write(documents, self._kept(encode(self._encoder, texts, input_type="document")))
 
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], "query"))
+        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], input_type="query"))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
