@@ -64,7 +64,7 @@ def test_a_kill_while_indexing_loses_no_committed_document(tiny_bert, tmp_path, 
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
 
     encoded = []
-    monkeypatch.setattr(index, "encode", lambda model, texts, **_: encoded.extend(texts) or encode(model, texts))
+    monkeypatch.setattr(index, "encode", lambda model, texts, *_, **__: encoded.extend(texts) or encode(model, texts))
     opened = Index.build(path, tiny_bert, map(Document, sentences(ALL)), console=QUIET)  # the same command again
     assert (len(opened), opened.incomplete) == (ALL, None)
     assert encoded == sentences(ALL)[there:]

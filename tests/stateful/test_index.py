@@ -297,7 +297,7 @@ def test_an_index_holds_what_a_dictionary_holds(tiny_bert, monkeypatch):
     monkeypatch.setattr(store, "LOOSE", 4)
     monkeypatch.setattr(store, "STALE", timedelta(0))
     monkeypatch.setattr(index, "load_encoder", lambda *_: model)
-    monkeypatch.setattr(index, "encode", lambda _, texts, **__: vectors_of(texts))
+    monkeypatch.setattr(index, "encode", lambda _, texts, *__, **___: vectors_of(texts))
     monkeypatch.setattr(IndexMachine, "name", tiny_bert)
     monkeypatch.setattr(IndexMachine, "model", model)
     machine = IndexMachine.TestCase
