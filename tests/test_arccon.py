@@ -55,6 +55,13 @@ def test_without_a_margin_it_is_infonce_and_with_one_it_asks_for_more(tiny_bert)
     assert some > none
 
 
+def test_without_settings_the_margin_is_the_published_one(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    loss = ArcConLoss(encoder)
+    assert loss.model is encoder
+    assert loss.settings == ArcConSettings(margin=10.0)
+
+
 def test_equal_views_have_a_gradient():
     anchors = torch.randn(4, 6, requires_grad=True)
     angular_margin_logits(anchors, anchors.detach().clone()).sum().backward()

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from smoothcse.encoder import build_encoder
+from smoothcse.losses import gs_info_nce, memory
 from smoothcse.losses.is_cse import ISCSELoss, ISCSESettings
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
@@ -80,17 +81,43 @@ def test_the_loss_is_the_sum_of_both_once_the_buffer_is_full(tiny_bert):
 def test_the_smoothed_loss_sets_in_with_the_step_that_fills_the_buffer(tiny_bert):
     """With the step's own positives the buffer is full; a hard negative is none of the smoothed loss's business."""
     settings = ISCSESettings(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3, group_temperature=0.5)
-    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=settings, noise_count=0)
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=settings, noise_count=0, temperature=0.2)
     loss.state.double()
     z1, z2, z3 = (unit_rows(5, 32, seed) for seed in (4, 5, 7))
     before = unit_rows(7, 32, 6)
     loss.state.push(before[:6])
-    plain = info_nce(z1, z2, hard_negatives=z3)
+    plain = info_nce(z1, z2, hard_negatives=z3, temperature=0.2)
     torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), plain)
     loss.state.push(before[6:])
     smoothed = loop_smoothed(z2, torch.cat([before, z2]), 3, 0.5)
-    expected = plain + 0.3 * loop_info_nce(z1, smoothed)
+    expected = plain + 0.3 * loop_info_nce(z1, smoothed, 0.2)
     torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), expected)
+
+
+def test_a_rank_smooths_its_positives_over_those_of_all(tiny_bert, monkeypatch):
+    """This one is the second of two; the positives and the smoothed positives of the first are the same rows here."""
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, noise_count=0)
+    loss.state.double()
+    z1, z2, others, before = (unit_rows(count, 32, seed) for count, seed in ((5, 4), (5, 5), (5, 7), (2, 6)))
+    loss.state.push(before)
+    monkeypatch.setattr(memory.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(memory.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(memory.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(memory, "all_gather", lambda rows: torch.cat([others, rows]))
+    monkeypatch.setattr(gs_info_nce, "all_gather_with_grad", lambda rows: torch.cat([others, rows]))
+    smoothed = smoothed_positives(z2, torch.cat([before, others, z2]), neighbours=3)
+    expected = info_nce(z1, torch.cat([others, z2]), first_positive=5)
+    expected = expected + 0.3 * info_nce(z1, torch.cat([others, smoothed]), first_positive=5)
+    torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2]), expected)
+
+
+def test_nothing_is_remembered_without_a_step(tiny_bert):
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS)
+    loss.remember([])
+    loss.compute_loss_from_embeddings([unit_rows(3, 32, 1), unit_rows(3, 32, 2)])
+    loss.remember([])
+    loss.remember([])
+    assert len(loss.state) == 3
 
 
 def test_the_buffer_takes_each_steps_positives_once(tiny_bert):

@@ -128,10 +128,12 @@ def test_each_rank_scores_its_anchors_against_the_keys_of_all(rank, monkeypatch)
     torch.testing.assert_close(found, gs_info_nce(z1[half], z2, noise=noise, **options))
 
 
-def test_a_single_rank_keeps_its_keys(monkeypatch):
+@pytest.mark.parametrize(("started", "size"), [(False, 2), (True, 1)])
+def test_a_single_rank_keeps_its_keys_and_gathers_nothing(started, size, monkeypatch):
     [keys] = columns(1)
-    monkeypatch.setattr(adapter.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(adapter.distributed, "get_world_size", lambda: 1)
+    monkeypatch.setattr(adapter.distributed, "is_initialized", lambda: started)
+    monkeypatch.setattr(adapter.distributed, "get_world_size", lambda: size)
+    monkeypatch.setattr(adapter, "all_gather_with_grad", lambda keys: 1 / 0)
     assert adapter.across_ranks(keys) == (keys, 0)
 
 
@@ -157,6 +159,9 @@ def test_a_look_at_the_loss_has_the_noise_of_its_step_and_leaves_the_count():
     with pytest.raises(KeyError):
         loss.loss_at(2, [{}])
     assert loss.step is None
+    loss.step = 1
+    torch.testing.assert_close(loss.loss_at(2, features), expected[2])
+    assert loss.step == 1
     loss.eval()(features)
     assert (loss._forwards, len(remembered)) == (3, 3)
 

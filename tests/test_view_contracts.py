@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from torch.nn import functional
 
@@ -206,6 +207,7 @@ def test_a_queue_shows_what_it_would_hold_and_keeps_its_precision():
     unit = functional.normalize(rows.detach(), dim=1)
     torch.testing.assert_close(queue.with_new(rows[:2].double()), unit[:2])
     assert len(queue) == 0
+    assert queue.filled.dtype == torch.long
     queue.push(rows[:3].double())
     assert queue.rows.dtype == torch.float32
     assert not queue.rows.requires_grad
@@ -217,18 +219,35 @@ def test_a_queue_shows_what_it_would_hold_and_keeps_its_precision():
     assert len(queue) == 4
 
 
-def test_vectors_of_all_ranks_come_without_gradient(monkeypatch):
-    vectors = torch.ones(2, 3, requires_grad=True)
-    alone = of_all_ranks(vectors)
-    assert torch.equal(alone, vectors)
-    assert not alone.requires_grad
-    for size, expected in ((1, 2), (3, 6)):
-        monkeypatch.setattr(memory.distributed, "is_initialized", lambda: True)
-        monkeypatch.setattr(memory.distributed, "get_world_size", lambda size=size: size)
-        monkeypatch.setattr(memory, "all_gather", lambda rows, size=size: torch.cat([rows] * size))
+def test_vectors_of_all_ranks_come_without_gradient_and_those_of_one_are_not_gathered(monkeypatch):
+    vectors, gathered = torch.ones(2, 3, requires_grad=True), []
+    monkeypatch.setattr(memory, "all_gather", lambda rows: gathered.append(1) or torch.cat([rows] * 2))
+    for started, world, rows in ((False, 2, 2), (True, 1, 2), (True, 2, 4)):
+        monkeypatch.setattr(memory.distributed, "is_initialized", lambda started=started: started)
+        monkeypatch.setattr(memory.distributed, "get_world_size", lambda world=world: world)
         found = of_all_ranks(vectors)
-        assert len(found) == expected
-        assert not found.requires_grad
+        assert (len(found), found.requires_grad, len(gathered)) == (rows, False, rows // 4)
+
+
+def test_a_model_wrapped_for_several_devices_is_read_through_its_wrapper(monkeypatch, tiny_bert):
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+    monkeypatch.setattr(memory, "DistributedDataParallel", Wrapper)
+    model = build_encoder(tiny_bert, device="cpu")
+    assert memory.unwrapped(Wrapper(model)) is model
+    assert memory.unwrapped(model) is model
+    assert head_of(Wrapper(model)) is head_of(model)
+
+
+def test_the_momentum_encoder_ends_before_the_head_and_the_normalisation(tiny_bert):
+    model = build_encoder(tiny_bert, device="cpu")
+    body = [module for module in model if module is not head_of(model)]
+    assert len(MomentumEncoder(model, 0.9).encoder) == len(body) == len(model) - 1
+    normalised = SentenceTransformer(modules=[*body, Normalize()], device="cpu")
+    assert len(MomentumEncoder(normalised, 0.9).encoder) == len(body)
 
 
 def test_the_momentum_encoder_has_neither_head_nor_dropout_and_starts_as_the_model(tiny_bert):
