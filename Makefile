@@ -5,11 +5,12 @@ BIN = $(VENV)/bin
 # Where precision matters; tests take the processor for one without bf16 unless told otherwise (tests/conftest.py).
 PRECISE = tests/test_evaluate.py tests/test_report.py tests/test_guards.py tests/test_training.py tests/test_search.py
 
-.PHONY: help demo test lint types audit clean
+.PHONY: help demo test mutation lint types audit clean
 
 help:
 	@echo "make demo    train on this machine's Python documentation and see what it was good for (5 to 8 minutes)"
 	@echo "make test    lint, types and all tests"
+	@echo "make mutation  change the losses and the statistics one thing at a time; the tests must notice (an hour or more)"
 	@echo "make audit   look for known vulnerabilities in the pinned dependencies (asks a public database)"
 	@echo "make clean   remove the virtual environments and everything the other targets made"
 
@@ -19,6 +20,12 @@ demo: $(VENV)/demo.installed
 test: lint types
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -n 2 --dist loadfile $(PRECISE)
+
+# Interrupted, it goes on where it was. One process, so that nothing fails for want of time or memory.
+mutation: $(VENV)/mutation.installed
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SMOOTHCSE_SHARED="$${SMOOTHCSE_SHARED:-$(abspath ../shared)}" \
+		nice $(BIN)/mutmut run --max-children 1
+	$(BIN)/python tests/mutation/report.py
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .
@@ -40,4 +47,4 @@ $(VENV)/%.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo mutants build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

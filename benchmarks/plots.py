@@ -107,7 +107,3 @@ def curves(axis: Any, points: Iterable[dict[str, Any]], along: str, forms: tuple
             axis.plot(*zip(*curve, strict=True), "o-", label=form, color=COLOURS[form])
     axis.set(xscale="log", yscale="log")
     axis.grid(alpha=0.3)
-
-
-if __name__ == "__main__":
-    draw(Path(__file__).resolve().parents[1] / "docs" / "images" / "performance.png")

@@ -5,27 +5,32 @@ python examples/sentence_transformers_trainer.py MODEL sentences.txt OUTPUT [STE
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from datasets import load_dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 
 from smoothcse import GSInfoNCELoss, NoiseStep, build_encoder, strip_projection
 
-start, text_file, output, *steps = sys.argv[1:]
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("model", help="model folder or hub name to start from")
+parser.add_argument("sentences", help="text file, one sentence per line")
+parser.add_argument("output", help="folder for the checkpoints and the model")
+parser.add_argument("steps", type=int, nargs="?", default=-1, help="number of steps (default: one epoch)")
+args = parser.parse_args()
 
-model = build_encoder(start, pooling="cls", max_length=32)
-dataset = load_dataset("text", data_files=text_file, split="train")
+model = build_encoder(args.model, pooling="cls", max_length=32)
+dataset = load_dataset("text", data_files=args.sentences, split="train")
 
 loss = GSInfoNCELoss(model)  # the one line: unsupervised SimCSE, smoothed by Gaussian negatives
 
 trainer = SentenceTransformerTrainer(
     model=model,
     args=SentenceTransformerTrainingArguments(
-        output_dir=f"{output}/checkpoints",
+        output_dir=f"{args.output}/checkpoints",
         per_device_train_batch_size=8,
         learning_rate=3e-5,
-        max_steps=int(steps[0]) if steps else -1,
+        max_steps=args.steps,
         num_train_epochs=1,
         dataloader_drop_last=True,
         report_to="none",
@@ -35,5 +40,5 @@ trainer = SentenceTransformerTrainer(
     callbacks=[NoiseStep(loss)],  # optional: a resumed run then draws the noise of an uninterrupted one
 )
 trainer.train()
-strip_projection(model).save_pretrained(f"{output}/model")
-print(f"trained {trainer.state.global_step} steps; the model is in {output}/model")
+strip_projection(model).save_pretrained(f"{args.output}/model")
+print(f"trained {trainer.state.global_step} steps; the model is in {args.output}/model")

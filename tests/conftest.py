@@ -13,6 +13,10 @@ os.environ.setdefault("SMOOTHCSE_ASSUME_BF16", "0")  # no test depends on the pr
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the test processes share the cores; threads in each would only wait
 
 import pytest
+from hypothesis import Phase, settings
+
+# For `make mutation`: a mutant is dead with its first failing example, and a run repeats the last one.
+settings.register_profile("mutation", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -7,15 +7,16 @@ import threading
 import time
 from contextlib import contextmanager
 
-import uvicorn
+from smoothcse.service.connection import make_server
+from smoothcse.service.limits import Limits
 
 
 @contextmanager
-def listening(app, **options):
-    """Serve an application; gives its address."""
+def listening(app, limits=None, **options):
+    """Serve an application as ``smoothcse serve`` does; gives its address."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", **options))
+    server = make_server(app, limits or Limits(), log_level="critical", **options)
     thread = threading.Thread(target=server.run, args=([bound],), daemon=True)
     thread.start()
     until(lambda: server.started)

@@ -202,6 +202,20 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
     assert "chmod" in message
 
 
+@pytest.mark.parametrize("leads_to", ["link.txt", "nowhere.txt"])
+def test_a_link_that_leads_nowhere_is_told_as_one(tmp_path, leads_to):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    (tmp_path / "link.txt").symlink_to(leads_to)
+    for source in (tmp_path / "link.txt", tmp_path):  # of a folder no part is left out in silence
+        with pytest.raises(SmoothCSEError, match=rf"link\.txt is a symbolic link to {leads_to}, which leads nowhere"):
+            load_sentences(source)
+
+
+def test_the_folder_of_an_unknown_user_is_not_there():
+    with pytest.raises(SmoothCSEError, match="no file or folder '~nobody-of-this-name/x'"):
+        load_sentences("~nobody-of-this-name/x")
+
+
 def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     assert "neither a file nor a folder" in refusal(tmp_path / "pipe.txt")

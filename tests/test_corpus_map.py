@@ -15,6 +15,7 @@ class FakeIndex:
     """As much of an index as the map uses."""
 
     fields: tuple[str, ...] = ("topic",)
+    incomplete: str | None = None
 
     def __init__(self, vectors: np.ndarray, text: str = "text") -> None:
         self.vectors = vectors

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from smoothcse.corpus import blocks
 from smoothcse.corpus.files import TextFile, is_supported
-from smoothcse.corpus.readers import read_batches
+from smoothcse.corpus.readers import read_batches, read_texts
+from smoothcse.corpus.records import read_records
 from smoothcse.errors import SmoothCSEError
 
 SENTENCES = ["A first one.", 'Say "hi", world.', "Zwölf Boxkämpfer – 你好"]
@@ -58,9 +59,11 @@ def packed(data: bytes, packing: str) -> bytes:
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "csv", "tsv"])
 def test_text_formats(tmp_path, kind, packing):
     path = tmp_path / f"corpus.{kind}{packing}"
-    for data in (encoded(kind), b"\xef\xbb\xbf" + encoded(kind), encoded(kind).replace(b"\n", b"\r\n")):
-        path.write_bytes(packed(data, packing))
+    data = encoded(kind)
+    for variant in (data, b"\xef\xbb\xbf" + data, data.replace(b"\n", b"\r\n"), data.replace(b"\n", b"\r")):
+        path.write_bytes(packed(variant, packing))
         assert read(path) == SENTENCES
+        assert list(read_texts(TextFile(path, path.name))) == SENTENCES
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
@@ -71,11 +74,11 @@ def test_parquet(tmp_path, kind):
 
 
 @settings(deadline=None)
-@given(st.lists(st.sampled_from(["", "a", "é", "long line", "\r", "你" * 9])), st.integers(1, 40), st.booleans())
-def test_blocks_do_not_matter(tmp_path_factory, lines, block_bytes, ends):
+@given(st.lists(st.sampled_from(["", "a", "é", "long line", "\r", "\n", "\r\n", "你" * 9])), st.integers(1, 40))
+def test_blocks_and_line_ends_do_not_matter(tmp_path_factory, parts, block_bytes):
     path = tmp_path_factory.mktemp("blocks") / "corpus.txt"
-    path.write_bytes("\n".join(lines).encode() + b"\n" * ends)
-    expected = path.read_bytes().decode().split("\n")
+    path.write_bytes("".join(parts).encode())
+    expected = path.read_text(encoding="utf-8").split("\n")  # Python's universal newlines
     expected = expected if expected[-1] else expected[:-1]
     batches = read_batches(TextFile(path, "x"), None, block_bytes)
     assert [text.removesuffix("\n") for batch in batches for text in batch.column(0).to_pylist()] == expected
@@ -91,6 +94,60 @@ def test_csv_fields_may_hold_line_ends_and_blank_lines_are_empty_sentences(tmp_p
     path = tmp_path / "corpus.csv"
     path.write_text('\nid,text\n1,"two\nlines"\n\n2,last\n')
     assert read(path) == ["two\nlines", "", "last"]
+
+
+EMPTY_RECORDS = {
+    "a.txt": ("one\n\ntwo\n\n", ["one", "", "two", ""]),
+    "a.jsonl": ('{"text": "one"}\n\n{"text": ""}\n  \n{"text": "two"}\n\n', ["one", "", "two"]),
+    "a.csv": ('\nid,text\n1,one\n\n2,\n3,"two\n\nlines"\n\n', ["one", "", "two\n\nlines"]),
+    "b.csv": ('text\none\n\n""\ntwo\n', ["one", "", "two"]),
+    "a.tsv": ("id\ttext\n1\tone\n\n2\t\n3\ttwo\n", ["one", "", "two"]),
+    "headed.csv": ("text\n", []),
+    "empty.csv": ("", []),
+    "empty.jsonl": ("\n\n", []),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_RECORDS)
+def test_a_record_without_text_counts_and_a_line_without_record_does_not(tmp_path, name):
+    content, expected = EMPTY_RECORDS[name]
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    assert list(read_texts(TextFile(path, name))) == expected
+
+
+def test_a_missing_value_of_parquet_is_an_empty_text(tmp_path):
+    pq.write_table(pa.table({"a": ["one", None, "", "two"], "b": ["x"] * 4}), tmp_path / "a.parquet")
+    assert list(read_texts(TextFile(tmp_path / "a.parquet", "a.parquet"), "a")) == ["one", "", "", "two"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.csv", "\nid,text,id\n1,a,2\n3,b,4\n", "x.csv:2 has 2 columns called 'id': rename them."),
+        ("x.tsv", "text\ttext\ttext\na\tb\tc\n", "x.tsv:1 has 3 columns called 'text': rename them."),
+        (
+            "x.jsonl",
+            '{"text": "a"}\n{"text": "a", "n": {"k": 1, "k": 2}}\n',
+            "x.jsonl:2 is not valid JSON (the field 'k' ",
+        ),
+        ("x.jsonl", '{"text": "a", "text": "b"}\n', "the field 'text' is given twice"),
+    ],
+)
+def test_a_name_given_twice_is_refused_by_every_reader(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_text(content)
+    assert said in refusal(path, "text")
+    for read_all in (read_records, read_texts):
+        with pytest.raises(SmoothCSEError) as caught:
+            list(read_all(TextFile(path, name)))
+        assert said in str(caught.value)
+
+
+def test_separators_behind_the_last_column_are_no_names(tmp_path):
+    path = tmp_path / "spreadsheet.csv"
+    path.write_text("text,id,,\none,1,,\ntwo,2,,\n")
+    assert read(path) == ["one", "two"]
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):

@@ -78,6 +78,26 @@ def test_where_all_reach_the_cap_the_least_similar_is_let_through():
     assert weights.isfinite().tolist() == [[False, True, False]]
 
 
+def test_each_row_has_its_own_least_similar_candidate():
+    meaning, surface = torch.tensor([[0.9, 0.7, 0.8], [0.6, 0.95, 0.9]]), torch.rand(2, 3)
+    weights = negative_log_weights(meaning, surface, cap=torch.full((2,), 0.5), **SHAPE)
+    assert weights.isfinite().tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_a_candidate_at_the_floor_is_a_positive_and_one_at_the_cap_no_negative():
+    meaning, surface = torch.tensor([[0.25, 0.5, 0.75]]), torch.rand(1, 3)
+    positive = positive_log_weights(meaning, surface, floor=0.5, **SHAPE)
+    assert positive.isfinite().tolist() == [[False, True, True]]
+    negative = negative_log_weights(meaning, surface, cap=torch.tensor([0.5]), **SHAPE)
+    assert negative.isfinite().tolist() == [[True, False, False]]
+
+
+def test_the_least_number_draws_no_candidate_without_weight():
+    weights = torch.tensor([[-torch.inf, 0.0, 0.0]])
+    assert draw(weights, torch.zeros(1, dtype=torch.float64)).tolist() == [1]
+    assert draw(weights, torch.tensor([0.5], dtype=torch.float64)).tolist() == [2]
+
+
 def test_draws_follow_the_weights():
     weights = torch.tensor([0.5, 0.0, 3.0, 1.0, 0.25, 0.0], dtype=torch.float64)
     count = 20_000

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoder import build_encoder
 from smoothcse.losses import gs_info_nce
@@ -192,3 +193,56 @@ def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, 
         logits[row, 5 + row] += 1.5
     expected = torch.nn.functional.cross_entropy(logits, torch.arange(5))
     assert loss.compute_loss_from_embeddings(views).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_the_second_view_has_the_words_doubled_that_are_no_special_tokens(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu").train()
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(repetition_rate=1.0), seed=3)
+    loss.step = 5
+    column = encoder.preprocess(sentences(6)) | {"name": "kept"}
+    ids, mask = column["input_ids"], column["attention_mask"]
+    first, second = loss.views([column])
+    words = mask.bool() & (ids != encoder.tokenizer.cls_token_id) & (ids != encoder.tokenizer.sep_token_id)
+    repeated, present = repeat_subwords(
+        ids, mask, words, rate=1.0, seed=3, step=5, longest=encoder.max_seq_length
+    )  # fmt: skip
+    assert first is column
+    assert torch.equal(second["input_ids"], repeated)
+    assert torch.equal(second["attention_mask"], present)
+    assert (present.sum(dim=1) > mask.sum(dim=1)).any()
+    assert set(second) == {"input_ids", "attention_mask"} | {
+        key for key, value in column.items() if not isinstance(value, torch.Tensor)
+    }
+    assert second["name"] == "kept"
+
+
+def test_pairs_and_triplets_are_left_as_they_are(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    for count in (2, 3):
+        columns = [encoder.preprocess(sentences(3, seed)) for seed in range(count)]
+        assert ESimCSELoss(encoder).views(columns) is columns
+
+
+def test_a_doubled_sentence_is_as_long_as_the_model_reads_or_512(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    for length, expected in ((20, 20), (None, 512)):
+        encoder.max_seq_length = length
+        assert ESimCSELoss(encoder).longest == expected
+
+
+def test_an_empty_queue_adds_nothing_and_one_of_size_zero_stays_empty(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu").train()
+    features = encoder.preprocess(sentences(4))
+    assert ESimCSELoss(encoder).further_negatives() is None
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=0))
+    loss([dict(features)])
+    assert loss.further_negatives() is None
+
+
+def test_without_a_head_the_queue_holds_what_the_encoder_gives(tiny_bert):
+    encoder = SentenceTransformer(tiny_bert, device="cpu").train()
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=6, momentum=1.0))
+    features = encoder.preprocess(sentences(4))
+    loss([dict(features)])
+    expected = torch.nn.functional.normalize(encoder.eval()(dict(features))["sentence_embedding"], dim=1)
+    torch.testing.assert_close(loss.state.queue.newest, expected.detach(), rtol=1e-5, atol=1e-6)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
@@ -22,7 +25,8 @@ from smoothcse.evaluation.evaluate import evaluate, shortest_names, task_groups
 from smoothcse.evaluation.geometry import evaluate_geometry, stsb_dev_geometry
 from smoothcse.evaluation.published import published_results
 from smoothcse.evaluation.results import Evaluation, check_output
-from smoothcse.evaluation.retrieval import RetrievalTask
+from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval
+from smoothcse.evaluation.retrieval_data import load_retrieval
 from smoothcse.evaluation.score import Score, average
 from smoothcse.evaluation.sts import SEVEN_STS, STS_TASKS, evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of
@@ -151,9 +155,146 @@ def test_geometry_takes_stsb_dev_where_there_is_one_and_the_documentation_elsewh
         return score.task
 
     assert measured_on(data) == measured_on(data / "sts") == "STSBenchmark-dev"
-    assert measured_on(None) == measured_on(data / "transfer") == "python-docs, two dropout views"
+    assert measured_on(None) == "python-docs, two dropout views"
+    with pytest.raises(SmoothCSEError, match=r"transfer is of no use to the tasks geometry: .* with STS-B dev"):
+        measured_on(data / "transfer")
     with pytest.raises(SmoothCSEError, match="does not exist"):
         measured_on(data / "nowhere")
+
+
+PAIRS = [("the cat sat", "a cat on a mat"), ("dogs ran", "old houses"), ("the cat sat", "quiet towns")]
+
+
+def pairs_file(path: Path, names=("query", "document")) -> Path:
+    rows = [dict(zip((*names, "other"), (*pair, "x"), strict=True)) for pair in PAIRS]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        separator = {".csv": ",", ".tsv": "\t"}[path.suffix]
+        path.write_text("\n".join([separator.join(rows[0]), *(separator.join(row.values()) for row in rows)]))
+    return path
+
+
+def beir_folder(path: Path, **changes: str) -> Path:
+    files = {
+        "corpus.jsonl": '{"_id": "d1", "title": "Mats", "text": "a cat on a mat"}\n'
+        '{"_id": "d2", "text": "old houses"}\n{"_id": 3, "title": null, "text": "quiet towns"}\n',
+        "queries.jsonl": '{"_id": "q1", "text": "the cat sat"}\n{"_id": "q2", "text": "dogs"}\n'
+        '{"_id": "q3", "text": "?"}\n',
+        "qrels/test.tsv": "query-id\tcorpus-id\tscore\nq2\td2\t1\nq1\t3\t2\nq1\td1\t1\nq3\td1\t0\n",
+    }
+    for name, text in (files | changes).items():
+        if text:
+            write(path / name, text)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".tsv", ".parquet"])
+def test_a_file_of_pairs_is_a_retrieval_task(tmp_path, suffix):
+    for names, columns in ((("query", "document"), None), (("anchor", "positive"), None), (("b", "a"), ["b", "a"])):
+        task = load_retrieval(pairs_file(tmp_path / f"pairs{suffix}", names), columns)
+        assert task.queries == ["the cat sat", "dogs ran"]  # each text once, with all its documents
+        assert task.documents == ["a cat on a mat", "old houses", "quiet towns"]
+        assert task.relevant.tolist() == [[0, 2], [1, 1]]
+
+
+def test_a_folder_in_beirs_layout_is_a_retrieval_task(tmp_path):
+    (tmp_path / "data").mkdir()
+    for folder, source in ((tmp_path / "mine", tmp_path / "mine"), (tmp_path / "data/retrieval", tmp_path / "data")):
+        beir_folder(folder, **{"qrels/dev.tsv": "not read"})
+        task = load_retrieval(source)
+        assert task.name == f"{folder.name}, qrels/test.tsv"
+        assert task.queries == ["dogs", "the cat sat"]  # those with a judgement above 0
+        assert task.documents == ["Mats a cat on a mat", "old houses", "quiet towns"]
+        assert task.relevant.tolist() == [[1, 1], [2, 0]]
+    (tmp_path / "mine/qrels/test.tsv").rename(tmp_path / "mine/qrels/train.tsv")
+    with pytest.raises(SmoothCSEError, match=r"holds dev\.tsv, train\.tsv, and none is test\.tsv"):
+        load_retrieval(tmp_path / "mine")
+
+
+def test_beir_files_may_be_compressed(tmp_path):
+    plain, packed = beir_folder(tmp_path / "a"), beir_folder(tmp_path / "b")
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        (packed / f"{name}.gz").write_bytes(gzip.compress((packed / name).read_bytes()))
+        (packed / name).unlink()
+    assert load_retrieval(packed).documents == load_retrieval(plain).documents
+
+
+def test_retrieval_is_measured_on_the_data_given(smoothcse, models, data, tmp_path):
+    file, output = pairs_file(tmp_path / "pairs.csv", ("b", "a")), tmp_path / "r.json"
+    code, out, err = smoothcse(
+        "evaluate",
+        models[0],
+        "--tasks",
+        "retrieval",
+        "--data",
+        file,
+        "--columns",
+        "b,a",
+        "--precision",
+        "fp32",
+        "-o",
+        output,
+    )
+    assert code == 0, err
+    assert "pairs.csv" in out
+    written = json.loads(output.read_text())
+    assert (written["settings"]["data"], written["settings"]["columns"]) == (str(file), ["b", "a"])
+    details = written["details"]["best"]["retrieval"]
+    expected = evaluate_retrieval(load_encoder(models[0]), load_retrieval(file, ["b", "a"]))
+    assert list(details) == ["pairs.csv"]
+    assert details["pairs.csv"]["rows"] == 2
+    assert details["pairs.csv"]["MRR"] == pytest.approx(expected["MRR"])
+
+    beir_folder(data / "retrieval")
+    ((score,),) = (groups["retrieval"] for groups in evaluate(models[0], ["retrieval"], data).scores.values())
+    assert score.task == "retrieval, qrels/test.tsv"
+    both = evaluate(models[0], ["geometry", "retrieval"], data / "sts").scores["best"]  # geometry uses the data
+    assert [scores[0].task for scores in both.values()] == ["STSBenchmark-dev", "python-docs"]
+
+
+QRELS = "query-id\tcorpus-id\tscore\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"queries.jsonl": ""}, "has no queries.jsonl; BEIR's layout is corpus.jsonl, queries.jsonl and qrels"),
+        ({"qrels/test.tsv": ""}, "qrels holds no .tsv file"),
+        ({"qrels/test.tsv": QRELS + "q1\td9\t1\n"}, "test.tsv:2 names 'd9', which is not in"),
+        ({"qrels/test.tsv": QRELS + "q9\td1\t1\n"}, "test.tsv:2 names 'q9', which is not in"),
+        ({"qrels/test.tsv": QRELS + "q1\td1\tgood\n"}, "test.tsv:2: the score 'good' is not a number"),
+        ({"qrels/test.tsv": "q1\t0\td1\t1\nq2\t0\td2\t1\n"}, "has no column 'query-id'"),
+        ({"qrels/test.tsv": QRELS + "q1\td1\t0\n"}, "has 0 queries with a document"),
+        ({"corpus.jsonl": '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n'}, ":2 has the _id of an earlier"),
+        ({"corpus.jsonl": '{"text": "x"}\n'}, ":1 has no _id"),
+        ({"queries.jsonl": '{"_id": "q1"}\n'}, "queries.jsonl:1 has no field 'text'"),
+    ],
+)
+def test_a_broken_beir_folder_is_told_with_its_place(tmp_path, changes, said):
+    with pytest.raises(SmoothCSEError) as caught:
+        load_retrieval(beir_folder(tmp_path / "mine", **changes))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "said"),
+    [
+        ("query,document\na,b\nc,\n", None, "pairs.csv:3 has no text in 'document'"),
+        ("q,d\na,b\n", None, "pairs.csv:2 has the columns q, d, and none of the usual pairs (query and document; que"),
+        ("q,d\na,b\n", ["q", "doc"], "pairs.csv:2 has no column 'doc'; it has 'q', 'd'"),
+        ("q,d\na,b\n", ["q"], "The columns of pairs are two, queries and their documents, not q"),
+        ("query,document\na,b\nc,b\n", None, "has 2 queries with a document and 1 distinct documents"),
+        ("query,document\n", None, "has 0 queries"),
+    ],
+)
+def test_a_broken_file_of_pairs_is_told_with_its_place(tmp_path, text, columns, said):
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(SmoothCSEError) as caught:
+        load_retrieval(tmp_path / "pairs.csv", columns)
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +417,22 @@ def no_model_runs(monkeypatch):
         (["-o", "{tmp}/r.txt"], "must end in .json"),
         (["{tmp}/data"], "{tmp}/data holds no config.json"),
         (["no/such-model"], "no/such-model is neither a folder"),
-        (["--data", "{tmp}/nowhere"], "The data folder {tmp}/nowhere does not exist"),
+        (["--data", "{tmp}/nowhere"], "The data {tmp}/nowhere does not exist"),
+        (["--tasks", "retrieval", "--data", "{tmp}/nowhere.csv"], "The data {tmp}/nowhere.csv does not exist"),
+        (["--tasks", "retrieval"], "data is of no use to the tasks retrieval: retrieval takes a .jsonl, .csv"),
+        (["--tasks", "retrieval", "--data", "hub"], "The data hub is of no use to the tasks retrieval"),
+        (["--tasks", "geometry,retrieval", "--data", "{tmp}/data/transfer"], "of no use to the tasks geometry, retr"),
+        (
+            ["--data", "{tmp}/data/sts/SICK/SICK_test_annotated.txt"],
+            "sts takes a folder in SentEval's layout, or hub.",
+        ),
+        (
+            ["--tasks", "sts,retrieval", "--data", "{tmp}/data/sts/STSBenchmark/sts-dev.csv"],
+            "sts-dev.csv is a file; g",
+        ),
+        (["--columns", "a,b"], "The columns are those of a file of pairs for retrieval"),
+        (["--data", "{tmp}/data/transfer"], "lacks 50 of 50 files that are needed (STS12-en-test/STS.input.MSRpar"),
+        (["--data", "{tmp}/data/transfer"], "STS.input.SMTeuroparl.txt and 45 more); give"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence_before_the_first_model_runs(

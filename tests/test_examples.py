@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from sentence_transformers import SentenceTransformer
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -28,3 +30,19 @@ def test_ordinary_trainer_script(tiny_bert, corpus_file, tmp_path):
 def test_bare_loop(tiny_bert, corpus_file):
     lines = run("bare_loop.py", tiny_bert, corpus_file, 3).splitlines()
     assert [line.split()[:2] for line in lines] == [["step", "1"], ["step", "2"], ["step", "3"]]
+
+
+SCRIPTS = [
+    *sorted(EXAMPLES.glob("*.py")),
+    *(file for file in sorted((EXAMPLES.parent / "benchmarks").glob("*.py")) if "__main__" in file.read_text()),
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_every_script_answers_help(script, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.syspath_prepend(script.parent)
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_path(str(script), run_name="__main__")
+    assert leaving.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")

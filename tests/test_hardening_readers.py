@@ -27,6 +27,7 @@ from smoothcse.evaluation.data import _unpack
 from smoothcse.evaluation.files import read_lines
 from smoothcse.formats.embeddings import read_ranges
 from smoothcse.report.read import read_run
+from smoothcse.strict_yaml import read_yaml
 from smoothcse.studies.records import read_records as read_study_records
 from smoothcse.studies.study import read_study
 from smoothcse.training.config_file import read_config_file, resolve_config
@@ -355,6 +356,20 @@ def test_aliases_are_read_where_they_repeat_little(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("base: &b {corpus: a.txt}\nvariants: {x: {<<: *b}, y: *b}\n")
     assert read_config_file(path)["variants"] == {"x": {"corpus": "a.txt"}, "y": {"corpus": "a.txt"}}
+
+
+def test_a_key_that_overrides_a_merged_one_is_given_once(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("- &a {k: 1, l: 1}\n- [[&b {<<: *a, k: 2}]]\n- {<<: *b, k: 3, m: {<<: *b}}\n")
+    merged = read_yaml(path.read_text())
+    assert merged == [{"k": 1, "l": 1}, [[{"k": 2, "l": 1}]], {"k": 3, "l": 1, "m": {"k": 2, "l": 1}}]
+
+
+def test_a_variant_given_twice_is_told_with_its_line(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("seeds: [0]\nvariants:\n  a: {}\n  b: {}\n  a: {seed: 1}\n")
+    with pytest.raises(SmoothCSEError, match=r"study\.yaml:5 .*the key 'a' is given twice"):
+        read_study(path)
 
 
 # ---- studies and runs -----------------------------------------------------------------------------------

@@ -77,6 +77,22 @@ def test_the_loss_is_the_sum_of_both_once_the_buffer_is_full(tiny_bert):
         torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-11)
 
 
+def test_the_smoothed_loss_sets_in_with_the_step_that_fills_the_buffer(tiny_bert):
+    """With the step's own positives the buffer is full; a hard negative is none of the smoothed loss's business."""
+    settings = ISCSESettings(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3, group_temperature=0.5)
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=settings, noise_count=0)
+    loss.state.double()
+    z1, z2, z3 = (unit_rows(5, 32, seed) for seed in (4, 5, 7))
+    before = unit_rows(7, 32, 6)
+    loss.state.push(before[:6])
+    plain = info_nce(z1, z2, hard_negatives=z3)
+    torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), plain)
+    loss.state.push(before[6:])
+    smoothed = loop_smoothed(z2, torch.cat([before, z2]), 3, 0.5)
+    expected = plain + 0.3 * loop_info_nce(z1, smoothed)
+    torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), expected)
+
+
 def test_the_buffer_takes_each_steps_positives_once(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu").train()
     loss = ISCSELoss(encoder, settings=SETTINGS)

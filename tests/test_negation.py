@@ -128,8 +128,8 @@ def test_without_spacy_auto_takes_the_rules_and_says_why(monkeypatch):
     sentences = dataset("It is.")  # as datasets looks for spaCy, too
     monkeypatch.setitem(sys.modules, "spacy", None)
     texts = negations(sentences)
-    assert "pip install 'smoothcse[negation]'" in texts.note
-    with pytest.raises(SmoothCSEError, match=r"pip install 'smoothcse\[negation\]'"):
+    assert 'pip install -c constraints.txt ".[negation]"' in texts.note
+    with pytest.raises(SmoothCSEError, match=r'constraints.txt "\.\[negation\]"'):
         negations(sentences, "spacy")
     monkeypatch.undo()
     assert made(texts) == ["It is not."]

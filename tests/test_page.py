@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,22 @@ def test_results_come_while_one_types(browser, address, encoders):
         page.get_by_role("button", name="topic: towns").first.click()  # a value of the metadata becomes a filter
         expect(page.locator("#filters")).to_contain_text("topic: towns")
         expect(page.locator("#results .field", has_text="topic: cats")).to_have_count(0)
+
+
+def test_an_incomplete_index_says_so(browser, address, encoders):
+    index = encoders[0].index
+    with opened(browser, address) as page:
+        expect(page.locator("#incomplete")).to_be_hidden()
+        replace(index.record, unfinished=("docs.jsonl",)).write(index.path)
+        try:
+            page.get_by_role("searchbox").fill("a cat")
+            expect(page.locator("#incomplete")).to_contain_text(
+                "is incomplete: a change from 'docs.jsonl' has not ended"
+            )
+        finally:
+            replace(index.record, unfinished=()).write(index.path)
+        page.get_by_role("searchbox").fill("a dog")
+        expect(page.locator("#incomplete")).to_be_hidden()
 
 
 def test_a_document_is_text_and_never_markup(browser, address):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from smoothcse.errors import SmoothCSEError
@@ -192,7 +194,7 @@ def test_round_trip():
     assert config.replace(seed=7).seed == 7
 
 
-@pytest.mark.parametrize(
+MISTAKES = pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"learnig_rate": 1}, "no configuration field 'learnig_rate'. Did you mean 'learning_rate'?"),
@@ -207,13 +209,52 @@ def test_round_trip():
         ({"columns": ["a", "b"], "column": "a"}, "column and columns both say what to read"),
         ({"columns": ["a", "b"], "hard_negative_log_weight": 1.0}, "weighs the third of the columns"),
         ({"noise_mode": "expected", "noise_mean": 1.0}, "closed form for noise_mean 0 only"),
+        ({"noise_share": 0.5, "noise_weight": 2.0}, "both set λ"),
+        ({"noise_per_anchor": True, "noise_mode": "expected"}, "needs noise_mode 'sampled'"),
+        ({"output": "a\0b"}, "holds a character that no name can hold"),
+        ({"output": b"a"}, "holds a character that no name can hold"),
+        ({"learning_rate": -1, "sed": 1}, "no configuration field 'sed'. Did you mean 'seed'?"),
     ],
 )
+
+
+@MISTAKES
 def test_bad_values_name_field_and_remedy(values, message):
     with pytest.raises(SmoothCSEError) as caught:
         make_config(values, where="mine.yaml")
     assert message in str(caught.value)
     assert str(caught.value).startswith("mine.yaml: ")
+
+
+@MISTAKES
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda values: TrainConfig(**values),
+        lambda values: TrainConfig().replace(**values),
+        lambda values: dataclasses.replace(TrainConfig(), **values),
+        lambda values: resolve_config(overrides=values),
+    ],
+    ids=["class", "replace", "dataclasses.replace", "command line"],
+)
+def test_no_construction_avoids_the_rules(values, message, build):
+    with pytest.raises(SmoothCSEError) as caught:
+        build(values)
+    assert message in str(caught.value)
+
+
+def test_a_change_is_checked_with_what_stays():
+    config = TrainConfig(noise_count=10)
+    for change in (config.replace, lambda **fields: dataclasses.replace(config, **fields)):
+        assert change(noise_count=None, noise_ratio=2.0).noise_for(64) == 128
+        with pytest.raises(SmoothCSEError, match="both set M"):
+            change(noise_ratio=2.0)
+
+
+def test_a_file_is_checked_together_with_its_recipe(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("recipe: sup-simcse/bert-base-uncased\nhard_negative_log_weight: 0.5\n")
+    assert resolve_config(file=file).hard_negative_log_weight == 0.5
 
 
 @pytest.mark.parametrize(
@@ -223,6 +264,10 @@ def test_bad_values_name_field_and_remedy(values, message):
         ("- 1\n", "must hold 'field: value' lines"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
         ("learning_rat: 1\n", "Did you mean 'learning_rate'?"),
+        ("seed: 1\nmodel: x\n'seed': 2\n", "mine.yaml:3 is not valid YAML (the key 'seed' is given twice"),
+        ("method: esimcse\nsettings:\n  a: 1\n  a: 1\n", "mine.yaml:4 is not valid YAML (the key 'a' is given twice"),
+        ("column: {? [a, b] : 1, b: {c: 1, c: 2}}\n", "mine.yaml:1 is not valid YAML (the key 'c' is given twice"),
+        ("1: 2\n", "no configuration field '1'"),
     ],
 )
 def test_bad_files(text, message, tmp_path):

@@ -23,9 +23,11 @@ from smoothcse.report import page
 from smoothcse.report.facts import comparison
 from smoothcse.report.figures import HEIGHT, WIDTH, Line, line_plot, log_ticks, ridge_plot, ticks
 from smoothcse.report.page import write_report
+from smoothcse.report.plots import learning_curves
 from smoothcse.report.read import read_run
 from smoothcse.report.samples import NEIGHBOURS, draw_samples, measure_gold_pairs, measure_similarities
 from smoothcse.report.sections import curves, neighbours
+from smoothcse.report.watch import watch
 from smoothcse.training import make_config, train
 from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import label_free
@@ -343,7 +345,7 @@ def test_an_output_that_cannot_be_written_is_found_first(label_free_run, tmp_pat
     with pytest.raises(SmoothCSEError, match="there is no folder"):
         write_report([label_free_run], tmp_path / "nowhere" / "report.html")
     with pytest.raises(SmoothCSEError, match="cannot be written"):
-        write_report([label_free_run], tmp_path / ("long" * 100))
+        write_report([label_free_run], tmp_path / ("long" * 100 + ".html"))
     with pytest.raises(SmoothCSEError, match="at least one run folder"):
         write_report([])
     assert list(tmp_path.iterdir()) == []
@@ -435,3 +437,67 @@ def test_label_free_draws_the_same_sentences(label_free_run, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         label_free(load_sentences(run.config.corpus), 32, sample=20).score(None)
     assert sorted(draw_samples(run).sentences) == sorted(seen)
+
+
+@pytest.fixture
+def logged(label_free_run, copied):
+    """Return a function that copies a run, with these metrics in place of its own."""
+
+    def copy(*metrics, **changes):
+        target = copied(label_free_run, status="running", config={"corpus": "gone.txt"}, **changes)
+        (target / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in metrics))
+        return target
+
+    return copy
+
+
+ONE = {"step": 1, "loss": 2.5, "noise_share": 0.25, "eval_dev_score": 40.0}
+NOT_A_NUMBER = {"step": 2, "loss": float("nan"), "noise_share": float("nan"), "eval_dev_score": float("nan")}
+
+
+@pytest.mark.parametrize("metrics", [[ONE], [ONE, NOT_A_NUMBER], [NOT_A_NUMBER | {"step": 0}, ONE]])
+def test_a_single_logged_point_is_seen(metrics, logged, tmp_path, capsys):
+    run = logged(*metrics)
+    page = write_report([run], tmp_path / "one.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<circle class="dot c0"', page)) == 3
+    assert "2.5 at step 1)" in page
+    assert not re.search(r' (points|c?[xy])="[^"]*nan', page)
+    watch(run, once=True, console=Console(width=80))
+    assert capsys.readouterr().out.count("●") == 3
+
+
+@pytest.mark.parametrize("metrics", [[], [{"step": 1, "loss": float("nan")}], [NOT_A_NUMBER]])
+def test_nothing_logged_is_said(metrics, logged, tmp_path, capsys):
+    run = logged(*metrics)
+    text = Page(write_report([run], tmp_path / "none.html").read_text(encoding="utf-8")).text()
+    assert "No loss has been logged yet." in text
+    assert "Nothing has been evaluated yet." in text
+    watch(run, once=True, console=Console(width=80))
+    assert "copy: running" in capsys.readouterr().out
+
+
+def test_a_finished_run_whose_start_is_no_number(logged, tmp_path):
+    result = {"start_score": float("nan"), "best_score": 40.0, "best_step": 1, "last_score": 40.0, "criterion": "dev"}
+    run = logged(NOT_A_NUMBER | {"step": 0}, ONE)
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(manifest | {"status": "finished", "result": result}))
+    page = write_report([run], tmp_path / "nan.html").read_text(encoding="utf-8")
+    assert not re.search(r' (points|c?[xy])="[^"]*nan', page)
+
+
+@pytest.mark.parametrize("metrics", [[], [ONE], [ONE, NOT_A_NUMBER]])
+def test_a_single_point_is_marked_in_pictures(metrics, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("matplotlib.pyplot.close", drawn.append)
+    learning_curves({"run": metrics}, tmp_path / "curves.svg", score_name="score")
+    for axes in drawn[0].axes:
+        (line,) = axes.lines
+        assert len(line.get_xdata()) == min(1, len(metrics))
+        assert not metrics or line.get_marker() == "o"
+
+
+def test_a_report_replaces_nothing_but_a_page(label_free_run):
+    before = (label_free_run / "run.json").read_bytes()
+    with pytest.raises(SmoothCSEError, match=r"run\.json must end in \.html"):
+        write_report([label_free_run], label_free_run / "run.json")
+    assert (label_free_run / "run.json").read_bytes() == before

@@ -13,6 +13,7 @@ from smoothcse.evaluation.retrieval import (
     RetrievalTask,
     answer,
     evaluate_retrieval,
+    last_everywhere,
     python_docs_task,
     rank_of_relevant,
     retrieval_scores,
@@ -52,6 +53,25 @@ def test_ranks_ignore_lengths(problem, query_scale, document_scale):
     queries, documents, relevant = problem
     scaled = np.float32(query_scale) * queries, np.float32(document_scale) * documents
     np.testing.assert_array_equal(rank_of_relevant(*scaled, relevant), rank_of_relevant(*problem))
+
+
+@given(retrieval_problems(), st.data())
+def test_of_several_right_documents_the_best_one_is_ranked_among_the_others(problem, data):
+    queries, documents, _ = problem
+    places = st.integers(0, len(documents) - 1)
+    relevant = np.array([data.draw(st.lists(places, min_size=3, max_size=3)) for _ in queries])
+    ranks = rank_of_relevant(queries, documents, relevant)
+    for query, row, rank in zip(queries, relevant.tolist(), ranks.tolist(), strict=True):
+        wrong = [place for place in range(len(documents)) if place not in row]
+        alone = [naive_ranks([query], documents[[*wrong, place]], [len(wrong)])[0] for place in row]
+        assert rank == min(alone)
+
+
+def test_embeddings_all_alike_score_what_the_diagnosis_looks_for():
+    task = RetrievalTask("t", ["a", "b"], ["x", "y", "z"], np.array([[0, 0], [1, 2]]))
+    ranks = rank_of_relevant(np.ones((2, 4)), np.ones((3, 4)), task.relevant)
+    assert ranks.tolist() == [3, 2]
+    assert retrieval_scores(ranks)["MRR"] == pytest.approx(last_everywhere(task))
 
 
 def test_scores_are_percentages():

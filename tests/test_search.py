@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from smoothcse.cli import main
@@ -24,7 +25,7 @@ from tiny import save_tiny_model, sentences
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 from smoothcse.search import Document, Index, read_documents
-from smoothcse.search.filters import to_sql
+from smoothcse.search.filters import Field, Filters
 from smoothcse.search.simcse_tool import SimCSE
 
 QUIET = Console(quiet=True)
@@ -75,26 +76,95 @@ def test_thresholds_and_filters(index):
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ({"yeer": 1}, "no field 'yeer'; it has id, year, source, odd. Did you mean 'year'"),
-        ({"year": {"above": 1}}, "no comparison 'above'"),
-        ({"year": {"gte": [1]}}, r"not with \[1\]"),
-        ({"year": {}}, "'year' has an empty comparison; use one of gte"),
-        ({"year": float("nan")}, "finite numbers, true and false, not with nan"),
-        ({"year": {"lt": float("inf")}}, "not with inf"),
-        ({"year": 10**40}, "failed"),
-        ({"year": "x"}, r"could not convert to literal of type 'Int64'$"),  # and no line of the database's source
-        ("this is no SQL", "failed"),
+        ({"yeer": 1}, "The index has no field 'yeer' (FIELDS). Did you mean 'year'?"),
+        ({"_rowid": 1}, "The index has no field '_rowid' (FIELDS)."),
+        ({7: 1}, "The index has no field 7 (FIELDS)."),
+        ({"year": {"above": 1}}, "Field 'year': there is no comparison 'above'; use one of COMPARISONS (FIELDS)."),
+        ({"year": {"gte": [1]}}, "Field 'year' holds whole numbers and cannot be compared with [1] (FIELDS)."),
+        ({"year": {}}, "Field 'year' has an empty comparison; use one of COMPARISONS (FIELDS)."),
+        ({"year": float("nan")}, "Field 'year' FINITE, not with nan (FIELDS)."),
+        ({"year": {"lt": float("inf")}}, "Field 'year' FINITE, not with inf (FIELDS)."),
+        ({"year": 2**63}, "Field 'year' FINITE, not with 9223372036854775808 (FIELDS)."),
+        ({"year": 10**5000}, "Field 'year' FINITE, not with such a long int (FIELDS)."),
+        ({"year": "x"}, "Field 'year' holds whole numbers and cannot be compared with 'x' (FIELDS)."),
+        ({"year": True}, "Field 'year' holds whole numbers and cannot be compared with True (FIELDS)."),
+        ({"source": 1}, "Field 'source' holds text and cannot be compared with 1 (FIELDS)."),
+        ({"odd": 1}, "Field 'odd' holds true or false and cannot be compared with 1 (FIELDS)."),
+        ({"source": ["a", None]}, "Field 'source' holds text and cannot be compared with None (FIELDS)."),
+        ({"source": "\ud800"}, "Field 'source' is compared with a text that holds half a character (FIELDS)."),
+        (["year"], "A filter is a mapping or a condition, not of the type list (FIELDS)."),
+        ("this is no SQL", "The index has no field 'this' (FIELDS)."),
+        ("", "The condition needs a field where it has its end (FIELDS)."),
+        ("year = 2001 AND", "The condition needs a field where it has its end (FIELDS)."),
+        ("year = 2001 2002", "The condition needs AND, OR or the end where it has '2002' (FIELDS)."),
+        ("year", "The condition needs a comparison after 'year' where it has its end (FIELDS)."),
+        ("year NOT 1", "The condition needs IN, BETWEEN or LIKE where it has '1' (FIELDS)."),
+        ("year = source", "The condition needs a number, a 'text', TRUE or FALSE where it has 'source' (FIELDS)."),
+        ("(year = 1", "The condition needs ) where it has its end (FIELDS)."),
+        ("year = 'x", 'The condition cannot be read from " \'x" on (FIELDS).'),
+        (
+            "year = 1; DROP TABLE documents",
+            "The condition cannot be read from '; DROP TABLE documents'[:20] on (FIELDS).",
+        ),
+        ("_rowid = 1", "The index has no field '_rowid' (FIELDS)."),
+        ("lower(source) = 'a'", "The index has no field 'lower' (FIELDS)."),
+        ("id IN (SELECT id FROM documents)", "VALUE where it has 'SELECT' (FIELDS)."),
+        ("year LIKE '2%'", "LIKE takes a field of text, and 'year' holds whole numbers (FIELDS)."),
+        ("year = '2001'", "Field 'year' holds whole numbers and cannot be compared with '2001' (FIELDS)."),
+        ("year = 1e999", "Field 'year' FINITE, not with inf (FIELDS)."),
+        (" OR ".join(["year = 1"] * 1001), "The condition has more than 1,000 comparisons (FIELDS)."),
+        ("(" * 20 + "year = 1" + ")" * 20, "The condition is nested more than 16 deep (FIELDS)."),
+        (f"year = {'9' * 5000}", "The condition has a number of 5,000 characters (FIELDS)."),
     ],
 )
 def test_filters_that_cannot_be_used(where, said, index):
-    with pytest.raises(SmoothCSEError, match=said):
+    said = said.replace("'; DROP TABLE documents'[:20]", repr("; DROP TABLE documents"[:20]))
+    for short, long in (
+        ("FIELDS", "fields: id, year, source, odd"),
+        ("COMPARISONS", "gte, gt, lte, lt, ne"),
+        ("FINITE", "is compared with finite numbers of at most 64 bits"),
+        ("VALUE", "The condition needs a number, a 'text', TRUE or FALSE"),
+    ):
+        said = said.replace(short, long)
+    with pytest.raises(SmoothCSEError) as refused:
         index.search("cat", where=where)
+    assert str(refused.value) == said
+
+
+ROWS = {document.text: document.metadata for document in documents(60)}
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ("year >= 2003 AND source = 'a'", lambda row: row["year"] >= 2003 and row["source"] == "a"),
+        ("odd and not (odd and year <> 2006)", lambda row: row["odd"] and row["year"] == 2006),
+        ("year in (2001, 2002.5, 2003)", lambda row: row["year"] in (2001, 2003)),
+        ('`year` NOT IN (2001) AND "odd" = FALSE', lambda row: row["year"] != 2001 and not row["odd"]),
+        ("year BETWEEN 2001 AND 2002.5", lambda row: row["year"] in (2001, 2002)),
+        ("year NOT BETWEEN 2001 AND 2003", lambda row: not 2001 <= row["year"] <= 2003),
+        ("source LIKE 'a%' AND id IS NOT NULL", lambda row: row["source"] == "a"),
+        ("odd OR year = 2002 AND source = 'b'", lambda row: row["odd"] or (row["year"], row["source"]) == (2002, "b")),
+        ("source IS NULL", lambda row: False),
+        ("NOT " * 16 + "odd", lambda row: row["odd"]),
+        ("(" * 16 + "odd" + ")" * 16, lambda row: row["odd"]),
+        (" OR ".join(["(year = 1 AND odd)"] * 499 + ["odd"]), lambda row: row["odd"]),
+        ({"year": {"gte": 2002.5}}, lambda row: row["year"] > 2002),
+        ({"year": {"lt": 2002.5, "gt": 2000.5}}, lambda row: row["year"] in (2001, 2002)),
+        ({"year": {"lte": 2002.0, "ne": 2001.5}}, lambda row: row["year"] <= 2002),
+        ({"year": 2002.5}, lambda row: False),
+        ({"year": [2002.5]}, lambda row: False),
+    ],
+)
+def test_a_filter_keeps_what_a_loop_keeps(where, kept, index):
+    found = {hit.text for hit in index.search("cat", 60, where=where)}
+    assert found == {text for text, row in ROWS.items() if kept(row)}
 
 
 @settings(max_examples=200, deadline=None)
 @given(value=st.text(max_size=12))
 def test_a_value_of_a_filter_never_leaves_its_quotes(value):
-    sql = to_sql({"source": value}, ["source"])
+    sql = Filters({"source": Field("source", "text")}).all_of({"source": value})
     assert sql.startswith("`source` = '")
     assert sql.endswith("'")
     assert "'" not in sql[len("`source` = '") : -1].replace("''", "")
@@ -131,11 +201,55 @@ def test_a_field_that_comes_later_is_a_field_like_any_other(index):
     [hit] = index.search("cat", k=100, where={"author": "Kim"})
     assert hit.metadata == {"author": "Kim", "year": 2030}
     assert len(index.search("cat", k=100, where={"author": None})) == 60
-    with pytest.raises(SmoothCSEError, match=r"a field 'a.b', and a dot is no part of a column's name: rename it"):
-        index.add([Document("a mat", metadata={"a.b": 1})], console=QUIET)
+    with pytest.raises(SmoothCSEError, match="a field without a name: give it one, or remove it"):
+        index.add([Document("a mat", metadata={"": 1})], console=QUIET)
     with pytest.raises(SmoothCSEError, match="a field 'vector', and an index has that name of its own"):
         index.add([Document("a mat", metadata={"vector": 1})], console=QUIET)
     assert len(index) == 61
+
+
+NAMES = (
+    "a`b",
+    'a"b',
+    "a'b",
+    "a.b",
+    "*",
+    "_rowid",
+    "_distance",
+    "_score",
+    "%2E",
+    "a\nb",
+    "\0",
+    "é 日本-7",
+    "YEAR",
+    "year",
+    "select",
+)
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_metadata_may_have_any_name(later, tiny_bert, tmp_path):
+    named = Document("the cat", "1", {name: f"x{number}" for number, name in enumerate(NAMES)})
+    others = [Document(text, str(number + 2)) for number, text in enumerate(sentences(4))]
+    index = Index.build(tmp_path / "i", tiny_bert, others if later else [named, *others], console=QUIET)
+    for _ in range(2):
+        index.add([named], console=QUIET)
+    assert index.fields == list(NAMES)
+    for number, name in enumerate(NAMES):
+        quoted = f"`{name.replace('`', '``')}` = 'x{number}'"
+        for where in ({name: f"x{number}"}, {name: {"gte": f"x{number}"}}, quoted):
+            assert [(hit.id, hit.metadata) for hit in index.search("cat", where=where)] == [("1", named.metadata)]
+        assert len(index.search("cat", where={name: None})) == 4
+    assert index.neighbours("2", 4)
+    assert {document.id: document.metadata for document in index.sample(5)[0]}["1"] == named.metadata
+    assert index.delete(["1"]) == 1
+
+
+def test_half_characters_become_whole_ones(tiny_bert, tmp_path):
+    half = Document("the \ud83d cat", "\udc00", {"\ud83d": "x\ud83d"})
+    index = Index.build(tmp_path / "i", tiny_bert, [half], console=QUIET)
+    [hit] = index.search("\ud83d cat", where={"\ufffd": "x\ufffd"})
+    assert (hit.id, hit.text) == ("\ufffd", "the \ufffd cat")
 
 
 def test_many_small_changes_are_put_together(index, monkeypatch):
@@ -241,8 +355,14 @@ def test_mistakes(tiny_bert, tmp_path, index):
     (tmp_path / "full" / "file").touch()
     with pytest.raises(SmoothCSEError, match="holds something that is no index"):
         Index.build(tmp_path / "full", tiny_bert, documents(2), console=QUIET)
-    with pytest.raises(SmoothCSEError, match="Field 'year' of a document does not fit the index, where it is int64"):
-        index.add([Document("new", metadata={"year": "soon"})], console=QUIET)
+    with pytest.raises(
+        SmoothCSEError, match=r"^Document 'n' has 'soon' in the field 'year', and the index keeps whole n"
+    ):
+        index.add([Document("new", "n", {"year": "soon", "later": 1})], console=QUIET)
+    assert (index.fields, index.incomplete, len(index)) == (["year", "source", "odd"], None, 60)
+    with pytest.raises(SmoothCSEError, match="Document 'n' has 9223372036854775808 in the field 'year'"):
+        Index.build(tmp_path / "huge", tiny_bert, [Document("new", "n", {"year": 2**63})], console=QUIET)
+    assert not (tmp_path / "huge").exists()
 
 
 def test_documents_of_every_format(tmp_path):
@@ -343,4 +463,109 @@ def test_the_commands_index_and_search(tiny_bert, tmp_path, monkeypatch, capsys)
     assert (code, "holds 8 documents" in printed.out) == (0, True)
     code, printed = smoothcse("search", index, "a cat", "--where", "year = '1234'")
     assert "Nothing was found." in printed.out
+    code, printed = smoothcse("search", index, "a cat", "--where", "yaer = 1234")
+    assert (code, "Did you mean 'year'?" in printed.err) == (2, True)
     assert smoothcse("search", str(tmp_path / "nothing"), "a cat")[0] == 2
+
+
+def test_a_search_shows_first_lines_in_80_columns_and_whole_documents_on_request(
+    tiny_bert, tmp_path, monkeypatch, capsys
+):
+    page = "\n".join(f"  line {n} " + "cat " * 25 for n in range(300))
+    evil = Document("\x1b[31m[bold]cat[/] " + "日本" * 100, "evil", {"note\n": "x " * 500, "year": 7})
+    Index.build(tmp_path / "i", tiny_bert, [Document(page, "page"), evil, Document("a short cat")], console=QUIET)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def printed(*options):
+        monkeypatch.setattr("sys.argv", ["smoothcse", "search", str(tmp_path / "i"), "cat", *options])
+        with pytest.raises(SystemExit):
+            main()
+        return capsys.readouterr().out
+
+    short, full = printed(), printed("--full")
+    assert max(map(cell_len, short.splitlines() + full.splitlines())) <= 80
+    assert len(short.splitlines()) == 1 + (3 + 1) + (3 + 1) + 1
+    assert "\x1b" not in short + full
+    assert "line 0 cat" in short
+    assert " …" in short
+    assert "line 2 " not in short
+    assert "[bold]cat[/]" in short
+    assert all(f"line {n} cat" in full for n in range(300))
+    assert "year: 7" in short
+    assert "x " * 500 in " ".join(full.split()) + " "
+    scores = [line.split()[0] for line in short.splitlines()[1:] if line.strip()[:1].isdigit()]
+    assert scores[:3] == sorted(scores[:3], reverse=True)
+
+
+def smoothcse(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["smoothcse", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code or 0, capsys.readouterr()
+
+
+def test_a_file_that_breaks_leaves_an_index_that_says_so(tiny_bert, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("smoothcse.search.index._COMMIT", 10)
+    lines = [json.dumps({"text": text}) for text in sentences(50)]
+    docs, other, index = tmp_path / "docs.jsonl", tmp_path / "other.txt", tmp_path / "docs.index"
+    docs.write_text("\n".join([*lines[:25], '{"text": ', *lines[25:]]) + "\n")
+    other.write_text("a cat\n")
+    build = ("index", tiny_bert, docs, "-o", index)
+    code, printed = smoothcse(monkeypatch, capsys, *build)
+    told = "The index docs.index is incomplete: a change from 'docs.jsonl' has not ended"
+    assert code == 2
+    assert "docs.jsonl:26" in printed.err
+    assert told in printed.err
+    for command in (
+        ("search", index, "a cat"),
+        ("index", tiny_bert, other, "-o", index),
+    ):  # other files change nothing
+        code, printed = smoothcse(monkeypatch, capsys, *command)
+        assert (code, told in printed.err, told in printed.out) == (0, True, False)
+    with pytest.warns(UserWarning, match=told):
+        opened = Index.open(index)
+    assert (len(opened), opened.incomplete[: len(told)]) == (21, told)
+    assert smoothcse(monkeypatch, capsys, *build)[0] == 2  # broken still, and nothing new in it
+    assert opened.incomplete
+    docs.write_text("\n".join(lines) + "\n")
+    assert smoothcse(monkeypatch, capsys, *build)[0] == 0
+    assert (opened.incomplete, len(Index.open(index))) == (None, 51)
+
+
+def test_what_is_refused_before_it_changes_anything_leaves_an_index_complete(index):
+    broken = [Document("new", metadata={"year": "soon"})]
+    for change in (index.add, index.update):
+        with pytest.raises(SmoothCSEError, match=r"rename the field\.$"):
+            change(broken, console=QUIET)
+        assert index.incomplete is None
+
+
+def test_each_kind_of_change_that_is_cut_off_is_told(index, monkeypatch):
+    monkeypatch.setattr("smoothcse.search.index._COMMIT", 2)
+
+    def cut_off(items):
+        yield from items[:5]
+        raise SmoothCSEError("The file broke.")
+
+    ids = [document.id for document in documents(60)]
+    for change, items, source in (
+        (index.add, documents(9, seed=3), "a.jsonl"),
+        (index.update, documents(9), "b.jsonl --update"),
+        (index.delete, ids, "c.jsonl --delete"),
+    ):
+        with pytest.raises(
+            SmoothCSEError, match=f"^The file broke. The index .* is incomplete: a change from .*{source}"
+        ):
+            change(cut_off(items), source=f"/data/{source}")
+    assert index.record.unfinished == ("/data/a.jsonl", "/data/b.jsonl --update", "/data/c.jsonl --delete")
+    index.update(documents(9), source="/data/b.jsonl --update", console=QUIET)
+    assert len(index.record.unfinished) == 2
+    index.add([Document("new")], complete=True, console=QUIET)
+    assert index.incomplete is None
+
+
+def test_an_index_of_a_former_version_is_complete(index):
+    record = json.loads((index.path / "index.json").read_text())
+    del record["unfinished"]
+    (index.path / "index.json").write_text(json.dumps(record))
+    assert Index.open(index.path).incomplete is None

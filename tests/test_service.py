@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "l
     pytest.importorskip(package, reason="needs the extra 'serve'")
 
 import httpx  # noqa: E402
+from starlette.testclient import TestClient  # noqa: E402
 
 from smoothcse.search import Document, Index  # noqa: E402
 from smoothcse.service import Limits, Served, create_app  # noqa: E402
@@ -111,6 +113,28 @@ def test_search_finds_what_the_index_finds(client, index):
     assert [hit["id"] for hit in found] == [hit.id for hit in index.neighbours("7", 3)]
 
 
+def test_metadata_of_any_name_are_served_and_an_incomplete_index_says_so(tiny_bert, tmp_path):
+    names = ("a`b", "a.b", "_rowid", "*", '"', "id`; DROP")
+    found = [Document(text, str(n), dict.fromkeys(names, f"x{n}")) for n, text in enumerate(TEXTS[:6])]
+    index = Index.build(tmp_path / "docs.index", tiny_bert, found, console=Console(quiet=True))
+    replace(index.record, unfinished=("/private/docs.jsonl",)).write(index.path)
+    with TestClient(create_app([Served("first", index.model, index)])) as client:
+        for name in names:
+            answer = client.post("/search", json={"query": "the cat", "where": {name: ["x1", "x3"]}}).json()
+            assert sorted((hit["id"], hit["metadata"][name]) for hit in answer["results"]) == [
+                ("1", "x1"),
+                ("3", "x3"),
+            ]
+        answers = [answer, client.get("/neighbours?id=1").json(), client.get("/map").json()]
+        assert answers[2]["fields"] == list(names)
+        for answer in (*answers, client.get("/models").json()["models"][0]):
+            assert "The index docs.index is incomplete: a change from 'docs.jsonl'" in answer["incomplete"]
+        message = said(client.post("/search", json={"query": "a", "where": {"_rowaddr": 1}}), 400)
+        assert message.startswith("The index has no field '_rowaddr' (fields: id, a`b, a.b, _rowid")
+        replace(index.record, unfinished=()).write(index.path)
+        assert client.get("/models").json()["models"][0]["incomplete"] is None
+
+
 def test_similarity(client, index):
     answer = client.post("/similarity", json={"a": TEXTS[:2], "b": TEXTS[2:5]}).json()
     rows = encode(index.model, TEXTS[:5], normalize=True)
@@ -126,8 +150,8 @@ def test_similarity(client, index):
 def test_models(client):
     assert client.get("/models").json() == {
         "models": [
-            {"name": "first", "dimension": 32, "documents": 40},
-            {"name": "second", "dimension": 32, "documents": None},
+            {"name": "first", "dimension": 32, "documents": 40, "incomplete": None},
+            {"name": "second", "dimension": 32, "documents": None, "incomplete": None},
         ],
         "fields": ["year", "weight"],
     }
@@ -152,8 +176,8 @@ def test_the_map_is_drawn_once(client, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "body", "status", "sentence"),
     [
-        ("/search", {"query": "a", "where": {"yeer": 1}}, 400, "no field 'yeer'; it has id, year, weight"),
-        ("/search", {"query": "a", "where": {"year": "x' OR 1=1 --"}}, 400, "failed"),
+        ("/search", {"query": "a", "where": {"yeer": 1}}, 400, "no field 'yeer' (fields: id, year, weight)"),
+        ("/search", {"query": "a", "where": {"year": "x' OR 1=1 --"}}, 400, "holds whole numbers"),
         ("/search", {"query": "a", "where": "year = 1"}, 422, "where: Input should be a valid dictionary."),
         ("/search", {"query": "a", "where": {"id": [str(row) for row in range(2000)]}}, 413, "2000 values"),
         ("/search", {"query": "a", "k": 0}, 422, "k: Input should be greater than or equal to 1."),

@@ -34,6 +34,39 @@ _CONFIGS = {
 }
 ARCHITECTURES = sorted(_CONFIGS)
 
+_ENDS = {"bos_token_id": 2, "eos_token_id": 3}
+_DECODERS = {
+    "gpt2": lambda vocab: transformers.GPT2Config(
+        vocab_size=vocab, n_embd=32, n_layer=2, n_head=2, n_positions=64, **_ENDS
+    ),
+    "llama": lambda vocab: transformers.LlamaConfig(vocab_size=vocab, num_key_value_heads=2, **_ENDS, **_SIZE),
+    "mistral": lambda vocab: transformers.MistralConfig(vocab_size=vocab, num_key_value_heads=2, **_ENDS, **_SIZE),
+    "qwen2": lambda vocab: transformers.Qwen2Config(vocab_size=vocab, num_key_value_heads=2, **_ENDS, **_SIZE),
+    "gemma": lambda vocab: transformers.GemmaConfig(
+        vocab_size=vocab, num_key_value_heads=2, head_dim=16, pad_token_id=0, **_ENDS, **_SIZE
+    ),
+}
+DECODERS = sorted(_DECODERS)
+_ENCODER_DECODERS = {
+    "t5": lambda vocab: transformers.T5Config(
+        vocab_size=vocab, d_model=32, d_ff=64, d_kv=16, num_layers=2, num_heads=2, decoder_start_token_id=0
+    ),
+    "bart": lambda vocab: transformers.BartConfig(
+        vocab_size=vocab,
+        d_model=32,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        decoder_start_token_id=3,
+        **_ENDS,
+    ),
+}
+
 
 def sentences(count: int, seed: int = 0) -> list[str]:
     """Return distinct sentences of 3 to 12 of the tokenizer's words."""
@@ -55,6 +88,29 @@ def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None 
         setattr(config, name, value)
     torch.manual_seed(0)
     transformers.AutoModel.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def save_tiny_generator(folder: Path, architecture: str, *, bos: bool = True, **tokens: object) -> str:
+    """Write a decoder or an encoder-decoder with its language head, and return its path.
+
+    Args:
+        folder: Where to.
+        architecture: One of ``DECODERS``, ``t5`` or ``bart``.
+        bos: Whether the tokenizer begins each text with the same token.
+        **tokens: Further arguments of the tokenizer, such as ``pad_token`` and ``padding_side``.
+    """
+    backend = _tokenizer().backend_tokenizer
+    start = "[CLS] " if bos else ""
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{start}$A", pair=f"{start}$A $B", special_tokens=[("[CLS]", 2)]
+    )
+    names = {"unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]", "model_max_length": 64, **tokens}
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names)
+    kind = transformers.AutoModelForCausalLM if architecture in _DECODERS else transformers.AutoModelForSeq2SeqLM
+    torch.manual_seed(0)
+    kind.from_config((_DECODERS | _ENCODER_DECODERS)[architecture](len(tokenizer) + 8)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

@@ -1,4 +1,4 @@
-"""Encoding of text files of any length at constant memory."""
+"""Encoding of files of text of any length at constant memory."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sentence_transformers import SentenceTransformer
 
-from smoothcse.corpus.files import TextFile
-from smoothcse.corpus.readers import read_lines
+from smoothcse.corpus.readers import read_texts
+from smoothcse.corpus.sources import require_file
 from smoothcse.durable import new_file
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.embeddings import EmbeddingFormat, EmbeddingPrecision, read_ranges
+from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.precision import Precision, precision_notice, resolve_precision
 
 CHUNK = 8192
@@ -35,7 +36,11 @@ def encode_file(
     model: SentenceTransformer,
     source: Path,
     target: Path,
+    input_type: InputType | None = None,
     *,
+    column: str | None = None,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
     batch_size: int | None = None,
     precision: Precision = "auto",
     normalize: bool = False,
@@ -44,7 +49,11 @@ def encode_file(
     ranges: Path | None = None,
     console: Console | None = None,
 ) -> int:
-    """Encode each line of a text into a row of an array or a table.
+    """Encode each record of a file into a row of an array or a table, in the order of the file.
+
+    Row ``i`` of the result is line ``i`` of plain text, an empty line included, and record ``i`` of another format,
+    where an empty line is no record. A record whose text is empty, or missing in Parquet, has its row as well: that of
+    the empty sentence.
 
     The file appears under its name only when it is complete. The ranges of int8 and uint8 embeddings are found in the
     first 8,192 lines, hold for all, and are saved beside the file as ``NAME.ranges.npy``; further shards of a corpus,
@@ -52,10 +61,14 @@ def encode_file(
 
     Args:
         model: any sentence-transformers model.
-        source: text with one sentence a line (``.gz`` and ``.zst`` too), or ``-`` for standard input (where
-            bytes that are not UTF-8 become U+FFFD). Empty lines are encoded like others, so that row ``i`` of the
-            result is line ``i`` of the text.
+        source: A ``.txt`` (a sentence per line), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, the text ones
+            also with ``.gz`` or ``.zst``; or ``-`` for plain text on standard input, where bytes that are not UTF-8
+            become U+FFFD.
         target: ``.npy`` (``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
+        column: Column or field of the text. Default: ``sentence``, else ``text``, else the only one of text.
+        input_type: As in :func:`~smoothcse.encoding.encode`, like ``prompt_name`` and ``prompt``.
+        prompt_name: Name of one of the model's prompts.
+        prompt: Prompt to use instead of one of the model's.
         batch_size: sentences per forward; None for what suits the device.
         precision: As in :func:`~smoothcse.encoding.encode`; what it came to is printed.
         normalize: whether to scale each embedding to length 1, after it is cut to ``dimensions``.
@@ -66,7 +79,7 @@ def encode_file(
             None for standard error.
 
     Returns:
-        Number of lines encoded.
+        Number of records encoded.
 
     Raises:
         SmoothCSEError: if the text cannot be read, the target has another ending or cannot be written, or the
@@ -75,6 +88,7 @@ def encode_file(
     if target.suffix not in (".npy", ".parquet"):
         raise SmoothCSEError(f"{target} must end in .npy or .parquet.")
     resolved = resolve_precision(precision, "encode", model.device.type)
+    prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     form = EmbeddingFormat(
         dimensions, embedding_precision, normalize=normalize, ranges=read_ranges(ranges) if ranges else None
     )
@@ -83,8 +97,8 @@ def encode_file(
         progress.console.print(precision_notice(precision, resolved))
         writer = _NpyWriter(file) if target.suffix == ".npy" else _ParquetWriter(file)
         task = progress.add_task("", total=None, lines=0, rate=0.0)
-        for lines in _chunks(source):
-            embeddings = encode(model, lines, batch_size=batch_size, precision=precision)
+        for lines in _chunks(source, column):
+            embeddings = encode(model, lines, input_type, prompt=prompt, batch_size=batch_size, precision=precision)
             shrunk = form.shrink(embeddings)
             if not done and not form.is_plain:
                 _tell_cost(form, embeddings, shrunk, progress.console)
@@ -92,7 +106,7 @@ def encode_file(
             done += len(lines)
             progress.update(task, lines=done, rate=done / max(progress.tasks[0].elapsed or 0, 1e-9))
         if not done:
-            raise SmoothCSEError(f"{source} holds no line to encode.")
+            raise SmoothCSEError(f"{source} holds no text to encode.")
         writer.close()
         _save_ranges(form, target)
     return done
@@ -161,15 +175,18 @@ class _ParquetWriter:
         self.writer.close()
 
 
-def _chunks(source: Path) -> Iterator[list[str]]:
-    lines = _lines(source)
-    while chunk := list(itertools.islice(lines, CHUNK)):
+def _chunks(source: Path, column: str | None) -> Iterator[list[str]]:
+    texts = _texts(source, column)
+    while chunk := list(itertools.islice(texts, CHUNK)):
         yield chunk
 
 
-def _lines(source: Path) -> Iterator[str]:
-    if str(source) != "-":
-        return read_lines(TextFile(source, label=str(source)))
+def _texts(source: Path, column: str | None) -> Iterator[str]:
+    file = require_file(source) if str(source) != "-" else None
+    if column is not None and (file is None or file.format == ".txt"):
+        raise SmoothCSEError(f"{source} is plain text and has no column {column!r}: leave out `column`.")
+    if file is not None:
+        return read_texts(file, column)
     return (line.rstrip("\r\n") for line in io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace"))
 
 

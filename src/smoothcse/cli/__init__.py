@@ -14,13 +14,13 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, did_you_mean, hand_over
 
 COMMANDS = {
     "train": "Train an encoder on a text and keep its best step.",
     "methods": "List what can be learned by, or explain one method and its settings.",
     "recipes": "List the published settings, or print one as a YAML file to start from.",
-    "encode": "Turn each line of a text into an embedding, at constant memory.",
+    "encode": "Turn each record of a file into an embedding, at constant memory.",
     "similarity": "Print the cosine similarity of two sentences.",
     "index": "Index documents for search by meaning; a run that is cut off goes on where it was.",
     "search": "Find the documents of an index that are nearest to a query.",
@@ -56,6 +56,15 @@ class _Commands(TyperGroup):
         command.command(cmd_name)(getattr(module, cmd_name))
         return typer.main.get_command(command)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is called, or say which one may have been meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            raise SmoothCSEError(
+                f"There is no command {name!r}.{did_you_mean(name, COMMANDS)} `smoothcse --help` lists them all."
+            )
+        return super().resolve_command(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
         super().format_help(ctx, formatter)
@@ -83,7 +92,8 @@ def main() -> None:
     except SmoothCSEError as error:
         if debug:
             raise
-        typer.echo(f"smoothcse: {error}", err=True)
+        if not hand_over(error):
+            typer.echo(f"smoothcse: {error}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("smoothcse: interrupted", err=True)

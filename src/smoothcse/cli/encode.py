@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from smoothcse.cli.arguments import ModelArgument, PoolingOption
+from smoothcse.cli.arguments import ModelArgument, PoolingOption, split
 
 _RAY = "With --engine ray"
 _SMALLER = "Smaller embeddings"
+_PROMPTS = "Prompts of the model"
 
 
 def encode(
@@ -18,14 +19,15 @@ def encode(
     texts: Annotated[
         Path,
         typer.Argument(
-            help="A text file, one sentence a line (.gz, .zst), or - for standard input; for the engine ray a "
-            ".parquet file or a folder of them."
+            help="A .txt (one sentence a line), .jsonl, .csv, .tsv or .parquet file (text also .gz or .zst), or - "
+            "for lines on standard input; for the engine ray a .parquet file or a folder of them."
         ),
     ],
     output: Annotated[
         Path,
         typer.Option("--output", "-o", help="Where to: a .npy or .parquet file; for the engine ray a folder."),
     ],
+    column: Annotated[str | None, typer.Option(help="Column of the text. [sentence, text, or the only one]")] = None,
     pooling: PoolingOption = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Sentences per forward. [as many as suit the device]", show_default=False)
@@ -34,6 +36,16 @@ def encode(
         str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
     ] = "auto",
     normalize: Annotated[bool, typer.Option("--normalize", help="Scale each embedding to length 1.")] = False,
+    input_type: Annotated[
+        str | None,
+        typer.Option(rich_help_panel=_PROMPTS, help="query or document: use the model's prompt for these."),
+    ] = None,
+    prompt_name: Annotated[
+        str | None, typer.Option(rich_help_panel=_PROMPTS, help="Use this prompt of the model. [its default prompt]")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(rich_help_panel=_PROMPTS, help="Put this text in front of each sentence instead.")
+    ] = None,
     dimensions: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=_SMALLER, help="Keep the first so many of each. [all]")
     ] = None,
@@ -54,12 +66,12 @@ def encode(
             help="local: this process. ray: a Ray cluster; the same command again goes on where it was stopped."
         ),
     ] = "local",
-    column: Annotated[
-        str | None, typer.Option(rich_help_panel=_RAY, help="Column of the sentences, where there are several.")
-    ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option(rich_help_panel=_RAY, help="Column to copy beside the embedding (repeat). [the sentences]"),
+        typer.Option(
+            rich_help_panel=_RAY,
+            help="Columns to copy beside the embedding; several with commas, or repeat. [the sentences]",
+        ),
     ] = None,
     rows_per_shard: Annotated[
         int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Rows of a file of the output. [131072]")
@@ -68,16 +80,19 @@ def encode(
         int | None, typer.Option(min=1, rich_help_panel=_RAY, help="Threads of each worker. [1]")
     ] = None,
 ) -> None:
-    """Turn each line of a text into an embedding, at constant memory."""
+    """Turn each record of a file into an embedding, at constant memory.
+
+    Row i of the output is line i of a .txt file, empty lines included, or record i of another format.
+    """
     from smoothcse.errors import SmoothCSEError
 
     ray_options = {
-        "column": column,
-        "keep": keep,
+        "keep": split(keep),
         "rows_per_shard": rows_per_shard,
         "cpus_per_worker": cpus_per_worker,
     }
     given = {name: value for name, value in ray_options.items() if value}
+    prompts = {"input_type": input_type, "prompt_name": prompt_name, "prompt": prompt}
     if engine not in ("local", "ray"):
         raise SmoothCSEError(f"--engine {engine!r} is unknown; choose local or ray.")
     if given and engine == "local":
@@ -95,10 +110,12 @@ def encode(
             model,
             texts,
             output,
+            column=column,
             pooling=pooling,  # type: ignore[arg-type]
             batch_size=batch_size,
             precision=precision,  # type: ignore[arg-type]
             normalize=normalize,
+            **prompts,  # type: ignore[arg-type]
             **given,  # type: ignore[arg-type]
         )
         return
@@ -110,10 +127,12 @@ def encode(
         load_encoder(model, pooling),  # type: ignore[arg-type]
         texts,
         output,
+        column=column,
         batch_size=batch_size,
         precision=precision,  # type: ignore[arg-type]
         normalize=normalize,
         dimensions=dimensions,
         embedding_precision=embedding_precision,  # type: ignore[arg-type]
         ranges=ranges,
+        **prompts,  # type: ignore[arg-type]
     )

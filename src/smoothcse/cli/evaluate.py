@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcse.cli.arguments import PoolingOption
+from smoothcse.cli.arguments import PoolingOption, split
 
 if TYPE_CHECKING:
     from smoothcse.evaluation.published import Published
@@ -25,8 +25,17 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Folder in SentEval's layout, or one with such folders sts and transfer in it, or hub, which "
-            "hub@COMMIT pins. Without it, sts and transfer take the hub, geometry the Python documentation."
+            help="For sts, transfer and geometry: a folder in SentEval's layout, one with such folders sts and "
+            "transfer in it, or hub, which hub@COMMIT pins. For retrieval: a .jsonl, .csv, .tsv or .parquet file with "
+            "the columns query and document, or a folder in BEIR's layout. Without it, sts and transfer take the hub, "
+            "the others the Python documentation."
+        ),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of the queries and their documents in a file for retrieval; two, with a comma. "
+            "[query,document; question,answer; or anchor,positive]"
         ),
     ] = None,
     pairs: Annotated[
@@ -61,14 +70,15 @@ def evaluate(
 
     quiet_libraries()
     # All that can be wrong is found before the first sentence is encoded.
-    groups = task_groups(_split(tasks) or ["sts"])
-    models, published = _published(models, _split(compare), groups)
+    groups = task_groups(split(tasks) or ["sts"])
+    models, published = _published(models, split(compare), groups)
     if output:
         check_output(output)
     result = evaluate(
         models,
         groups,
         data,
+        columns=split(columns) or None,
         pairs=pairs,
         pooling=pooling,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
@@ -83,10 +93,6 @@ def evaluate(
         console.print(diagnosis, markup=False, highlight=False)
     if output:
         result.save(output)
-
-
-def _split(values: list[str] | None) -> list[str]:
-    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
 def _published(models: list[str], systems: list[str], groups: list[str]) -> tuple[list[str], list[Published]]:

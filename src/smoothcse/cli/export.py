@@ -36,10 +36,11 @@ def export(
     from smoothcse.evaluation.sts import load_task
     from smoothcse.formats.export import CALIBRATION
     from smoothcse.formats.export import export as export_model
-    from smoothcse.formats.model_card import write_model_card
+    from smoothcse.formats.model_card import require_card, write_model_card
     from smoothcse.quiet import quiet_libraries
 
     quiet_libraries()
+    require_card(model)
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
     found = load_sentences(texts, limit=sentences + CALIBRATION).dataset["sentence"][:]
     encoder = load_encoder(model, pooling, device="cpu")  # type: ignore[arg-type]

@@ -11,10 +11,14 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 from pydantic.fields import FieldInfo
 
+from smoothcse.cli.arguments import split
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.training.config import TrainConfig
 
 Command = Callable[..., None]
+
+# How to give a field that has several entries.
+_SEVERAL = {list: " Separate them with commas, or repeat the option.", dict: " Give NAME=VALUE; repeat for several."}
 
 # The field at which each panel of the help begins.
 _PANELS = {
@@ -40,13 +44,13 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         @functools.wraps(command)
         def with_fields(**given: Any) -> None:
             own = {name: given.pop(name) for name in list(given) if name in own_names}
-            fields = {name: value for name, value in given.items() if value is not None}
-            command(**own, **{name: _as_mapping(name, v) if name in mappings else v for name, v in fields.items()})
+            fields = {name: _read(name, value, kinds[name]) for name, value in given.items() if value is not None}
+            command(**own, **fields)
 
         signature = inspect.signature(command, eval_str=True)
         own_parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         own_names = {parameter.name for parameter in own_parameters}
-        mappings = {field.name for field in fields(TrainConfig) if get_origin(_first_kind(field)) is dict}
+        kinds = {field.name: get_origin(_first_kind(field)) for field in fields(TrainConfig)}
         parameters = [*_field_parameters(positional), *own_parameters]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         with_fields.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
@@ -56,18 +60,37 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
     return decorate
 
 
+def _read(field: str, given: Any, kind: Any) -> Any:
+    """Return a field's value from what its option was given."""
+    if kind is list:
+        return split(given)
+    return _as_mapping(field, given) if kind is dict else given
+
+
 def _as_mapping(field: str, given: list[str]) -> dict[str, Any]:
     """Read ``name=value`` options as the mapping that they stand for; values are read as YAML reads them."""
-    import yaml
-
-    pairs = [entry.partition("=") for entry in given]
-    for name, equals, _ in pairs:
+    found: dict[str, Any] = {}
+    for name, equals, value in (entry.partition("=") for entry in given):
         if not name or not equals:
             raise SmoothCSEError(f"--{field} {name} must have the form name=value.")
+        if name in found:
+            raise SmoothCSEError(f"--{field} gives {name!r} twice; give it once.")
+        found[name] = _read_value(field, name, value)
+    return found
+
+
+def _read_value(field: str, name: str, value: str) -> Any:
+    import yaml
+
+    from smoothcse.strict_yaml import read_yaml
+
     try:
-        return {name: yaml.safe_load(value) for name, _, value in pairs}
-    except yaml.YAMLError as error:
-        raise SmoothCSEError(f"--{field} holds a value that cannot be read: {first_line(error)}") from error
+        return read_yaml(value)
+    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not
+        reason = getattr(error, "problem", None) or first_line(error)
+        raise SmoothCSEError(
+            f"--{field} {name}={value}: the value is not valid YAML ({reason}); put it in quotes if it is text."
+        ) from error
 
 
 def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:
@@ -80,7 +103,7 @@ def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:
 def _parameter(field: Field[Any], panel: str, *, is_argument: bool) -> inspect.Parameter:
     annotated = get_type_hints(TrainConfig, include_extras=True)[field.name]
     kind, info = _kind(field), next(extra for extra in get_args(annotated) if isinstance(extra, FieldInfo))
-    text = f"{info.description}{_shown(field.default)}"
+    text = f"{info.description}{_SEVERAL.get(get_origin(_first_kind(field)), '')}{_shown(field.default)}"
     if is_argument:
         option: Any = typer.Argument(help=text, show_default=False)
     else:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smoothcse.cli.arguments import ModelArgument, PoolingOption
+
+if TYPE_CHECKING:
+    from smoothcse.search import Index
 
 
 def index(
@@ -35,25 +38,34 @@ def index(
         bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")
     ] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the documents of the file from the index.")] = False,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Call the index complete after this, whatever else was cut off before.")
+    ] = False,
 ) -> None:
     """Index documents for search by meaning.
 
-    An index that is there already gets what it lacks, so the same command goes on with one that was cut off. The other
-    columns of the documents become metadata to filter by.
+    An index that is there already gets what it lacks, so the same command goes on with one that was cut off; until all
+    documents of the file are in, the index says that it is incomplete. The other columns of the documents become
+    metadata to filter by.
     """
+    from smoothcse.errors import SmoothCSEError
     from smoothcse.precision import check_precision, precision_notice, resolve_precision
     from smoothcse.quiet import quiet_libraries
+
+    if update and delete:
+        raise SmoothCSEError("--update and --delete contradict each other; give one of them.")
     from smoothcse.search import Index, read_documents
 
     quiet_libraries()
     check_precision(precision, "encode")
     found = read_documents(documents, text, id_column)
+    source = str(documents.resolve())
     if delete:
-        made = Index.open(output, model)
-        made.delete(document.id for document in found)
+        made = _open(output, model, precision)
+        made.delete((document.id for document in found), source=f"{source} --delete", complete=complete)
     elif update:
-        made = Index.open(output, model, precision=precision)  # type: ignore[arg-type]
-        made.update(found)
+        made = _open(output, model, precision)
+        made.update(found, source=f"{source} --update", complete=complete)
     else:
         made = Index.build(
             output,
@@ -62,6 +74,8 @@ def index(
             pooling=pooling,
             dimensions=dimensions,
             codes=codes,  # type: ignore[arg-type]
+            source=source,
+            complete=complete,
             precision=precision,  # type: ignore[arg-type]
         )
     if not delete:
@@ -69,3 +83,14 @@ def index(
             precision_notice(precision, resolve_precision(precision, "encode", made.model.device.type)), err=True
         )
     typer.echo(f"{output} holds {len(made):,} documents.")
+    if made.incomplete:
+        typer.echo(f"smoothcse: {made.incomplete}", err=True)
+
+
+def _open(path: Path, model: str, precision: str) -> Index:
+    import warnings
+
+    from smoothcse.search import Index
+
+    with warnings.catch_warnings(action="ignore"):  # an incomplete index is what a repeated command is to mend
+        return Index.open(path, model, precision=precision)  # type: ignore[arg-type]

@@ -22,8 +22,9 @@ def recipes(
         typer.echo(yaml.safe_dump(recipe_fields(name), sort_keys=False), nl=False)
         return
     table = Table(title="smoothcse train --recipe NAME")
-    for heading in ("recipe", "batch", "lr", "dropout", "M", "what it is"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("recipe", "batch", "lr", "dropout", "M"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what it is", overflow="fold")
     for recipe in all_recipes().values():
         fields = recipe.fields
         row = (fields["batch_size"], fields["learning_rate"], fields["dropout"], fields["noise_count"])

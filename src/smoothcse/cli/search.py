@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+    from smoothcse.search import Hit
+
+_TEXT_LINES, _FIELD_LINES = 3, 1
+_VALUE_LENGTH = 30
+_MARGIN = 7
+"""Columns that the score takes."""
 
 
 def search(
@@ -13,28 +24,69 @@ def search(
     query: Annotated[str, typer.Argument(help="A sentence.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="Documents to show.")] = 10,
     where: Annotated[
-        str | None, typer.Option(help="Condition on the metadata, in SQL: \"year >= 2020 AND source = 'x'\".")
+        str | None, typer.Option(help="Condition on the metadata, as in SQL: \"year >= 2020 AND source = 'x'\".")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Least score of a document.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="Least score of a document.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every document, however many.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print whole documents instead of their first lines.")] = False,
     model: Annotated[str | None, typer.Option(help="Where the index's model is, if it has moved.")] = None,
 ) -> None:
     """Find the documents of an index that are nearest to a query, by cosine similarity."""
+    import warnings
+
     from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
 
     from smoothcse.quiet import quiet_libraries
     from smoothcse.search import Index
 
     quiet_libraries()
-    opened = Index.open(index, model)
-    table = Table(show_lines=False)
-    table.add_column("score", justify="right")
-    table.add_column("document", overflow="fold")
-    for name in opened.fields:
-        table.add_column(escape(name))
-    for hit in opened.search(query, k, where=where, threshold=threshold, exact=exact):
-        fields = (escape(str(hit.metadata.get(name, ""))) for name in opened.fields)
-        table.add_row(f"{hit.score:.3f}", escape(hit.text), *fields)
-    Console().print(table if table.row_count else "Nothing was found.")
+    with warnings.catch_warnings(action="ignore"):  # that it is incomplete is told below
+        opened = Index.open(index, model)
+    if opened.incomplete:
+        typer.echo(f"smoothcse: {opened.incomplete}", err=True)
+    hits = opened.search(query, k, where=where, threshold=threshold, exact=exact)
+    console = Console(highlight=False)
+    console.print("score  document" if hits else "Nothing was found.", style="bold" if hits else "")
+    for hit in hits:
+        console.print(_entry(hit, console, full))
+
+
+def _entry(hit: Hit, console: Console, full: bool) -> Text:
+    """Return the lines that show a document: its score, its text and, below, its id and metadata."""
+    from rich.text import Text
+
+    text = hit.text if full else " ".join(hit.text.split())
+    lines = _folded(Text(text), console, None if full else _TEXT_LINES)
+    if fields := _fields(hit, full):
+        lines += _folded(Text(fields, style="dim"), console, None if full else _FIELD_LINES)
+    margins = (f"{hit.score:.3f}".rjust(_MARGIN - 2) + "  ", *[" " * _MARGIN] * (len(lines) - 1))
+    return Text("\n").join(Text(margin).append_text(line) for margin, line in zip(margins, lines, strict=True))
+
+
+def _folded(text: Text, console: Console, most: int | None) -> list[Text]:
+    """Fold a text into the space beside the score, in so many lines at most."""
+    text.plain = text.plain.translate(_CONTROLS)
+    width = max(console.width - _MARGIN, 10)
+    lines = list(text.wrap(console, width))
+    if most is None or len(lines) <= most:
+        return lines
+    last = lines[most - 1]
+    last.rstrip()
+    last.truncate(width - 2)
+    return [*lines[: most - 1], last.append(" …")]
+
+
+def _fields(hit: Hit, full: bool) -> str:
+    from smoothcse.search import Document
+
+    named = {} if hit.id == Document(hit.text).id else {"id": hit.id}  # a digest says nothing
+    return " · ".join(f"{_short(name, full)}: {_short(value, full)}" for name, value in (named | hit.metadata).items())
+
+
+def _short(value: object, full: bool) -> str:
+    text = " ".join(str(value).split())
+    return text if full or len(text) <= _VALUE_LENGTH else text[:_VALUE_LENGTH] + "…"
+
+
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd") | {9: "    "}
+"""What a document must not do to a terminal."""

@@ -1,5 +1,7 @@
 """Bytes of a text file, decompressed and checked, as blocks of whole lines.
 
+A line ends with a line feed, a carriage return, or both; a block has line feeds only.
+
 Everything that can be wrong with a text file, whatever its format, is found here and reported with its line.
 """
 
@@ -59,7 +61,7 @@ def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bloc
         SmoothCSEError: When the file cannot be opened or decompressed, is not UTF-8, or has an overlong line.
     """
     line, rest = 1, b""
-    for chunk in _read_chunks(file, block_bytes):
+    for chunk in _with_line_feeds(_read_chunks(file, block_bytes)):
         data = rest + chunk
         cut = data.rfind(LINE_FEED) + 1
         # Only the line that straddles two chunks can be longer than a chunk.
@@ -74,6 +76,16 @@ def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bloc
             line += data.count(LINE_FEED, 0, cut)
     if rest:
         yield _checked(file, rest, line)
+
+
+def _with_line_feeds(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    held = b""
+    for chunk in chunks:
+        data = held + chunk
+        held = b"\r" if data.endswith(b"\r") else b""  # the line feed that belongs to it may be in the next chunk
+        yield data.removesuffix(b"\r").replace(b"\r\n", LINE_FEED).replace(b"\r", LINE_FEED)
+    if held:
+        yield LINE_FEED
 
 
 def _read_chunks(file: TextFile, size: int) -> Iterator[bytes]:

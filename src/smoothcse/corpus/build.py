@@ -146,7 +146,8 @@ def _check_enough(name: str, read: int, different: int, dropped: Counter[str], w
             f"{name} holds one distinct {what} in {read:,} read: contrastive training needs at least 2."
         )
     counts = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
+    limits = dropped["too short"] or dropped["too long"]  # of the Python interface alone
     raise SmoothCSEError(
         f"{name}: no {what} is left of the {read:,} read ({counts}): "
-        "check the file, and loosen min_chars and max_chars."
+        f"check the file{', and loosen min_chars and max_chars' if limits else ''}."
     )

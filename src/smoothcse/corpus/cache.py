@@ -23,7 +23,7 @@ from smoothcse.corpus.report import CorpusReport
 from smoothcse.corpus.sources import Source
 from smoothcse.errors import SmoothCSEError
 
-FORMAT_VERSION = 1  # raise it whenever the same text and options would give other sentences or another report
+FORMAT_VERSION = 2  # raise it whenever the same text and options would give other sentences or another report
 
 Builder = Callable[[Path], CorpusReport]
 

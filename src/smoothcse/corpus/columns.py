@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
 
 USUAL_NAMES = ("sentence", "text")
 
@@ -59,5 +59,4 @@ def _wanted_column(label: str, names: Sequence[str], text_names: Sequence[str], 
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return (", ".join(repr(name) for name in names[:_SHOWN]) or "none") + more
+    return some_of([repr(name) for name in names], _SHOWN) or "none"

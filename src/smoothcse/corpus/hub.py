@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub import errors as hub_errors
 
 from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
-from smoothcse.errors import SmoothCSEError, did_you_mean, first_line
+from smoothcse.errors import SmoothCSEError, did_you_mean, first_line, some_of
 
 _SPELLING = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<file>.+))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -170,7 +170,7 @@ def _plain_errors(address: HubAddress) -> Iterator[None]:
         names = [name for name in _list_files(HubAddress(address.repository, address.revision)) if is_supported(name)]
         raise SmoothCSEError(
             f"Dataset {address.repository} has no file {address.file!r}; "
-            f"it has {', '.join(names) or 'none that can be read'}."
+            f"it has {some_of(names) or 'none that can be read'}."
             f"{did_you_mean(address.file or '', names)}"
         ) from error
     except Exception as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -38,8 +38,31 @@ def read_batches(file: TextFile, columns: Sequence[str] | None = None, block_byt
     blocks = read_blocks(file, block_bytes)
     if file.format == ".txt":
         return (_to_batch([_lines(block)]) for block in blocks)
-    reader: Callable[..., Iterator[Row]] = _read_jsonl if file.format == ".jsonl" else _read_delimited
-    return to_batches(reader(file, columns, blocks))
+    empty = ("",) * len(columns or "1")
+    return to_batches(row or empty for row in _read_rows(file, columns, blocks))
+
+
+def read_texts(file: TextFile, column: str | None = None) -> Iterator[str]:
+    """Read one text for each record of a file, in order, as it stands there.
+
+    Each line of plain text is a record, the empty one included. In the other formats an empty line is none; a record
+    whose text is empty, or missing in Parquet, is one.
+
+    Args:
+        file: A file whose format is supported.
+        column: The column to read; see ``choose_column``. Plain text has none.
+
+    Raises:
+        SmoothCSEError: at the first thing that cannot be read.
+    """
+    if file.format == ".txt":
+        return (line for _, line in numbered_lines(read_blocks(file)))
+    columns = None if column is None else [column]
+    if file.format == ".parquet":
+        batches = _read_parquet(file, columns)
+    else:
+        batches = to_batches(filter(None, _read_rows(file, columns, read_blocks(file))))
+    return (text for batch in batches for text in batch.column(0).to_pylist())
 
 
 def to_batches(rows: Iterable[Row]) -> Batches:
@@ -69,12 +92,16 @@ def _lines(block: Block) -> pa.StringArray:
     return pa.StringArray.from_buffers(len(ends) + 1, pa.py_buffer(offsets), pa.py_buffer(block.data))
 
 
-def _read_jsonl(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row]:
+def _read_rows(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row | None]:
+    """Yield the texts of each record, and None for an empty line."""
+    return (_read_jsonl if file.format == ".jsonl" else _read_delimited)(file, columns, blocks)
+
+
+def _read_jsonl(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row | None]:
     names: list[str] | None = None
-    empty = ("",) * len(columns or "1")
     for number, line in numbered_lines(blocks):
         if not line.strip():
-            yield empty
+            yield None
             continue
         place = f"{file.label}:{number}"
         record = parse_record(place, line)
@@ -92,21 +119,11 @@ def _text_of(place: str, record: Record, name: str) -> str:
     return value
 
 
-def _read_delimited(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row]:
+def _read_delimited(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row | None]:
     rows = delimited_rows(file, blocks)
     _, header = next(rows)
     indices = [header.index(name) for name in choose_columns(file.label, header, header, columns)] if header else []
-    empty = ("",) * len(indices)
-    return (tuple([row[index] for index in indices]) if row else empty for _, row in rows)
-
-
-def read_lines(file: TextFile) -> Iterator[str]:
-    """Read the lines of a text file as they are, without their ends.
-
-    Raises:
-        SmoothCSEError: As ``read_blocks``, with the line.
-    """
-    return (line.removesuffix("\r") for _, line in numbered_lines(read_blocks(file)))
+    return (tuple([row[index] for index in indices]) if row else None for _, row in rows)
 
 
 def _read_parquet(file: TextFile, columns: Sequence[str] | None) -> Batches:

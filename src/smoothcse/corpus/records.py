@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,6 +65,17 @@ def numbered_lines(blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
         yield from enumerate(block.text.split("\n"), start=block.first_line)
 
 
+def _each_once(pairs: list[tuple[str, Any]]) -> Record:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the field {next(name for name in record if names.count(name) > 1)!r} is given twice")
+    return record
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_once)
+
+
 def parse_record(place: str, line: str) -> Record:
     """Parse one line of a .jsonl file.
 
@@ -71,7 +83,7 @@ def parse_record(place: str, line: str) -> Record:
         SmoothCSEError: if it is no JSON object.
     """
     try:
-        record = json.loads(line)
+        record = _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
         raise SmoothCSEError(f"{place} is not valid JSON ({error}): write one JSON object on each line.") from error
     if not isinstance(record, dict):
@@ -96,11 +108,7 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
     )
     try:
         header = next(filter(None, reader), [])
-        if len(header) > MOST_COLUMNS:
-            raise SmoothCSEError(
-                f"{file.label}:{reader.line_num} has {len(header):,} columns, more than the {MOST_COLUMNS:,} that are "
-                "read: check the separator, or keep the columns that are needed."
-            )
+        _check_header(f"{file.label}:{reader.line_num}", header)
         yield reader.line_num, header
         for row in reader:
             if row and len(row) != len(header):
@@ -114,6 +122,18 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
             f"{file.label}:{reader.line_num} is not valid {file.format[1:].upper()} ({error}): "
             "look for a quote that is never closed; quotes inside a quoted field are doubled."
         ) from error
+
+
+def _check_header(place: str, header: list[str]) -> None:
+    if len(header) > MOST_COLUMNS:
+        raise SmoothCSEError(
+            f"{place} has {len(header):,} columns, more than the {MOST_COLUMNS:,} that are read: check the separator, "
+            "or keep the columns that are needed."
+        )
+    named = filter(None, header)  # spreadsheets write separators behind the last column
+    for name, count in Counter(named).most_common(1):
+        if count > 1:
+            raise SmoothCSEError(f"{place} has {count} columns called {name!r}: rename them.")
 
 
 def _parquet_records(file: TextFile) -> Records:

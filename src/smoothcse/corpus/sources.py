@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
-from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
+from smoothcse.paths import local_path
 
 PYTHON_DOCS = "python-docs"
 WIKI1M = "wiki1m"
@@ -72,7 +73,7 @@ def resolve(source: str | Path) -> Source:
         return Source(name)
     if name == WIKI1M:
         return replace(_from_hub(WIKI1M_ADDRESS), name=name)
-    path = Path(source).expanduser()
+    path = local_path(source)
     mode = _mode(path) if name.strip() else None
     if mode is None:
         return _from_hub(name) if isinstance(source, str) and _is_on_hub(name) else _refuse_missing(path)
@@ -80,13 +81,36 @@ def resolve(source: str | Path) -> Source:
         return _from_folder(path)
     if not stat.S_ISREG(mode):
         raise SmoothCSEError(f"{path} is neither a file nor a folder: write its content to a file first.")
+    return Source(name, (_supported(path),))
+
+
+def require_file(path: Path) -> TextFile:
+    """Return a file whose format can be read.
+
+    Raises:
+        SmoothCSEError: When it is not there, is no file, or is of another kind.
+    """
+    mode = _mode(path)
+    if mode is None:
+        _refuse_missing(path)
+    if not stat.S_ISREG(mode):
+        what = "is a folder: give one file" if stat.S_ISDIR(mode) else "is no file: write its content to one first"
+        raise SmoothCSEError(f"{path} {what}.")
+    return _supported(path)
+
+
+def _supported(path: Path) -> TextFile:
     if not is_supported(path.name):
         raise SmoothCSEError(f"{path} is of a kind that cannot be read: supported are {SUPPORTED}.")
-    return Source(name, (TextFile(path, str(path)),))
+    return TextFile(path, str(path))
 
 
 def _mode(path: Path) -> int | None:
-    """Return the file's mode, or None when nothing is there."""
+    """Return the file's mode, or None when nothing is there.
+
+    Raises:
+        SmoothCSEError: When the path cannot be followed to its end.
+    """
     try:
         return path.stat().st_mode
     except PermissionError as error:
@@ -94,6 +118,10 @@ def _mode(path: Path) -> int | None:
             f"{path} cannot be reached: permission denied on a folder above it; ask its owner."
         ) from error
     except (OSError, ValueError):
+        if os.path.islink(path):
+            raise SmoothCSEError(
+                f"{path} is a symbolic link to {os.readlink(path)}, which leads nowhere: mend or remove the link."
+            ) from None
         return None
 
 
@@ -131,16 +159,16 @@ def _from_folder(folder: Path) -> Source:
             f"Folder {folder} holds no file that can be read ({len(ignored)} of other kinds): "
             f"supported are {SUPPORTED}."
         )
-    more = ", ..." if len(ignored) > 3 else ""
-    notes = (f"{len(ignored)} files of other kinds ignored: {', '.join(ignored[:3])}{more}",) if ignored else ()
+    notes = (f"{len(ignored)} files of other kinds ignored: {some_of(ignored, 3)}",) if ignored else ()
     return Source(str(folder), files, notes)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = [Path(here, name) for name in names if not name.startswith(".")]
         # A pipe would be waited for, perhaps for ever.
-        yield from (path for name in names if not name.startswith(".") and (path := Path(here, name)).is_file())
+        yield from (path for path in paths if stat.S_ISREG(_mode(path) or 0))
 
 
 def _refuse_folder(error: OSError) -> NoReturn:

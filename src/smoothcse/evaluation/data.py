@@ -22,6 +22,7 @@ from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.evaluation.files import LARGEST_FILE
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
+from smoothcse.paths import local_path
 
 HUB = "hub"
 """The source that stands for the hub; ``hub@REVISION`` pins a branch, a tag or a commit of it."""
@@ -66,7 +67,7 @@ def is_hub(source: Path | str) -> bool:
 
 def _level(source: Path | str, kind: str) -> Path:
     """Return the folder that holds one kind of data: the one given, or the one of that name in it."""
-    folder = Path(source).expanduser()
+    folder = local_path(source)
     # Asked of the listing, as on some file systems SentEval's own level STS would answer to the name sts.
     return folder / kind if folder.is_dir() and kind in os.listdir(folder) else folder
 

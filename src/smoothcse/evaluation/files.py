@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, some_of
+from smoothcse.paths import local_path
 
 LARGEST_FILE = 256 << 20
 """Bytes of a benchmark file, which is read whole; the largest in use, SST2's, has 4 million."""
@@ -22,19 +23,22 @@ def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
         The relative paths with the places where they were found.
 
     Raises:
-        SmoothCSEError: naming every file that is missing.
+        SmoothCSEError: Naming the first files that are missing, and how many are.
     """
-    folder = Path(folder).expanduser()
+    folder = local_path(folder)
+    needed = list(needed)
     if not folder.is_dir():
+        wrong = "is a file" if folder.exists() else "does not exist"
+        holding = f" that holds {some_of(needed, 1)}" if needed else ""
         raise SmoothCSEError(
-            f"The data folder {folder} does not exist; give a folder in SentEval's layout, or 'hub' to download one."
+            f"The data folder {folder} {wrong}; give a folder in SentEval's layout{holding}, or 'hub' to download one."
         )
     found = {name: _first_file(folder / name, folder / "STS" / name) for name in needed}
     missing = [name for name, path in found.items() if path is None]
     if missing:
         raise SmoothCSEError(
             f"The data folder {folder} lacks {len(missing)} of {len(found)} files that are needed "
-            f"({', '.join(missing)}); give a complete folder in SentEval's layout, or 'hub' to download one."
+            f"({some_of(missing)}); give a complete folder in SentEval's layout, or 'hub' to download one."
         )
     return {name: path for name, path in found.items() if path is not None}
 

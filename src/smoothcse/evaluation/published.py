@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-from rich import box
 from rich.table import Table
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
+from smoothcse.tables import FigureTable
 
 SOURCES = {
     "L": "the authors' own training log",
@@ -105,7 +105,7 @@ def published_table(systems: Iterable[str] | None = None, model: str | None = No
     rows = [row for system in chosen for row in published_results(system, model)]
     if not rows:
         raise SmoothCSEError(f"Nothing is published of {', '.join(map(str, chosen))} trained from {model}.")
-    table = figure_table("Published: Spearman × 100, 'all' setting", (*STS_HEADINGS.values(), "avg"))
+    table = FigureTable(["model"], (*STS_HEADINGS.values(), "avg"), "Published: Spearman × 100, 'all' setting")
     table.columns[0].no_wrap = True
     table.add_column("source", overflow="fold")
     for start in dict.fromkeys(row.model for row in rows):
@@ -115,23 +115,6 @@ def published_table(systems: Iterable[str] | None = None, model: str | None = No
             if row.model == start:
                 table.add_row(row.system, *figure_cells(row), " ".join(row.sources))
     table.caption = "\n".join(_remarks(rows))
-    return table
-
-
-def figure_table(title: str, headings: Iterable[str]) -> Table:
-    """Return an empty table of figures by name: in a narrow terminal names are folded, and figures stay whole."""
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("model", overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -15,14 +15,18 @@ from rich.table import Table
 
 from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells, figure_table
+from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.score import Score, average
+from smoothcse.paths import local_path
+from smoothcse.tables import FigureTable
 
 AVERAGE = "avg"
 """Name of the mean over tasks, next to the tasks' own names."""
 
 # The metric that the figures of these groups are, and so their average; the other groups have one task each.
 _AVERAGED = {"sts": "spearman", "transfer": "accuracy"}
+
+_COLUMNS = ("model", "group", "task", "metric", "value")
 
 _TITLES = {
     "sts": "STS: Spearman × 100, 'all' setting",
@@ -90,7 +94,7 @@ class Evaluation:
         _write(json_file, json.dumps(self._as_dict(), indent=2, ensure_ascii=False) + "\n")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("model", "group", "task", "metric", "value"))
+        writer.writerow(_COLUMNS)
         writer.writerows(self._rows())
         _write(csv_file, text.getvalue())
 
@@ -123,7 +127,8 @@ class Evaluation:
         place = "" if group in _AVERAGED else f": {', '.join(tasks)}"
         drawn = self.settings.get("pairs") if group == "sts" else None
         sample = f", a sample of {drawn} pairs a task" if drawn else ""
-        table = figure_table(f"{_TITLES[group]}{place}{sample}", (_HEADINGS.get(column, column) for column in columns))
+        headings = (_HEADINGS.get(column, column) for column in columns)
+        table = FigureTable(["model"], headings, f"{_TITLES[group]}{place}{sample}")
         for name, figures in rows.items():
             cells = (f"{figures[column]:.{_decimals(group)}f}" if column in figures else "-" for column in columns)
             table.add_row(escape(name), *cells)
@@ -137,7 +142,7 @@ def check_output(file: Path | str) -> tuple[Path, Path]:
     Raises:
         SmoothCSEError: if the file does not end in ``.json``, its folder is missing, or it cannot be written.
     """
-    file = Path(file).expanduser()
+    file = local_path(file)
     if file.suffix != ".json":
         raise SmoothCSEError(f"The output {file} must end in .json; a .csv of the same name is written beside it.")
     if not file.parent.is_dir():
@@ -146,8 +151,20 @@ def check_output(file: Path | str) -> tuple[Path, Path]:
     for target in targets:
         if target.is_dir():
             raise SmoothCSEError(f"The output {target} is a folder; give the name of a file.")
+        if target.is_file() and not _is_result(target):
+            raise SmoothCSEError(f"The output {target} holds something that is no result; give another name.")
         _write(target, None)
     return targets
+
+
+def _is_result(file: Path) -> bool:
+    """Whether a file begins as the results of an earlier evaluation do, or is empty."""
+    begin = '{\n  "models": ' if file.suffix == ".json" else ",".join(_COLUMNS)
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(begin)) in (begin.encode(), b"")
+    except OSError:
+        return False
 
 
 def _write(target: Path, text: str | None) -> None:

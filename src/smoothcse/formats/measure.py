@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoding import encode
 from smoothcse.evaluation.sts import STSTask, evaluate_sts
+from smoothcse.tables import FigureTable
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -67,16 +69,14 @@ class Comparison:
 
     def table(self) -> Table:
         """Return the table that ``smoothcse export`` prints."""
-        table = Table(
-            caption=f"{self.sentences} sentences in batches of 32; cosine of the two embeddings of one: "
+        caption = (
+            f"{self.sentences} sentences in batches of 32; cosine of the two embeddings of one: "
             f"{self.mean_cosine:.4f} on average, {self.min_cosine:.4f} at worst."
         )
-        table.add_column("")
-        for heading in ("weights, MB", "sentences a second", "STS-B dev"):
-            table.add_column(heading, justify="right")
+        table = FigureTable([""], ("weights, MB", "sentences a second", "STS-B dev"), caption=caption)
         for row in (self.before, self.after):
             sts = "-" if row.sts_dev is None else f"{row.sts_dev:.2f}"
-            table.add_row(row.name, f"{row.megabytes:.1f}", f"{row.sentences_per_second:.0f}", sts)
+            table.add_row(escape(row.name), f"{row.megabytes:.1f}", f"{row.sentences_per_second:.0f}", sts)
         return table
 
 

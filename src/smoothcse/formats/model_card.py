@@ -58,6 +58,16 @@ def write_model_card(folder: Path, source: str | Path | None = None) -> Path | N
     return target if target.is_file() else None
 
 
+def require_card(source: str | Path) -> None:
+    """Find out whether the card of a model can be written, before the work that comes first.
+
+    Raises:
+        SmoothCSEError: if the record of the run that the model comes from is damaged.
+    """
+    if run := find_run(Path(source)):
+        _read(run / "run.json")
+
+
 def find_run(path: Path) -> Path | None:
     """Return the run folder that a path is, or is the ``best`` or ``last`` of; None for another model."""
     return next((folder for folder in (path, path.absolute().parent) if (folder / "run.json").is_file()), None)
@@ -89,7 +99,8 @@ def _render(record: dict[str, Any], run: Path, folder: Path, repository: str | N
     licence = licence_of(config["model"])
     fields = {
         "name": (repository or _run_name(run)).split("/")[-1],
-        "repository": repository,
+        "address": repository or _local_address(run, folder),
+        "pooling": record.get("pooling"),
         "method": _method(config),
         "labels": "on labelled pairs" if config.get("columns") else "without labels",
         "unit": ("sentences", "", "pairs", "triplets")[len(config.get("columns") or ())],
@@ -178,6 +189,15 @@ def _shown(name: str) -> str:
 def _run_name(run: Path) -> str:
     run = run.absolute()
     return f"{run.parent.name}-{run.name}" if run.name.startswith("seed-") else run.name
+
+
+def _local_address(run: Path, folder: Path) -> str:
+    """Return the path of a model from the folder that holds the run (or its seeds), or else the name of its folder."""
+    run, folder = run.absolute(), folder.absolute()
+    if run not in folder.parents:
+        return folder.name
+    top = run.parent if run.name.startswith("seed-") else run
+    return folder.relative_to(top.parent).as_posix()
 
 
 def _last_step(run: Path) -> int | str:

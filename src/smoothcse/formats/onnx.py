@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.formats.extras import require
+from smoothcse.extras import require
 
 ONNX_FILE = Path("onnx") / "model.onnx"
 """Where the host's ONNX backend looks for the graph in a model folder."""
@@ -41,7 +41,7 @@ def write_onnx(model: SentenceTransformer, path: Path) -> None:
     Raises:
         SmoothCSEError: if the extra ``onnx`` is missing, or torch cannot write this model.
     """
-    require("onnxscript", "onnx")
+    require("onnxscript", "onnx", "The format onnx")
     network = model[0].model
     if sum(p.numel() * p.element_size() for p in network.parameters()) >= _LARGEST:
         raise SmoothCSEError("A model of 2 GB or more does not fit into one ONNX file; use --format safetensors.")
@@ -77,7 +77,7 @@ def quantize_onnx(source: Path, target: Path) -> None:
         source: from :func:`write_onnx`.
         target: another file.
     """
-    quantization = require("onnxruntime.quantization", "onnx")
+    quantization = require("onnxruntime.quantization", "onnx", "The format onnx")
     root, level = logging.getLogger(), logging.getLogger().level
     root.setLevel(logging.ERROR)  # it advises a preparation that changes nothing for a graph optimised already
     try:
@@ -92,7 +92,7 @@ def open_onnx(path: Path) -> Any:
     Raises:
         SmoothCSEError: if the extra ``onnx`` is missing or the file is no graph.
     """
-    onnxruntime = require("onnxruntime", "onnx")
+    onnxruntime = require("onnxruntime", "onnx", "The format onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:

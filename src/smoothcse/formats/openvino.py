@@ -20,8 +20,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.formats.extras import require
+from smoothcse.extras import require
 from smoothcse.formats.onnx import write_onnx
+from smoothcse.input_prompt import prompt_of
 
 OPENVINO_FILE = Path("openvino") / "openvino_model.xml"
 """Where the host's OpenVINO backend looks for the graph in a model folder."""
@@ -38,7 +39,7 @@ def write_openvino(model: SentenceTransformer, path: Path, calibration: Sequence
     Raises:
         SmoothCSEError: if the extra ``openvino`` is missing, or the model cannot be written.
     """
-    openvino = require("openvino", "openvino")
+    openvino = require("openvino", "openvino", "The format openvino")
     with tempfile.TemporaryDirectory() as folder:
         write_onnx(model, Path(folder) / "model.onnx")
         graph = openvino.Core().read_model(Path(folder) / "model.onnx")
@@ -53,7 +54,7 @@ def open_openvino(path: Path) -> Any:
     Raises:
         SmoothCSEError: if the extra ``openvino`` is missing or the file is no graph.
     """
-    openvino = require("openvino", "openvino")
+    openvino = require("openvino", "openvino", "The format openvino")
     options = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the processor has it, and the check would see that
@@ -67,10 +68,10 @@ def open_openvino(path: Path) -> Any:
 def _quantized(graph: Any, model: SentenceTransformer, calibration: Sequence[str]) -> Any:
     """Quantise weights and activations after training, as the host's ``export_static_quantized_openvino_model``."""
     os.environ.setdefault("NNCF_CI", "1")  # it would report its use to its makers over the network
-    nncf = require("nncf", "openvino")
+    nncf = require("nncf", "openvino", "The format openvino")
     nncf.set_log_level(logging.ERROR)
     names = [node.get_any_name() for node in graph.inputs]
-    batches = [model.preprocess([sentence]) for sentence in calibration]
+    batches = [model.preprocess([sentence], prompt=prompt_of(model)) for sentence in calibration]
     data = nncf.Dataset([{name: batch[name].cpu().numpy() for name in names} for batch in batches])
     with contextlib.redirect_stdout(sys.stderr):  # where its progress bars belong
         return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches))

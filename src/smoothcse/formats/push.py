@@ -13,6 +13,7 @@ from huggingface_hub import errors as hub_errors
 
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.formats.model_card import CARD, find_run, model_card
+from smoothcse.paths import local_path
 
 LEFTOVERS = (
     "checkpoint*",
@@ -78,7 +79,7 @@ def push(
     Raises:
         SmoothCSEError: if the folder holds no model, there is no token, or the hub refuses or cannot be reached.
     """
-    folder = _model_folder(Path(model).expanduser())
+    folder = _model_folder(local_path(model))
     files = model_files(folder)
     if repository.count("/") != 1:
         raise SmoothCSEError(f"{repository} is not a valid repository name: write owner/name.")

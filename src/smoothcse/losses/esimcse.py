@@ -75,7 +75,8 @@ class ESimCSELoss(GSInfoNCELoss):
             return columns
         ids, mask = columns[0]["input_ids"], columns[0]["attention_mask"]
         self.special = self.special.to(ids.device)  # once, as a copy would have each step wait for the device
-        words = mask.bool() & ~torch.isin(ids, self.special)
+        prompt = columns[0].get("prompt_length", 0)  # stays as it is: poolings may leave so many tokens out
+        words = mask.bool() & ~torch.isin(ids, self.special) & (mask.cumsum(dim=1) > prompt)
         repeated, present = repeat_subwords(
             ids,
             mask,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from smoothcse import devices
 from smoothcse.encoder import PROJECTION
+from smoothcse.input_prompt import prompt_of
 from smoothcse.losses.length_groups import group_sizes
 from smoothcse.precision import without_autocast
 
@@ -81,7 +82,8 @@ def dropout_views(
     ):
         torch.manual_seed(seed)
         for first in range(0, len(sentences), 64):
-            batch = model.preprocess(list(sentences[first : first + 64]), max_length=max_length)
+            texts = list(sentences[first : first + 64])
+            batch = model.preprocess(texts, prompt=prompt_of(model), max_length=max_length)
             features = batch_to_device(batch, model.device)
             views.append(_embed_times(model, {**features, READ: _read_shipped}, 2))
     model.train(was_training)
@@ -216,7 +218,7 @@ def _look_up_words_once(model: nn.Module, columns: list[Features]) -> list[Featu
     would fill and add one of its own.
     """
     encoder = model[0] if isinstance(model, nn.Sequential) else None
-    if not isinstance(encoder, Transformer) or "inputs_embeds" not in signature(encoder.model.forward).parameters:
+    if not isinstance(encoder, Transformer) or not _takes_words(encoder.model):
         return columns
     table = encoder.model.get_input_embeddings()
     if not all(_has_plain_positions(column, table.padding_idx) for column in columns):
@@ -229,6 +231,12 @@ def _look_up_words_once(model: nn.Module, columns: list[Features]) -> list[Featu
         | {WORD_IDS: column["input_ids"], "inputs_embeds": found.unflatten(0, shape)}
         for column, found, shape in zip(columns, words, shapes, strict=True)
     ]
+
+
+def _takes_words(network: nn.Module) -> bool:
+    """Whether word embeddings can stand for the ids; an encoder-decoder makes its decoder's input of the ids."""
+    parameters = signature(network.forward).parameters
+    return "inputs_embeds" in parameters and "decoder_input_ids" not in parameters
 
 
 def _has_plain_positions(column: Features, padding: int | None) -> bool:

@@ -37,7 +37,7 @@ class Line:
         points: in the order in which they are joined.
         colour: number of the colour.
         label: a few characters, drawn where the line ends.
-        dots: hover text of each point, which is then marked; empty for a bare line.
+        dots: hover text of each point, which is then marked; empty for a bare line, of which only a single point is.
         ring: number of the point to ring, or None.
         level: height of a dashed line across the plot, or None.
     """
@@ -48,6 +48,11 @@ class Line:
     dots: Sequence[str] = field(default=())
     ring: int | None = None
     level: float | None = None
+
+    @property
+    def hovers(self) -> Sequence[str]:
+        """Hover texts of the points to mark: a line of one point would not be seen without."""
+        return self.dots or [f"{x:,g}: {y:.4g}" for x, y in self.points if len(self.points) == 1]
 
 
 def line_plot(lines: Sequence[Line], *, x: str, y: str, alt: str, log: bool = False) -> Markup:
@@ -173,7 +178,7 @@ class _Frame:
         if line.level is not None:
             height = self.at(self.x_range[0], line.level)[1]
             parts.insert(0, _stroke(f"level c{line.colour % COLOURS}", [(_LEFT, height), (WIDTH - _RIGHT, height)]))
-        parts += [_dot(place, line.colour, hover) for place, hover in zip(places, line.dots, strict=False)]
+        parts += [_dot(place, line.colour, hover) for place, hover in zip(places, line.hovers, strict=False)]
         if line.ring is not None:
             parts.append(_ring(places[line.ring], line.colour))
         return parts

@@ -15,6 +15,7 @@ from smoothcse import __version__
 from smoothcse.durable import require_writable, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
+from smoothcse.paths import local_path
 from smoothcse.report.facts import card, comparison, configuration, verdict
 from smoothcse.report.figures import COLOURS
 from smoothcse.report.read import RecordedRun, read_run
@@ -48,7 +49,7 @@ def write_report(
     if not runs:
         raise SmoothCSEError("There is no run to report on; give at least one run folder.")
     recorded = [read_run(path, name) for name, path in shortest_names(runs).items()]
-    file = _checked(Path(output).expanduser() if output else _default(recorded))
+    file = _checked(local_path(output) if output else _default(recorded))
     samples = []
     for run in recorded:
         if console:
@@ -103,9 +104,11 @@ def _default(runs: Sequence[RecordedRun]) -> Path:
 
 
 def _checked(file: Path) -> Path:
-    """Return the file, having made sure that it can be written."""
+    """Return the file, having made sure that it can be written and replaces nothing but a page."""
     if os.path.isdir(file):  # says no where Path.is_dir fails, such as of a name too long
         raise SmoothCSEError(f"The output {file} is a folder; give the name of a file.")
+    if file.suffix not in (".html", ".htm"):
+        raise SmoothCSEError(f"The output {file} must end in .html.")
     if not os.path.isdir(file.parent):
         raise SmoothCSEError(f"The output {file} cannot be written: there is no folder {file.parent}; make it first.")
     _write(file, None)

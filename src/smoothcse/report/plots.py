@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.extras import extra
+from smoothcse.report.read import finite_points
 
 
 def learning_curves(
@@ -44,7 +45,8 @@ def learning_curves(
 
 
 def _line(axes: Any, metrics: list[dict[str, Any]], key: str, label: str, **style: Any) -> None:
-    points = [(entry["step"], entry[key]) for entry in metrics if key in entry]
+    points = finite_points(metrics, key)
+    style |= {"marker": "o"} if len(points) == 1 else {}  # a line of one point would not be seen
     axes.plot([step for step, _ in points], [value for _, value in points], label=label, **style)
 
 
@@ -54,10 +56,8 @@ def pyplot() -> Any:
     Raises:
         SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
     """
-    try:
+    with extra("plots", "Pictures"):
         import matplotlib as mpl
-    except ImportError as error:
-        raise SmoothCSEError("Pictures need matplotlib; install it with: pip install 'smoothcse[plots]'.") from error
     mpl.use("Agg")
     from matplotlib import pyplot
 

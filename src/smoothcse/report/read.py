@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class RecordedRun:
 
     def curve(self, key: str) -> Points:
         """Return ``(step, value)`` of every entry that has this metric as a finite number."""
-        return [(entry["step"], entry[key]) for entry in self.metrics if _is_finite(entry.get(key))]
+        return finite_points(self.metrics, key)
 
     def path(self) -> list[tuple[int, float, float]]:
         """Return ``(step, uniformity, alignment)`` of each evaluation; empty where the criterion was another."""
@@ -86,6 +86,11 @@ def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
     )
 
 
+def finite_points(metrics: Sequence[Mapping[str, Any]], key: str) -> Points:
+    """Return ``(step, value)`` of every entry that has this metric as a finite number."""
+    return [(entry["step"], entry[key]) for entry in metrics if _is_finite(entry.get(key))]
+
+
 def _is_finite(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
@@ -93,7 +98,7 @@ def _is_finite(value: Any) -> bool:
 def _result(folder: RunFolder, manifest: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> TrainResult | None:
     if manifest.get("status") == "finished":
         return result_of(folder, manifest)
-    scored = [entry for entry in metrics if f"eval_{DEV_SCORE}" in entry]
+    scored = [entry for entry in metrics if _is_finite(entry.get(f"eval_{DEV_SCORE}"))]
     if not scored:
         return None
     best = max(scored, key=lambda entry: float(entry[f"eval_{DEV_SCORE}"]))  # of equal ones the first, as in selection

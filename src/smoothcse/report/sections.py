@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -175,7 +176,8 @@ def _dev_scores(runs: Sequence[RecordedRun]) -> list[Figure]:
         steps = [step for step, _ in points]
         dots = [f"{run.name}, step {step:,}: {score:.2f}" for step, score in points]
         best = steps.index(run.result.best_step) if run.result.best_step in steps else None
-        line = Line(points, number, _number(runs, number), dots, best, run.result.start_score)
+        start = run.result.start_score if math.isfinite(run.result.start_score) else None
+        line = Line(points, number, _number(runs, number), dots, best, start)
         by_criterion.setdefault(run.result.criterion, []).append(line)
         words.setdefault(run.result.criterion, []).append(f"{run.name}: {verdict(run)}")
     text = (
@@ -255,6 +257,8 @@ def _number(runs: Sequence[RecordedRun], number: int) -> str:
 
 def _ends(line: Line) -> str:
     (first, before), (last, after) = line.points[0], line.points[-1]
+    if len(line.points) == 1:
+        return f"{after:.3g} at step {last:,}"
     return f"{before:.3g} at step {first:,}, {after:.3g} at step {last:,}"
 
 

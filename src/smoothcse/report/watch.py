@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from smoothcse.errors import SmoothCSEError
+from smoothcse.extras import extra
 from smoothcse.report.read import Points, RecordedRun, read_run
 
 _CURVES = {"loss": "loss", "eval_dev_score": "dev score", "noise_share": "noise share"}
@@ -54,13 +54,11 @@ def _headline(run: RecordedRun) -> str:
 
 
 def _plot(title: str, points: Points, width: int) -> Text:
-    try:
+    with extra("plots", "Curves in the terminal"):
         import plotext
-    except ImportError as error:
-        raise SmoothCSEError("Curves in the terminal need an extra: pip install 'smoothcse[plots]'.") from error
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plotsize(width, _ROWS)
     plotext.title(title)
-    plotext.plot(*map(list, zip(*points, strict=True)), marker="braille")
+    plotext.plot(*map(list, zip(*points, strict=True)), marker="braille" if len(points) > 1 else "●")
     return Text.from_ansi(plotext.build())

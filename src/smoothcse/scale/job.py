@@ -34,6 +34,8 @@ class Job:
         column: that is encoded.
         columns: that are copied beside the embedding.
         rows_per_shard: decides which rows a shard's number stands for.
+        input_type: As in :func:`~smoothcse.encoding.encode`.
+        prompt: Text in front of each sentence, or None.
     """
 
     model: str
@@ -44,6 +46,8 @@ class Job:
     column: str
     columns: list[str]
     rows_per_shard: int
+    input_type: str | None = None
+    prompt: str | None = None
 
 
 def choose_columns(files: Iterable[Path], column: str | None, keep: Iterable[str]) -> tuple[str, list[str]]:

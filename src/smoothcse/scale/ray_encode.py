@@ -30,7 +30,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from smoothcse.encoder import load_encoder
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.extras import extra
 from smoothcse.fingerprint import fingerprint
+from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.precision import Precision, check_precision, precision_notice, resolve_precision
 from smoothcse.scale.job import Job, choose_columns, only_writer, open_job
 from smoothcse.scale.shards import Shard, input_files, is_finished, plan_shards
@@ -47,8 +49,11 @@ def encode_on_ray(
     model: str,
     source: Path,
     output: Path,
+    input_type: InputType | None = None,
     *,
     pooling: PoolingName | None = None,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
     column: str | None = None,
     keep: Sequence[str] = (),
     batch_size: int | None = None,
@@ -69,7 +74,10 @@ def encode_on_ray(
         source: Parquet file, or folder of them, on a file system that every node sees.
         output: folder of the results, likewise. Each shard becomes a Parquet file of the kept columns and
             ``embedding``, a fixed-size list of d float32, its rows in the order of the input.
+        input_type: As in :func:`~smoothcse.encoding.encode`, like ``prompt_name`` and ``prompt``.
         pooling: in place of the model's own.
+        prompt_name: Name of one of the model's prompts.
+        prompt: Prompt to use instead of one of the model's.
         column: to encode; None for ``sentence``, else ``text``, else the only column of text. Missing values are
             encoded as empty sentences, so that no row is lost.
         keep: columns to copy beside the embedding; none for the encoded one.
@@ -93,7 +101,9 @@ def encode_on_ray(
     _check_apart(source, output)
     shards = plan_shards(source, output, rows_per_shard)
     column, columns = choose_columns(input_files(source), column, keep)
-    model_fingerprint = fingerprint(load_encoder(model, pooling, device="cpu"))
+    encoder = load_encoder(model, pooling, device="cpu")
+    prompt = prompt_of(encoder, input_type, prompt_name=prompt_name, prompt=prompt)
+    model_fingerprint = fingerprint(encoder)
     with only_writer(output), _session(ray):
         workers, gpus = _workers(ray, cpus_per_worker)
         resolved = _resolved(ray, precision, gpus)
@@ -102,6 +112,8 @@ def encode_on_ray(
             pooling=pooling,
             fingerprint=model_fingerprint,
             precision=resolved,
+            input_type=input_type,
+            prompt=prompt or None,  # as in the records of jobs before there was a choice
             normalize=normalize,
             column=column,
             columns=columns,
@@ -162,11 +174,9 @@ def _outcomes(ray: Any, shards: list[Shard], worker: dict[str, Any], workers: in
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report each run to its makers
-    try:
+    with extra("ray", "The engine ray"):
         import ray
         import ray.data
-    except ImportError as error:
-        raise SmoothCSEError("The engine ray comes with an extra: pip install 'smoothcse[ray]'.") from error
     return ray
 
 

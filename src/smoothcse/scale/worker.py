@@ -67,6 +67,8 @@ class ShardEncoder:
             embeddings = encode(
                 self.model,
                 sentences,
+                job.input_type,  # type: ignore[arg-type]
+                prompt=job.prompt or "",
                 batch_size=self.batch_size,
                 precision=job.precision,  # type: ignore[arg-type]
                 normalize=job.normalize,

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.errors import SmoothCSEError
 from smoothcse.search.documents import Document, Scalar
+from smoothcse.search.filters import Field, Kind
+from smoothcse.search.names import OWN, column_of, name_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-OWN = ("id", "text", "vector")
-"""Columns that are no metadata."""
 
 
 def own_fields(dimensions: int) -> list[pa.Field]:
@@ -36,11 +36,27 @@ def metadata_fields(documents: Sequence[Document], known: Sequence[str] = ()) ->
         for name, value in document.metadata.items():
             if value is not None and name not in known:
                 kinds.setdefault(name, set()).add(type(value))
-    for name in kinds:
-        if name in (*OWN, "_distance", "") or "." in name:
-            why = "a dot is no part of a column's name" if "." in name else "an index has that name of its own"
-            raise SmoothCSEError(f"The documents have a field {name!r}, and {why}: rename it.")
-    return [pa.field(name, _kind(found)) for name, found in kinds.items()]
+    return [pa.field(column_of(name), _type(found)) for name, found in kinds.items()]
+
+
+def filter_fields(schema: pa.Schema) -> dict[str, Field]:
+    """Return what filters may name: the id and the metadata."""
+    own = {"id": Field("id", "text")}
+    return own | {
+        name_of(column): Field(column, _kind(schema.field(column).type))
+        for column in schema.names
+        if column not in OWN
+    }
+
+
+def check_metadata(documents: Sequence[Document]) -> None:
+    """Find out whether documents could be rows of a table of their own.
+
+    Raises:
+        SmoothCSEError: for a document whose metadata cannot be kept.
+    """
+    for column in metadata_fields(documents):
+        _column(name_of(column.name), documents, column.type)
 
 
 def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
@@ -54,13 +70,13 @@ def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema:
         "text": [document.text for document in documents],
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
     }
-    for name in schema.names:
-        if name not in OWN:
-            columns[name] = _column(name, documents, schema.field(name).type)
+    for column in schema.names:
+        if column not in OWN:
+            columns[column] = _column(name_of(column), documents, schema.field(column).type)
     return pa.table(columns, schema=schema)
 
 
-def _kind(found: set[type]) -> pa.DataType:
+def _type(found: set[type]) -> pa.DataType:
     if found == {bool}:
         return pa.bool_()
     if found == {int}:
@@ -68,13 +84,35 @@ def _kind(found: set[type]) -> pa.DataType:
     return pa.float64() if found <= {int, float} else pa.string()
 
 
-def _column(name: str, documents: Sequence[Document], kind: pa.DataType) -> pa.Array:
+def _kind(type: pa.DataType) -> Kind:
+    if pa.types.is_boolean(type):
+        return "true or false"
+    if pa.types.is_integer(type):
+        return "whole numbers"
+    return "numbers" if pa.types.is_floating(type) else "text"
+
+
+def _column(name: str, documents: Sequence[Document], type: pa.DataType) -> pa.Array:
     values: list[Scalar] = [document.metadata.get(name) for document in documents]
-    if kind == pa.string():
-        return pa.array([value if value is None or isinstance(value, str) else json.dumps(value) for value in values])
+    if type == pa.string():
+        values = [value if value is None or isinstance(value, str) else _json(value) for value in values]
     try:
-        return pa.array(values, kind)
+        return pa.array(values, type)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        document, value = next(pair for pair in zip(documents, values, strict=True) if not _fits(pair[1], type))
         raise SmoothCSEError(
-            f"Field {name!r} of a document does not fit the index, where it is {kind}: {first_line(error)}"
+            f"Document {document.id!r} has {reprlib.repr(value)} in the field {name!r}, and the index keeps "
+            f"{_kind(type)} there: mend the value, or rename the field."
         ) from error
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _fits(value: Scalar, type: pa.DataType) -> bool:
+    try:
+        pa.array([value], type)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        return False
+    return True

@@ -11,8 +11,8 @@ from typing import Any
 import xxhash
 
 from smoothcse.corpus.columns import choose_column
-from smoothcse.corpus.files import TextFile
 from smoothcse.corpus.records import read_records
+from smoothcse.corpus.sources import require_file
 from smoothcse.errors import SmoothCSEError
 
 Scalar = str | int | float | bool | None
@@ -33,9 +33,20 @@ class Document:
     metadata: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fill in the id."""
-        if not self.id:
-            object.__setattr__(self, "id", xxhash.xxh3_64_hexdigest(self.text.encode("utf-8", "replace")))
+        """Fill in the id, and put U+FFFD for half characters, which no file can keep."""
+        text = whole_characters(self.text)
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "id", whole_characters(self.id) or xxhash.xxh3_64_hexdigest(text.encode()))
+        object.__setattr__(self, "metadata", {whole_characters(k): _whole(v) for k, v in self.metadata.items()})
+
+
+def whole_characters(text: str) -> str:
+    """Return a text with U+FFFD for each half of a surrogate pair, as a truncated emoji in JSON leaves it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def read_documents(file: Path, text: str | None = None, id: str | None = None) -> Iterator[Document]:
@@ -53,7 +64,7 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
         SmoothCSEError: with file and line, for a row that cannot be read.
     """
     column: str | None = None
-    for place, record in read_records(TextFile(file, str(file))):
+    for place, record in read_records(require_file(file)):
         if column is None:
             texts = [name for name, value in record.items() if isinstance(value, str)]
             column = choose_column(place, list(record), texts, text)
@@ -67,6 +78,10 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
         named = id or "id"
         rest = {name: _scalar(entry) for name, entry in record.items() if name not in (column, named)}
         yield Document(value, "" if record.get(named) in (None, "") else str(record[named]), rest)
+
+
+def _whole(value: Scalar) -> Scalar:
+    return whole_characters(value) if isinstance(value, str) else value
 
 
 def _scalar(value: Any) -> Scalar:

@@ -5,16 +5,18 @@
     docs.index/
       index.json         the model, its fingerprint, and how large indexes are searched
       documents.lance/   text, id, metadata, and the unit vector of each document
-      write.lock         held by who writes
+      .lock              held by who writes; readers need none
 """
 
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -26,18 +28,22 @@ from smoothcse.encoder import load_encoder
 from smoothcse.encoding import encode, in_precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.fingerprint import fingerprint
+from smoothcse.folder_lock import LOCK_FILES, lock_folder
 from smoothcse.precision import Precision
-from smoothcse.search.columns import OWN
-from smoothcse.search.documents import Document, Scalar
+from smoothcse.search.columns import check_metadata
+from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
+from smoothcse.search.names import OWN, name_of
 from smoothcse.search.record import Codes, Record, check_codes, choose_codes
-from smoothcse.search.store import Store
+from smoothcse.search.store import TABLE_FOLDER, Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
 T = TypeVar("T")
+
+_NO_METADATA = (*OWN, "_distance")
 
 _COMMIT = 4096  # documents encoded and written at a time: what a kill can lose
 
@@ -65,14 +71,12 @@ class Index:
     Attributes:
         path: of the folder.
         model: that encodes documents and queries.
-        record: how the index was made.
         precision: in which the model computes documents and queries.
     """
 
-    def __init__(self, path: Path, model: SentenceTransformer, record: Record, precision: Precision = "fp32") -> None:
+    def __init__(self, path: Path, model: SentenceTransformer, precision: Precision = "fp32") -> None:
         self.path = path
         self.model = model
-        self.record = record
         self.precision = precision
         self._store = Store(path)
 
@@ -86,6 +90,8 @@ class Index:
         pooling: str | None = None,
         dimensions: int | None = None,
         codes: Codes | None = None,
+        source: str = "documents",
+        complete: bool = False,
         precision: Precision = "fp32",
         console: Console | None = None,
     ) -> Index:
@@ -100,35 +106,45 @@ class Index:
                 trained for it (Matryoshka representation learning).
             codes: of an approximate search; None for those that the index has, or for a bit for each dimension (a byte
                 where their number is no multiple of 8).
+            source: Where the documents come from. Until all of them are in, the index says that it is
+                :attr:`incomplete` and names the source; building from that source again goes on.
+            complete: Whether these documents complete the index, whatever other sources have left unfinished.
             precision: As in :func:`~smoothcse.encoding.encode`.
             console: where the progress is drawn; None for standard error.
 
         Raises:
-            SmoothCSEError: if the folder holds something else, was made by another model, or there is no document.
+            SmoothCSEError: if the folder holds something else, was made by another model, is being written by another
+                process, or there is no document.
         """
         if codes is not None:
             check_codes(codes)
         path, documents = Path(path), iter(documents)
-        if (path / "index.json").is_file():
-            encoder = load_encoder(model, pooling or Record.read(path).pooling)  # type: ignore[arg-type]
-            index = cls.open(path, encoder, precision=precision)
+        is_there = (path / "index.json").is_file()
+        pooling = pooling or (Record.read(path).pooling if is_there else None)
+        encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
+        if not is_there:
+            first = list(islice(documents, _COMMIT))
+            name = str(Path(model).resolve()) if Path(model).is_dir() else model  # it may be opened from elsewhere
+            width = _width(encoder, dimensions)
+            record = Record(name, pooling, fingerprint(encoder), choose_codes(codes, width), (source,))
+            _require_room(path, first)
+            documents = chain(first, documents)
+        with _locked(path):
+            if new := not (path / "index.json").is_file():
+                _create(path, record, width, first)
+            index = cls._open(path, encoder, precision)
             if dimensions not in (None, index.dimensions):
                 raise SmoothCSEError(
                     f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build another index for these."
                 )
             if codes not in (None, index.record.codes):
-                index.encode_as(codes)
-        else:
-            _require_room(path)
-            encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
-            first = list(islice(documents, _COMMIT))
-            name = str(Path(model).resolve()) if Path(model).is_dir() else model  # it may be opened from elsewhere
-            width = _width(encoder, dimensions)
-            record = Record(name, pooling, fingerprint(encoder), choose_codes(codes, width))
-            _create(path, record, width, first)
-            index = cls(path, encoder, record, precision)
-            documents = (document for part in (first, documents) for document in part)
-        index.add(documents, skip_known=True, console=console)
+                index._encode_as(codes)
+            try:
+                index._take_in(documents, source, skip_known=True, complete=complete, console=console)
+            except BaseException:
+                if new and not len(index):
+                    _remove(path)
+                raise
         return index
 
     @classmethod
@@ -144,8 +160,17 @@ class Index:
 
         Raises:
             SmoothCSEError: if the folder holds no index, or the model is not the one that made it.
+
+        Warns:
+            UserWarning: If the index is :attr:`incomplete`.
         """
-        path = Path(path)
+        index = cls._open(Path(path), model, precision)
+        if sentence := index.incomplete:
+            warnings.warn(sentence, UserWarning, stacklevel=2)
+        return index
+
+    @classmethod
+    def _open(cls, path: Path, model: str | SentenceTransformer | None, precision: Precision = "fp32") -> Index:
         record = Record.read(path)
         if model is None or isinstance(model, str):
             model = load_encoder(model or record.model, record.pooling)  # type: ignore[arg-type]
@@ -154,7 +179,7 @@ class Index:
                 f"The index {path} was made by another model ({record.model} as it was then); its vectors cannot "
                 "be compared with this one's. Give that model, or build the index anew."
             )
-        return cls(path, model, record, precision)
+        return cls(path, model, precision)
 
     @staticmethod
     def fingerprint_of(path: str | Path) -> str:
@@ -164,6 +189,22 @@ class Index:
             SmoothCSEError: if the folder holds no index.
         """
         return Record.read(Path(path)).fingerprint
+
+    @property
+    def record(self) -> Record:
+        """How the index was made, as its folder says now."""
+        return Record.read(self.path)
+
+    @property
+    def incomplete(self) -> str | None:
+        """Why documents may be missing, in a sentence; None for an index that holds all it was given."""
+        names = ", ".join(repr(Path(source).name) for source in self.record.unfinished)
+        if not names:
+            return None
+        return (
+            f"The index {self.path.name} is incomplete: a change from {names} has not ended; documents are missing or "
+            "outdated until the same command has run to its end."
+        )
 
     @property
     def fields(self) -> list[str]:
@@ -179,18 +220,63 @@ class Index:
         """Return the number of documents."""
         return len(self._store)
 
-    def add(self, documents: Iterable[Document], *, skip_known: bool = False, console: Console | None = None) -> None:
+    def add(
+        self,
+        documents: Iterable[Document],
+        *,
+        skip_known: bool = False,
+        source: str = "documents",
+        complete: bool = False,
+        console: Console | None = None,
+    ) -> None:
         """Add documents; one whose id is there already takes its place.
 
         Args:
             documents: read once, a few thousand at a time, and committed as often.
             skip_known: leave those as they are whose id is there, without encoding them again.
+            source: as in :meth:`build`.
+            complete: as in :meth:`build`.
             console: where the progress is drawn; None for standard error.
 
         Raises:
-            SmoothCSEError: for a document whose metadata do not fit the index.
+            SmoothCSEError: for a document whose metadata do not fit the index, or if another process writes to it.
         """
-        with _progress(console) as bar:
+        with _locked(self.path):
+            self._take_in(documents, source, skip_known=skip_known, complete=complete, console=console)
+
+    def update(
+        self,
+        documents: Iterable[Document],
+        *,
+        source: str = "updates",
+        complete: bool = False,
+        console: Console | None = None,
+    ) -> None:
+        """Encode documents again and put them in the place of those with the same ids, or add them."""
+        self.add(documents, source=source, complete=complete, console=console)
+
+    def delete(self, ids: Iterable[str], *, source: str = "deletions", complete: bool = False) -> int:
+        """Delete documents; return how many of the ids were there."""
+        with _locked(self.path), self._unfinished(source, complete):
+            before = len(self)
+            for part in _batched(ids, _COMMIT):
+                self._store.delete(part)
+            return before - len(self)
+
+    def encode_as(self, codes: Codes) -> None:
+        """Search by other codes from now on; the documents and their vectors stay as they are."""
+        with _locked(self.path):
+            self._encode_as(codes)
+
+    def _encode_as(self, codes: Codes | None) -> None:
+        chosen = choose_codes(codes, self.dimensions)
+        self._store.make_codes(chosen)
+        replace(self.record, codes=chosen).write(self.path)
+
+    def _take_in(
+        self, documents: Iterable[Document], source: str, *, skip_known: bool, complete: bool, console: Console | None
+    ) -> None:
+        with self._unfinished(source, complete), _progress(console) as bar:
             task = bar.add_task("indexing", total=None, done=0)
             for number, part in enumerate(_batched(documents, _COMMIT)):
                 self._commit(list({document.id: document for document in part}.values()), skip_known)
@@ -198,22 +284,21 @@ class Index:
             bar.update(task, description="putting in order")
             self._store.put_in_order(self.record.codes)
 
-    def update(self, documents: Iterable[Document], *, console: Console | None = None) -> None:
-        """Encode documents again and put them in the place of those with the same ids, or add them."""
-        self.add(documents, console=console)
-
-    def delete(self, ids: Iterable[str]) -> int:
-        """Delete documents; return how many of the ids were there."""
-        before = len(self)
-        for part in _batched(ids, _COMMIT):
-            self._store.delete(part)
-        return before - len(self)
-
-    def encode_as(self, codes: Codes) -> None:
-        """Search by other codes from now on; the documents and their vectors stay as they are."""
-        self._store.make_codes(choose_codes(codes, self.dimensions))
-        self.record = replace(self.record, codes=codes)
-        self.record.write(self.path)
+    @contextmanager
+    def _unfinished(self, source: str, complete: bool) -> Iterator[None]:
+        """Mark the index as incomplete until the block has ended, or has failed before it changed anything."""
+        before, version = self.record, self._store.version
+        others = tuple(name for name in before.unfinished if name != source)
+        replace(before, unfinished=(*others, source)).write(self.path)
+        try:
+            yield
+        except BaseException as error:
+            if self._store.version == version:
+                before.write(self.path)
+            elif type(error) is SmoothCSEError:
+                raise SmoothCSEError(f"{error} {self.incomplete}") from error
+            raise
+        replace(before, unfinished=() if complete else others).write(self.path)
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -251,8 +336,8 @@ class Index:
         Args:
             queries: a sentence, several, or vectors ``(n, d)``.
             k: at most so many hits for each.
-            where: a filter of the metadata, see :mod:`smoothcse.search.filters`; a string is the database's own SQL
-                and must not come from strangers.
+            where: a filter of the metadata, see :mod:`smoothcse.search.filters`, or a condition as a string, see
+                :mod:`smoothcse.search.conditions`.
             threshold: the least score of a hit.
             exact: compare with every document, however many there are.
 
@@ -303,12 +388,13 @@ class Index:
             known = self._store.known([document.id for document in documents])
             documents = [document for document in documents if document.id not in known]
         if documents:
-            self._store.write(documents, self._vectors([document.text for document in documents]))
+            texts = [document.text for document in documents]
+            self._store.write(documents, self._kept(encode(self._encoder, texts, input_type="document")))
 
     def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
         if isinstance(queries, np.ndarray):
             return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, list(queries)))
+        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], input_type="query"))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
@@ -323,9 +409,14 @@ class Index:
         return unit
 
 
-def _require_room(path: Path) -> None:
-    if path.exists() and any(path.iterdir() if path.is_dir() else [path]):
+def _require_room(path: Path, first: list[Document]) -> None:
+    """Refuse, before anything is written, a folder that holds something else, and no or unusable documents."""
+    if not first:
+        raise SmoothCSEError("There is no document to index; the text of each row is empty.")
+    ours = {*LOCK_FILES, TABLE_FOLDER, "index.json", "index.json.new"}  # of a process that was killed
+    if path.exists() and (not path.is_dir() or any(file.name not in ours for file in path.iterdir())):
         raise SmoothCSEError(f"{path} holds something that is no index; give an empty or a new folder.")
+    check_metadata(first)
 
 
 def _width(model: SentenceTransformer, dimensions: int | None) -> int:
@@ -335,25 +426,34 @@ def _width(model: SentenceTransformer, dimensions: int | None) -> int:
     return dimensions or width
 
 
-def _create(path: Path, record: Record, dimensions: int, sample: list[Document]) -> None:
-    """Put an index without documents in its place, whole or not at all."""
-    if not sample:
-        raise SmoothCSEError("There is no document to index; the text of each row is empty.")
-    new = path.with_name(path.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)  # of a process that was killed
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of an index, or of the folder that becomes one."""
     try:
-        new.mkdir(parents=True)
-        Store.create(new, dimensions, sample)
-        record.write(new)
-        new.rename(path)
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SmoothCSEError(f"The index {path} could not be made: {first_line(error)}") from error
+    with lock_folder(path, remedy="wait until it has ended, then run this again"):
+        yield
+
+
+def _create(path: Path, record: Record, dimensions: int, sample: list[Document]) -> None:
+    """Make an index without documents; until its record is written, at last, it is none."""
+    try:
+        Store.create(path, dimensions, sample)
     except (OSError, RuntimeError, ValueError) as error:
         raise SmoothCSEError(f"The index {path} could not be made: {first_line(error)}") from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
+    record.write(path)
+
+
+def _remove(path: Path) -> None:
+    """Take an index away that got no document: its columns would bind the next try."""
+    (path / "index.json").unlink(missing_ok=True)
+    shutil.rmtree(path / TABLE_FOLDER, ignore_errors=True)
 
 
 def _metadata(row: Mapping[str, Any]) -> dict[str, Scalar]:
-    return {name: value for name, value in row.items() if name not in (*OWN, "_distance") and value is not None}
+    return {name_of(column): row[column] for column in row if column not in _NO_METADATA and row[column] is not None}
 
 
 def _progress(console: Console | None) -> Progress:

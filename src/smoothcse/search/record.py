@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from smoothcse.durable import write_whole
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, first_line
 
 Codes = Literal["pq", "int8", "binary"]
 """How an approximate search keeps vectors in memory: product quantisation, a byte or a bit for each dimension."""
@@ -23,12 +23,14 @@ class Record:
         pooling: in place of the model's own.
         fingerprint: of the model, see :func:`~smoothcse.fingerprint.fingerprint`.
         codes: of an approximate search.
+        unfinished: Where the documents come from of each change that has begun and not ended.
     """
 
     model: str
     pooling: str | None
     fingerprint: str
     codes: Codes
+    unfinished: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Record:
@@ -40,19 +42,31 @@ class Record:
         file = folder / "index.json"
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            record = cls(*(found[name] for name in cls.__dataclass_fields__))
+            names = found.get("unfinished", [])  # records of former versions have none
+            if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+                raise TypeError("'unfinished' must be a list of texts")
+            record = cls(found["model"], found["pooling"], found["fingerprint"], found["codes"], tuple(names))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SmoothCSEError(
                 f"{folder} holds no index; make one with: smoothcse index MODEL DOCUMENTS -o {folder}"
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SmoothCSEError(f"{file} cannot be read as the record of an index: {error}.") from error
         check_codes(record.codes)
         return record
 
     def write(self, folder: Path) -> None:
-        """Write the record, whole or not at all."""
-        write_whole(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
+        """Write the record, whole or not at all.
+
+        Raises:
+            SmoothCSEError: if the disk refuses.
+        """
+        try:
+            write_whole(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
+        except OSError as error:
+            raise SmoothCSEError(
+                f"The record of the index {folder} could not be written: {first_line(error)}"
+            ) from error
 
 
 def choose_codes(codes: Codes | None, dimensions: int) -> Codes:

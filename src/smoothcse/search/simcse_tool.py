@@ -15,6 +15,7 @@ from torch import Tensor
 from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.encoding import encode
 from smoothcse.errors import SmoothCSEError
+from smoothcse.input_prompt import InputType
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Hit, Index
 
@@ -98,17 +99,9 @@ class SimCSE:
         if device is not None:
             self.model.to(device)
         single = isinstance(sentence, str)
-        own = self.model.max_seq_length
-        self.model.max_seq_length = max_length if own is None else min(own, max_length)
-        try:
-            rows = encode(
-                self.model,
-                [sentence] if isinstance(sentence, str) else sentence,
-                batch_size=batch_size,
-                normalize=normalize_to_unit,
-            )
-        finally:
-            self.model.max_seq_length = own
+        rows = self._encoded(
+            [sentence] if isinstance(sentence, str) else sentence, max_length, batch_size, normalize_to_unit
+        )
         rows = rows[0] if single and not keepdim else rows
         return rows if return_numpy else torch.from_numpy(rows)
 
@@ -159,9 +152,24 @@ class SimCSE:
         """
         index = self._index()
         several = [queries] if isinstance(queries, str) else list(queries)
-        vectors = self.encode(several, return_numpy=True)
+        vectors = self._encoded(several, input_type="query")
         found = [_pairs(index.nearest(vector, top_k, threshold=threshold)) for vector in vectors]
         return found[0] if isinstance(queries, str) else found
+
+    def _encoded(
+        self,
+        sentences: Sequence[str],
+        max_length: int = 128,
+        batch_size: int = 64,
+        normalize: bool = True,
+        input_type: InputType | None = None,
+    ) -> NDArray[np.float32]:
+        own = self.model.max_seq_length
+        self.model.max_seq_length = max_length if own is None else min(own, max_length)
+        try:
+            return encode(self.model, sentences, input_type, batch_size=batch_size, normalize=normalize)
+        finally:
+            self.model.max_seq_length = own
 
     def _index(self) -> Index:
         if self.index is None:

@@ -9,7 +9,8 @@ compared by their vectors, which stay on the disk.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,9 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.columns import OWN, metadata_fields, own_fields, to_rows
+from smoothcse.extras import extra
+from smoothcse.search.columns import filter_fields, metadata_fields, own_fields, to_rows
+from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
-from smoothcse.search.filters import Filter, to_sql
+from smoothcse.search.filters import Filter, Filters
+from smoothcse.search.names import OWN, name_of
 from smoothcse.search.record import Codes
 
 if TYPE_CHECKING:
@@ -39,13 +43,17 @@ COMPARED = 10
 LOOSE = 128
 """Changes, each in files of its own, that are put together when there are so many."""
 
+STALE = timedelta(seconds=1)
+"""After which a reader looks for what others have written."""
+
 _WAYS: dict[Codes, dict[str, Any]] = {
     "pq": {"index_type": "IVF_PQ"},
     "int8": {"index_type": "IVF_SQ"},
     "binary": {"index_type": "IVF_RQ", "num_bits": 1},  # RaBitQ; LanceDB's own default here is 8 bits
 }
 _TABLE = "documents"
-_EXTRA = "Indexes come with an extra; install it with: pip install 'smoothcse[search]'."
+TABLE_FOLDER = f"{_TABLE}.lance"
+"""That the database keeps in an index."""
 
 Row = dict[str, Any]
 
@@ -62,29 +70,35 @@ class Store:
         self.path = path
         try:
             self._table = _connect(path).open_table(_TABLE)
-            self._lock = _lock(path)
         except (ValueError, OSError, RuntimeError) as error:
             raise SmoothCSEError(f"The index {path} cannot be opened: {_reason(error)}") from error
         self.dimensions: int = self._table.schema.field("vector").type.list_size
 
     @staticmethod
     def create(path: Path, dimensions: int, sample: Sequence[Document]) -> None:
-        """Make an empty table with the columns that these documents need."""
+        """Make an empty table with the columns that these documents need, in the place of one without a record."""
         schema = pa.schema([*own_fields(dimensions), *metadata_fields(sample)])
+        shutil.rmtree(path / TABLE_FOLDER, ignore_errors=True)  # of a process that was killed
         _connect(path).create_table(_TABLE, schema=schema)
 
     @property
     def fields(self) -> list[str]:
         """Names of the metadata."""
-        return [name for name in self._table.schema.names if name not in OWN]
+        return [name_of(column) for column in self._table.schema.names if column not in OWN]
 
     def __len__(self) -> int:
         """Return the number of documents."""
         return int(self._table.count_rows())
 
+    @property
+    def version(self) -> int:
+        """Number of the table's last change."""
+        self._table.checkout_latest()
+        return int(self._table.version)
+
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return those of the ids that there are."""
-        found = self._table.search().where(to_sql({"id": ids}, ["id"])).select(["id"]).limit(len(ids)).to_list()
+        found = self._table.search().where(self._filters.one_of("id", ids)).select(["id"]).limit(len(ids)).to_list()
         return {row["id"] for row in found}
 
     def write(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
@@ -94,15 +108,16 @@ class Store:
             SmoothCSEError: if their metadata do not fit, or the disk or another process is in the way.
         """
         with self._changing():
-            if new := metadata_fields(documents, self.fields):
+            new = metadata_fields(documents, self.fields)
+            rows = to_rows(documents, vectors, pa.schema([*self._table.schema, *new]))  # before anything changes
+            if new:
                 self._table.add_columns(new)
-            rows = to_rows(documents, vectors, self._table.schema)
             self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete documents."""
         with self._changing():
-            self._table.delete(to_sql({"id": ids}, ["id"]))
+            self._table.delete(self._filters.one_of("id", ids))
 
     def nearest(self, vector: NDArray[np.float32], k: int, where: Filter | str | None, exact: bool) -> list[Row]:
         """Return the nearest rows without their vectors, but with the cosine ``_distance``, the nearest first.
@@ -110,21 +125,19 @@ class Store:
         Raises:
             SmoothCSEError: for a filter that cannot be used.
         """
-        fields = self.fields
-        query = self._table.search(vector).distance_type("cosine").limit(k)
-        query = query.select(["id", "text", "_distance", *fields])
+        columns = [column for column in self._table.schema.names if column != "vector"]
+        query = self._table.search(vector).distance_type("cosine").limit(k).select([*columns, "_distance"])
         query = query.bypass_vector_index() if exact else query.nprobes(PARTS).refine_factor(COMPARED)
-        if where:
-            condition = where if isinstance(where, str) else to_sql(where, ["id", *fields])
+        if condition := self._condition(where):
             query = query.where(condition, prefilter=True)
         try:
             return list(query.to_list())
-        except (ValueError, RuntimeError) as error:
-            raise SmoothCSEError(f"The search with where={where!r} failed: {_reason(error)}") from error
+        except (ValueError, OSError, RuntimeError) as error:
+            raise SmoothCSEError(f"The index {self.path} could not be searched: {_reason(error)}") from error
 
     def find(self, id: str) -> Row | None:
         """Return a row by its id."""
-        rows = self._table.search().where(to_sql({"id": id}, ["id"])).limit(1).to_list()
+        rows = self._table.search().where(self._filters.compare("id", "=", id)).limit(1).to_list()
         return rows[0] if rows else None
 
     def at(self, places: Sequence[int]) -> tuple[list[Row], NDArray[np.float32]]:
@@ -150,13 +163,26 @@ class Store:
             with self._changing():
                 self._table.create_index(metric="cosine", vector_column_name="vector", **_WAYS[codes])
 
+    @property
+    def _filters(self) -> Filters:
+        return Filters(filter_fields(self._table.schema))
+
+    def _condition(self, where: Filter | str | None) -> str:
+        """Return a filter as a condition of the database; an empty one for no filter."""
+        if where is None:
+            return ""
+        if isinstance(where, str):
+            return translate(where, self._filters)
+        if isinstance(where, Mapping):
+            return self._filters.all_of(where)
+        raise self._filters.refusal(f"A filter is a mapping or a condition, not of the type {type(where).__name__}")
+
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Let one change the table at a time, as the last one left it: else two who add a document have it twice."""
+        """Change the table as the last process left it; the caller holds the index's lock."""
         try:
-            with self._lock:
-                self._table.checkout_latest()
-                yield
+            self._table.checkout_latest()
+            yield
         except (OSError, RuntimeError, ValueError) as error:
             raise SmoothCSEError(
                 f"The index {self.path} could not be changed, and holds what it held before: {_reason(error)}"
@@ -169,16 +195,6 @@ def _reason(error: Exception) -> str:
 
 
 def _connect(path: Path) -> Any:
-    try:
+    with extra("search", "Indexes"):
         import lancedb
-    except ImportError as error:
-        raise SmoothCSEError(_EXTRA) from error
-    return lancedb.connect(str(path), read_consistency_interval=timedelta(seconds=1))  # others may write to it
-
-
-def _lock(path: Path) -> Any:
-    try:
-        from filelock import FileLock
-    except ImportError as error:
-        raise SmoothCSEError(_EXTRA) from error
-    return FileLock(path / "write.lock")
+    return lancedb.connect(str(path), read_consistency_interval=STALE)

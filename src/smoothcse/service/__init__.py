@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from smoothcse.service.app import create_app
-from smoothcse.service.encoders import Served
-from smoothcse.service.limits import Limits
+from smoothcse.extras import extra
+
+with extra("serve", "The service"):
+    import uvicorn  # noqa: F401
+
+    from smoothcse.service.app import create_app
+    from smoothcse.service.encoders import Served
+    from smoothcse.service.limits import Limits
 
 __all__ = ["Limits", "Served", "create_app"]

@@ -35,7 +35,8 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
         421: "Addressed to another host",
         422: "A field is missing, unknown or of the wrong type",
         429: "Too many texts wait; try again",
-        503: "The model was busy for too long",
+        431: "Headers that are too large, or too many",
+        503: "Too many requests, or the model was busy for too long; try again",
     }.items()
 }
 

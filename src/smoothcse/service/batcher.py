@@ -1,14 +1,13 @@
 """Texts of requests that come at the same time are encoded together.
 
 One thread owns the model. It takes what waits, up to a batch, and encodes it at once; while it computes, the next
-batch gathers. So nobody waits for a timer, and a lone request is encoded alone, at once. A batch has a share for each
-request that waits: one of 2,000 texts does not hold up one of a single text.
+batch gathers. So nobody waits for a timer, and a lone request is encoded alone, at once. The order is that of
+:mod:`smoothcse.service.schedule`.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -18,14 +17,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse.encoding import encode, token_counts
+from smoothcse.encoding import encode, token_counts, tokens_at_a_time
 from smoothcse.freed_memory import give_back_freed_memory
+from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.service.limits import Refusal
+from smoothcse.service.schedule import Schedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
+_FORWARDS_IN_A_BATCH = 4  # of long texts; more would make a small request wait for seconds
+_CHARACTERS_OF_A_TOKEN = 4
 _TEXTS_BETWEEN_CLEARINGS = 256  # seconds of work, beside which the milliseconds of giving memory back do not count
 
 
@@ -61,9 +64,11 @@ class Batcher:
         on_batch: Callable[[int], None] = lambda texts: None,
     ) -> None:
         self._model = model
-        self._batch_texts, self._waiting_texts = batch_texts, waiting_texts
+        self._longest = int(model.max_seq_length or 512)
+        self._waiting_texts = waiting_texts
         self._on_batch = on_batch
-        self._jobs: deque[_Job] = deque()
+        tokens = _FORWARDS_IN_A_BATCH * tokens_at_a_time(model.device.type)
+        self._schedule: Schedule[_Job] = Schedule(batch_texts, tokens)
         self._waiting = 0
         self._closing = False
         self._changed = threading.Condition()
@@ -75,8 +80,15 @@ class Batcher:
         """Texts of all requests that are not answered yet."""
         return self._waiting
 
-    def submit(self, texts: Sequence[str]) -> Future[Encoded]:
+    def submit(
+        self, texts: Sequence[str], input_type: InputType | None = None, prompt: str | None = None
+    ) -> Future[Encoded]:
         """Ask for the vectors of texts; a future that is cancelled is not worked on any more.
+
+        Args:
+            texts: Of one request.
+            input_type: As in :func:`~smoothcse.encoding.encode`.
+            prompt: Text in front of each, or None for the model's own choice.
 
         Raises:
             Refusal: with status 429 if too many texts wait already, with 503 once closed.
@@ -87,9 +99,9 @@ class Batcher:
                 raise Refusal(503, "The service is ending; try again in a moment.")
             if self._waiting and self._waiting + count > self._waiting_texts:
                 raise Refusal(429, f"{self._waiting} texts wait to be encoded already; try again in a moment.")
-            job = _Job(texts)
+            job = _Job(texts, self._longest, input_type, prompt_of(self._model, input_type, prompt=prompt))
             self._waiting += count
-            self._jobs.append(job)
+            self._schedule.add(job)
             self._changed.notify()
         job.result.add_done_callback(lambda _: self._release(count))
         return job.result
@@ -109,37 +121,23 @@ class Batcher:
         since_clearing = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._jobs or self._closing)
-                if not self._jobs:
+                self._changed.wait_for(lambda: self._schedule or self._closing)
+                if not self._schedule:
                     return
-                batch = self._take()
-            if batch:
-                self._encode(batch)
+                batch = self._schedule.next_batch()
+            for part in _of_one_prompt(batch):
+                self._encode(part)
             since_clearing += sum(len(texts) for _, texts in batch)
             if since_clearing >= _TEXTS_BETWEEN_CLEARINGS:
                 give_back_freed_memory()
                 since_clearing = 0
 
-    def _take(self) -> list[tuple[_Job, list[str]]]:
-        """Return the texts to encode next, by request; each request that waits has its share."""
-        self._jobs = deque(job for job in self._jobs if not job.result.done())
-        share = max(1, self._batch_texts // max(1, len(self._jobs)))
-        room = self._batch_texts
-        batch = []
-        while room and self._jobs:
-            job = self._jobs.popleft()
-            texts = job.take(min(share, room))
-            room -= len(texts)
-            batch.append((job, texts))
-            if job.has_more:
-                self._jobs.append(job)
-        return batch
-
     def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
         texts = [text for _, portion in batch for text in portion]
+        input_type, prompt = batch[0][0].reading
         try:
-            vectors = encode(self._model, texts, normalize=True)
-            tokens = token_counts(self._model, texts)
+            vectors = encode(self._model, texts, input_type=input_type, prompt=prompt, normalize=True)
+            tokens = token_counts(self._model, texts, prompt)
         except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
             for job, _ in batch:
                 job.fail(error)
@@ -152,23 +150,31 @@ class Batcher:
 
 
 class _Job:
-    """The texts of one request, taken and given back a portion at a time."""
+    """The texts of one request, taken and given back a portion at a time.
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    Args:
+        texts: Texts of the request.
+        longest: Tokens that the model reads of a text, at most.
+        input_type: As in :func:`~smoothcse.encoding.encode`.
+        prompt: Text in front of each.
+    """
+
+    def __init__(self, texts: Sequence[str], longest: int, input_type: InputType | None, prompt: str) -> None:
+        self.reading = (input_type, prompt)
         self.result: Future[Encoded] = Future()
+        self.costs = [min(1 + len(text) // _CHARACTERS_OF_A_TOKEN, longest) for text in texts]
         self._texts = list(texts)
-        self._taken = 0
         self._rows: list[NDArray[np.float32]] = []
         self._tokens = 0
 
     @property
-    def has_more(self) -> bool:
-        return self._taken < len(self._texts)
+    def cancelled(self) -> bool:
+        return self.result.done()
 
     def take(self, count: int) -> list[str]:
-        portion = self._texts[self._taken : self._taken + count]
-        self._taken += len(portion)
-        return portion
+        first = len(self._texts) - len(self.costs)
+        del self.costs[:count]
+        return self._texts[first : first + count]
 
     def receive(self, rows: NDArray[np.float32], tokens: int) -> None:
         self._rows.append(rows)
@@ -180,3 +186,11 @@ class _Job:
     def fail(self, error: Exception) -> None:
         with suppress(InvalidStateError):
             self.result.set_exception(error)
+
+
+def _of_one_prompt(batch: list[tuple[_Job, list[str]]]) -> list[list[tuple[_Job, list[str]]]]:
+    """Return a batch in parts whose requests have one input type and one prompt."""
+    parts: dict[tuple[InputType | None, str], list[tuple[_Job, list[str]]]] = {}
+    for job, portion in batch:
+        parts.setdefault(job.reading, []).append((job, portion))
+    return list(parts.values())

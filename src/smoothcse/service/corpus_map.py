@@ -34,16 +34,17 @@ def corpus_map(index: Index, limit: int = 5000, seed: int = 0) -> dict[str, Any]
 
     Returns:
         A dictionary ready for JSON: ``points``, one ``{"id", "x", "y", "text", "metadata"}`` per document with x and
-        y in [-1, 1] and the text cut at 500 characters; ``fields``, the names of the metadata; and ``method``, how
-        the plane was found.
+        y in [-1, 1] and the text cut at 500 characters; ``fields``, the names of the metadata; ``method``, how the
+        plane was found; and ``incomplete``, why documents may be missing, or None.
     """
+    incomplete = index.incomplete  # before the sample, which may have more
     documents, vectors = index.sample(limit, seed)
     positions, method = project(vectors, seed)
     points = [
         {"id": document.id, "x": x, "y": y, "text": _clipped(document.text), "metadata": dict(document.metadata)}
         for document, (x, y) in zip(documents, positions.round(4).tolist(), strict=True)
     ]
-    return {"points": points, "fields": list(index.fields), "method": method}
+    return {"points": points, "fields": list(index.fields), "method": method, "incomplete": incomplete}
 
 
 def project(vectors: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.float64], str]:

@@ -25,7 +25,7 @@ from smoothcse.service.schemas import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from smoothcse.search import Hit
+    from smoothcse.search import Hit, Index
 
 router = APIRouter(tags=["search"])
 ModelName = Annotated[str | None, Query(description="A name from /models; the first by default.")]
@@ -38,7 +38,12 @@ async def models(encoders: TheEncoders) -> ModelsAnswer:
     counts = [None if one.index is None else await run_in_threadpool(len, one.index) for one in every]
     fields = dict.fromkeys(field for one in every if one.index is not None for field in one.index.fields)
     found = [
-        ServedModel(name=one.name, dimension=one.model.get_embedding_dimension() or 0, documents=count)
+        ServedModel(
+            name=one.name,
+            dimension=one.model.get_embedding_dimension() or 0,
+            documents=count,
+            incomplete=None if one.index is None else one.index.incomplete,
+        )
         for one, count in zip(every, counts, strict=True)
     ]
     return ModelsAnswer(models=found, fields=list(fields))
@@ -52,9 +57,9 @@ async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
     encoders.limits.check_texts([request.query], "query")
     encoders.limits.check_hits(request.k)
     encoders.limits.check_filter(request.where)
-    encoded = await encoders.encode(served, [request.query])
+    encoded = await encoders.encode(served, [request.query], "query")
     hits = await run_in_threadpool(index.nearest, encoded.vectors[0], request.k, where=request.where)
-    return _found(hits, started)
+    return _found(hits, index, started)
 
 
 @router.get("/neighbours")
@@ -72,7 +77,7 @@ async def neighbours(
         hits = await run_in_threadpool(index.neighbours, id, k)
     except SmoothCSEError as error:
         raise Refusal(404, f"There is no document {id!r}.") from error
-    return _found(hits, started)
+    return _found(hits, index, started)
 
 
 @router.post("/similarity")
@@ -95,6 +100,7 @@ async def corpus_map(encoders: TheEncoders, model: ModelName = None) -> Response
     return Response(await encoders.corpus_map(model), media_type="application/json")
 
 
-def _found(hits: Iterable[Hit], started: float) -> SearchAnswer:
+def _found(hits: Iterable[Hit], index: Index, started: float) -> SearchAnswer:
     results = [FoundDocument(id=hit.id, text=hit.text, score=hit.score, metadata=hit.metadata) for hit in hits]
-    return SearchAnswer(results=results, milliseconds=(time.perf_counter() - started) * 1000)
+    milliseconds = (time.perf_counter() - started) * 1000
+    return SearchAnswer(results=results, milliseconds=milliseconds, incomplete=index.incomplete)

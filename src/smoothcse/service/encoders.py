@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from smoothcse.encoder import PoolingName, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fingerprint import fingerprint
+from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal
 
@@ -87,15 +89,23 @@ class Encoders:
             raise Refusal(404, f"The model {served.name} is served without an index; start the service with --index.")
         return served, served.index
 
-    async def encode(self, served: Served, texts: Sequence[str]) -> Encoded:
-        """Encode texts together with those of others.
+    async def encode(
+        self,
+        served: Served,
+        texts: Sequence[str],
+        input_type: InputType | None = None,
+        prompt_name: str | None = None,
+    ) -> Encoded:
+        """Encode texts together with those of others; :mod:`smoothcse.input_prompt` explains the prompts.
 
         Raises:
             Refusal: with status 429 if too many wait, 503 if it took too long.
+            SmoothCSEError: If the model has no prompt of that name.
         """
+        prompt = prompt_of(served.model, input_type, prompt_name=prompt_name)
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                return await asyncio.wrap_future(self._batchers[served.name].submit(texts))
+                return await asyncio.wrap_future(self._batchers[served.name].submit(texts, input_type, prompt))
         except TimeoutError as error:
             message = f"The model was busy for {self.limits.answer_seconds:g} seconds; try again with fewer texts."
             raise Refusal(503, message) from error
@@ -145,7 +155,8 @@ def load_served(
             )
         if number in found:
             raise SmoothCSEError(f"The index {path} is a second one for {models[number]}; give one per model.")
-        found[number] = Index.open(path, encoders[number])
+        with warnings.catch_warnings(action="ignore"):  # who serves it tells of an incomplete one
+            found[number] = Index.open(path, encoders[number])
     names = _names(models, chosen)
     return [Served(name, model, found.get(row)) for row, (name, model) in enumerate(zip(names, encoders, strict=True))]
 

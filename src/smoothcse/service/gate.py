@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
 
+from smoothcse.service.arrival import Arrivals, too_large
 from smoothcse.service.errors import error_answer
-from smoothcse.service.limits import Limits, Refusal
+from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, HEADERS, Limits, Refusal
+from smoothcse.service.presence import while_present
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,14 +28,18 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_PIECE = 64 * 1024
+_ALWAYS_ANSWERED = ("/healthz", "/metrics")
 
 
 class Gate:
     """ASGI middleware in front of everything.
 
+    A request reaches the application once its body is complete, and is dropped when its client has gone.
+
     Args:
         app: behind it.
-        limits: of the body's size and time.
+        limits: of the requests at once, and of the body's size and time.
         token: that requests must bear, or None.
         open_paths: that need no token: the page, its documentation, the health check.
         hosts: that requests may be addressed to, or None for any. A page of a stranger's that has its name point at
@@ -53,28 +57,33 @@ class Gate:
     ) -> None:
         self.app, self.limits, self.token = app, limits, token
         self.open_paths, self.hosts = open_paths, hosts
+        self._arrivals = Arrivals(limits)
+        self._running: set[_Sending] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-
-        async def sending(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        sending = _Sending(send, self._running)
         try:
             self._check(scope["path"], Headers(scope=scope))
+            body = await self._arrivals.whole_body(receive)
+            self._check_running(scope["path"])
         except Refusal as refusal:
             await error_answer(refusal.status, refusal.message)(scope, receive, sending)
             return
-        await self.app(scope, _Body(receive, self.limits).receive, sending)
+        if body is None:
+            return
+        self._running.add(sending)
+        try:
+            await while_present(self.app, scope, body, receive, sending)
+        finally:
+            self._running.discard(sending)
 
-    def _check(self, path: str, headers: Mapping[str, str]) -> None:
+    def _check(self, path: str, headers: Headers) -> None:
+        if len(headers) > HEADERS or sum(len(name) + len(value) for name, value in headers.raw) > HEAD_BYTES:
+            raise Refusal(431, HEAD_IS_TOO_LARGE)
         host = headers.get("host", "").lower()
         if self.hosts is not None and host not in self.hosts and host.rpartition(":")[0] not in self.hosts:
             raise Refusal(421, f"This service answers to {', '.join(self.hosts)} alone, not to {host!r}.")
@@ -82,7 +91,11 @@ class Gate:
             raise Refusal(401, "This service wants a token: send the header 'Authorization: Bearer TOKEN'.")
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self.limits.body_bytes:
-            raise Refusal(413, _too_large(self.limits))
+            raise Refusal(413, too_large(self.limits))
+
+    def _check_running(self, path: str) -> None:
+        if len(self._running) >= self.limits.requests and path not in _ALWAYS_ANSWERED:
+            raise Refusal(503, f"{len(self._running)} requests are being answered already; try again in a moment.")
 
     def _has_token(self, headers: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -91,30 +104,29 @@ class Gate:
         )
 
 
-class _Body:
-    """The body of a request, which must end in time and within its size."""
+class _Sending:
+    """Sends an answer with the headers of every answer, and no faster than the client takes it.
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
-        self._receive, self._limits = receive, limits
-        self._bytes, self._more = 0, True
-        self._deadline = asyncio.get_running_loop().time() + limits.upload_seconds
+    The server keeps what it is given until the client has taken it, so a large answer is given in pieces.
 
-    async def receive(self) -> Message:
-        if not self._more:  # what is still to come is only that the client has gone
-            return await self._receive()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise HTTPException(
-                408, f"The body did not arrive within {self._limits.upload_seconds:g} seconds."
-            ) from error
-        self._bytes += len(message.get("body", b""))
-        self._more = message.get("more_body", False)
-        if self._bytes > self._limits.body_bytes:
-            raise HTTPException(413, _too_large(self._limits))
-        return message
+    Args:
+        send: to the server.
+        running: answers that have not begun; this one is removed when it begins.
+    """
 
+    def __init__(self, send: Send, running: set[_Sending]) -> None:
+        self._send, self._running = send, running
 
-def _too_large(limits: Limits) -> str:
-    return f"The body is larger than {limits.body_bytes} bytes; send several requests."
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._running.discard(self)
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers.setdefault(name, value)
+        body = message.get("body", b"")
+        if len(body) <= _PIECE:
+            await self._send(message)
+            return
+        for start in range(0, len(body), _PIECE):
+            more = message.get("more_body", False) or start + _PIECE < len(body)
+            await self._send({**message, "body": bytes(body[start : start + _PIECE]), "more_body": more})

@@ -6,6 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+HEAD_BYTES = 16 * 1024
+"""Bytes of a request's line and headers, at most."""
+
+HEADERS = 100
+"""Headers of a request, at most."""
+
+HEAD_IS_TOO_LARGE = (
+    f"The headers are larger than {HEAD_BYTES} bytes, with the request line, or more than {HEADERS}; send fewer."
+)
+
 
 class Refusal(Exception):
     """A request that is answered with an error.
@@ -33,9 +43,14 @@ class Limits:
         hits: of one search. Default 1,000.
         filter_values: of one search, in all of its conditions. Default 1,000.
         waiting_texts: of all requests that wait for a model; more are answered with 429. Default 4,096.
+        pending_bytes: of all bodies that are arriving; more large ones are answered with 503. Default 256 MiB.
+        head_seconds: Seconds that the headers of a request may take to arrive. Default 10.
         upload_seconds: that a body may take to arrive. Default 30.
+        download_seconds: Seconds that a client may take for each 64 KiB of an answer. Default 60.
         answer_seconds: that a request may wait for the model. Default 300: a full queue takes its time on a CPU.
-        connections: open at once; above, the server answers 503. Default 256.
+        requests: Requests that are answered at once; more are answered with 503. Default 256.
+        connections: Connections open at once; a further one takes the place of one whose client keeps the service
+            waiting. More than ``requests``, so that there is one. Default 512.
     """
 
     text_characters: int = 20_000
@@ -45,9 +60,13 @@ class Limits:
     hits: int = 1000
     filter_values: int = 1000
     waiting_texts: int = 4096
+    pending_bytes: int = 256 * 2**20
+    head_seconds: float = 10.0
     upload_seconds: float = 30.0
+    download_seconds: float = 60.0
     answer_seconds: float = 300.0
-    connections: int = 256
+    requests: int = 256
+    connections: int = 512
 
     def check_texts(self, texts: Sequence[str], field: str) -> None:
         """Refuse no text, too many, and ones that are empty or too long.

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from smoothcse.service.batcher import Batcher
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100)
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
+_CLIENT_HAS_GONE = 499  # as nginx has it
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -43,8 +45,17 @@ class Metrics:
         self._waiting.labels(name).set_function(lambda: batcher.waiting)
 
     def count(self, path: str, method: str, status: int, seconds: float) -> None:
-        """Count a request."""
-        self._requests.labels(path, method, status).inc()
+        """Count a request.
+
+        Each combination of labels costs memory for good, so clients may not invent any.
+
+        Args:
+            path: Path of a route, as it is declared; "other" where there is none.
+            method: Any method; unknown ones are counted as "other".
+            status: Status of the answer.
+            seconds: Time to the answer.
+        """
+        self._requests.labels(path, method if method in _METHODS else "other", status).inc()
         self._seconds.labels(path).observe(seconds)
 
 
@@ -64,7 +75,7 @@ class Counted:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), _CLIENT_HAS_GONE
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -74,9 +85,10 @@ class Counted:
 
         try:
             await self.app(scope, receive, sending)
+        except Exception:
+            status = 500
+            raise
         finally:
-            # The path as it is declared, and no method of a stranger's invention: each label costs memory.
             route = scope.get("route")
-            path = getattr(route, "path", "other")
             method = scope["method"] if route else "other"
-            self.metrics.count(path, method, status, time.perf_counter() - started)
+            self.metrics.count(getattr(route, "path", "other"), method, status, time.perf_counter() - started)

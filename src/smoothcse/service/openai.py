@@ -40,7 +40,7 @@ async def embeddings(request: EmbeddingRequest, encoders: TheEncoders) -> Respon
     served = encoders.find(request.model)
     texts = [request.input] if isinstance(request.input, str) else request.input
     encoders.limits.check_texts(texts, "input")
-    encoded = await encoders.encode(served, texts)
+    encoded = await encoders.encode(served, texts, request.input_type, request.prompt_name)
     body = await run_in_threadpool(_written, encoded, served.name, request)
     return Response(body, media_type="application/json")
 

@@ -45,8 +45,11 @@ class _Body(BaseModel):
         return body
 
 
+_OTHER_PROMPTS = ("prompt", "instruction", "task", "task_type")
+
+
 class EmbeddingRequest(_Body):
-    """As OpenAI's API has it; ``user`` and other fields are accepted and ignored."""
+    """As OpenAI's API has it; ``user`` and other fields that change no embedding are accepted and ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -58,6 +61,20 @@ class EmbeddingRequest(_Body):
     dimensions: int | None = Field(
         default=None, ge=1, description="Keep the first so many, scaled to length 1 again; for models trained for it."
     )
+    input_type: Literal["query", "document"] | None = Field(
+        default=None, description="Use the model's prompt for queries or for documents instead of its default prompt."
+    )
+    prompt_name: str | None = Field(default=None, description="Use this prompt of the model instead.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asks_for_no_other_prompt(cls, body: Any) -> Any:
+        """Refuse what other servers understand and what would change the embeddings."""
+        for name in _OTHER_PROMPTS:
+            if isinstance(body, dict) and body.get(name) is not None:
+                message = f"The field {name} is not supported; choose a prompt with input_type or prompt_name."
+                raise PydanticCustomError(UNUSABLE, message)
+        return body
 
 
 class Embedding(BaseModel):
@@ -128,6 +145,7 @@ class SearchAnswer(BaseModel):
 
     results: list[FoundDocument]
     milliseconds: float
+    incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 
 class SimilarityRequest(_Body):
@@ -150,6 +168,7 @@ class ServedModel(BaseModel):
     name: str
     dimension: int
     documents: int | None = Field(description="Of its index; null without one.")
+    incomplete: str | None = Field(default=None, description="Why documents of its index may be missing, or null.")
 
 
 class ModelsAnswer(BaseModel):
@@ -175,6 +194,7 @@ class MapAnswer(BaseModel):
     points: list[MapPoint]
     fields: list[str]
     method: str
+    incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 
 class Problem(BaseModel):

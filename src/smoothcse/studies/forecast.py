@@ -22,6 +22,7 @@ from smoothcse.encoder import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.losses.methods import find_method
+from smoothcse.paths import local_path
 from smoothcse.studies.reproduction import Reproduction, is_finished
 from smoothcse.training.card import probe
 from smoothcse.training.config import TrainConfig
@@ -107,7 +108,7 @@ def _needs(config: TrainConfig) -> tuple[_Need, _Need, _Need]:
 
 def _need(what: str, source: str, repository: str, file: str | None, kind: str) -> _Need:
     name = f"{what} {source}"
-    if source in (PYTHON_DOCS, PACKAGED_MINILM) or Path(source).expanduser().exists():
+    if source in (PYTHON_DOCS, PACKAGED_MINILM) or local_path(source).exists():
         return _Need(name, here=True)
     if repository and file is None:
         return _Need(f"{name} (what of it is not in the cache)", here=False)

@@ -20,6 +20,7 @@ from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.studies.reproduction import Reproduction
 from smoothcse.studies.seven_tasks import FIGURES
 from smoothcse.studies.statistics import Difference, mean_sd, paired_difference, show_mean_sd
+from smoothcse.tables import FigureTable
 from smoothcse.training.recipes import CONTROL
 
 
@@ -71,12 +72,8 @@ class Outcome:
     def table(self) -> Table:
         """Return the comparison, a row per task."""
         headings, rows = self._cells()
-        table = Table(
-            title=f"{self.reproduction.recipe}: Spearman × 100, 'all' setting", caption=Text(self._remarks())
-        )
-        table.caption_justify = "left"
-        for heading in headings:
-            table.add_column(heading, justify="left" if heading == "task" else "right")
+        title = f"{self.reproduction.recipe}: Spearman × 100, 'all' setting"
+        table = FigureTable(headings[:1], headings[1:], title, Text(self._remarks()))
         for row in rows:
             table.add_row(*row, end_section=row[0] == STS_HEADINGS[SEVEN_STS[-1]])
         return table

@@ -32,12 +32,14 @@ def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
             curves = [r.curve for r in records if r.variant == variant and dict(r.point) == point]
             colour = plt.get_cmap("tab10" if len(study.variants) <= 10 else "tab20")(number)
             for curve in curves:
-                axes.plot(*zip(*curve, strict=True), color=colour, linewidth=0.6, alpha=0.4)
+                axes.plot(*zip(*curve, strict=True), _marker(curve) or "-", color=colour, linewidth=0.6, alpha=0.4)
             if curves:
                 steps = [step for step, _ in curves[0]]
                 means = [mean_sd([score for _, score in column])[0] for column in zip(*curves, strict=True)]
                 style = "--" if variant == study.control else "-"
-                axes.plot(steps, means, style, color=colour, linewidth=2, label=f"{variant} ({len(curves)})")
+                axes.plot(
+                    steps, means, style + _marker(steps), color=colour, linewidth=2, label=f"{variant} ({len(curves)})"
+                )
         axes.set(xlabel="step", title=_point_words(point))
         axes.grid(alpha=0.3)
     panels[0][0].set_ylabel("dev score")
@@ -110,6 +112,11 @@ def plot_sts(study: Study, records: Sequence[Record], file: Path) -> None:
     panels[0][0].invert_yaxis()
     figure.savefig(file, dpi=130)
     plt.close(figure)
+
+
+def _marker(curve: Sequence[Any]) -> str:
+    """Return how the points of a curve are marked: a line of one point would not be seen."""
+    return "o" if len(curve) == 1 else ""
 
 
 def _points_with_runs(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:

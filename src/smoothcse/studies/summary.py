@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from smoothcse.durable import write_whole
+from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.studies.plots import plot_curves, plot_grid, plot_sts
@@ -19,6 +20,7 @@ from smoothcse.studies.records import Record
 from smoothcse.studies.seven_tasks import FIGURES
 from smoothcse.studies.statistics import mean_sd, paired_difference, show_mean_sd
 from smoothcse.studies.study import Study
+from smoothcse.tables import FigureTable
 
 _HEADINGS = ("seeds", "last", "best", "last - control", "best - control", "noise share", "s/run", "s/step", "MB")
 _STS_HEADINGS = ("seeds", *(STS_HEADINGS.get(figure, figure) for figure in FIGURES), f"{AVERAGE} - control")
@@ -39,15 +41,24 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     tested = [record for record in records if record.sts and record.has(study.evaluate)] if study.evaluate else []
     if study.evaluate and tested:
         tables.append((study.evaluate.describe(), *sts_rows(study, tested)))
-        plot_sts(study, tested, output / "sts.png")
     write_whole(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
     _write_csv(output / "runs.csv", study, records)
-    plot_curves(study, records, output / "curves.png")
-    if study.grid:
-        plot_grid(study, records, output / "grid.png")
     if console:
         for table in tables:
             console.print(_table(*table))
+    try:
+        _plot(study, records, tested, output)
+    except SmoothCSEError as error:  # without matplotlib there are still the tables
+        if console:
+            console.print(f"[yellow]No plots were drawn.[/yellow] {error}", highlight=False)
+
+
+def _plot(study: Study, records: Sequence[Record], tested: Sequence[Record], output: Path) -> None:
+    if tested:
+        plot_sts(study, tested, output / "sts.png")
+    plot_curves(study, records, output / "curves.png")
+    if study.grid:
+        plot_grid(study, records, output / "grid.png")
 
 
 def summary_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
@@ -126,12 +137,11 @@ def _without_empty(headings: list[str], rows: list[list[str]]) -> tuple[list[str
     return [headings[place] for place in kept], [[row[place] for place in kept] for row in rows]
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title)
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == "variant" else "right")
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> FigureTable:
+    names = headings.index("variant") + 1  # behind the fields of the grid
+    table = FigureTable(headings[:names], headings[names:], Text(title))
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

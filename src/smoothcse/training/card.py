@@ -11,14 +11,17 @@ from dataclasses import dataclass
 import torch
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from smoothcse.corpus import Corpus
+from smoothcse.input_prompt import prompt_of
 from smoothcse.losses import GSInfoNCELoss
 from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.reading import pooling_of, reading
 from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8
@@ -46,14 +49,15 @@ def probe(
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
     """Run a small step and the one that is timed, and leave weights, gradients and random state as they were."""
-    device = model.device
+    device, prompt = model.device, prompt_of(model)
     was_training = model.training
     loss.train()
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), _autocast_inside(model, autocast_dtype):
         for rows in (_WARM_UP, None):
             features = [
-                batch_to_device(model.preprocess(texts[:rows], max_length=max_length), device) for texts in columns
+                batch_to_device(model.preprocess(texts[:rows], prompt=prompt, max_length=max_length), device)
+                for texts in columns
             ]
             started = time.perf_counter()
             value = loss.loss_at(0, features)
@@ -96,38 +100,27 @@ def start_card(
     count = config.noise_for(config.batch_size)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     evaluations = math.ceil(steps / config.eval_steps)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column()
-    table.add_row(corpus.report.unit, f"{len(corpus):,} from {config.corpus}")
-    table.add_row(
-        "text",
-        f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the sentences are "
-        "then the same as another (repetitions are dropped before)",
-    )
-    table.add_row(
-        "encoder",
-        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config)}",
-    )
-    table.add_row(
-        "steps",
-        f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
-    )
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
-    table.add_row("negatives", f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}")
-    if count:
-        table.add_row("noise share", f"{measured.noise_share:.1%} of the negative mass at the start")
-    table.add_row("hardware", hardware)
-    table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
-    table.add_row("time", f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}")
+    rows = {
+        corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
+        "text": f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the "
+        "sentences are then the same as another (repetitions are dropped before)",
+        "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read "
+        f"{reading(config, pooling_of(model))}",
+        "steps": f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
+        "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}",
+        "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if count else "",
+        "hardware": hardware,
+        "selected by": f"{criterion}; at the start {start_score:.2f}",
+        "time": f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}",
+    }
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for term, words in rows.items():
+        if words:
+            table.add_row(term, Text(words))  # neither markup nor emoji, whatever a path is called
     return Panel(table, title=method_title(config), expand=False)
-
-
-def reading(config: TrainConfig) -> str:
-    """Return in words how the encoder of a run reads a sentence."""
-    if find_method(config.method).prepare:
-        return f"as the method {config.method} does"
-    return f"by {config.pooling or 'its own pooling'}"
 
 
 def method_title(config: TrainConfig) -> str:

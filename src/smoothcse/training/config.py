@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
@@ -17,10 +18,11 @@ from smoothcse.errors import SmoothCSEError, did_you_mean
 class TrainConfig:
     """Everything that decides what a run computes; two runs of equal configs on one machine are equal.
 
-    Each field's description is its help text. Construction checks types and ranges.
+    Each field's description is its help text. Every construction checks types, ranges and the rules between fields,
+    that of a changed copy included.
 
     Raises:
-        SmoothCSEError: from :func:`make_config`, the checked way to build one from a mapping.
+        SmoothCSEError: Naming the field and what is wrong with its value, or the fields that contradict each other.
     """
 
     corpus: Annotated[
@@ -48,8 +50,11 @@ class TrainConfig:
         str, Field(description="Encoder to start from: a folder, a hub name, or 'packaged-minilm' (extra demo).")
     ] = "bert-base-uncased"
     pooling: Annotated[
-        Literal["cls", "mean", "max", "avg_first_last", "avg_top2"] | None,
-        Field(description="How token vectors become one; unset: the model's own, or cls where it has none."),
+        Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None,
+        Field(
+            description="How token vectors become one; unset: the model's own, or, where it has none, lasttoken for "
+            "causal models and cls for others."
+        ),
     ] = None
     projection: Annotated[bool, Field(description="Train through SimCSE's head, which is never shipped.")] = True
     dropout: Annotated[
@@ -139,9 +144,29 @@ class TrainConfig:
     eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125
     log_steps: Annotated[int, Field(ge=1, description="Steps between entries in metrics.jsonl.")] = 10
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _require_plain_text(cls, value: Any) -> Any:
+        if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
+            raise PydanticCustomError("plain_text", "it holds a character that no name can hold")
+        return value
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise SmoothCSEError(_sentence(error)) from error
+
+    def __post_init__(self) -> None:
+        """Check the rules between fields."""
+        for problem in (*_text_problems(self), *_noise_problems(self)):
+            raise SmoothCSEError(problem)
+
     def replace(self, **changes: Any) -> TrainConfig:
         """Return a checked copy with some fields changed."""
-        return make_config({**dataclasses.asdict(self), **changes})
+        return TrainConfig(**{**dataclasses.asdict(self), **changes})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON and YAML."""
@@ -178,55 +203,45 @@ def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
 
 
 def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
-    """Build a checked configuration.
+    """Build a configuration from a mapping.
 
     Args:
-        values: field names to values; missing ones take their defaults.
-        where: file that the values come from, for the message.
+        values: Field names to values; missing ones take their defaults.
+        where: File that the values come from, for the message.
 
     Raises:
-        SmoothCSEError: naming the field, what is wrong with its value, and the nearest name of an unknown field.
+        SmoothCSEError: As :class:`TrainConfig`, with the file.
     """
-    prefix = f"{where}: " if where else ""
-    known = field_names()
-    for problem in _problems(values, known):
-        raise SmoothCSEError(f"{prefix}{problem}")
     try:
-        return TrainConfig(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"][:1])
-        reason = first["msg"][0].lower() + first["msg"][1:]
-        raise SmoothCSEError(f"{prefix}{field} is {first['input']!r}, but {reason}.") from error
+        return TrainConfig(**{str(name): value for name, value in values.items()})
+    except SmoothCSEError as error:
+        raise SmoothCSEError(f"{where}: {error}" if where else str(error)) from error
 
 
-def _problems(values: Mapping[str, Any], known: Sequence[str]) -> Iterator[str]:
-    """Say what is wrong with a name, or with fields taken together; each value is checked by its own field."""
-    for name, value in values.items():
-        if name not in known:
-            yield f"there is no configuration field {name!r}.{did_you_mean(str(name), known)}"
-        if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
-            yield f"{name} is {value!r}, which holds a character that no name can hold."
-    yield from _text_problems(values)
-    yield from _noise_problems(values)
+def _sentence(error: ValidationError) -> str:
+    """Say what pydantic found first; an unknown name comes before a value out of range."""
+    first = min(error.errors(), key=lambda found: found["type"] != "unexpected_keyword_argument")
+    field = str(first["loc"][0])
+    if first["type"] == "unexpected_keyword_argument":
+        return f"there is no configuration field {field!r}.{did_you_mean(field, field_names())}"
+    return f"{field} is {first['input']!r}, but {first['msg'][0].lower()}{first['msg'][1:]}."
 
 
-def _text_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    if values.get("column") is not None and values.get("columns") is not None:
+def _text_problems(config: TrainConfig) -> Iterator[str]:
+    if config.column is not None and config.columns is not None:
         yield "column and columns both say what to read; give one of them."
-    columns = values.get("columns")
-    if values.get("hard_negative_log_weight") and not (isinstance(columns, list) and len(columns) > 2):
+    if config.hard_negative_log_weight and len(config.columns or ()) < 3:
         yield "hard_negative_log_weight weighs the third of the columns, a hard negative; name one in columns."
 
 
-def _noise_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    if values.get("noise_count") is not None and values.get("noise_ratio") is not None:
+def _noise_problems(config: TrainConfig) -> Iterator[str]:
+    if config.noise_count is not None and config.noise_ratio is not None:
         yield "noise_count and noise_ratio both set M; give one of them."
-    if values.get("noise_mode") == "expected" and values.get("noise_mean"):
+    if config.noise_mode == "expected" and config.noise_mean:
         yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
-    if values.get("noise_share") is not None and values.get("noise_weight", 1.0) != 1.0:
+    if config.noise_share is not None and config.noise_weight != 1.0:
         yield "noise_share and noise_weight both set λ; give one of them."
-    if values.get("noise_per_anchor") and values.get("noise_mode") == "expected":
+    if config.noise_per_anchor and config.noise_mode == "expected":
         yield "noise_per_anchor needs noise_mode 'sampled'; the expectation is the same for all."
 
 

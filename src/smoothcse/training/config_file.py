@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.strict_yaml import read_yaml
 from smoothcse.training.config import TrainConfig, make_config
 from smoothcse.training.recipes import recipe_fields
 
@@ -31,14 +32,17 @@ def resolve_config(
     if named is not None and not isinstance(named, str):
         raise SmoothCSEError(f"{file}: recipe is {named!r}, but must be a name; `smoothcse recipes` lists them.")
     recipe = recipe or named
+    merged = _over(recipe_fields(recipe) if recipe else {}, from_file)
     if file:
-        make_config(from_file, where=str(file))
-    merged = {**(recipe_fields(recipe) if recipe else {})}
-    for layer in (from_file, dict(overrides or {})):
-        if layer.get("noise_ratio") is not None or layer.get("noise_count") is not None:
-            merged = {key: value for key, value in merged.items() if key not in ("noise_count", "noise_ratio")}
-        merged.update(layer)
-    return make_config(merged)
+        make_config(merged, where=str(file))
+    return make_config(_over(merged, overrides or {}))
+
+
+def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one mapping of fields over another; count and ratio of the noise replace each other."""
+    if upper.get("noise_ratio") is not None or upper.get("noise_count") is not None:
+        lower = {key: value for key, value in lower.items() if key not in ("noise_count", "noise_ratio")}
+    return {**lower, **upper}
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
@@ -52,7 +56,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
             text = file.read(_LONGEST_FILE + 1)
         if len(text) > _LONGEST_FILE:
             raise SmoothCSEError(f"The configuration {path} is longer than {_LONGEST_FILE >> 20} MB; give another.")
-        values = yaml.safe_load(text)
+        values = read_yaml(text)
         size = _count(values, 0)
     except (OSError, UnicodeDecodeError) as error:
         raise SmoothCSEError(

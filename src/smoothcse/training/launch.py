@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,10 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args
 from torch.distributed.run import run as torchrun
 
-from smoothcse.errors import SmoothCSEError, Stopped
+from smoothcse.errors import FAILURE_FILE, SmoothCSEError, Stopped
 from smoothcse.training.config import TrainConfig
+
+_PROCESSES_PER_CORE = 4  # of ranks on the CPU; more of them only fill the memory
 
 
 def is_main_process() -> bool:
@@ -58,19 +62,20 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
     """Run ``smoothcse train`` with this configuration on several devices and wait for it.
 
     Raises:
-        SmoothCSEError: if there are fewer devices, or if a rank failed (it has printed why).
+        SmoothCSEError: if there are fewer devices, or if a rank failed; then with the message of the first to fail.
         Stopped: if the run was asked to stop; torchrun gives its ranks 30 seconds to write their checkpoint.
     """
     visible = torch.cuda.device_count()
     count = devices or visible
-    if visible and count > visible:
-        raise SmoothCSEError(f"--devices {count} was asked for, but {visible} GPUs are visible.")
+    _require_devices(count, visible)
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its table of failures repeats ours
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "config.yaml"
+        file, failure = Path(folder) / "config.yaml", Path(folder) / "failure"
         file.write_text(yaml.safe_dump(config.as_dict()), encoding="utf-8")
         arguments = ["--standalone", f"--nproc-per-node={count}", "-m", "smoothcse", "train", "--config", str(file)]
         arguments += ["--resume"] * resume + ["--overwrite"] * overwrite
         os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // (1 if visible else count)))
+        os.environ[FAILURE_FILE] = str(failure)
         try:
             torchrun(parse_args(arguments))
         except SignalException as stopped:
@@ -80,7 +85,32 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
                 stopped.sigval,
             ) from stopped
         except ChildFailedError as error:
-            code = error.get_first_failure()[1].exitcode
-            raise SmoothCSEError(
-                f"A rank of the run on {count} devices failed (exit code {code}); its message stands above."
-            ) from error
+            raise _failure(error, failure, count) from error
+        finally:
+            del os.environ[FAILURE_FILE]
+
+
+def _require_devices(count: int, visible: int) -> None:
+    if visible and count > visible:
+        raise SmoothCSEError(f"--devices {count} was asked for, but {visible} GPUs are visible.")
+    cores = os.cpu_count() or 1
+    if not visible and count > _PROCESSES_PER_CORE * cores:
+        raise SmoothCSEError(
+            f"--devices {count} was asked for, but there is no GPU and the processor has {cores} cores; "
+            f"give at most {_PROCESSES_PER_CORE * cores}."
+        )
+
+
+def _failure(error: ChildFailedError, file: Path, count: int) -> SmoothCSEError:
+    """Return the one error to report: the message of the first rank to fail, or how it ended if it left none."""
+    rank, first = error.get_first_failure()
+    code = first.exitcode
+    if code < 0:
+        hint = " (the machine may have run out of memory)" if code == -signal.SIGKILL else ""
+        return SmoothCSEError(
+            f"Rank {rank} of the {count} was killed by {signal.Signals(-code).name}{hint}; go on with --resume."
+        )
+    if not file.is_file():
+        return SmoothCSEError(f"Rank {rank} of the {count} ended with exit code {code}; its traceback is above.")
+    message = file.read_text(encoding="utf-8")
+    return Stopped(message, code - 128) if code > 128 else SmoothCSEError(message)

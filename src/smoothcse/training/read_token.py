@@ -43,7 +43,9 @@ def use_read_token(model: SentenceTransformer) -> None:
 
 
 def _reads_first_token(module: Any) -> bool:
-    return isinstance(module, Pooling) and module.pooling_mode in ("cls", ("cls",), ["cls"])
+    if not isinstance(module, Pooling) or not module.include_prompt:  # without its prompt, a text starts later
+        return False
+    return module.pooling_mode in ("cls", ("cls",), ["cls"])
 
 
 class _Read(NamedTuple):

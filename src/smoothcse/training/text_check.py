@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus
 from smoothcse.errors import SmoothCSEError
+from smoothcse.input_prompt import prompt_of
 from smoothcse.training.notices import Notices
 
 _SAMPLE = 5000
@@ -50,7 +51,8 @@ def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed
     columns = [_token_ids(tokenizer, texts) for texts in corpus.dataset[chosen].values()]
     ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
-    longest = max_length - tokenizer.num_special_tokens_to_add()
+    [prompt] = _token_ids(tokenizer, [prompt_of(model)])
+    longest = max_length - tokenizer.num_special_tokens_to_add() - len(prompt)
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
         cut=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fingerprint import tokenizer_state
+from smoothcse.input_prompt import prompt_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,13 +36,15 @@ class PadTokenIds:
     Args:
         padding: id of the padding token.
         segments: whether the encoder takes ``token_type_ids``, which are zero for a single text.
+        prompt_length: Tokens of the model's prompt, for poolings that leave it out; None without a prompt.
     """
 
     valid_label_columns: tuple[str, ...] = ()  # the host asks for it
 
-    def __init__(self, padding: int, *, segments: bool) -> None:
+    def __init__(self, padding: int, *, segments: bool, prompt_length: int | None = None) -> None:
         self.padding = padding
         self.segments = segments
+        self.prompt = {} if prompt_length is None else {"prompt_length": prompt_length}
 
     def __call__(self, rows: Rows) -> dict[str, Any]:
         """Return ids and masks ``(N, L)`` of each column, padded on the right to its longest row."""
@@ -57,7 +60,7 @@ class PadTokenIds:
         ids = torch.full(present.shape, self.padding)
         ids[present] = torch.tensor([*chain.from_iterable(texts)], dtype=torch.long)
         segments = {"token_type_ids": torch.zeros_like(ids)} if self.segments else {}
-        return {"input_ids": ids, **segments, "attention_mask": present.long(), "modality": "text"}
+        return {"input_ids": ids, **segments, "attention_mask": present.long(), "modality": "text", **self.prompt}
 
 
 def tokenised_once(
@@ -78,16 +81,23 @@ def tokenised_once(
     Raises:
         SmoothCSEError: if the ids cannot be written.
     """
-    host = SentenceTransformerDataCollator(model.preprocess, max_length=max_length)
+    prompt = prompt_of(model)
+    host = SentenceTransformerDataCollator(model.preprocess, max_length=max_length, prompts=prompt)
     sample = dataset[:_SAMPLE]
-    features = model.preprocess(next(iter(sample.values())), max_length=max_length)
+    features = model.preprocess(next(iter(sample.values())), prompt=prompt, max_length=max_length)
     padding = getattr(model.tokenizer, "pad_token_id", None)
     if padding is None or not all(isinstance(features.get(name), Tensor) for name in ("input_ids", "attention_mask")):
         return dataset, host
-    ours = PadTokenIds(padding, segments="token_type_ids" in features)
+    if getattr(model.tokenizer, "padding_side", None) != "right":  # rows of equal length would not show it
+        return dataset, host
+    length = features.get("prompt_length")
+    ours = PadTokenIds(padding, segments="token_type_ids" in features, prompt_length=length)
 
     def ids_of(texts: dict[str, list[str]]) -> dict[str, list[NDArray[np.int32]]]:
-        return {column: _ids(model.preprocess(values, max_length=max_length)) for column, values in texts.items()}
+        return {
+            column: _ids(model.preprocess(values, prompt=prompt, max_length=max_length))
+            for column, values in texts.items()
+        }
 
     sample_ids = ids_of(sample)
     if not _same(ours(_rows(sample_ids)), host(_rows(sample))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.extras import extra
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -19,12 +20,8 @@ def load_parser(pipeline: str) -> Language:
     Raises:
         SmoothCSEError: with what is missing, and the command that installs it.
     """
-    try:
+    with extra("negation", "Negation by spaCy (negation=rules does without it)"):
         import spacy
-    except ImportError as error:
-        raise SmoothCSEError(
-            "Negation by spaCy needs the extra of that name: pip install 'smoothcse[negation]'; or set negation=rules."
-        ) from error
     if not spacy.util.is_package(pipeline):
         raise SmoothCSEError(
             f"spaCy has no pipeline {pipeline!r} here: python -m spacy download {pipeline}; or set negation=rules."

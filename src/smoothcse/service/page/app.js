@@ -31,6 +31,7 @@ function start() {
     models = (await ask("models", null, signal)).models;
     byId("token-form").hidden = true;
     byId("served").textContent = models.map(described).join(" · ");
+    say(byId("incomplete"), models.map((model) => model.incomplete).filter(Boolean).join(" "));
     show();
   });
 }

@@ -24,6 +24,7 @@ export function searchView() {
     const answers = await Promise.all(models.map((model) => ask("search", { query: text, k, where, model }, signal)));
     byId("results").replaceChildren(...models.map((model, side) => column(model, side, answers, filter)));
     say(byId("search-status"), summary(answers));
+    say(byId("incomplete"), answers.map((answer) => answer.incomplete).filter(Boolean).join(" "));
   });
 
   const filter = (field, value) => {

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.strict_yaml import read_yaml
 
 CONTROL = "control"
 
@@ -59,7 +58,7 @@ def recipe_fields(name: str) -> dict[str, Any]:
 
 def _read(name: str, text: str) -> Recipe:
     about = " ".join(line.lstrip("# ") for line in text.splitlines() if line.startswith("#"))
-    return Recipe(name, about, yaml.safe_load(text))
+    return Recipe(name, about, read_yaml(text))
 
 
 def _control_of(recipe: Recipe) -> Recipe:

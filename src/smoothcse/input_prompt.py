@@ -1,0 +1,80 @@
+"""Which prompt a text gets. Everything that reads text with a model asks here.
+
+A *prompt* is text that a model expects in front of each input, such as ``query: ``. A model folder keeps its prompts
+in ``config_sentence_transformers.json``. The rule is that of sentence-transformers:
+
+============ ========================================= ========================================================
+``input_type`` Same as                                 Prompt
+============ ========================================= ========================================================
+None         ``SentenceTransformer.encode``            the default prompt, if the model names one
+query        ``SentenceTransformer.encode_query``      ``query``
+document     ``SentenceTransformer.encode_document``   the first of ``document``, ``passage``, ``corpus``
+============ ========================================= ========================================================
+
+Queries are the texts that ``search`` and retrieval tasks look for, documents those that ``index`` and retrieval tasks
+store. All other texts (training, ``encode``, ``similarity``, STS, transfer, geometry) have no input type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from smoothcse.errors import SmoothCSEError, did_you_mean
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+InputType = Literal["query", "document"]
+
+_NAMES: dict[InputType | None, tuple[str, ...]] = {
+    None: (),
+    "query": ("query",),
+    "document": ("document", "passage", "corpus"),
+}
+
+
+def prompt_of(
+    model: SentenceTransformer,
+    input_type: InputType | None = None,
+    *,
+    prompt_name: str | None = None,
+    prompt: str | None = None,
+) -> str:
+    """Return the text that goes in front of an input; empty for none.
+
+    Args:
+        model: Any sentence-transformers model.
+        input_type: What the input is: ``"query"``, ``"document"``, or None for any other text.
+        prompt_name: Name of one of the model's prompts, instead of the one for the input type.
+        prompt: The prompt itself, instead of one of the model's.
+
+    Raises:
+        SmoothCSEError: If the model has no prompt of that name, the input type is unknown, or both a name and a prompt
+            are given.
+    """
+    if input_type not in _NAMES:
+        raise SmoothCSEError(f"input_type {input_type!r} is unknown; choose query or document.")
+    if prompt is not None and prompt_name is not None:
+        raise SmoothCSEError("Both a prompt and a prompt_name are given; give one of them.")
+    if prompt is not None:
+        return prompt
+    if prompt_name is not None:
+        return _named(model, prompt_name)
+    found = next((name for name in _NAMES[input_type] if name in model.prompts), model.default_prompt_name)
+    text: str | None = model.prompts.get(found) if found is not None else None
+    return text or ""
+
+
+def has_prompts(model: SentenceTransformer) -> bool:
+    """Whether any prompt of a model holds text."""
+    return any(model.prompts.values())
+
+
+def _named(model: SentenceTransformer, name: str) -> str:
+    if name not in model.prompts:
+        there = ", ".join(model.prompts) or "none"
+        raise SmoothCSEError(
+            f"The model has no prompt {name!r}; it has: {there}.{did_you_mean(name, list(model.prompts))}"
+        )
+    text: str = model.prompts[name]
+    return text

@@ -1,0 +1,59 @@
+"""Bodies of requests, which must arrive in time and within their size."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from smoothcse.service.limits import Limits, Refusal
+
+if TYPE_CHECKING:
+    from starlette.types import Receive
+
+_SMALL = 64 * 1024  # bytes; bodies up to here need no room, so that large ones cannot shut them out
+
+
+class Arrivals:
+    """The bodies that are arriving.
+
+    Args:
+        limits: Bounds on the size, the time, and the memory of all of them.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._pending = 0
+
+    async def whole_body(self, receive: Receive) -> bytes | None:
+        """Return the body of a request, or None if its client has gone.
+
+        Raises:
+            Refusal: With status 408 if it takes too long, 413 if it is too large, 503 if too many others are arriving.
+        """
+        body = bytearray()
+        held = 0
+        try:
+            async with asyncio.timeout(self._limits.upload_seconds):
+                while (message := await receive())["type"] == "http.request":
+                    piece = message.get("body", b"")
+                    self._check(len(body) + len(piece))
+                    body += piece
+                    held, self._pending = held + len(piece), self._pending + len(piece)
+                    if not message.get("more_body", False):
+                        return bytes(body)
+                return None
+        except TimeoutError as error:
+            raise Refusal(408, f"The body did not arrive within {self._limits.upload_seconds:g} seconds.") from error
+        finally:
+            self._pending -= held
+
+    def _check(self, size: int) -> None:
+        if size > self._limits.body_bytes:
+            raise Refusal(413, too_large(self._limits))
+        if size > _SMALL and self._pending > self._limits.pending_bytes:
+            raise Refusal(503, "Too many large bodies are arriving; try again in a moment, or with fewer texts.")
+
+
+def too_large(limits: Limits) -> str:
+    """Return the sentence for a body that is too large."""
+    return f"The body is larger than {limits.body_bytes} bytes; send several requests."

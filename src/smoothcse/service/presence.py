@@ -1,0 +1,50 @@
+"""A request whose client has gone is not worked on any more."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+async def while_present(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+    """Run an application on a request until it has answered or its client has gone.
+
+    Args:
+        app: ASGI application.
+        scope: Scope of the request.
+        body: The whole body.
+        receive: Tells, after the body, only that the client has gone or the answer is complete.
+        send: Takes the answer.
+    """
+    parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    complete = False
+    leaving = asyncio.create_task(_disconnect(receive))
+
+    async def receive_again() -> Message:
+        return parts.pop() if parts else await asyncio.shield(leaving)
+
+    async def sending(message: Message) -> None:
+        nonlocal complete
+        complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await send(message)
+
+    answering = asyncio.ensure_future(app(scope, receive_again, sending))
+    try:
+        await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not complete:  # else the end of the answer ended the wait
+            answering.cancel()  # does nothing to one that is done
+        with suppress(asyncio.CancelledError):
+            await answering
+    finally:
+        answering.cancel()
+        leaving.cancel()
+
+
+async def _disconnect(receive: Receive) -> Message:
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    return message

@@ -1,0 +1,76 @@
+"""A run on several devices fails with one sentence, whichever of its ranks fails and however it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+from smoothcse.errors import FAILURE_FILE, SmoothCSEError, Stopped, hand_over
+from smoothcse.training import TrainConfig, launch
+
+
+def test_the_message_of_all_ranks_is_printed_once(tiny_bert, corpus_file, tmp_path):
+    command = [sys.executable, "-m", "smoothcse", "train", corpus_file, "--model", tiny_bert, "--devices", "2"]
+    result = subprocess.run(
+        [*map(str, command), "--batch-size", "7", "--output", str(tmp_path / "run")],
+        capture_output=True, text=True, timeout=240, env={**os.environ, "SMOOTHCSE_CPU": "1"},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert result.stderr == "smoothcse: batch_size 7 cannot be shared evenly by 2 devices; use a multiple.\n"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return a function that launches a run whose ranks leave these messages, the first with this exit code."""
+
+    def launched(code, *messages):
+        def torchrun(_):
+            assert [hand_over(SmoothCSEError(message)) for message in messages] == [True] * len(messages)
+            raise ChildFailedError("smoothcse", {1: ProcessFailure(1, 4711, code, "none")})
+
+        monkeypatch.setattr(launch, "torchrun", torchrun)
+        launch.launch(TrainConfig(), resume=False, overwrite=False, devices=2)
+
+    monkeypatch.setattr(launch.torch.cuda, "device_count", lambda: 0)
+    return launched
+
+
+@pytest.mark.parametrize(
+    ("code", "messages", "kind", "told"),
+    [
+        (2, ["The first.", "The second."], SmoothCSEError, "The first."),
+        (143, ["Stopped after step 3."], Stopped, "Stopped after step 3."),
+        (1, [], SmoothCSEError, "Rank 1 of the 2 ended with exit code 1; its traceback is above."),
+        (-9, ["Stopped."], SmoothCSEError, "Rank 1 of the 2 was killed by SIGKILL (the machine may have run out of "
+         "memory); go on with --resume."),
+    ],
+)  # fmt: skip
+def test_one_rank_is_heard(code, messages, kind, told, failing):
+    with pytest.raises(kind) as error:
+        failing(code, *messages)
+    assert str(error.value) == told
+    assert error.value.exit_code == (143 if code == 143 else 2)
+    assert FAILURE_FILE not in os.environ
+
+
+def test_a_process_of_its_own_hands_nothing_over(monkeypatch, tmp_path):
+    assert not hand_over(SmoothCSEError("A message."))
+    monkeypatch.setenv(FAILURE_FILE, str(tmp_path / "missing" / "failure"))
+    assert not hand_over(SmoothCSEError("A message."))
+
+
+def test_more_processes_than_the_processor_bears_are_refused(failing, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    with pytest.raises(SmoothCSEError, match=r"--devices 99 .* the processor has 2 cores; give at most 8"):
+        launch.launch(TrainConfig(), resume=False, overwrite=False, devices=99)
+
+
+def test_more_devices_than_are_visible_are_refused(monkeypatch):
+    monkeypatch.setattr(launch.torch.cuda, "device_count", lambda: 4)
+    with pytest.raises(SmoothCSEError, match="--devices 5 was asked for, but 4 GPUs are visible"):
+        launch.launch(TrainConfig(), resume=False, overwrite=False, devices=5)
