@@ -20,17 +20,18 @@ PRECISE = {
     "training_step": "--quick --model {tiny}",
     "step_parts": "--quick",
     "encoding": "--quick",
-    "sts_evaluation": "{model} {shared}/data/sts --limit 4 --repeats 1",
 }
 """Those whose measurements depend on the hardware's precisions, and the arguments of a quick look."""
 
 OTHERS = {
+    "sts_evaluation": "{tiny} {shared}/data/sts --limit 4 --repeats 1",
+    "service_burst": "--clients 2 --texts 2 --repeats 1 --quick",
     "batch_memory": "--quick",
     "loss_alone": "--quick",
     "method_steps": "--quick",
     "noise_gradient": "{tiny} {text} --batches 1 --draws 1 --batch-size 8 --warm-steps 1",
     "false_negatives": "{text} {output}.json --judge {tiny} --sentences 64 --draws 1",
-    "embedding_sizes": "{output}.json --model {model} --limit 20",
+    "embedding_sizes": "{output}.json --model {model} --limit 120",
     "transfer_parity": "{tiny} {shared}/data/transfer --tasks MRPC --limit 40",
     "quality": "{text} {sts} --quick",
     "corpus_memory": "--sentences 1000",
