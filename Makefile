@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+# Where precision matters; tests take the processor for one without bf16 unless told otherwise (tests/conftest.py).
+PRECISE = tests/test_evaluate.py tests/test_report.py tests/test_guards.py tests/test_training.py tests/test_search.py
 
 .PHONY: help demo test mutation lint types audit clean
 
@@ -17,6 +19,7 @@ demo: $(VENV)/demo.installed
 
 test: lint types
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -n 2 --dist loadfile $(PRECISE)
 
 # Interrupted, it goes on where it was. One process, so that nothing fails for want of time or memory.
 mutation: $(VENV)/mutation.installed

@@ -79,10 +79,11 @@ def wait_for_device() -> None:
         torch.cuda.synchronize()
 
 
-def matmul_peak(dtype: torch.dtype = torch.float32) -> float:
+def matmul_peak(dtype: torch.dtype = torch.float32, quick: bool = False) -> float:
     """Return the best GFLOP/s of a square matrix product on this machine's first device."""
     device = first_device()
     size = 8192 if device == "cuda" else 2048  # a GPU is through with a small one before its launch is paid for
+    size = 128 if quick else size
     a = torch.randn(size, size, device=device).to(dtype)
     best = 0.0
     for _ in range(8):

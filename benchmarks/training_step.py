@@ -56,13 +56,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16", "defaults"], help="all that is fast here")
     parser.add_argument("--text", type=Path, default=SHARED / "data" / "corpus" / "wiki_sentences.txt")
+    parser.add_argument("--model", default="packaged-minilm")
     parser.add_argument("--quick", action="store_true", help="one short look, nothing written")
     arguments = parser.parse_args()
     quiet_libraries()
     batches, repeats = ([8], 1) if arguments.quick else (arguments.batch, arguments.repeats)
     wanted = arguments.precision or (["fp32", "bf16", "defaults"] if len(precisions()) > 1 else ["fp32"])
     with tempfile.TemporaryDirectory() as folder:
-        models = {"MiniLM": "packaged-minilm"}
+        models = {"MiniLM" if arguments.model == "packaged-minilm" else arguments.model: arguments.model}
         if first_device() == "cuda":
             models |= {name: random_bert(Path(folder) / name, shape) for name, shape in SHAPES.items()}
         found = [
@@ -71,7 +72,8 @@ def main() -> None:
             for batch in batches
             for precision in wanted
         ]
-    peaks = {precision: matmul_peak(DTYPES[precision]) for precision in sorted({e["computes_in"] for e in found})}
+    computed_in = sorted({entry["computes_in"] for entry in found})
+    peaks = {precision: matmul_peak(DTYPES[precision], arguments.quick) for precision in computed_in}
     for entry in found:
         gflops = entry["useful_gflop"] / median(entry["seconds"]["ours"])
         entry["peak_share"] = gflops / peaks[entry["computes_in"]]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("SMOOTHCSE_ASSUME_BF16", "0")  # no test depends on the processor; `make test` runs some with 1
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the test processes share the cores; threads in each would only wait
 
 import pytest

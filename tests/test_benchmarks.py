@@ -17,20 +17,21 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "benchmarks"
 
 PRECISE = {
-    "training_step": "--quick",
+    "training_step": "--quick --model {tiny}",
     "step_parts": "--quick",
     "encoding": "--quick",
-    "sts_evaluation": "{model} {shared}/data/sts --limit 4 --repeats 1",
 }
 """Those whose measurements depend on the hardware's precisions, and the arguments of a quick look."""
 
 OTHERS = {
+    "sts_evaluation": "{tiny} {shared}/data/sts --limit 4 --repeats 1",
+    "service_burst": "--clients 2 --texts 2 --repeats 1 --quick",
     "batch_memory": "--quick",
     "loss_alone": "--quick",
     "method_steps": "--quick",
     "noise_gradient": "{tiny} {text} --batches 1 --draws 1 --batch-size 8 --warm-steps 1",
     "false_negatives": "{text} {output}.json --judge {tiny} --sentences 64 --draws 1",
-    "embedding_sizes": "{output}.json --model {model} --limit 20",
+    "embedding_sizes": "{output}.json --model {model} --limit 120",
     "transfer_parity": "{tiny} {shared}/data/transfer --tasks MRPC --limit 40",
     "quality": "{text} {sts} --quick",
     "corpus_memory": "--sentences 1000",
@@ -60,7 +61,10 @@ def test_each_benchmark_is_tried():
 def look(shared, minilm, tiny_bert, tmp_path_factory):
     """Runs a benchmark as its command does, but in this process: the imports take longer than the tiny shapes."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    (folder / "text.txt").write_text("\n".join(sentences(200)) + "\n", encoding="utf-8")
+    text = folder / "data" / "corpus" / "wiki_sentences.txt"
+    text.parent.mkdir(parents=True)
+    for file in (text, text.with_name("captions.txt")):
+        file.write_text("\n".join(sentences(700)) + "\n", encoding="utf-8")
     dev = folder / "sts" / "STSBenchmark"
     dev.mkdir(parents=True)
     rows = [
@@ -69,11 +73,13 @@ def look(shared, minilm, tiny_bert, tmp_path_factory):
     ]
     with (dev / "sts-dev.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE).writerows(rows)
-    places = {"shared": shared, "model": minilm, "tiny": tiny_bert, "text": folder / "text.txt", "sts": folder / "sts"}
+    places = {"shared": shared, "model": minilm, "tiny": tiny_bert, "text": text, "sts": folder / "sts"}
 
     def run(name: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
         given = arguments.format(**places, output=folder / name).split()
         monkeypatch.syspath_prepend(FOLDER)
+        monkeypatch.setenv("SMOOTHCSE_SHARED", str(folder))
+        monkeypatch.delitem(sys.modules, "harness", raising=False)  # which reads that variable
         monkeypatch.setattr(sys, "argv", [str(FOLDER / f"{name}.py"), *given])
         before = results()
         monkeypatch.setattr(sys, "exit", lambda code=None: code and pytest.fail(f"{name} ended with {code}"))
