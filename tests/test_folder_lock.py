@@ -12,7 +12,7 @@ import pytest
 from filelock import FileLock
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.folder_lock import HOLDER_FILE, lock_folder
+from smoothcse.folder_lock import HOLDER_FILE, LOCK_FILES, lock_folder
 
 REMEDY = "wait for it"
 FORK = multiprocessing.get_context("fork")
@@ -51,7 +51,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path, other):
     assert (tmp_path / HOLDER_FILE).is_file()
     with lock_folder(tmp_path, remedy=REMEDY):
         assert f'"pid": {os.getpid()}' in (tmp_path / HOLDER_FILE).read_text()
-    assert not (tmp_path / HOLDER_FILE).exists()
+    assert not any((tmp_path / name).exists() for name in LOCK_FILES)
 
 
 def test_a_worker_of_a_killed_holder_holds_nothing(tmp_path):

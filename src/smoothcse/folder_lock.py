@@ -10,7 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from smoothcse.errors import SmoothCSEError, first_line
 
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder.json"
 LOCK_FILES = (LOCK_FILE, HOLDER_FILE)
-"""Names that a locked folder holds beside its own files; the first one stays there."""
+"""Names that a locked folder holds beside its own files."""
 
 
 @contextmanager
@@ -51,7 +51,9 @@ def lock_folder(folder: Path, *, remedy: str) -> Iterator[None]:
     try:
         yield
     finally:
-        (folder / HOLDER_FILE).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / HOLDER_FILE).unlink()
+            (folder / LOCK_FILE).unlink()  # while it is held: filelock gives up on a file that has lost its name
         lock.release()
 
 
