@@ -147,6 +147,7 @@ def test_a_cached_run_resumed_equals_an_uninterrupted_one(tiny_bert, corpus_file
     train(cut, console=quiet)
     folder = RunFolder(cut.output)
     shutil.rmtree(folder.checkpoints / "checkpoint-6")  # as a kill after step 5 leaves it
+    folder.write_manifest(folder.read_manifest() | {"status": "running"})
     assert folder.latest_checkpoint().name == "checkpoint-4"
     resumed = train(cut, resume=True, console=quiet)
     for model in ("best", "last"):

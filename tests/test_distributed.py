@@ -20,6 +20,7 @@ from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
 from smoothcse.losses.methods import find_method, make_settings
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
+from smoothcse.training.run_folder import RunFolder
 from tiny import save_tiny_model, sentences
 
 pytestmark = pytest.mark.slow
@@ -162,6 +163,8 @@ def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[
             shutil.copytree(config.output, cut.output)
             shutil.rmtree(f"{cut.output}/checkpoints/checkpoint-6")
             shutil.rmtree(f"{cut.output}/last")
+            cut_folder = RunFolder(cut.output)
+            cut_folder.write_manifest(cut_folder.read_manifest() | {"status": "running"})
         distributed.barrier()
         train(cut, resume=True, console=Console(quiet=True))
         distributed.barrier()

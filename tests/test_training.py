@@ -212,12 +212,18 @@ def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
 
 
 def test_a_write_that_fails_is_explained(config, monkeypatch):
-    def full(self, model, target, note):
-        raise OSError(28, "No space left on device")
+    """At the start, when nothing is lost, and later."""
+    save = RunFolder.save_model
+    for failing, advice in (("best", "start it again"), ("last", "go on with --resume")):
 
-    monkeypatch.setattr(RunFolder, "save_model", full)
-    with pytest.raises(SmoothCSEError, match=r"No space left on device.* go on with --resume"):
-        train(config, console=QUIET)
+        def full(self, model, target, note, failing=failing):
+            if target.name == failing:
+                raise OSError(28, "No space left on device")
+            save(self, model, target, note)
+
+        monkeypatch.setattr(RunFolder, "save_model", full)
+        with pytest.raises(SmoothCSEError, match=rf"No space left on device.* {advice}"):
+            train(config, console=QUIET)
 
 
 def test_several_seeds(config, tmp_path):

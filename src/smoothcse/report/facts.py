@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smoothcse.report.read import RecordedRun
-from smoothcse.training.card import duration, method_title, reading
+from smoothcse.training.card import duration, method_title
+from smoothcse.training.reading import reading
 
 # Where the run stands, not what it is; two runs never agree on it.
 _NOT_COMPARED = ("output",)
@@ -17,7 +18,7 @@ def card(run: RecordedRun) -> list[tuple[str, str]]:
     config, manifest = run.config, run.manifest
     versions = manifest.get("versions", {})
     facts = [
-        ("Encoder", f"{config.model}, read {reading(config)}"),
+        ("Encoder", f"{config.model}, read {reading(config, manifest.get('pooling'))}"),
         ("Text", _text_words(config.corpus, manifest.get("data", {}))),
         ("Fingerprint of the text", manifest.get("data", {}).get("fingerprint")),
         ("Method", _method(run)),

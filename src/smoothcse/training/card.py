@@ -19,6 +19,7 @@ from smoothcse.losses import GSInfoNCELoss
 from smoothcse.losses.methods import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.training.config import TrainConfig
+from smoothcse.training.reading import pooling_of, reading
 from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8
@@ -107,7 +108,7 @@ def start_card(
     )
     table.add_row(
         "encoder",
-        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config)}",
+        f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read {reading(config, pooling_of(model))}",
     )
     table.add_row(
         "steps",
@@ -121,13 +122,6 @@ def start_card(
     table.add_row("selected by", f"{criterion}; at the start {start_score:.2f}")
     table.add_row("time", f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}")
     return Panel(table, title=method_title(config), expand=False)
-
-
-def reading(config: TrainConfig) -> str:
-    """Return in words how the encoder of a run reads a sentence."""
-    if find_method(config.method).prepare:
-        return f"as the method {config.method} does"
-    return f"by {config.pooling or 'its own pooling'}"
 
 
 def method_title(config: TrainConfig) -> str:

@@ -60,16 +60,21 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
         if _code(error) in _OPEN_FILES_ERRORS:
             raise SmoothCSEError(
                 f"The run in {folder} could not open one more file; what was complete is kept. "
-                "Raise the limit (ulimit -n), then go on with --resume."
+                f"Raise the limit (ulimit -n), then {again(folder)}."
             ) from error
         if reason := _reason(error):
             raise SmoothCSEError(
                 f"Writing to {folder} failed ({reason}); what was complete is kept. "
-                "Make room or mend the permissions, then go on with --resume."
+                f"Make room or mend the permissions, then {again(folder)}."
             ) from error
         if isinstance(error, OSError):
             raise SmoothCSEError(f"The run in {folder} stopped: {first_line(error)}") from error
         raise
+
+
+def again(folder: Path) -> str:
+    """Say how to go on; a run that failed before its first step has left nothing to resume."""
+    return "go on with --resume" if (folder / "run.json").is_file() else "start it again"
 
 
 def _reason(error: Exception) -> str | None:

@@ -9,17 +9,39 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
+
 from smoothcse.corpus import Corpus
+from smoothcse.fingerprint import fingerprint
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.hardware import Hardware
+from smoothcse.training.reading import pooling_of
+from smoothcse.training.selection import Criterion
 
 _PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")
 
 
-def running_manifest(config: TrainConfig, corpus: Corpus, hardware: Hardware) -> dict[str, Any]:
-    """Return what ``run.json`` says of a run that is going on."""
-    known = {"status": "running", "config": config.as_dict(), "data": corpus.report.as_dict()}
-    return known | provenance(hardware.describe())
+def running_manifest(
+    config: TrainConfig, corpus: Corpus, hardware: Hardware, model: SentenceTransformer, criterion: Criterion
+) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run that is going on.
+
+    Args:
+        config: Configuration of the run.
+        corpus: Text, with its fingerprint.
+        hardware: Devices and precision.
+        model: Encoder before the first step.
+        criterion: What the run selects by.
+    """
+    return {
+        "status": "running",
+        "config": config.as_dict(),
+        "pooling": config.pooling or pooling_of(model),
+        "data": corpus.report.as_dict(),
+        "model_fingerprint": fingerprint(model),
+        "dev_fingerprint": criterion.fingerprint,
+        **provenance(hardware.describe()),
+    }
 
 
 def provenance(hardware: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from smoothcse.training.callbacks import (
 )
 from smoothcse.training.callbacks.guards import require_two_views
 from smoothcse.training.card import probe, start_card
-from smoothcse.training.checkpoints import SealCheckpoints
+from smoothcse.training.checkpoints import SealCheckpoints, step_of
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.determinism import deterministic_kernels
 from smoothcse.training.disk import explain_failed_writes, require_space
@@ -47,6 +48,7 @@ from smoothcse.training.parts import host_arguments, make_loss, read_start
 from smoothcse.training.provenance import running_manifest
 from smoothcse.training.result import TrainResult, read_result
 from smoothcse.training.run_folder import RunFolder
+from smoothcse.training.run_start import require_same_config, settle, take_folder
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator, choose_criterion
 from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
 from smoothcse.training.texts import with_texts
@@ -81,7 +83,10 @@ def train(
     Raises:
         SmoothCSEError: for everything a user can mend.
     """
-    console = console or Console(stderr=True)
+    console = (console or Console(stderr=True)) if is_main_process() else Console(quiet=True)
+    folder = RunFolder(config.output)
+    if resume and folder.finished:
+        return _finished(config, folder, console)
     if wants_launch(devices):
         launch(config, resume=resume, overwrite=overwrite, devices=devices)
         return read_result(config.output)
@@ -93,20 +98,41 @@ def train(
     )
     _check_batch(config, corpus, hardware)
     model, criterion = read_start(config, hardware), choose_criterion(config, corpus)
-    folder = RunFolder(config.output)  # touched last, so that a mistake above costs nobody the run that is there
-    console = console if is_main_process() else Console(quiet=True)
+    manifest = running_manifest(config, corpus, hardware, model, criterion) if is_main_process() else {}
     with (
         explain_failed_writes(folder.path),
         explain_full_memory(folder),
         deterministic_kernels(config.deterministic),
+        _taken(folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
     ):
-        if resume and is_main_process():
+        corpus = with_texts(config, corpus, model, folder, hardware, manifest, console)
+        evaluator = CriterionEvaluator(criterion, start_metrics)
+        return _Run(config, corpus, model, evaluator, folder, hardware, console).execute(manifest, checkpoint)
+
+
+@contextmanager
+def _taken(
+    folder: RunFolder, manifest: dict[str, Any], *, resume: bool, overwrite: bool, console: Console
+) -> Iterator[Path | None]:
+    """Take the folder, which one rank does for all, and say where a resumed run continues."""
+    if not is_main_process():
+        yield folder.latest_checkpoint() if resume else None
+        return
+    with take_folder(folder, manifest, resume=resume, overwrite=overwrite) as checkpoint:
+        if resume:
             for damage in folder.drop_damaged_checkpoints():
                 console.print(f"[yellow]{damage}[/yellow]")
-        checkpoint = folder.start(config.as_dict(), resume=resume, overwrite=overwrite) if is_main_process() else None
-        corpus = with_texts(config, corpus, model, folder, hardware, console)
-        run = _Run(config, corpus, model, CriterionEvaluator(criterion, start_metrics), folder, hardware, console)
-        return run.execute(folder.latest_checkpoint() if resume else checkpoint)
+            place = f"after step {step_of(checkpoint)}" if checkpoint else "from the start: it has no checkpoint yet"
+            console.print(f"Resuming the run in {folder.path} {place}.", highlight=False, markup=False)
+        yield checkpoint
+
+
+def _finished(config: TrainConfig, folder: RunFolder, console: Console) -> TrainResult:
+    require_same_config(folder, config.as_dict())
+    result = read_result(folder.path)
+    said = f"The run in {folder.path} is finished; nothing was changed. {result.verdict()}"
+    console.print(said, highlight=False, markup=False)
+    return result
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -144,22 +170,27 @@ class _Run:
         self.stop = StopOnSignal()
         self.trainer = self._make_trainer()
 
-    def execute(self, checkpoint: Path | None) -> TrainResult:
-        """Train to the end and write everything."""
+    def execute(self, manifest: dict[str, Any], checkpoint: Path | None) -> TrainResult:
+        """Train to the end and write everything.
+
+        Args:
+            manifest: Record of the run so far; empty where another rank writes it.
+            checkpoint: Where to continue from, or None.
+        """
         started = time.perf_counter()
-        manifest = running_manifest(self.config, self.corpus, self.hardware)
+        manifest |= {"data": self.corpus.report.as_dict()}  # the method may have added texts
         self._write(manifest)
         self.console.print(self.corpus.report.table())
         text = self._check_start()
         manifest |= {"text": dataclasses.asdict(text)}
         try:
             start_score = self._start_score(checkpoint, text)
-            set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
-            if checkpoint and self.state:
-                self.state.restore(checkpoint)
-            with self.stop.listening():
-                self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-            self._raise_if_stopped()
+            if is_main_process():
+                settle(self.folder)
+            if checkpoint and step_of(checkpoint) >= self.steps:
+                self._take_last_step(checkpoint)
+            else:
+                self._train(checkpoint)
             if is_main_process():
                 note = {"step": self.steps, "score": self.selection.last_score}
                 self.folder.save_model(self.model, self.folder.last, note)
@@ -172,6 +203,19 @@ class _Run:
         self._write_cards()
         self.console.print(f"[bold]{result.verdict()}[/bold]\nThe model is in {result.best}.")
         return result
+
+    def _train(self, checkpoint: Path | None) -> None:
+        set_seed(self.config.seed)  # what came before must not shift the dropout of the first step
+        if checkpoint and self.state:
+            self.state.restore(checkpoint)
+        with self.stop.listening():
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self._raise_if_stopped()
+
+    def _take_last_step(self, checkpoint: Path) -> None:
+        """Take over a run that was cut off after its last step; the host would train one step more."""
+        self.trainer._load_from_checkpoint(str(checkpoint))
+        self.selection.last_score = self.folder.score_at(step_of(checkpoint))
 
     def _check_start(self) -> TextCheck:
         """Look for what would make the whole run pointless."""
@@ -194,7 +238,7 @@ class _Run:
     def _start_score(self, checkpoint: Path | None, text: TextCheck) -> float:
         """Evaluate the untrained model (in a resumed run: look up what it scored) and show the card."""
         if checkpoint:
-            return self.folder.start_score()
+            return self.folder.score_at(0)
         score = self._evaluate_start()
         share = self.config.batch_size // self.hardware.world_size
         texts = self.corpus.dataset[: min(share, WHOLE_BATCH)]

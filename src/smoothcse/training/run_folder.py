@@ -19,12 +19,11 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from smoothcse.durable import recover_folder, replace_folder, write_whole
+from smoothcse.durable import replace_folder, write_whole
 from smoothcse.encoder import strip_projection
 from smoothcse.errors import SmoothCSEError
 from smoothcse.model_safety import require_safe_folder
-from smoothcse.training.checkpoints import find_damage, newest_first, newest_intact, step_of
-from smoothcse.training.config import changed_fields
+from smoothcse.training.checkpoints import find_damage, newest_first, newest_intact
 
 _LARGEST_FILE = 256 << 20  # bytes; a million log entries take about as many
 
@@ -33,7 +32,7 @@ class RunFolder:
     """Paths and files of one run.
 
     Args:
-        path: of the folder; it is made by :meth:`start`.
+        path: Path of the folder; :func:`~smoothcse.training.run_start.take_folder` makes it.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -44,37 +43,6 @@ class RunFolder:
         self.texts_file = self.path / "texts.arrow"
         self.metrics_file = self.path / "metrics.jsonl"
         self.manifest_file = self.path / "run.json"
-
-    def start(self, config: dict[str, Any], *, resume: bool, overwrite: bool) -> Path | None:
-        """Make the folder ready for a new run, or find where a resumed one goes on.
-
-        Args:
-            config: of the run to come, as plain values.
-            resume: continue the run in this folder.
-            overwrite: throw away the run in this folder.
-
-        Returns:
-            The checkpoint to go on from, or None to begin at step 0.
-
-        Raises:
-            SmoothCSEError: if the folder holds something else, or a resumed run's configuration has changed.
-        """
-        if self.path.exists() and not self.path.is_dir():
-            raise SmoothCSEError(f"{self.path} is a file; give a folder for the output.")
-        if resume and self.manifest_file.is_file():
-            self._check_unchanged(config)
-            recover_folder(self.best)
-            checkpoint = self.latest_checkpoint()
-            self._forget_metrics_after(step_of(checkpoint) if checkpoint else -1)
-            return checkpoint
-        if resume:
-            raise SmoothCSEError(f"{self.path} holds no run to resume; leave out --resume to start one there.")
-        self._clear(overwrite)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SmoothCSEError(f"The output folder {self.path} cannot be made: {error.strerror}.") from error
-        return None
 
     def latest_checkpoint(self) -> Path | None:
         """Return the newest checkpoint that is whole, or None.
@@ -143,18 +111,18 @@ class RunFolder:
         lines = _read_text(self.metrics_file, "the metrics of a run").split("\n")
         return [_entry(f"{self.metrics_file}:{number}", line) for number, line in enumerate(lines[:-1], 1) if line]
 
-    def start_score(self) -> float:
-        """Return what the untrained start of the run in this folder scored.
+    def score_at(self, step: int) -> float:
+        """Return the score of the evaluation after a step of the run in this folder; step 0 is the untrained start.
 
         Raises:
-            SmoothCSEError: if the metrics do not have it, since somebody else changed them.
+            SmoothCSEError: If the metrics do not have it, since somebody else changed them.
         """
         for entry in self.metrics():
-            if entry["step"] == 0 and "eval_dev_score" in entry:
+            if entry["step"] == step and "eval_dev_score" in entry:
                 return float(entry["eval_dev_score"])
         raise SmoothCSEError(
-            f"{self.metrics_file} has no score of the start, so the run cannot be resumed; put the file back, or "
-            "start anew with --overwrite."
+            f"{self.metrics_file} has no score of {f'step {step}' if step else 'the start'}, so the run cannot be "
+            "resumed; put the file back, or start anew with --overwrite."
         )
 
     def save_model(self, model: SentenceTransformer, target: Path, note: dict[str, Any]) -> None:
@@ -179,32 +147,6 @@ class RunFolder:
         """Return the note that :meth:`save_model` left in a model folder, or None where there is none."""
         file = target / "smoothcse.json"
         return _read_object(file, "the note of a run") if file.is_file() else None
-
-    def _check_unchanged(self, config: dict[str, Any]) -> None:
-        before = self.read_manifest().get("config", {})
-        changed = [
-            f"{name} ({before.get(name)!r} then, {config[name]!r} now)" for name in changed_fields(before, config)
-        ]
-        if changed:
-            raise SmoothCSEError(
-                f"The run in {self.path} cannot be resumed with another configuration; changed: {', '.join(changed)}."
-            )
-
-    def _forget_metrics_after(self, step: int) -> None:
-        kept = [entry for entry in self.metrics() if entry["step"] <= step]
-        write_whole(self.metrics_file, "".join(json.dumps(entry) + "\n" for entry in kept))
-
-    def _clear(self, overwrite: bool) -> None:
-        if not any(path.is_file() for path in self.path.rglob("*")):  # folders are left by a start that failed
-            return
-        if not self.manifest_file.is_file():
-            raise SmoothCSEError(f"{self.path} holds files that are no run of ours; give an empty or a new folder.")
-        if not overwrite:
-            raise SmoothCSEError(
-                f"{self.path} holds another run; continue it with --resume, replace it with --overwrite, "
-                "or give another --output."
-            )
-        shutil.rmtree(self.path)
 
 
 def _read_text(file: Path, what: str) -> str:

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from smoothcse.durable import write_whole
+from smoothcse.errors import SmoothCSEError
 from smoothcse.formats.model_card import write_model_card
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.disk import explain_failed_writes
-from smoothcse.training.result import TrainResult, read_result
+from smoothcse.training.result import TrainResult
 from smoothcse.training.run import train
 from smoothcse.training.run_folder import RunFolder
 
@@ -49,14 +50,25 @@ def train_seeds(
     for seed in range(config.seed, config.seed + count):
         one = config.replace(seed=seed, output=str(Path(config.output) / f"seed-{seed}"))
         console.rule(f"seed {seed}")
-        folder = RunFolder(one.output)
-        if resume and folder.finished:
-            results.append(read_result(one.output))
-            continue
-        going_on = resume and folder.manifest_file.is_file()
+        going_on = resume and RunFolder(one.output).manifest_file.is_file()
         results.append(train(one, resume=going_on, overwrite=overwrite, devices=devices, console=console))
+        _require_one_text(config, results)
     _report(config, results, console)
     return results
+
+
+def _require_one_text(config: TrainConfig, results: list[TrainResult]) -> None:
+    """Check that a resumed series did not go on with another text; with a limit, each seed draws its own."""
+    if config.limit is not None:
+        return
+    first, last = (
+        RunFolder(result.folder).read_manifest()["data"]["fingerprint"] for result in (results[0], results[-1])
+    )
+    if first != last:
+        raise SmoothCSEError(
+            f"The runs in {results[0].folder} and {results[-1].folder} learned from different texts (fingerprints "
+            f"{first} and {last}), so that their mean says nothing; train all seeds anew with --overwrite."
+        )
 
 
 def _report(config: TrainConfig, results: list[TrainResult], console: Console) -> None:

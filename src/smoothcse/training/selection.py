@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,10 +30,12 @@ class Criterion:
     Attributes:
         name: shown to the user, e.g. ``STS-B dev, Spearman x 100``.
         score: model to named metrics, :data:`DEV_SCORE` among them.
+        fingerprint: 32 hex digits that depend on the labelled data; None without any.
     """
 
     name: str
     score: Callable[[SentenceTransformer], dict[str, float]]
+    fingerprint: str | None = None
 
 
 class CriterionEvaluator(BaseEvaluator):
@@ -88,7 +91,7 @@ def stsb_dev(source: str | Path) -> Criterion:
         [result] = evaluate_sts(model, [task], precision="auto")
         return {DEV_SCORE: result.main}
 
-    return Criterion("STS-B dev, Spearman x 100", score)
+    return Criterion("STS-B dev, Spearman x 100", score, _fingerprint(task))
 
 
 def python_docs_retrieval() -> Criterion:
@@ -101,7 +104,8 @@ def python_docs_retrieval() -> Criterion:
         metrics = evaluate_retrieval(model, task, precision="auto")
         return {DEV_SCORE: metrics["MRR"], **metrics}
 
-    return Criterion("retrieval in the Python documentation, MRR x 100", score)
+    data = (task.queries, task.documents, task.relevant.tolist())
+    return Criterion("retrieval in the Python documentation, MRR x 100", score, _fingerprint(data))
 
 
 def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0) -> Criterion:
@@ -134,3 +138,7 @@ def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0
 
     kind = "label-free" if positives is None else f"{corpus.report.unit} trained on"
     return Criterion(f"{kind}: -(alignment + uniformity)", score)
+
+
+def _fingerprint(data: object) -> str:
+    return hashlib.sha256(repr(data).encode()).hexdigest()[:32]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
@@ -13,7 +15,6 @@ from smoothcse.training.config import TrainConfig
 from smoothcse.training.hardware import Hardware
 from smoothcse.training.launch import is_main_process, main_process_first
 from smoothcse.training.parts import host_arguments
-from smoothcse.training.provenance import running_manifest
 from smoothcse.training.run_folder import RunFolder
 
 
@@ -23,6 +24,7 @@ def with_texts(
     model: SentenceTransformer,
     folder: RunFolder,
     hardware: Hardware,
+    manifest: dict[str, Any],
     console: Console,
 ) -> Corpus:
     """Return the corpus with the texts that the method makes, once for the run and all of its ranks."""
@@ -38,7 +40,7 @@ def with_texts(
     with main_process_first():
         if is_main_process() and not folder.texts_file.is_file():
             # What is cut off in the midst of this can be resumed, too.
-            folder.write_manifest(running_manifest(config, corpus, hardware))
+            folder.write_manifest(manifest)
             own = make_settings(config.method, config.settings or {})
             texts = add_texts(corpus.dataset, model, own, config.seed, console)
             write_further(folder.texts_file, corpus, texts, console)
