@@ -44,7 +44,8 @@ def test_noise_that_does_nothing(notices):
 
 
 def test_noise_that_drowns_everything(notices):
-    log(NoiseShareGuard(notices), [0.995, 0.999, 0.998])
+    log(NoiseShareGuard(notices), [0.995, 0.999, 0.998, 0.999, 0.9991])
+    assert len(notices.said) == 1
     assert "The noise is 99.5% of the negative mass" in notices.said[0]
 
 
@@ -70,6 +71,9 @@ def test_a_collapsing_encoder(tiny_bert, notices):
         encoder[0].model.encoder.layer[-1].output.LayerNorm.bias.add_(100.0)
     guard.on_evaluate(None, state, None)
     assert "collapsing (step 7): their mean cosine is 1.00, their uniformity is" in notices.said[0]
+    state.global_step = 8
+    guard.on_evaluate(None, state, None)
+    assert len(notices.said) == 1  # told once, though the figures have changed
 
 
 def test_views_that_are_identical(tmp_path):

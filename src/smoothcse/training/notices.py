@@ -18,9 +18,18 @@ class Notices:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.said: list[str] = []
+        self._subjects: set[str] = set()
 
-    def warn(self, sentence: str) -> None:
-        """Show a warning, unless it was shown before."""
-        if sentence not in self.said:
+    def warn(self, sentence: str, *, about: str | None = None) -> None:
+        """Show a warning, unless there was one about the same subject.
+
+        Args:
+            sentence: The warning.
+            about: Subject of a warning that contains figures of the moment, such as ``collapse``; not shown. None if
+                the sentence is always the same.
+        """
+        subject = about or sentence
+        if subject not in self._subjects:
+            self._subjects.add(subject)
             self.said.append(sentence)
             self.console.print(f"[yellow]Warning:[/yellow] {sentence}", highlight=False)

@@ -64,12 +64,14 @@ class NoiseShareGuard(TrainerCallback):
             self.notices.warn(
                 f"Smoothing is not active: the noise is {max(self.recent):.2%} of the negative mass, as the sentences "
                 "of a batch are far more similar to each other than to it. If that stays so, raise noise_weight or "
-                "noise_count, or set noise_share; without, this is plain SimCSE."
+                "noise_count, or set noise_share; without, this is plain SimCSE.",
+                about="inactive noise",
             )
         if min(self.recent) > _DROWNING_SHARE:
             self.notices.warn(
                 f"The noise is {min(self.recent):.1%} of the negative mass: the sentences hardly push each other "
-                "apart. Lower noise_weight or noise_count."
+                "apart. Lower noise_weight or noise_count.",
+                about="drowning noise",
             )
 
 
@@ -108,7 +110,8 @@ class CollapseGuard(TrainerCallback):
         if signs:
             self.notices.warn(
                 f"The embeddings are collapsing (step {state.global_step}): {', '.join(signs)}. Lower learning_rate "
-                "or temperature, or raise batch_size; the model from before is kept in best/ if it scored higher."
+                "or temperature, or raise batch_size; the model from before is kept in best/ if it scored higher.",
+                about="collapse",
             )
 
     def _shape(self) -> tuple[float, float, float]:
