@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard, metadata_load
@@ -70,6 +72,25 @@ def test_a_card_names_no_folder_of_the_machine(runs, tmp_path_factory):
     assert "datasets" not in card.split("---")[1]
 
 
+def test_the_snippet_of_a_card_loads_its_model(runs, monkeypatch):
+    folder, _ = runs
+    monkeypatch.chdir(folder.parent)
+    single = folder.rename(folder.with_name("moved"))  # a card is that of the folder as it is now
+    try:
+        for model in (single / "seed-42" / "best", Path("moved/seed-43/last")):
+            [snippet] = re.findall(r"```python\n(.*?)```", write_model_card(model).read_text(), re.DOTALL)
+            assert f'"moved/{model.parent.name}/{model.name}"' in snippet
+            exec(snippet, {})
+    finally:
+        single.rename(folder)
+
+
+def test_the_pooling_is_named(runs):
+    run = runs[0] / "seed-42"
+    assert json.loads((run / "run.json").read_text())["pooling"] == "cls"
+    assert "read by cls pooling" in model_card(run, run / "best")
+
+
 def test_the_front_matter_is_what_the_hub_reads(runs, tmp_path):
     folder, _ = runs
     run = folder / "seed-42"
@@ -100,6 +121,7 @@ def test_names_of_the_hub_and_a_benchmark_are_linked(runs, tmp_path):
         runs[0] / "seed-42",
         tmp_path,
         config={"model": "packaged-minilm", "corpus": "wiki1m", "noise_count": 0, "pooling": None},
+        pooling=None,
         result={"criterion": "STS-B dev, Spearman x 100", "best_score": 81.234},
     )
     card = model_card(run, run)
@@ -139,7 +161,7 @@ def test_an_export_brings_its_figures(runs, tmp_path):
     (tmp_path / "export.json").write_text(json.dumps(record))
     path = write_model_card(tmp_path, runs[0] / "seed-42")
     card = path.read_text()
-    assert 'SentenceTransformer("mine-seed-42", backend="onnx")' in card
+    assert f'SentenceTransformer("{tmp_path.name}", backend="onnx")' in card
     assert "| onnx, int8 | 90.9 | 100 | 70.13 |" in card
     assert "0.9931 on average" in card
 

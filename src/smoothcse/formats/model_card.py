@@ -89,7 +89,8 @@ def _render(record: dict[str, Any], run: Path, folder: Path, repository: str | N
     licence = licence_of(config["model"])
     fields = {
         "name": (repository or _run_name(run)).split("/")[-1],
-        "repository": repository,
+        "address": repository or _local_address(run, folder),
+        "pooling": record.get("pooling"),
         "method": _method(config),
         "labels": "on labelled pairs" if config.get("columns") else "without labels",
         "unit": ("sentences", "", "pairs", "triplets")[len(config.get("columns") or ())],
@@ -178,6 +179,15 @@ def _shown(name: str) -> str:
 def _run_name(run: Path) -> str:
     run = run.absolute()
     return f"{run.parent.name}-{run.name}" if run.name.startswith("seed-") else run.name
+
+
+def _local_address(run: Path, folder: Path) -> str:
+    """Return the path of a model from the folder that holds the run (or its seeds), or else the name of its folder."""
+    run, folder = run.absolute(), folder.absolute()
+    if run not in folder.parents:
+        return folder.name
+    top = run.parent if run.name.startswith("seed-") else run
+    return folder.relative_to(top.parent).as_posix()
 
 
 def _last_step(run: Path) -> int | str:
