@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class Record:
         peak_memory_mb: of a step, above the loaded model, in millions of bytes; None likewise, or if not known.
         evaluated: how ``sts`` was measured; None without.
         sts: Spearman times 100 by task, and their mean ``avg``.
+        fingerprint: of the text; None in records from before it was kept.
     """
 
     variant: str
@@ -54,6 +55,7 @@ class Record:
     peak_memory_mb: float | None = None
     evaluated: SevenTasks | None = None
     sts: Mapping[str, float] | None = None
+    fingerprint: str | None = None
 
     def is_of(self, run: PlannedRun) -> bool:
         """Whether this is the record of exactly that run, all fields equal."""
@@ -119,4 +121,27 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
         environment={key: manifest[key] for key in ("started", "hardware", "python", "versions", "git_commit")},
         step_seconds=manifest["times"].get("step_seconds"),
         peak_memory_mb=manifest.get("peak_memory_mb"),
+        fingerprint=manifest["data"]["fingerprint"],
     )
+
+
+def require_one_text(records: Iterable[Record]) -> None:
+    """Check that runs whose configurations name one text have learned from one text.
+
+    Raises:
+        SmoothCSEError: With both fingerprints, if the text changed while the study was under way.
+    """
+    known: dict[str, Record] = {}
+    for record in records:
+        fields = [record.config.get(name) for name in ("corpus", "column", "columns", "limit")]
+        drawn = record.seed if record.config.get("limit") is not None else None  # each seed draws its own sample
+        if record.fingerprint is None:
+            continue
+        other = known.setdefault(repr((fields, drawn)), record)
+        if other.fingerprint != record.fingerprint:
+            raise SmoothCSEError(
+                f"The runs {other.variant}, seed {other.seed}, and {record.variant}, seed {record.seed}, learned from "
+                f"different texts (fingerprints {other.fingerprint} and {record.fingerprint}), though both name "
+                f"{record.config['corpus']}; bring the former text back and delete the folder of the later run, "
+                "or give another --output."
+            )

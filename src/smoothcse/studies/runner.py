@@ -20,7 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts_tasks import load_tasks
-from smoothcse.studies.records import Record, append_record, read_records, record_of
+from smoothcse.folder_lock import lock_folder
+from smoothcse.studies.records import Record, append_record, read_records, record_of, require_one_text
 from smoothcse.studies.seven_tasks import SevenTasks, read_figures
 from smoothcse.studies.study import PlannedRun, Study
 from smoothcse.studies.summary import write_summary
@@ -58,8 +59,14 @@ def run_study(
         SmoothCSEError: if a run failed, after the others have ended; its log is named.
     """
     console = console or Console(stderr=True)
-    runs_folder = runs_folder or output / "runs"
     output.mkdir(parents=True, exist_ok=True)
+    with lock_folder(output, remedy="wait until that study ends, or give another --output"):
+        return _run_missing(study, output, runs_folder or output / "runs", only, jobs, console)
+
+
+def _run_missing(
+    study: Study, output: Path, runs_folder: Path, only: Sequence[str] | None, jobs: int | None, console: Console
+) -> list[Record]:
     record_file = output / "runs.jsonl"
     planned, known = study.runs(only), read_records(record_file)
     missing = [run for run in planned if not ((found := _record_of(run, known)) and found.has(study.evaluate))]
@@ -80,6 +87,7 @@ def run_study(
                 failed.append(f"{run.name} (see {log})")
             else:
                 record = _record_of(run, known) or record_of(run, RunFolder(runs_folder / run.name))
+                require_one_text([*recorded(study, record_file), record])
                 append_record(record_file, _with_sts(record, study, runs_folder / run.name))
                 write_summary(study, recorded(study, record_file), output)
             bar.update(task, advance=1, status=run.name)

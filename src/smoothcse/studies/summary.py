@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from smoothcse.durable import write_whole
+from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.studies.plots import plot_curves, plot_grid, plot_sts
@@ -39,15 +40,24 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     tested = [record for record in records if record.sts and record.has(study.evaluate)] if study.evaluate else []
     if study.evaluate and tested:
         tables.append((study.evaluate.describe(), *sts_rows(study, tested)))
-        plot_sts(study, tested, output / "sts.png")
     write_whole(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
     _write_csv(output / "runs.csv", study, records)
-    plot_curves(study, records, output / "curves.png")
-    if study.grid:
-        plot_grid(study, records, output / "grid.png")
     if console:
         for table in tables:
             console.print(_table(*table))
+    try:
+        _plot(study, records, tested, output)
+    except SmoothCSEError as error:  # without matplotlib there are still the tables
+        if console:
+            console.print(f"[yellow]No plots were drawn.[/yellow] {error}", highlight=False)
+
+
+def _plot(study: Study, records: Sequence[Record], tested: Sequence[Record], output: Path) -> None:
+    if tested:
+        plot_sts(study, tested, output / "sts.png")
+    plot_curves(study, records, output / "curves.png")
+    if study.grid:
+        plot_grid(study, records, output / "grid.png")
 
 
 def summary_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
