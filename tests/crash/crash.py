@@ -1,25 +1,32 @@
 """Kill training runs with -9 again and again, resume them each time, and compare them with one left alone.
 
-    python tests/crash/crash.py --kills 100 [--only plain cached] [--output tests/crash/results.json]
+    python tests/crash/crash.py --kills 100 [--only plain "two ranks"] [--output tests/crash/results.json]
 
 The kills are shared by the kinds of run in ``KINDS``: each of the methods, and each way in which a run is computed. A
 life begins where the last checkpoint lies and ends after a random time, so that the kill falls into a step, an
 evaluation, the writing of a checkpoint, of its seal, of ``best`` or of ``metrics.jsonl``; one in ten falls into the
 start, where a life looks for the newest checkpoint. Each life is checked: what was the newest intact checkpoint before
 it may not be lost. A run that comes to its end is compared, and the next one begins.
+
+Of two kinds the other process is not a later life. ``INTRUDER`` has a second process use the folder of each life: it
+must be refused. ``OLDER`` begins each run with the code of the revision ``BEFORE``, from the repository's history;
+today's code must end it as that code alone would have, or refuse.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import io
 import json
 import multiprocessing
 import os
 import random
 import shutil
 import socket
+import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -42,6 +49,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformerTrainer
 
+from smoothcse.errors import SmoothCSEError
 from smoothcse.losses.methods import METHODS
 from smoothcse.quiet import quiet_libraries
 from smoothcse.training import make_config, train
@@ -61,9 +69,23 @@ KINDS: dict[str, dict[str, Any]] = {
     "gradient caching": {"mini_batch": 40},
     "two workers": {"workers": 2},
     "two ranks": {},
+    "two ranks, esimcse": {"method": "esimcse"},
+    "two ranks, gradient caching": {"mini_batch": 40},
     **{method: {"method": method} for method in METHODS if method != "simcse"},
 }
 """Fields of the configuration by kind of run; each has checkpoints in the middle of its epochs."""
+
+INTRUDER = "two processes in one folder"
+OLDER = "begun by an older revision"
+KINDS |= {INTRUDER: {}, OLDER: {}}
+
+BEFORE = "085e4fb"
+"""The last revision before folders were locked and inputs compared."""
+
+REFUSED = 42
+"""Exit code of a process that was refused because another one holds the folder."""
+
+INTRUSIONS: tuple[dict[str, bool], ...] = ({}, {"resume": True}, {"overwrite": True})
 
 PLACES = ("start", "step", "evaluation", "checkpoint", "seal", "model")
 _WRAPPED: dict[str, tuple[type, str]] = {
@@ -85,6 +107,7 @@ class Report:
         one_rank: kills of one rank, after which the other had to end by itself.
         runs: that came to their end.
         identical: how many of these had the losses, scores, choice and weights of the run left alone, bit for bit.
+        refused: intruders, and runs of an older revision, that were refused in a sentence.
     """
 
     kills: int = 0
@@ -93,6 +116,7 @@ class Report:
     one_rank: int = 0
     runs: int = 0
     identical: int = 0
+    refused: int = 0
 
 
 class Lives:
@@ -129,6 +153,14 @@ class Lives:
             process.join()
             assert process.exitcode == 0, "a life ended by itself, and not well"
 
+    def intrude(self, holder: BaseProcess, options: dict[str, bool]) -> bool:
+        """Use the folder while a life holds it; say whether that was refused, as it must be while that one lives."""
+        intruder = self.context.Process(target=intrude, args=(self.config, options))
+        intruder.start()
+        intruder.join()
+        assert intruder.exitcode == REFUSED or holder.exitcode is not None, "two processes wrote to one folder"
+        return intruder.exitcode == REFUSED
+
     def wait_for_a_step(self, processes: list[BaseProcess]) -> None:
         """Return once it trains, or has ended."""
         while self.place.value == 0 and all(process.exitcode is None for process in processes):
@@ -153,14 +185,16 @@ def crash(folder: Path, kind: str, kills: int, *, steps: int, seed: int = 0) -> 
     values = {"corpus": str(corpus), "model": save_tiny_model(folder / "model"), "batch_size": 8, "precision": "fp32"}
     values |= {"max_steps": steps, "epochs": 100, "eval_steps": 2, "log_steps": 1, "seed": 1, "learning_rate": 1e-3}
     values |= KINDS[kind]
-    ranks = 2 if kind == "two ranks" else 1
+    if kind == OLDER:
+        return crash_across_revisions(folder, values, kills, seed)
+    ranks = 2 if kind.startswith("two ranks") else 1
     alone = Lives({**values, "output": str(folder / "alone")}, ranks)
     alone.end(alone.begin())
 
     lives, moments, report = Lives({**values, "output": str(folder / "killed")}, ranks), random.Random(seed), Report()
     while report.kills < kills or not lives.run.finished:
         if report.kills < kills:
-            _live_and_die(lives, moments, report)
+            _live_and_die(lives, moments, report, intruder=kind == INTRUDER)
         else:
             lives.end(lives.begin())
         if lives.run.finished:
@@ -171,12 +205,14 @@ def crash(folder: Path, kind: str, kills: int, *, steps: int, seed: int = 0) -> 
     return report
 
 
-def _live_and_die(lives: Lives, moments: random.Random, report: Report) -> None:
+def _live_and_die(lives: Lives, moments: random.Random, report: Report, *, intruder: bool) -> None:
     run = lives.run
     before = run.latest_checkpoint()
     processes = lives.begin()
-    if moments.random() > EARLY:
+    if intruder or moments.random() > EARLY:
         lives.wait_for_a_step(processes)
+    if intruder:
+        report.refused += lives.intrude(processes[0], moments.choice(INTRUSIONS))
     processes[0].join(moments.expovariate(1 / MEAN_LIFE))
     if processes[0].exitcode is not None:
         lives.end(processes)
@@ -207,6 +243,65 @@ def live(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int
         _tell_place(place)
     quiet_libraries()
     train(make_config(config), resume=resume, console=QUIET)
+
+
+def intrude(config: dict[str, Any], options: dict[str, bool]) -> None:
+    """Be a second process in the folder of a run; exit with ``REFUSED`` if that is what happens."""
+    quiet_libraries()
+    try:
+        train(make_config(config), **options, console=QUIET)
+    except SmoothCSEError as error:
+        sys.exit(REFUSED if "is in use by process" in str(error) else 1)
+
+
+def crash_across_revisions(folder: Path, values: dict[str, Any], kills: int, seed: int) -> Report:
+    """Begin runs with the code of ``BEFORE``, kill them, and go on with that of today.
+
+    Raises:
+        LookupError: If this is no checkout with that revision in its history.
+    """
+    source, moments, report = older_source(folder), random.Random(seed), Report()
+    assert _train_by(source, {**values, "output": str(folder / "alone")}).wait() == 0, "the older code does not run"
+    while report.kills < kills:
+        run = RunFolder(folder / f"killed-{report.runs}")
+        process = _train_by(source, {**values, "output": str(run.path)})
+        while process.poll() is None and not any(run.checkpoints.glob("*/seal.json")):
+            time.sleep(0.01)
+        time.sleep(moments.expovariate(1 / MEAN_LIFE) / 2)
+        report.kills += process.poll() is None
+        process.kill()
+        process.wait()
+        report.runs += 1
+        try:
+            train(make_config({**values, "output": str(run.path)}), resume=True, console=QUIET)
+            report.identical += same(folder / "alone", run.path)
+        except SmoothCSEError:
+            report.refused += 1
+            report.identical += 1  # nothing is wrong with that
+    return report
+
+
+def older_source(folder: Path) -> Path:
+    """Return the source folder of the revision ``BEFORE``, taken from the repository's history.
+
+    Raises:
+        LookupError: If the history is not here.
+    """
+    repository = Path(__file__).resolve().parents[2]
+    archive = subprocess.run(["git", "-C", str(repository), "archive", BEFORE, "src"], capture_output=True)
+    if archive.returncode:
+        raise LookupError(f"the revision {BEFORE} is not in the history of {repository}")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder / "older", filter="data")
+    return folder / "older" / "src"
+
+
+def _train_by(source: Path, values: dict[str, Any]) -> subprocess.Popen[bytes]:
+    config = Path(values["output"]).with_suffix(".yaml")
+    config.write_text(json.dumps(values), encoding="utf-8")  # JSON is YAML
+    command = [sys.executable, "-m", "smoothcse", "train", "--config", str(config)]
+    environment = {**os.environ, "PYTHONPATH": str(source), "SMOOTHCSE_CPU": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _tell_place(place: Any) -> None:
