@@ -1,0 +1,337 @@
+"""Use a run folder in any order, kill what uses it, and compare it with a model of what must hold.
+
+    python tests/stateful/run_folder.py --examples 200 --steps 15
+
+The commands are those of a user: train, resume, overwrite, evaluate, export; with a text that changed, a run that is
+refused, a folder that another process holds, and a kill (a real one, in a process of its own) before the first step,
+in a step, in a checkpoint that is not sealed yet, and after the last step.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from rich.console import Console
+
+from smoothcse.encoder import load_encoder
+from smoothcse.errors import SmoothCSEError
+from smoothcse.folder_lock import LOCK_FILES, lock_folder
+from smoothcse.formats.export import export
+from smoothcse.quiet import quiet_libraries
+from smoothcse.training import TrainConfig, TrainResult, make_config, read_result, train
+from smoothcse.training import run as run_module
+from smoothcse.training.callbacks import Metrics
+from smoothcse.training.checkpoints import SealCheckpoints
+from smoothcse.training.run_folder import RunFolder
+from tiny import save_tiny_model, sentences
+
+QUIET = Console(quiet=True)
+STEPS = 4
+SEEDS = (1, 2)
+TEXTS = sentences(6, seed=9)
+PROCESSES = multiprocessing.get_context("forkserver")  # a fork of a process that has trained can hang
+PROCESSES.set_forkserver_preload(["smoothcse.training.run", "transformers.models.bert.modeling_bert"])
+
+PLACES: dict[str, Callable[[], None]] = {}
+"""By the name of a moment, what has the process die there."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a folder holds.
+
+    Attributes:
+        seed: Seed of the run; None without a run.
+        finished: Whether it has come to its end.
+        before: What it has replaced, as long as it has not made a step.
+    """
+
+    seed: int | None = None
+    finished: bool = False
+    before: State | None = None
+
+
+class World:
+    """A text, a model, and for each seed the run that was left alone.
+
+    Args:
+        home: Folder for all of it.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.text = home / "text.txt"
+        self.restore_text()
+        save_tiny_model(home / "model")
+        self.whole = {seed: what_came_of(train(self.config(f"whole-{seed}", seed), console=QUIET)) for seed in SEEDS}
+
+    def config(self, name: str, seed: int) -> TrainConfig:
+        """Return the configuration of a run."""
+        fields = {"batch_size": 4, "noise_count": 4, "max_steps": STEPS, "eval_steps": 2, "log_steps": 1, "seed": seed}
+        fields |= {"precision": "fp32", "learning_rate": 1e-3, "lr_scheduler": "constant"}
+        paths = {"corpus": self.text, "model": self.home / "model", "output": self.home / name}
+        return make_config({**fields, **{field: str(path) for field, path in paths.items()}})
+
+    def restore_text(self, seed: int = 0) -> None:
+        """Write the text, or another one."""
+        self.text.write_text("\n".join(sentences(16, seed=seed)) + "\n", encoding="utf-8")
+
+
+def what_came_of(result: TrainResult) -> dict[str, Any]:
+    """Return what must be equal, bit for bit, in two runs of one configuration."""
+    traced = ("step", "loss", "eval_dev_score")
+    folder = RunFolder(result.folder)
+    models = (result.best, result.last)
+    return {
+        "result": folder.read_manifest()["result"],
+        "metrics": [{name: entry[name] for name in traced if name in entry} for entry in folder.metrics()],
+        "weights": [(model / "model.safetensors").read_bytes() for model in models],
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder but its lock."""
+    if not folder.is_dir():
+        return {}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in LOCK_FILES)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def die(*_: Any, **__: Any) -> None:
+    """End this process as a kill would."""
+    os._exit(9)
+
+
+def _moment(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    def add(arm: Callable[[], None]) -> Callable[[], None]:
+        PLACES[name] = arm
+        return arm
+
+    return add
+
+
+@_moment("before the first step")
+def _at_the_start() -> None:
+    run_module.settle = die  # type: ignore[assignment]
+
+
+@_moment("in the third step")
+def _in_a_step() -> None:
+    original = Metrics.on_log
+
+    def on_log(self: Metrics, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        original(self, args, state, control, logs, **kwargs)
+        if state.global_step == STEPS - 1 and "loss" in logs:
+            die()
+
+    Metrics.on_log = on_log  # type: ignore[method-assign]
+
+
+@_moment("in a checkpoint")
+def _before_the_seal() -> None:
+    SealCheckpoints.on_save = die  # type: ignore[method-assign]
+
+
+@_moment("after the last step")
+def _after_the_last_step() -> None:
+    run_module._Run._result = die  # type: ignore[assignment,method-assign]
+
+
+class RunFolderMachine(RuleBasedStateMachine):
+    """Commands on one folder, and what it must hold after each."""
+
+    world: World
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scratch = tempfile.TemporaryDirectory(dir=self.world.home)
+        self.folder = RunFolder(Path(self.scratch.name) / "run")
+        self.state = State()
+
+    def teardown(self) -> None:
+        self.scratch.cleanup()
+
+    def _config(self, seed: int) -> TrainConfig:
+        return self.world.config(str(self.folder.path.relative_to(self.world.home)), seed)
+
+    def _refused(self, why: str, act: Callable[[], Any], *, changes: bool = False) -> None:
+        """Check that a command is refused in a sentence, and, unless it changes, that the folder is as it was."""
+        before = contents(self.folder.path)
+        try:
+            act()
+        except SmoothCSEError as error:
+            assert why in str(error), error  # noqa: PT017
+        else:
+            raise AssertionError(f"not refused: {why}")
+        assert changes or contents(self.folder.path) == before, why
+
+    def _completes(self, seed: int, **how: bool) -> None:
+        result = train(self._config(seed), **how, console=QUIET)
+        assert what_came_of(result) == self.world.whole[seed]
+        self.state = State(seed, finished=True)
+
+    @rule(seed=st.sampled_from(SEEDS))
+    def train(self, seed: int) -> None:
+        """Start a run; a start that was killed counts for nothing, and is undone first."""
+        found = self.state.before or self.state
+        if found.seed is None:
+            self._completes(seed)
+            return
+        undone = self.state.before is not None
+        self._refused("holds another run", lambda: train(self._config(seed), console=QUIET), changes=undone)
+        self.state = found
+
+    @rule(seed=st.sampled_from(SEEDS))
+    def overwrite(self, seed: int) -> None:
+        """Replace whatever run is there."""
+        self._completes(seed, overwrite=True)
+
+    @rule(seed=st.sampled_from(SEEDS))
+    def resume(self, seed: int) -> None:
+        """Continue the run that is there, to the same end."""
+        config = self._config(seed)
+        if self.state.seed is None:
+            self._refused("holds no run to resume", lambda: train(config, resume=True, console=QUIET))
+        elif self.state.seed != seed:
+            self._refused("another configuration", lambda: train(config, resume=True, console=QUIET))
+        elif self.state.finished:
+            before = contents(self.folder.path)
+            assert train(config, resume=True, console=QUIET).folder == self.folder.path
+            assert contents(self.folder.path) == before
+        else:
+            self._completes(seed, resume=True)
+
+    @precondition(lambda self: self.state.seed is not None and not self.state.finished)
+    @rule()
+    def resume_with_another_text(self) -> None:
+        """Be refused."""
+        self.world.restore_text(seed=1)
+        try:
+            config = self._config(self.state.seed or 0)
+            self._refused("its corpus has changed", lambda: train(config, resume=True, console=QUIET))
+        finally:
+            self.world.restore_text()
+
+    @rule(seed=st.sampled_from(SEEDS), place=st.sampled_from(sorted(PLACES)), how=st.sampled_from(["new", "resume"]))
+    def be_killed(self, seed: int, place: str, how: str) -> None:
+        """Die in a new run that replaces the one there, or in a resumed one."""
+        if how == "resume" and (self.state.finished or self.state.seed != seed):
+            return
+        options = {"resume": True} if how == "resume" else {"overwrite": True}
+        process = PROCESSES.Process(target=_train_and_die, args=(self._config(seed).as_dict(), place, options))
+        process.start()
+        process.join(120)
+        if process.exitcode == 0 and how == "resume":  # that moment had passed
+            assert what_came_of(read_result(self.folder.path)) == self.world.whole[seed]
+            self.state = State(seed, finished=True)
+            return
+        assert process.exitcode == 9, f"it was not killed {place}"
+        if place != "before the first step":
+            self.state = State(seed)
+        elif how == "new":
+            self.state = State(seed, before=self.state.before or self.state)
+
+    @rule(seed=st.sampled_from(SEEDS))
+    def be_refused(self, seed: int) -> None:
+        """Find out only when the model is loaded that it cannot learn; the run from before is there again."""
+        found = self.state.before or self.state
+        original = run_module.require_two_views
+        run_module.require_two_views = _refuse  # type: ignore[assignment]
+        try:
+            train(self._config(seed), overwrite=True, console=QUIET)
+        except SmoothCSEError as error:
+            assert str(error) == "it cannot learn"  # noqa: PT017
+        finally:
+            run_module.require_two_views = original
+        self.state = found
+
+    @precondition(lambda self: self.folder.path.is_dir())
+    @rule(seed=st.sampled_from(SEEDS), how=st.sampled_from([{}, {"overwrite": True}]))
+    def find_it_in_use(self, seed: int, how: dict[str, bool]) -> None:
+        """Be refused while another process holds the folder."""
+        with lock_folder(self.folder.path, remedy=""):
+            self._refused("is in use by process", lambda: train(self._config(seed), **how, console=QUIET))
+
+    @precondition(lambda self: self.state.finished)
+    @rule()
+    def evaluate_and_export(self) -> None:
+        """Use the model; the run stays as it is."""
+        before = contents(self.folder.path)
+        vectors = load_encoder(self.folder.path, device="cpu").encode(TEXTS)
+        target = Path(self.scratch.name) / "exported"
+        export(load_encoder(self.folder.best, device="cpu"), target, "safetensors", TEXTS, console=QUIET)
+        assert np.array_equal(load_encoder(target, device="cpu").encode(TEXTS), vectors)
+        shutil.rmtree(target)
+        assert contents(self.folder.path) == before
+
+    @invariant()
+    def the_record_is_whole(self) -> None:
+        """Whatever happened, the folder holds the run that the model says, and can be read."""
+        if self.state.seed is None:
+            assert not contents(self.folder.path)
+            return
+        manifest = json.loads(self.folder.manifest_file.read_text(encoding="utf-8"))
+        assert manifest["config"]["seed"] == self.state.seed
+        assert self.folder.finished == self.state.finished
+
+
+def _refuse(*_: Any) -> None:
+    raise SmoothCSEError("it cannot learn")
+
+
+def _train_and_die(config: dict[str, Any], place: str, options: dict[str, bool]) -> None:
+    PLACES[place]()
+    quiet_libraries()
+    train(make_config(config), **options, console=QUIET)
+
+
+def check(home: Path, *, examples: int, steps: int, derandomize: bool) -> None:
+    """Run the machine.
+
+    Args:
+        home: Empty folder to work in.
+        examples: Number of sequences of commands.
+        steps: Commands in each.
+        derandomize: Whether to take the same sequences each time, and to report a failure as it is found.
+    """
+    RunFolderMachine.world = World(home)
+    chosen = settings(
+        max_examples=examples, stateful_step_count=steps, derandomize=derandomize, deadline=None, database=None,
+        suppress_health_check=list(HealthCheck), phases=[Phase.generate, *([] if derandomize else [Phase.shrink])],
+    )  # fmt: skip
+    run_state_machine_as_test(RunFolderMachine, settings=chosen)
+
+
+def main() -> None:
+    """Run it for longer."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--examples", type=int, default=50, help="sequences of commands [50]")
+    parser.add_argument("--steps", type=int, default=15, help="commands in each [15]")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["SMOOTHCSE_CACHE"] = str(Path(home) / "cache")
+        check(Path(home), examples=arguments.examples, steps=arguments.steps, derandomize=False)
+    print(f"{arguments.examples} sequences of up to {arguments.steps} commands: everything held")
+
+
+if __name__ == "__main__":
+    main()
