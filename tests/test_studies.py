@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import SEVEN_STS, evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
-from smoothcse.studies import runner
-from smoothcse.studies.records import append_record, read_records
+from smoothcse.folder_lock import lock_folder
+from smoothcse.studies import plots, runner
+from smoothcse.studies.records import append_record, read_records, require_one_text
 from smoothcse.studies.runner import run_study
 from smoothcse.studies.statistics import paired_difference, show_mean_sd
 from smoothcse.studies.study import read_study
@@ -118,6 +121,36 @@ def test_a_finished_run_is_never_repeated(finished, monkeypatch):
     before = (folder / "runs.jsonl").read_bytes()
     assert len(run_study(read_study(file), folder)) == 4
     assert (folder / "runs.jsonl").read_bytes() == before
+
+
+def test_without_matplotlib_there_are_still_the_tables(finished, monkeypatch):
+    def pyplot():
+        raise SmoothCSEError("Pictures need matplotlib.")
+
+    file, folder = finished
+    monkeypatch.setattr(plots, "pyplot", pyplot)
+    console = Console(record=True, file=io.StringIO(), width=200)
+    assert len(run_study(read_study(file), folder, console=console)) == 4
+    said = console.export_text()
+    assert "last - control" in said
+    assert "No plots were drawn. Pictures need matplotlib." in said
+
+
+def test_a_study_is_run_by_one_process(finished):
+    file, folder = finished
+    with lock_folder(folder, remedy=""), pytest.raises(SmoothCSEError, match="is in use by process"):
+        run_study(read_study(file), folder)
+
+
+def test_runs_that_learned_from_two_texts_are_not_compared(finished):
+    _, folder = finished
+    first, second, *_ = read_records(folder / "runs.jsonl")
+    require_one_text([first, second])
+    require_one_text([first, replace(second, fingerprint=None)])  # as records before had it
+    with pytest.raises(SmoothCSEError, match=rf"different texts \(fingerprints {first.fingerprint} and 0123\)"):
+        require_one_text([first, replace(second, fingerprint="0123")])
+    drawn = [replace(r, config={**r.config, "limit": 2}, seed=seed) for seed, r in enumerate((first, second))]
+    require_one_text([drawn[0], replace(drawn[1], fingerprint="0123")])  # each seed draws its own
 
 
 def test_a_changed_field_asks_for_new_runs(finished, tmp_path, monkeypatch):

@@ -142,6 +142,6 @@ def require_one_text(records: Iterable[Record]) -> None:
             raise SmoothCSEError(
                 f"The runs {other.variant}, seed {other.seed}, and {record.variant}, seed {record.seed}, learned from "
                 f"different texts (fingerprints {other.fingerprint} and {record.fingerprint}), though both name "
-                f"{record.config['corpus']}; bring the former text back and delete the folder of the later run, or "
-                "give another --output."
+                f"{record.config['corpus']}; bring the former text back and delete the folder of the later run, "
+                "or give another --output."
             )
