@@ -175,15 +175,15 @@ def _index(data: bytes) -> None:
     Index.fingerprint_of(SCRATCH / "some.index")
 
 
-def _http() -> Callable[[bytes], None]:
+def _http(name: str) -> Callable[[bytes], None]:
     """Start the service at the first request, since no other target needs it."""
     started: list[Callable[[bytes], None]] = []
 
     def read(data: bytes) -> None:
         if not started:
-            from http_target import http_target
+            import http_target
 
-            started.append(http_target(SCRATCH))
+            started.append(getattr(http_target, name)(SCRATCH))
         started[0](data)
 
     return read
@@ -231,6 +231,15 @@ _HTTP = (
     b'/v1/embeddings\n{"input": ["a cat", "b"], "encoding_format": "base64", "dimensions": 8}',
     b'/search\n{"query": "a cat", "k": 3, "where": {"year": {"gte": 2005}, "kind": ["a", "b"]}}',
     b'/similarity\n{"a": ["a cat"], "b": ["a dog", "rain"]}',
+)
+_CONNECTION = (
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+    b'{"input": "a"}',
+    b"POST /similarity HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    b'4\r\n{"a"\r\n0\r\n\r\n',
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS * HTTP/1.0\r\n\r\n",
 )
 _CONFIG = b"recipe: simcse/bert-base-uncased\ncorpus: a.txt\nnoise_std: 2\nepochs: 1.5\ndev: null\nseed: 0x1F\n"
 
@@ -325,5 +334,6 @@ def targets() -> dict[str, Target]:
         "search filter": Target(_filter, (b'{"year": {"gte": 2020}, "source": ["a", "b\'"], "id": null}',)),
     }
     if all(find_spec(package) for package in ("lancedb", "fastapi", "prometheus_client")):
-        found["HTTP"] = Target(_http(), _HTTP, 0.1)
+        found["HTTP"] = Target(_http("http_target"), _HTTP, 0.1)
+        found["connection"] = Target(_http("connection_target"), _CONNECTION, 0.01)
     return {name: Target(refusing(target.read), target.seeds, target.share) for name, target in found.items()}
