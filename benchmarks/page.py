@@ -248,9 +248,7 @@ def service_memory(found: dict[str, Any]) -> str:
     halves = [rounds[: len(rounds) // 2], rounds[len(rounds) // 2 :]]
     first, second = (f"{min(half):.0f} to {max(half):.0f}" for half in halves)
     load = f"{found['clients']} clients, {found['seconds']:.0f} s a round"
-    told = (
-        f"MB at the start {start:.0f}; after each of the first {len(halves[0])} rounds {first}, of the others {second}"
-    )
+    told = f"MB at the start {start:.0f}; with one sentence per request {first}, then with 32 {second}"
     after = ", ".join(f"{value:.0f}" for value in rounds)
     return f"{told} ({load}: {after}). {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
 

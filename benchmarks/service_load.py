@@ -101,8 +101,10 @@ def measure(url: str, process: int, sentences: list[str], clients: int, seconds:
     }
 
 
-async def load(url: str, sentences: list[str], clients: int, seconds: float) -> tuple[list[float], int]:
-    """Return the seconds of each answered request, and the number of those that failed."""
+async def load(
+    url: str, sentences: list[str], clients: int, seconds: float, texts: int = 1
+) -> tuple[list[float], int]:
+    """Send requests of so many texts; return the seconds of each that was answered, and how many failed."""
     latencies: list[float] = []
     errors = 0
     deadline = time.perf_counter() + seconds
@@ -111,7 +113,8 @@ async def load(url: str, sentences: list[str], clients: int, seconds: float) -> 
         nonlocal errors
         turn = number
         while (started := time.perf_counter()) < deadline:
-            answer = await session.post("/v1/embeddings", json={"input": sentences[turn % len(sentences)]})
+            start = turn * texts % len(sentences)
+            answer = await session.post("/v1/embeddings", json={"input": sentences[start : start + texts]})
             turn += clients
             if answer.status_code == 200:
                 latencies.append(time.perf_counter() - started)
@@ -119,7 +122,7 @@ async def load(url: str, sentences: list[str], clients: int, seconds: float) -> 
                 errors += 1
 
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as session:
+    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as session:
         await asyncio.gather(*(client(number, session) for number in range(clients)))
     return latencies, errors
 
@@ -130,7 +133,7 @@ def memory_mb(process: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def _wait_for(url: str, seconds: float = 90) -> None:
+def _wait_for(url: str, seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

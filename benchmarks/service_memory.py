@@ -1,6 +1,8 @@
-"""Does the HTTP service grow? Its memory after each round of the same load, from a fresh start on.
+"""The memory of the HTTP service after each round of load, from a fresh start on.
 
-python benchmarks/service_memory.py [--rounds 12] [--clients 64] [--seconds 10] [--quick]
+The first half of the rounds sends one sentence per request, the second half 32.
+
+    python benchmarks/service_memory.py [--rounds 12] [--clients 64] [--seconds 10] [--quick]
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from service_load import load, memory_mb, served
 
 from smoothcse.corpus import load_sentences
 from smoothcse.quiet import quiet_libraries
+
+LARGE = 32
+"""Texts per request in the second half."""
 
 
 def main() -> None:
@@ -30,8 +35,9 @@ def main() -> None:
     requests, errors = 0, 0
     with served(64) as (url, process):
         memory = [memory_mb(process)]
-        for _ in range(rounds):
-            latencies, failed = asyncio.run(load(url, sentences, arguments.clients, seconds))
+        for number in range(rounds):
+            texts = 1 if number < rounds // 2 else LARGE
+            latencies, failed = asyncio.run(load(url, sentences, arguments.clients, seconds, texts))
             requests, errors = requests + len(latencies), errors + failed
             memory.append(memory_mb(process))
     headings = ["after round", "MB"]

@@ -1,26 +1,34 @@
-"""The HTTP service as a function of bytes: the first line is the path, the rest the body."""
+"""The HTTP service as a function of bytes: of a path and a body, and of all that a connection carries."""
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from starlette.testclient import TestClient
 
+from smoothcse.encoder import load_encoder
 from smoothcse.search import Document, Index
 from smoothcse.service import Limits, Served, create_app
 
 sys.path.append(str(Path(__file__).parents[1]))
 
+from served import listening
 from tiny import save_tiny_model, sentences
 
+_RUNNING = []
 PATHS = ("/v1/embeddings", "/search", "/similarity")
 
 
 def http_target(scratch: Path) -> Callable[[bytes], None]:
-    """Start the service in this process; its own errors and silences are findings."""
+    """Start the service in this process: the first line of an input is the path, the rest the body.
+
+    Its own errors and silences are findings.
+    """
     model = save_tiny_model(scratch / "served")
     documents = [
         Document(text, str(n), {"year": 2000 + n, "kind": "ab"[n % 2], "a.b`c": n})
@@ -37,5 +45,28 @@ def http_target(scratch: Path) -> Callable[[bytes], None]:
         answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
         assert answer.status_code < 500, (path, body, answer.text)
         assert answer.status_code < 400 or isinstance(answer.json()["error"]["message"], str)
+
+    return read
+
+
+def connection_target(scratch: Path) -> Callable[[bytes], None]:
+    """Start the service at a port of this machine: an input is what a client sends.
+
+    Findings are errors of the service, answers of another shape, and connections that stay open.
+    """
+    limits = Limits(head_seconds=0.02, upload_seconds=0.02, answer_seconds=10)
+    app = create_app([Served("tiny", load_encoder(save_tiny_model(scratch / "connected")))], limits=limits)
+    _RUNNING.append(listening(app, limits))  # for as long as the process lives
+    port = int(_RUNNING[-1].__enter__().rpartition(":")[2])
+
+    def read(data: bytes) -> None:
+        answer = b""
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client, suppress(ConnectionError):
+            client.sendall(data)
+            while piece := client.recv(65536):
+                answer += piece
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 "), (data, answer)
+        assert b"HTTP/1.1 500" not in answer, (data, answer)
+        assert b"Invalid HTTP request" not in answer, (data, answer)  # uvicorn's own words
 
     return read

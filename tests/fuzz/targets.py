@@ -260,6 +260,15 @@ _HTTP = (
     b'/search\n{"query": "a cat", "k": 3, "where": {"year": {"gte": 2005}, "kind": ["a", "b"]}}',
     b'/similarity\n{"a": ["a cat"], "b": ["a dog", "rain"]}',
 )
+_CONNECTION = (
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /v1/models HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
+    b'{"input": "a"}',
+    b"POST /similarity HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+    b'4\r\n{"a"\r\n0\r\n\r\n',
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS * HTTP/1.0\r\n\r\n",
+)
 _CONFIG = b"recipe: simcse/bert-base-uncased\ncorpus: a.txt\nnoise_std: 2\nepochs: 1.5\ndev: null\nseed: 0x1F\n"
 
 
@@ -354,6 +363,7 @@ def targets() -> dict[str, Target]:
     }
     if all(find_spec(package) for package in ("lancedb", "fastapi", "prometheus_client")):
         found["HTTP"] = Target(_late("http_target", "http_target"), _HTTP, 0.1)
+        found["connection"] = Target(_late("http_target", "connection_target"), _CONNECTION, 0.01)
     if find_spec("lancedb"):
         found["search filter"] = Target(_late("index_target", "filter_target", _json_filter), _FILTERS)
         found["search condition"] = Target(_late("index_target", "filter_target", _replaced), _CONDITIONS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -31,7 +33,8 @@ def mutations(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 @pytest.mark.parametrize("name", list(targets()))
 def test_whatever_a_file_holds_it_is_read_or_refused_in_a_sentence(name):
     target = targets()[name]
-    target.read(target.seeds[0])  # what it starts takes longer than the deadline of one input
+    with suppress(Exception):  # if it is a finding, it is one below, too
+        target.read(target.seeds[0])  # starts what the target needs, which is not a part of any input's time
 
     @_SETTINGS
     @given(mutations(target.seeds))
