@@ -21,7 +21,7 @@ from smoothcse.bulk import encode_file
 from smoothcse.corpus import load_sentences
 from smoothcse.encoder import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.training import make_config, read_result, train
+from smoothcse.training import make_config, read_result, run_start, train
 from smoothcse.training.callbacks import NoiseStep
 from smoothcse.training.disk import explain_failed_writes, require_space
 from smoothcse.training.run_folder import RunFolder
@@ -200,6 +200,7 @@ def test_a_disk_that_turns_read_only(config, tmp_path, monkeypatch):
     def remount(how: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{how}", str(tmp_path / "disk")], check=True)
 
+    monkeypatch.setattr(run_start, "lock_folder", lambda *_, **__: nullcontext())  # mount refuses while it is open
     with mounted(tmp_path / "disk", 16 * 2**20):
         during_step(monkeypatch, 5, lambda: remount("ro"))
         refused_at_step_5(config, r"Writing to .*run failed \(Read-only file system\); .* go on with --resume")
