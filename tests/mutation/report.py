@@ -36,9 +36,10 @@ in the tests or no fault at all. The survivors stand below, with the reasons.
 
 The files and the tests are listed under `[tool.mutmut]` in `pyproject.toml`, the reasons in
 `tests/mutation/survivors.toml`. The command is not part of `make test`. Interrupted, it goes on where it was; it looks
-again at functions that have changed, and keeps the verdicts of the others even if tests have changed. So remove the
-folder `mutants` before figures are to be of one revision, and after a file was added to the list. To test the
-survivors again after a change of the tests:
+again at functions that have changed and keeps the verdicts of the others even if tests have changed, but forgets all
+verdicts when the options or the list of tests in `pyproject.toml` change. So remove the folder `mutants` before
+figures are to be of one revision, and after a file was added to the list. To test the survivors again after a change
+of the tests:
 
     .venv/bin/mutmut results | sed -n 's/^ *\\(.*\\): survived$/\\1/p' | xargs .venv/bin/mutmut run --max-children 1
 
