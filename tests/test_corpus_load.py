@@ -150,7 +150,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     ("name", "content", "options", "parts"),
     [
         ("x.txt", "", {}, ["x.txt is empty", "one sentence on each line"]),
-        ("x.txt", "\n \n", {}, ["x.txt: no sentence is left of the 2 read (2 empty)", "min_chars"]),
+        ("x.txt", "\n \n", {}, ["x.txt: no sentence is left of the 2 read (2 empty)", "check the file"]),
         ("x.txt", "ab\ncd\n", {"min_chars": 5}, ["(2 too short)", "loosen min_chars"]),
         ("x.txt", "same\nsame\n", {}, ["one distinct sentence in 2 read", "at least 2"]),
         ("x.txt", "a\nb\n", {"column": "text"}, ["plain text", "'text'", "leave out `column`"]),
