@@ -98,6 +98,7 @@ def host_arguments(config: TrainConfig, folder: RunFolder, hardware: Hardware) -
         fp16=hardware.precision == "fp16",
         use_cpu=hardware.device_type == "cpu",
         seed=config.seed,
+        data_seed=config.seed,  # else the order of the data would follow the dropout stream of each rank
         ddp_broadcast_buffers=False,  # encoders' never change; with caching, ranks make different numbers of forwards
         ddp_find_unused_parameters=False,  # build_encoder leaves none; the search would forbid two forwards a step
         dataloader_num_workers=config.workers,
