@@ -493,9 +493,17 @@ def test_an_output_that_is_a_folder_or_closed_is_refused(tmp_path):
 
 
 def test_an_output_that_is_there_stays_until_it_is_replaced(tmp_path):
-    (tmp_path / "r.json").write_text("old")
+    old = '{\n  "models": []\n}'
+    (tmp_path / "r.json").write_text(old)
     assert check_output(tmp_path / "r.json") == (tmp_path / "r.json", tmp_path / "r.csv")
-    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("r.json", "old")]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("r.json", old)]
+
+
+def test_a_file_that_holds_no_results_is_not_replaced(tmp_path):
+    (tmp_path / "r.json").write_text("old")
+    with pytest.raises(SmoothCSEError, match="holds something that is no result"):
+        check_output(tmp_path / "r.json")
+    assert (tmp_path / "r.json").read_text() == "old"
 
 
 def test_groups_are_named_once_and_in_any_case():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TOKENS_AT_A_TIME = {"cpu": 1024, "cuda": 32_768}
 """A CPU's cache holds the activations of about so many; a GPU wants enough to be busy with."""
+_COUNTED_TOGETHER = 64  # texts
 
 
 def encode(
@@ -122,18 +123,23 @@ def tokens_at_a_time(device_type: str) -> int:
 
 
 def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: str = "") -> NDArray[np.int64]:
-    """Return the tokens of each sentence and its prompt, or the characters without a Hugging Face tokenizer."""
+    """Return the tokens of each sentence and its prompt, or the characters without a Hugging Face tokenizer.
+
+    A fast tokenizer is only read: calling it would set its padding, which another thread may be using.
+    """
     texts = [prompt + sentence for sentence in sentences]
     if not isinstance(model.tokenizer, PreTrainedTokenizerBase):
         return np.array([len(text) for text in texts])
-    tokens = model.tokenizer(
-        texts,
-        truncation=True,
-        max_length=model.max_seq_length,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-    )
-    return np.array([len(ids) for ids in tokens["input_ids"]])
+    longest = model.max_seq_length or np.iinfo(np.int64).max
+    if backend := getattr(model.tokenizer, "backend_tokenizer", None):
+        counts = [
+            sum(encoding.attention_mask)
+            for first in range(0, len(texts), _COUNTED_TOGETHER)  # a batch may be padded to its longest text
+            for encoding in backend.encode_batch_fast(texts[first : first + _COUNTED_TOGETHER])
+        ]
+    else:
+        counts = [len(ids) for ids in model.tokenizer(texts, return_attention_mask=False)["input_ids"]]
+    return np.minimum(counts, longest)
 
 
 def _with_bar(batches: list[NDArray[np.int64]], show: bool) -> Iterable[NDArray[np.int64]]:

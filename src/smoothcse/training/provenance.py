@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus
 from smoothcse.fingerprint import fingerprint
+from smoothcse.precision import resolve_precision
 from smoothcse.training.config import TrainConfig
 from smoothcse.training.hardware import Hardware
 from smoothcse.training.reading import pooling_of
@@ -40,6 +41,7 @@ def running_manifest(
         "data": corpus.report.as_dict(),
         "model_fingerprint": fingerprint(model),
         "dev_fingerprint": criterion.fingerprint,
+        "dev_precision": resolve_precision("auto", "measure", hardware.device_type),
         **provenance(hardware.describe()),
     }
 

@@ -125,7 +125,7 @@ def _taken(
             for damage in folder.drop_damaged_checkpoints():
                 console.print(damage, style="yellow", markup=False)
             place = f"after step {step_of(checkpoint)}" if checkpoint else "from the start: it has no checkpoint yet"
-            console.print(f"Resuming the run in {folder.path} {place}.", highlight=False, markup=False)
+            console.print(f"Resuming the run in {folder.path} {place}.", highlight=False, markup=False, soft_wrap=True)
         yield checkpoint
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from smoothcse.durable import recover_folder, write_whole
 from smoothcse.errors import SmoothCSEError
 from smoothcse.folder_lock import LOCK_FILES, lock_folder
+from smoothcse.precision import has_fast_bf16
 from smoothcse.training.checkpoints import step_of
 from smoothcse.training.config import changed_fields
 from smoothcse.training.run_folder import RunFolder
@@ -94,6 +95,7 @@ def _resume(folder: RunFolder, manifest: dict[str, Any]) -> Path | None:
     if folder.finished:  # since this process looked
         raise SmoothCSEError(f"The run in {folder.path} is finished; there is nothing to resume.")
     _require_same_inputs(folder, manifest)
+    _require_same_scores(folder, manifest)
     recover_folder(folder.best)
     checkpoint = folder.latest_checkpoint()
     step = step_of(checkpoint) if checkpoint else -1
@@ -115,6 +117,22 @@ def _require_same_inputs(folder: RunFolder, now: dict[str, Any]) -> None:
                 f"The run in {folder.path} cannot be resumed: its {what} has changed (fingerprint {then} then, "
                 f"{today} now). Bring the former {what} back, or start anew with --overwrite."
             )
+
+
+def _require_same_scores(folder: RunFolder, now: dict[str, Any]) -> None:
+    """Check that the dev scores of a run compare.
+
+    A record without their precision is of a version that let it follow the processor.
+    """
+    before = folder.read_manifest()
+    device_type = "cpu" if "cpu" in str(before.get("hardware", "")).lower() else "cuda"
+    then = before.get("dev_precision", "bf16" if has_fast_bf16(device_type) else "fp32")
+    if then != now["dev_precision"]:
+        raise SmoothCSEError(
+            f"The run in {folder.path} cannot be resumed: an earlier version computed its dev scores in {then}, and "
+            f"this one computes them in {now['dev_precision']}. Finish it with that version, or start anew with "
+            "--overwrite."
+        )
 
 
 def _fingerprint(manifest: dict[str, Any]) -> Any:
