@@ -127,11 +127,11 @@ def _require_same_scores(folder: RunFolder, now: dict[str, Any]) -> None:
     before = folder.read_manifest()
     device_type = "cpu" if "cpu" in str(before.get("hardware", "")).lower() else "cuda"
     then = before.get("dev_precision", "bf16" if has_fast_bf16(device_type) else "fp32")
-    if then != now["dev_precision"]:
+    today = now["dev_precision"]
+    if then != today:
         raise SmoothCSEError(
             f"The run in {folder.path} cannot be resumed: an earlier version computed its dev scores in {then}, and "
-            f"this one computes them in {now['dev_precision']}. Finish it with that version, or start anew with "
-            "--overwrite."
+            f"this one computes them in {today}. Finish it with that version, or start anew with --overwrite."
         )
 
 
