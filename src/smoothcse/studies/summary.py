@@ -50,7 +50,7 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
         _plot(study, records, tested, output)
     except SmoothCSEError as error:  # without matplotlib there are still the tables
         if console:
-            console.print(f"[yellow]No plots were drawn.[/yellow] {error}", highlight=False)
+            console.print(f"No plots were drawn. {error}", style="yellow", markup=False, highlight=False)
 
 
 def _plot(study: Study, records: Sequence[Record], tested: Sequence[Record], output: Path) -> None:
