@@ -18,8 +18,8 @@ demo: $(VENV)/demo.installed
 	$(BIN)/smoothcse demo --output demo
 
 test: lint types
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
-	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -n 2 --dist loadfile $(PRECISE)
+	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --durations 40
+	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile $(PRECISE)
 
 # Interrupted, it goes on where it was. One process, so that nothing fails for want of time or memory.
 mutation: $(VENV)/mutation.installed

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,7 +27,7 @@ from smoothcse.formats import export as export_module
 from smoothcse.formats import openvino as openvino_module
 from smoothcse.formats.export import export
 from smoothcse.formats.onnx import ONNX_FILE
-from smoothcse.formats.openvino import OPENVINO_FILE
+from smoothcse.formats.openvino import OPENVINO_FILE, open_openvino, write_openvino
 from smoothcse.formats.runtime import backend_of
 from tiny import save_tiny_model, sentences
 
@@ -113,6 +117,31 @@ def test_openvino_gives_the_same_embeddings(quantize, model, written_before, tmp
     else:
         assert similarity.min() > 0.999999
         assert weights == pytest.approx(found.before.megabytes, rel=0.2)
+
+
+def test_signals_still_arrive_after_openvino_graphs_have_come_and_gone(tiny_bert, tmp_path):
+    path = tmp_path / "openvino_model.xml"
+    write_openvino(load_encoder(tiny_bert), path)
+    first = open_openvino(path)
+    second = open_openvino(path)
+    del first, second
+    gc.collect()
+    arrived = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: arrived.append(number))
+    try:
+        signal.raise_signal(signal.SIGUSR1)  # once a segmentation fault: the signal stack was no longer there
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert arrived == [signal.SIGUSR1]
+
+
+def test_openvino_reports_no_usage(tmp_path):
+    script = "from smoothcse.formats.openvino import _runtime; _runtime(); import openvino_telemetry as telemetry; "
+    script += "import os; print(telemetry.Telemetry().consent, 'CI' in os.environ)"
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)
+    assert ran.stdout.split() == ["False", "False"]
 
 
 def test_safetensors_is_the_plain_folder_without_the_head(model, tmp_path):
