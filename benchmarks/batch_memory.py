@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from harness import RESULTS, SHARED, environment, in_fresh_process, keep, show
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder
-from smoothcse.losses import CachedGSInfoNCELoss, GSInfoNCELoss
-from smoothcse.quiet import quiet_libraries
-from smoothcse.training.attention import use_fast_attention
-from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.read_token import use_read_token
+from smoothcse.encoders.build import build_encoder
+from smoothcse.fastpath.attention import use_fast_attention
+from smoothcse.fastpath.dropout import use_fast_dropout
+from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss
 
 CORPUS = SHARED / "data" / "corpus"
 WIKI_UP_TO = 31_000  # sentences

@@ -28,10 +28,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch.utils.data import DataLoader
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder
-from smoothcse.quiet import quiet_libraries
-from smoothcse.training.token_ids import tokenised_once
+from smoothcse.encoders.build import build_encoder
+from smoothcse.fastpath.token_ids import tokenised_once
 
 MAX_LENGTH = 32
 SIGNS = {"eval_": "train: until the start is scored", '"loss"': "train: until the first step"}  # in metrics.jsonl

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from smoothcse.encoder import load_encoder
-from smoothcse.encoding import encode
+from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.bulk.quantisation import EmbeddingFormat
+from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.retrieval import python_docs_task, rank_of_relevant, retrieval_scores
-from smoothcse.formats.embeddings import EmbeddingFormat
-from smoothcse.quiet import quiet_libraries
 
 PRECISIONS = ("float32", "int8", "binary")
 SHARES = (1, 2, 3, 6, 12)

@@ -14,10 +14,10 @@ from statistics import median
 import numpy as np
 from harness import SHARED, alternate, keep, precisions, ratios, show, spread
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import load_encoder
-from smoothcse.encoding import encode
-from smoothcse.quiet import quiet_libraries
+from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.inference import encode
 
 AGREEMENT = 1000  # sentences encoded in both precisions
 

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import load_encoder
-from smoothcse.encoding import encode
-from smoothcse.quiet import quiet_libraries
-from smoothcse.studies.statistics import mean_sd
+from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.inference import encode
+from smoothcse.experiments.statistics import mean_sd
 
 BATCHES = (64, 128, 256, 512, 1024)
 THRESHOLDS = (0.5, 0.7, 0.9)

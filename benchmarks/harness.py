@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from smoothcse.precision import has_fast_bf16
+from smoothcse.encoders.precision import has_fast_bf16
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(os.environ.get("SMOOTHCSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))

@@ -21,8 +21,8 @@ from typing import Any
 from harness import keep, show
 from scipy import stats
 
-from smoothcse.training.checkpoints import step_of
-from smoothcse.training.run_folder import RunFolder
+from smoothcse.runs.checkpoints import step_of
+from smoothcse.runs.folder import RunFolder
 
 READ_EVERY, SAMPLE_EVERY = 1.0, 10.0  # seconds
 SETTLING = 1 / 6  # of the time, in which caches and the allocator's pools fill; no part of the slope

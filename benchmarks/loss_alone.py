@@ -22,7 +22,7 @@ from harness import alternate, in_fresh_process, keep, show, spread
 from torch import Tensor
 from torch.nn import functional
 
-from smoothcse.losses import GSInfoNCELoss
+from smoothcse.methods import GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise
 
 DIM, TEMPERATURE = 768, 0.05

@@ -21,13 +21,13 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder
-from smoothcse.losses.methods import METHODS, find_method, make_settings
-from smoothcse.quiet import quiet_libraries
-from smoothcse.training.attention import use_fast_attention
-from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.read_token import use_read_token
+from smoothcse.encoders.build import build_encoder
+from smoothcse.fastpath.attention import use_fast_attention
+from smoothcse.fastpath.dropout import use_fast_dropout
+from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.methods.table import METHODS, find_method, make_settings
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in METHODS}
 WAYS["simcse with its masked-language loss"] = ("simcse", {"mlm_weight": 0.1})

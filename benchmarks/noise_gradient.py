@@ -21,11 +21,11 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder
-from smoothcse.losses import GSInfoNCELoss
-from smoothcse.quiet import quiet_libraries
-from smoothcse.studies.statistics import mean_sd
+from smoothcse.encoders.build import build_encoder
+from smoothcse.experiments.statistics import mean_sd
+from smoothcse.methods import GSInfoNCELoss
 
 
 def main() -> None:

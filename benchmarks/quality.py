@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PrinterCallback, set_seed
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder
-from smoothcse.losses.memory import head_of
-from smoothcse.quiet import quiet_libraries
+from smoothcse.encoders.build import build_encoder
+from smoothcse.methods.state import head_of
 from smoothcse.training import TrainConfig, make_config, train
 from smoothcse.training.selection import DEV_SCORE, stsb_dev
 

@@ -20,9 +20,9 @@ import numpy as np
 from harness import SHARED, keep, show
 from numpy.typing import NDArray
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoding import encode
-from smoothcse.quiet import quiet_libraries
+from smoothcse.encoders.inference import encode
 from smoothcse.search import Document, Index, store
 from smoothcse.search.record import Codes
 

@@ -20,8 +20,8 @@ import numpy as np
 from harness import SHARED, keep, show
 from service_load import load, memory_mb, served
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.quiet import quiet_libraries
 
 _SMALL_AFTER = 1.0  # seconds into the burst
 

@@ -23,8 +23,8 @@ import httpx
 import numpy as np
 from harness import SHARED, keep, show
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.quiet import quiet_libraries
 
 WAYS = {"together": 64, "each alone": 1}
 

@@ -13,8 +13,8 @@ import asyncio
 from harness import SHARED, keep, show
 from service_load import load, memory_mb, served
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.quiet import quiet_libraries
 
 LARGE = 32
 """Texts per request in the second half."""

@@ -24,14 +24,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from torch.profiler import ProfilerActivity, profile
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder
-from smoothcse.losses import GSInfoNCELoss, views
+from smoothcse.encoders.build import build_encoder
+from smoothcse.fastpath.attention import use_fast_attention
+from smoothcse.fastpath.dropout import use_fast_dropout
+from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.methods import GSInfoNCELoss, views
 from smoothcse.objectives import GaussianNoise, streamed_masses
-from smoothcse.quiet import quiet_libraries
-from smoothcse.training.attention import use_fast_attention
-from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.read_token import use_read_token
 
 ALL = "all of them"
 Step = Callable[[], float]

@@ -21,9 +21,9 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
-from smoothcse.encoder import load_encoder
+from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.encoders.build import load_encoder
 from smoothcse.evaluation.sts import SEVEN_STS, STSTask, Subset, evaluate_sts, load_tasks
-from smoothcse.quiet import quiet_libraries
 
 RESULTS = Path(__file__).parent / "results" / "sts_evaluation.json"
 

@@ -35,9 +35,9 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from transformers import BertConfig, BertModel, PrinterCallback, TrainerCallback
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder, strip_projection
-from smoothcse.quiet import quiet_libraries
+from smoothcse.encoders.build import build_encoder, strip_projection
 from smoothcse.training import make_config, train
 from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.selection import DEV_SCORE

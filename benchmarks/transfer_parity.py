@@ -33,8 +33,8 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional
 
-from smoothcse.encoder import assemble, load_encoder
-from smoothcse.encoding import encode
+from smoothcse.encoders.build import assemble, load_encoder
+from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.transfer import (
     PENALTIES,
     SEED,

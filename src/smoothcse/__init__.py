@@ -13,12 +13,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from smoothcse.corpus import Corpus, load_sentences
-    from smoothcse.encoder import build_encoder, load_encoder, strip_projection
-    from smoothcse.encoding import encode
+    from smoothcse.encoders.build import build_encoder, load_encoder, strip_projection
+    from smoothcse.encoders.inference import encode
     from smoothcse.errors import SmoothCSEError
     from smoothcse.evaluation.evaluate import evaluate
     from smoothcse.evaluation.results import Evaluation
-    from smoothcse.losses import GSInfoNCELoss
+    from smoothcse.methods import GSInfoNCELoss
     from smoothcse.objectives import GaussianNoise, gs_info_nce, info_nce
     from smoothcse.search import Index
     from smoothcse.training import NoiseStep, TrainConfig, TrainResult, train
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Corpus": "corpus",
     "load_sentences": "corpus",
-    "build_encoder": "encoder",
-    "load_encoder": "encoder",
-    "strip_projection": "encoder",
-    "encode": "encoding",
+    "build_encoder": "encoders.build",
+    "load_encoder": "encoders.build",
+    "strip_projection": "encoders.build",
+    "encode": "encoders.inference",
     "SmoothCSEError": "errors",
     "evaluate": "evaluation.evaluate",
     "Evaluation": "evaluation.results",
-    "GSInfoNCELoss": "losses",
+    "GSInfoNCELoss": "methods",
     "GaussianNoise": "objectives",
     "gs_info_nce": "objectives",
     "info_nce": "objectives",

@@ -48,16 +48,16 @@ from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformerTrainer
+from tiny import save_tiny_model, sentences
 
+from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.errors import SmoothCSEError
-from smoothcse.losses.methods import METHODS
-from smoothcse.quiet import quiet_libraries
+from smoothcse.methods.table import METHODS
+from smoothcse.runs.checkpoints import SealCheckpoints, step_of
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import NoiseStep
-from smoothcse.training.checkpoints import SealCheckpoints, step_of
-from smoothcse.training.run_folder import RunFolder
 from smoothcse.training.selection import CriterionEvaluator
-from tiny import save_tiny_model, sentences
 
 MEAN_LIFE = 0.7  # seconds of training between kills; a checkpoint is due every few hundredths of one
 LONGEST_MOURNING = 60  # seconds that a rank may outlive another

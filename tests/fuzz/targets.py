@@ -22,22 +22,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smoothcse.bulk.quantisation import read_ranges
 from smoothcse.corpus.files import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.corpus.records import read_records
+from smoothcse.encoders.safety import require_safe_folder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import _unpack
 from smoothcse.evaluation.sts_tasks import load_task
 from smoothcse.evaluation.transfer_tasks import load_transfer
-from smoothcse.formats.embeddings import read_ranges
-from smoothcse.model_safety import require_safe_folder
+from smoothcse.experiments.records import read_records as read_study_records
+from smoothcse.experiments.study import read_study
 from smoothcse.report.read import read_run
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.config_file import resolve_config
 from smoothcse.search import Document, Index
 from smoothcse.search.names import column_of, name_of
-from smoothcse.studies.records import read_records as read_study_records
-from smoothcse.studies.study import read_study
-from smoothcse.training.config import TrainConfig
-from smoothcse.training.config_file import resolve_config
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="smoothcse-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 """Where a process writes its inputs; in memory where that can be had, since nothing of it needs to last."""

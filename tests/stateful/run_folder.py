@@ -31,18 +31,18 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from rich.console import Console
+from tiny import save_tiny_model, sentences
 
-from smoothcse.encoder import load_encoder
+from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
+from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.encoders.build import load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.folder_lock import LOCK_FILES, lock_folder
-from smoothcse.formats.export import export
-from smoothcse.quiet import quiet_libraries
+from smoothcse.export.export import export
+from smoothcse.runs.checkpoints import SealCheckpoints
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training import TrainConfig, TrainResult, make_config, read_result, train
 from smoothcse.training import run as run_module
 from smoothcse.training.callbacks import Metrics
-from smoothcse.training.checkpoints import SealCheckpoints
-from smoothcse.training.run_folder import RunFolder
-from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 STEPS = 4

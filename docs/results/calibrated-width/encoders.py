@@ -14,7 +14,7 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 
-from smoothcse.encoder import assemble, build_encoder
+from smoothcse.encoders.build import assemble, build_encoder
 
 FOLDER = Path("build") / "encoders"
 WIDTHS = (96, 1536)

@@ -13,8 +13,8 @@ def demo(
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 60,
 ) -> None:
     """Train on this machine's Python documentation for about two minutes, and see what it was good for."""
-    from smoothcse.demo import run_demo
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.experiments.demo import run_demo
 
     quiet_libraries()
     run_demo(output, steps)

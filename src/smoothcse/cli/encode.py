@@ -100,11 +100,11 @@ def encode(
     if engine == "ray" and (dimensions or ranges or embedding_precision != "float32"):
         raise SmoothCSEError("--engine ray writes whole float32 embeddings; leave out the options of smaller ones.")
 
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
 
     quiet_libraries()
     if engine == "ray":
-        from smoothcse.scale.ray_encode import encode_on_ray
+        from smoothcse.bulk.ray.encode import encode_on_ray
 
         encode_on_ray(
             model,
@@ -120,8 +120,8 @@ def encode(
         )
         return
 
-    from smoothcse.bulk import encode_file
-    from smoothcse.encoder import load_encoder
+    from smoothcse.bulk.files import encode_file
+    from smoothcse.encoders.build import load_encoder
 
     encode_file(
         load_encoder(model, pooling),  # type: ignore[arg-type]

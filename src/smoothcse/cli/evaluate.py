@@ -64,9 +64,9 @@ def evaluate(
     """Score models on STS, transfer, retrieval or geometry, published figures beside them on request."""
     from rich.console import Console
 
+    from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.evaluation.evaluate import evaluate, task_groups
     from smoothcse.evaluation.results import check_output
-    from smoothcse.quiet import quiet_libraries
 
     quiet_libraries()
     # All that can be wrong is found before the first sentence is encoded.

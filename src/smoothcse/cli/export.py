@@ -30,14 +30,14 @@ def export(
     """
     from rich.console import Console
 
+    from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.corpus import load_sentences
-    from smoothcse.encoder import load_encoder
+    from smoothcse.encoders.build import load_encoder
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
-    from smoothcse.formats.export import CALIBRATION
-    from smoothcse.formats.export import export as export_model
-    from smoothcse.formats.model_card import require_card, write_model_card
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse.export.export import CALIBRATION
+    from smoothcse.export.export import export as export_model
+    from smoothcse.hub.model_card import require_card, write_model_card
 
     quiet_libraries()
     require_card(model)

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from smoothcse.cli.arguments import split
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.training.config import TrainConfig
+from smoothcse.runs.config import TrainConfig
 
 Command = Callable[..., None]
 
@@ -82,7 +82,7 @@ def _as_mapping(field: str, given: list[str]) -> dict[str, Any]:
 def _read_value(field: str, name: str, value: str) -> Any:
     import yaml
 
-    from smoothcse.strict_yaml import read_yaml
+    from smoothcse._utils.strict_yaml import read_yaml
 
     try:
         return read_yaml(value)

@@ -48,9 +48,9 @@ def index(
     documents of the file are in, the index says that it is incomplete. The other columns of the documents become
     metadata to filter by.
     """
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
     from smoothcse.errors import SmoothCSEError
-    from smoothcse.precision import check_precision, precision_notice, resolve_precision
-    from smoothcse.quiet import quiet_libraries
 
     if update and delete:
         raise SmoothCSEError("--update and --delete contradict each other; give one of them.")

@@ -16,7 +16,7 @@ def methods(
     from rich.console import Console
     from rich.table import Table
 
-    from smoothcse.losses.methods import METHODS, describe_settings, find_method
+    from smoothcse.methods.table import METHODS, describe_settings, find_method
 
     console = Console()
     if name is None:

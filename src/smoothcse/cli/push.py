@@ -22,7 +22,7 @@ def push(
 
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    from smoothcse.formats.push import push as push_model
+    from smoothcse.hub.push import push as push_model
 
     if not sys.stderr.isatty():
         disable_progress_bars()

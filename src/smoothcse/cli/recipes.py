@@ -15,8 +15,8 @@ def recipes(
     from rich.console import Console
     from rich.table import Table
 
-    from smoothcse.training.recipes import recipe_fields
-    from smoothcse.training.recipes import recipes as all_recipes
+    from smoothcse.runs.recipes import recipe_fields
+    from smoothcse.runs.recipes import recipes as all_recipes
 
     if name:
         typer.echo(yaml.safe_dump(recipe_fields(name), sort_keys=False), nl=False)

@@ -24,7 +24,7 @@ def report(
     """
     from rich.console import Console
 
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.report.page import write_report
 
     quiet_libraries()

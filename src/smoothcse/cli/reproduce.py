@@ -29,16 +29,16 @@ def reproduce(
     Of each run the model with the best STS-B dev score is tested, as the authors did. Results go to `reproduce.json`
     and `reproduce.md`. Settings that differ from the recipe's are named in the verdict.
     """
-    from smoothcse.training.recipes import recipe_fields
+    from smoothcse.runs.recipes import recipe_fields
 
     recipe_fields(recipe)  # before the slow imports: a typing error is told at once
 
     from rich.console import Console
 
-    from smoothcse.quiet import quiet_libraries
-    from smoothcse.studies.forecast import plan_table
-    from smoothcse.studies.reproduce import reproduce
-    from smoothcse.studies.reproduction import plan_reproduction
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.experiments.forecast import plan_table
+    from smoothcse.experiments.reproduce import reproduce
+    from smoothcse.experiments.reproduction import plan_reproduction
 
     quiet_libraries()
     given = {

@@ -36,7 +36,7 @@ def search(
 
     from rich.console import Console
 
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.search import Index
 
     quiet_libraries()

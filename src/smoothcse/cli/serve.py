@@ -44,7 +44,7 @@ def serve(
 
     `/v1/embeddings` is OpenAI's; `/docs` documents the rest. On SIGTERM the requests under way are answered first.
     """
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.service.server import serve_models
 
     quiet_libraries()

@@ -16,9 +16,9 @@ def similarity(
     pooling: PoolingOption = None,
 ) -> None:
     """Print the cosine similarity of two sentences."""
-    from smoothcse.encoder import load_encoder
-    from smoothcse.encoding import encode
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.encoders.build import load_encoder
+    from smoothcse.encoders.inference import encode
 
     quiet_libraries()
     a, b = encode(load_encoder(model, pooling), [first, second], normalize=True)  # type: ignore[arg-type]

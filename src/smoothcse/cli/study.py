@@ -19,7 +19,7 @@ def study(
     plan: Annotated[bool, typer.Option("--plan", help="List the runs and stop.")] = False,
 ) -> None:
     """Compare variants of a configuration over seeds, with intervals; a finished run is never repeated."""
-    from smoothcse.studies.study import read_study
+    from smoothcse.experiments.study import read_study
 
     checked = read_study(file)
     if plan:
@@ -27,8 +27,8 @@ def study(
             typer.echo(run.name)
         return
 
-    from smoothcse.quiet import quiet_libraries
-    from smoothcse.studies.runner import run_study
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.experiments.runner import run_study
 
     quiet_libraries()
     run_study(checked, output or file.parent, runs_folder=runs, only=only, jobs=jobs)

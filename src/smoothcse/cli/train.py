@@ -31,7 +31,7 @@ def train(
 
     resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typing error is told at once
 
-    from smoothcse.quiet import quiet_libraries
+    from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.training import train, train_seeds
 
     quiet_libraries()

@@ -17,8 +17,8 @@ def watch(
 
     Leave with Ctrl-C; the run does not notice.
     """
-    from smoothcse.quiet import quiet_libraries
-    from smoothcse.report.watch import watch as watch_run
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.report.follow import watch as watch_run
 
     quiet_libraries()
     watch_run(run, once=once, interval=interval)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import xxhash
 
-from smoothcse.cache import cache_folder
+from smoothcse._utils.cache import cache_folder
 from smoothcse.corpus.build import Options
 from smoothcse.corpus.report import CorpusReport
 from smoothcse.corpus.sources import Source

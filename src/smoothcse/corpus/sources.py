@@ -12,10 +12,10 @@ from typing import NoReturn
 
 import pyarrow as pa
 
+from smoothcse._utils.paths import local_path
 from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
-from smoothcse.paths import local_path
 
 PYTHON_DOCS = "python-docs"
 WIKI1M = "wiki1m"

@@ -16,13 +16,13 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from smoothcse.cache import cache_folder
+from smoothcse._utils.cache import cache_folder
+from smoothcse._utils.paths import local_path
 from smoothcse.corpus.hub import HubAddress, download
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.evaluation.files import LARGEST_FILE
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
-from smoothcse.paths import local_path
 
 HUB = "hub"
 """The source that stands for the hub; ``hub@REVISION`` pins a branch, a tag or a commit of it."""

@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smoothcse.encoder import PoolingName, load_encoder
+from smoothcse._utils.paths import local_path
+from smoothcse.encoders.build import PoolingName, load_encoder
+from smoothcse.encoders.precision import Precision, check_precision, resolve_precision
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder
 from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
@@ -20,8 +22,6 @@ from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
-from smoothcse.paths import local_path
-from smoothcse.precision import Precision, check_precision, resolve_precision
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +38,7 @@ class _Step:
     Attributes:
         group: what its scores are listed under.
         label: shown while it runs.
-        measure: from a model and options of :func:`~smoothcse.encoding.encode` to scores.
+        measure: from a model and options of :func:`~smoothcse.encoders.inference.encode` to scores.
     """
 
     group: str

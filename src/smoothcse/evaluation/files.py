@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError, some_of
-from smoothcse.paths import local_path
 
 LARGEST_FILE = 256 << 20
 """Bytes of a benchmark file, which is read whole; the largest in use, SST2's, has 4 million."""

@@ -27,12 +27,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from smoothcse.encoding import encode
+from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts_tasks import STSTask, load_task
-from smoothcse.losses.views import dropout_views
 from smoothcse.objectives.geometry import alignment, effective_rank, hubness, mean_cosine, uniformity
+from smoothcse.views.embed import dropout_views
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -120,7 +120,7 @@ def evaluate_geometry(model: SentenceTransformer, task: GeometryTask, **encode_o
     Args:
         model: any sentence-transformers model.
         task: from :func:`stsb_dev_geometry` or :func:`python_docs_geometry`.
-        **encode_options: as :func:`~smoothcse.encoding.encode` takes them, e.g. ``batch_size``. The dropout views
+        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``. The dropout views
             are always computed in float32.
 
     Returns:

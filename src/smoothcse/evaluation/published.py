@@ -17,9 +17,9 @@ from importlib.resources import files
 
 from rich.table import Table
 
+from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
-from smoothcse.tables import FigureTable
 
 SOURCES = {
     "L": "the authors' own training log",

@@ -13,12 +13,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from smoothcse.durable import require_writable, write_whole
+from smoothcse._utils.durable import require_writable, write_whole
+from smoothcse._utils.paths import local_path
+from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.score import Score, average
-from smoothcse.paths import local_path
-from smoothcse.tables import FigureTable
 
 AVERAGE = "avg"
 """Name of the mean over tasks, next to the tasks' own names."""

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from smoothcse.encoding import encode
+from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.corpus.python_docs import Docstring
-    from smoothcse.input_prompt import InputType
-    from smoothcse.precision import Precision
+    from smoothcse.encoders.precision import Precision
+    from smoothcse.encoders.prompts import InputType
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from smoothcse._utils.paths import local_path
 from smoothcse.corpus.columns import choose_columns
 from smoothcse.corpus.files import COMPRESSIONS, TextFile, is_supported
 from smoothcse.corpus.records import Record, read_records
 from smoothcse.errors import SmoothCSEError, some_of
 from smoothcse.evaluation.retrieval import RetrievalTask
-from smoothcse.paths import local_path
 
 USUAL_COLUMNS = (("query", "document"), ("question", "answer"), ("anchor", "positive"))
 """Columns of a file of pairs that are taken unasked: the first of these that the file has."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
-from smoothcse.encoding import encode
+from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts_tasks import (
     SEVEN_STS,
@@ -43,7 +43,7 @@ def evaluate_sts(model: SentenceTransformer, tasks: Sequence[STSTask], **encode_
     Args:
         model: any sentence-transformers model, with its own ``max_seq_length``.
         tasks: from :func:`load_task` or :func:`load_tasks`.
-        **encode_options: as :func:`~smoothcse.encoding.encode` takes them, e.g. ``batch_size``.
+        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``.
 
     Returns:
         One score per task, in order, with ``spearman`` (the main figure) and ``pearson`` overall and per

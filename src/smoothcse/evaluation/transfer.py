@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import StratifiedKFold
 
-from smoothcse.encoding import encode
+from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.transfer_tasks import (
     FOLDS,
@@ -82,7 +82,7 @@ def evaluate_transfer(model: SentenceTransformer, tasks: Sequence[TransferTask],
     Args:
         model: any sentence-transformers model; its embeddings are used as they come, not normalised.
         tasks: from :func:`load_transfer` or :func:`load_transfers`.
-        **encode_options: as :func:`~smoothcse.encoding.encode` takes them, e.g. ``batch_size``.
+        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``.
 
     Returns:
         One score per task, in order, with ``accuracy`` (the main figure) and ``dev_accuracy`` (that of the

@@ -12,10 +12,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from smoothcse import __version__
-from smoothcse.durable import require_writable, write_whole
+from smoothcse._utils.durable import require_writable, write_whole
+from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
-from smoothcse.paths import local_path
 from smoothcse.report.facts import card, comparison, configuration, verdict
 from smoothcse.report.figures import COLOURS
 from smoothcse.report.read import RecordedRun, read_run

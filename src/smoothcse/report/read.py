@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.training.config import TrainConfig, field_names, make_config
-from smoothcse.training.result import TrainResult, result_of
-from smoothcse.training.run_folder import RunFolder
+from smoothcse.runs.config import TrainConfig, field_names, make_config
+from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.result import TrainResult, result_of
 from smoothcse.training.selection import DEV_SCORE
 
 Points = list[tuple[float, float]]

@@ -15,23 +15,23 @@ import torch
 from torch.nn import functional
 
 from smoothcse.corpus import load_sentences
-from smoothcse.encoder import build_encoder, load_encoder
-from smoothcse.encoding import encode
+from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.hardware import find_hardware
+from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import STSTask, load_task
-from smoothcse.losses.views import dropout_views
 from smoothcse.objectives import GaussianNoise
 from smoothcse.objectives.geometry import alignment, uniformity
 from smoothcse.report.read import RecordedRun
-from smoothcse.training.hardware import find_hardware
+from smoothcse.views.embed import dropout_views
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
     from torch import Tensor
 
-    from smoothcse.training.config import TrainConfig
+    from smoothcse.runs.config import TrainConfig
 
 SENTENCES = 512
 """Sentences of the corpus that a report measures on, at most."""

@@ -24,12 +24,12 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from smoothcse.encoder import load_encoder
-from smoothcse.encoding import encode, in_precision
+from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
+from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.inference import encode, in_precision
+from smoothcse.encoders.precision import Precision
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.fingerprint import fingerprint
-from smoothcse.folder_lock import LOCK_FILES, lock_folder
-from smoothcse.precision import Precision
 from smoothcse.search.columns import check_metadata
 from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
@@ -109,7 +109,7 @@ class Index:
             source: Where the documents come from. Until all of them are in, the index says that it is
                 :attr:`incomplete` and names the source; building from that source again goes on.
             complete: Whether these documents complete the index, whatever other sources have left unfinished.
-            precision: As in :func:`~smoothcse.encoding.encode`.
+            precision: As in :func:`~smoothcse.encoders.inference.encode`.
             console: where the progress is drawn; None for standard error.
 
         Raises:
@@ -156,7 +156,7 @@ class Index:
         Args:
             path: of its folder.
             model: to encode with; None for the one that the index names.
-            precision: As in :func:`~smoothcse.encoding.encode`.
+            precision: As in :func:`~smoothcse.encoders.inference.encode`.
 
         Raises:
             SmoothCSEError: if the folder holds no index, or the model is not the one that made it.

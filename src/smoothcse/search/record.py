@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from smoothcse.durable import write_whole
+from smoothcse._utils.durable import write_whole
 from smoothcse.errors import SmoothCSEError, first_line
 
 Codes = Literal["pq", "int8", "binary"]
@@ -21,7 +21,7 @@ class Record:
     Attributes:
         model: path or hub name.
         pooling: in place of the model's own.
-        fingerprint: of the model, see :func:`~smoothcse.fingerprint.fingerprint`.
+        fingerprint: of the model, see :func:`~smoothcse.encoders.fingerprint.fingerprint`.
         codes: of an approximate search.
         unfinished: Where the documents come from of each change that has begun and not ended.
     """

@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from smoothcse.encoder import PoolingName, load_encoder
-from smoothcse.encoding import encode
+from smoothcse.encoders.build import PoolingName, load_encoder
+from smoothcse.encoders.inference import encode
+from smoothcse.encoders.prompts import InputType
 from smoothcse.errors import SmoothCSEError
-from smoothcse.input_prompt import InputType
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Hit, Index
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from smoothcse._utils.extras import extra
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.extras import extra
 from smoothcse.search.columns import filter_fields, metadata_fields, own_fields, to_rows
 from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document

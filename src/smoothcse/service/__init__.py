@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smoothcse.extras import extra
+from smoothcse._utils.extras import extra
 
 with extra("serve", "The service"):
     import uvicorn  # noqa: F401

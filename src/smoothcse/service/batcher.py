@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse.encoding import encode, token_counts, tokens_at_a_time
-from smoothcse.freed_memory import give_back_freed_memory
-from smoothcse.input_prompt import InputType, prompt_of
+from smoothcse._utils.freed_memory import give_back_freed_memory
+from smoothcse.encoders.inference import encode, token_counts, tokens_at_a_time
+from smoothcse.encoders.prompts import InputType, prompt_of
 from smoothcse.service.limits import Refusal
 from smoothcse.service.schedule import Schedule
 
@@ -87,7 +87,7 @@ class Batcher:
 
         Args:
             texts: Of one request.
-            input_type: As in :func:`~smoothcse.encoding.encode`.
+            input_type: As in :func:`~smoothcse.encoders.inference.encode`.
             prompt: Text in front of each, or None for the model's own choice.
 
         Raises:
@@ -155,7 +155,7 @@ class _Job:
     Args:
         texts: Texts of the request.
         longest: Tokens that the model reads of a text, at most.
-        input_type: As in :func:`~smoothcse.encoding.encode`.
+        input_type: As in :func:`~smoothcse.encoders.inference.encode`.
         prompt: Text in front of each.
     """
 

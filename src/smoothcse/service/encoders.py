@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from smoothcse.encoder import PoolingName, load_encoder
+from smoothcse.encoders.build import PoolingName, load_encoder
+from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.prompts import InputType, prompt_of
 from smoothcse.errors import SmoothCSEError
-from smoothcse.fingerprint import fingerprint
-from smoothcse.input_prompt import InputType, prompt_of
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal
 
@@ -96,7 +96,7 @@ class Encoders:
         input_type: InputType | None = None,
         prompt_name: str | None = None,
     ) -> Encoded:
-        """Encode texts together with those of others; :mod:`smoothcse.input_prompt` explains the prompts.
+        """Encode texts together with those of others; :mod:`smoothcse.encoders.prompts` explains the prompts.
 
         Raises:
             Refusal: with status 429 if too many wait, 503 if it took too long.

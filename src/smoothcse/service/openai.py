@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from smoothcse.formats.embeddings import EmbeddingFormat
+from smoothcse.bulk.quantisation import EmbeddingFormat
 from smoothcse.service.encoders import Encoders
 from smoothcse.service.schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from smoothcse.encoders.precision import Precision, check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
-from smoothcse.precision import Precision, check_precision, precision_notice, resolve_precision
 
 if TYPE_CHECKING:
-    from smoothcse.encoder import PoolingName
+    from smoothcse.encoders.build import PoolingName
     from smoothcse.service.encoders import Served
 
 _DRAIN_SECONDS = 60
@@ -49,7 +49,7 @@ def serve_models(
         token: that requests must bear.
         without_token: allow an address that others can reach without asking for a token.
         batch_texts: of different requests encoded together.
-        precision: As in :func:`~smoothcse.encoding.encode`; what it comes to is printed.
+        precision: As in :func:`~smoothcse.encoders.inference.encode`; what it comes to is printed.
 
     Raises:
         SmoothCSEError: if a model or an index cannot be used, the port is taken, or everybody could come in.
@@ -120,14 +120,14 @@ def _url(bound: socket.socket) -> str:
 
 def _in_precision(one: Served, precision: Precision) -> Served:
     """Return an entry whose model computes in a precision; its weights are copied once, not at each request."""
-    from smoothcse.encoding import in_precision
+    from smoothcse.encoders.inference import in_precision
 
     return replace(one, model=in_precision(one.model, precision))
 
 
 def _warm_up(served: Sequence[Served]) -> None:
     """Encode once, so that the first request is not the slow one and a broken model is told now."""
-    from smoothcse.encoding import encode
+    from smoothcse.encoders.inference import encode
 
     for one in served:
         encode(one.model, ["a first sentence"])

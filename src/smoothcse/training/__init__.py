@@ -10,22 +10,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from smoothcse.experiments.seeds import train_seeds
+    from smoothcse.runs.config import TrainConfig, make_config
+    from smoothcse.runs.config_file import resolve_config
+    from smoothcse.runs.result import TrainResult, read_result
     from smoothcse.training.callbacks import NoiseStep
-    from smoothcse.training.config import TrainConfig, make_config
-    from smoothcse.training.config_file import resolve_config
-    from smoothcse.training.result import TrainResult, read_result
     from smoothcse.training.run import train
-    from smoothcse.training.seeds import train_seeds
 
 _HOMES = {
-    "NoiseStep": "callbacks",
-    "TrainConfig": "config",
-    "TrainResult": "result",
-    "make_config": "config",
-    "read_result": "result",
-    "resolve_config": "config_file",
-    "train": "run",
-    "train_seeds": "seeds",
+    "NoiseStep": "training.callbacks",
+    "TrainConfig": "runs.config",
+    "TrainResult": "runs.result",
+    "make_config": "runs.config",
+    "read_result": "runs.result",
+    "resolve_config": "runs.config_file",
+    "train": "training.run",
+    "train_seeds": "experiments.seeds",
 }
 
 __all__ = [
@@ -43,4 +43,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'smoothcse.training' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"smoothcse.training.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"smoothcse.{_HOMES[name]}"), name)

@@ -16,11 +16,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from smoothcse.corpus import Corpus
-from smoothcse.input_prompt import prompt_of
-from smoothcse.losses import GSInfoNCELoss
-from smoothcse.losses.methods import find_method
+from smoothcse.encoders.prompts import prompt_of
+from smoothcse.methods import GSInfoNCELoss
+from smoothcse.methods.table import find_method
 from smoothcse.objectives import log_expected_similarity
-from smoothcse.training.config import TrainConfig
+from smoothcse.runs.config import TrainConfig
 from smoothcse.training.reading import pooling_of, reading
 from smoothcse.training.text_check import TextCheck
 

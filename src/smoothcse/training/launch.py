@@ -20,7 +20,7 @@ from torch.distributed.run import parse_args
 from torch.distributed.run import run as torchrun
 
 from smoothcse.errors import FAILURE_FILE, SmoothCSEError, Stopped
-from smoothcse.training.config import TrainConfig
+from smoothcse.runs.config import TrainConfig
 
 _PROCESSES_PER_CORE = 4  # of ranks on the CPU; more of them only fill the memory
 

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse import devices
 from smoothcse.errors import SmoothCSEError
-from smoothcse.training.config import TrainConfig
+from smoothcse.runs.config import TrainConfig
 
 WHOLE_BATCH = 1024
 """Sentences per device up to which a batch is encoded in one go unless the configuration says otherwise."""

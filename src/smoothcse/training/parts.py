@@ -8,18 +8,18 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 from transformers import set_seed
 
-from smoothcse.encoder import build_encoder, check_length
+from smoothcse.encoders.build import build_encoder, check_length
+from smoothcse.encoders.hardware import Hardware
+from smoothcse.encoders.templates import require_room
 from smoothcse.errors import SmoothCSEError
-from smoothcse.losses import GSInfoNCELoss, with_gradient_caching
-from smoothcse.losses.methods import find_method, make_settings
-from smoothcse.prompts import require_room
-from smoothcse.training.attention import use_fast_attention
-from smoothcse.training.config import TrainConfig
-from smoothcse.training.dropout import use_fast_dropout
-from smoothcse.training.hardware import Hardware
+from smoothcse.fastpath.attention import use_fast_attention
+from smoothcse.fastpath.dropout import use_fast_dropout
+from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.methods import GSInfoNCELoss, with_gradient_caching
+from smoothcse.methods.table import find_method, make_settings
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training.mini_batch import mini_batch_tokens
-from smoothcse.training.read_token import use_read_token
-from smoothcse.training.run_folder import RunFolder
 
 
 def read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, WeightedLayerPooling
 
-from smoothcse.losses.methods import find_method
-from smoothcse.training.config import TrainConfig
+from smoothcse.methods.table import find_method
+from smoothcse.runs.config import TrainConfig
 
 
 def reading(config: TrainConfig, pooling: str | None) -> str:

@@ -15,11 +15,20 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers import PrinterCallback
 
+from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.corpus import Corpus, load_sentences
+from smoothcse.encoders.hardware import Hardware, find_hardware
+from smoothcse.encoders.reading import require_distinct_embeddings
 from smoothcse.errors import SmoothCSEError, Stopped
-from smoothcse.formats.model_card import write_model_card
-from smoothcse.losses.methods import find_method, make_settings
-from smoothcse.reading import require_distinct_embeddings
+from smoothcse.fastpath.token_ids import tokenised_once
+from smoothcse.hub.model_card import write_model_card
+from smoothcse.methods.table import find_method, make_settings
+from smoothcse.runs.checkpoints import SealCheckpoints, step_of
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.provenance import running_manifest
+from smoothcse.runs.result import TrainResult, read_result
+from smoothcse.runs.start import require_same_config, settle, take_folder
 from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
@@ -35,26 +44,17 @@ from smoothcse.training.callbacks import (
     StepCost,
     StopOnSignal,
 )
-from smoothcse.training.callbacks.guards import require_two_views
+from smoothcse.training.callbacks.monitors import require_two_views
 from smoothcse.training.card import probe, start_card
-from smoothcse.training.checkpoints import SealCheckpoints, step_of
-from smoothcse.training.config import TrainConfig
 from smoothcse.training.determinism import deterministic_kernels, seed_rank
-from smoothcse.training.disk import explain_failed_writes, require_space
-from smoothcse.training.hardware import Hardware, find_hardware
+from smoothcse.training.full_memory import explain_full_memory
 from smoothcse.training.launch import is_main_process, launch, wants_launch
-from smoothcse.training.memory import explain_full_memory
 from smoothcse.training.mini_batch import WHOLE_BATCH
-from smoothcse.training.notices import Notices
 from smoothcse.training.parts import host_arguments, make_loss, read_start
-from smoothcse.training.provenance import running_manifest
-from smoothcse.training.result import TrainResult, read_result
-from smoothcse.training.run_folder import RunFolder
-from smoothcse.training.run_start import require_same_config, settle, take_folder
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator, choose_criterion
 from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
 from smoothcse.training.texts import with_texts
-from smoothcse.training.token_ids import tokenised_once
+from smoothcse.training.warnings import Notices
 
 _GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
 

@@ -14,10 +14,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.evaluation import BaseEvaluator
 
 from smoothcse.corpus import Corpus
-from smoothcse.encoding import encode
-from smoothcse.losses.views import dropout_views
+from smoothcse.encoders.inference import encode
 from smoothcse.objectives.geometry import alignment, uniformity
-from smoothcse.training.config import TrainConfig
+from smoothcse.runs.config import TrainConfig
+from smoothcse.views.embed import dropout_views
 
 DEV_SCORE = "dev_score"
 """Name under which every criterion reports the number that selects; higher is better."""

@@ -10,9 +10,9 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
-from smoothcse.input_prompt import prompt_of
-from smoothcse.training.notices import Notices
+from smoothcse.training.warnings import Notices
 
 _SAMPLE = 5000
 _MUCH_CUT = 0.5

@@ -8,14 +8,14 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus
-from smoothcse.corpus.further import with_further, write_further
+from smoothcse.encoders.hardware import Hardware
 from smoothcse.errors import SmoothCSEError
-from smoothcse.losses.methods import find_method, make_settings
-from smoothcse.training.config import TrainConfig
-from smoothcse.training.hardware import Hardware
+from smoothcse.methods.table import find_method, make_settings
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training.launch import is_main_process, main_process_first
 from smoothcse.training.parts import host_arguments
-from smoothcse.training.run_folder import RunFolder
+from smoothcse.views.further import with_further, write_further
 
 
 def with_texts(

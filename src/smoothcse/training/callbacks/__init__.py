@@ -6,9 +6,9 @@ from smoothcse.training.callbacks.best_step import Selection
 from smoothcse.training.callbacks.finite_loss import FiniteLoss
 from smoothcse.training.callbacks.freed_memory import GiveBackFreedMemory
 from smoothcse.training.callbacks.gradient_noise import GradientNoise
-from smoothcse.training.callbacks.guards import CollapseGuard, NoiseShareGuard
 from smoothcse.training.callbacks.method_state import MethodState
 from smoothcse.training.callbacks.metrics_log import Metrics
+from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard
 from smoothcse.training.callbacks.noise_share import NoiseShare
 from smoothcse.training.callbacks.noise_step import NoiseStep
 from smoothcse.training.callbacks.progress_bar import ProgressBar

@@ -7,7 +7,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.training.run_folder import RunFolder
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE
 
 

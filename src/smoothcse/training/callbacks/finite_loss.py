@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.training.run_folder import RunFolder
+from smoothcse.runs.folder import RunFolder
 
 
 class FiniteLoss(TrainerCallback):

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.freed_memory import give_back_freed_memory
+from smoothcse._utils.freed_memory import give_back_freed_memory
 
 
 class GiveBackFreedMemory(TrainerCallback):

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.durable import sync
-from smoothcse.training.run_folder import RunFolder
+from smoothcse._utils.durable import sync
+from smoothcse.runs.folder import RunFolder
 
 
 class Metrics(TrainerCallback):

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.losses import GSInfoNCELoss
+from smoothcse.methods import GSInfoNCELoss
 
 
 class NoiseStep(TrainerCallback):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.training.peak_memory import PeakMemory
+from smoothcse._utils.peak_memory import PeakMemory
 
 
 class StepCost(TrainerCallback):

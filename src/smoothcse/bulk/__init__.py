@@ -1,0 +1,1 @@
+"""Encoding of files of any length, and quantised embeddings."""

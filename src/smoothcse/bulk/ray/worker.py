@@ -1,0 +1,77 @@
+"""A worker of a bulk encoding: holds the model, makes one shard after another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.bulk.files import CHUNK
+from smoothcse.bulk.ray.job import Job
+from smoothcse.bulk.ray.shards import Shard, leftovers, read_rows, write_rows
+from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+
+ATTEMPTS = 3
+"""How many workers may die over a shard before the job gives up; Ray itself would go on for ever."""
+
+OUTCOME = pa.schema({"rows": pa.int64(), "error": pa.string()})
+"""What a worker reports of a shard."""
+
+
+class ShardEncoder:
+    """A worker: holds the model and turns one description of a shard after another into a file.
+
+    Args:
+        job: what to compute.
+        batch_size: sentences per forward; None for what suits the device.
+        threads: of torch.
+        gpus: GPUs of this worker, 0 or 1.
+    """
+
+    def __init__(self, job: Job, batch_size: int | None, threads: int, gpus: int) -> None:
+        quiet_libraries()
+        torch.set_num_threads(threads)
+        self.job, self.batch_size = job, batch_size
+        self.model = load_encoder(job.model, job.pooling, device="cuda" if gpus else "cpu")  # type: ignore[arg-type]
+        self.trouble = "" if fingerprint(self.model) == job.fingerprint else "holds another model under this name"
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Make the shards described by a table's rows; a mistake of the user comes back as a value, not as a trace."""
+        return pa.Table.from_pylist([self._attempt(Shard(**row)) for row in batch.to_pylist()], schema=OUTCOME)
+
+    def _attempt(self, shard: Shard) -> dict[str, Any]:
+        try:
+            if self.trouble:
+                raise SmoothCSEError(f"The node {os.uname().nodename} {self.trouble}: {self.job.model}.")
+            if len(leftovers(Path(shard.target))) >= ATTEMPTS:
+                raise SmoothCSEError(
+                    f"{ATTEMPTS} workers died over rows {shard.first:,} to {shard.first + shard.rows - 1:,} of "
+                    f"{shard.source}; give them more memory, or a smaller batch size."
+                )
+            return {"rows": write_rows(shard, self._encoded(shard)), "error": None}
+        except SmoothCSEError as error:
+            return {"rows": 0, "error": str(error)}
+
+    def _encoded(self, shard: Shard) -> Iterator[pa.Table]:
+        job = self.job
+        for table in read_rows(shard, list(dict.fromkeys([*job.columns, job.column])), CHUNK):
+            sentences = table[job.column].fill_null("").to_pylist()
+            embeddings = encode(
+                self.model,
+                sentences,
+                job.input_type,  # type: ignore[arg-type]
+                prompt=job.prompt or "",
+                batch_size=self.batch_size,
+                precision=job.precision,  # type: ignore[arg-type]
+                normalize=job.normalize,
+            )
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings.ravel()), embeddings.shape[1])
+            yield table.select(job.columns).append_column("embedding", vectors)

@@ -1,0 +1,1 @@
+"""Encoders: built for training, loaded for inference, described."""

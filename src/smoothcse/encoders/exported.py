@@ -1,0 +1,116 @@
+"""Exported models, loaded as ordinary sentence-transformers models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch import Tensor, nn
+from transformers import PretrainedConfig
+from transformers.modeling_outputs import BaseModelOutput
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.export.onnx import ONNX_FILE, OUTPUT, open_onnx
+from smoothcse.export.openvino import OPENVINO_FILE, open_openvino
+
+Backend = Literal["onnx", "openvino"]
+
+_FILES: dict[Backend, Path] = {"onnx": ONNX_FILE, "openvino": OPENVINO_FILE}
+
+
+def backend_of(folder: str | Path) -> Backend | None:
+    """Say which runtime a model folder is for; None where torch can read it, or there is no such folder."""
+    folder = Path(folder)
+    if any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
+        return None
+    return next((backend for backend, file in _FILES.items() if (folder / file).is_file()), None)
+
+
+def is_exported(model: SentenceTransformer) -> bool:
+    """Whether another runtime than torch runs the model."""
+    return isinstance(model[0], _ExportedTransformer)
+
+
+def load_exported(folder: Path, backend: Backend) -> SentenceTransformer:
+    """Load a folder that :func:`~smoothcse.export.export.export` has written; it runs on the CPU.
+
+    Pooling and what follows it stay torch's; only the transformer is run by the other runtime.
+
+    Raises:
+        SmoothCSEError: if the runtime's extra is missing or the folder is damaged.
+    """
+    try:
+        reference = json.loads((folder / "modules.json").read_text(encoding="utf-8"))[0]["type"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SmoothCSEError(f"{folder / 'modules.json'} cannot be read; export the model again.") from error
+    # The host has no public way to name the class of a module, and its own backends need libraries that do not
+    # install beside its newest transformers.
+    return SentenceTransformer._load_with_module_classes(
+        str(folder), {reference: _ExportedTransformer}, backend=backend, device="cpu"
+    )
+
+
+class _Network(nn.Module):
+    """A graph that answers as a Hugging Face model does.
+
+    Args:
+        folder: of the model.
+        backend: whose runtime to use.
+        config: of the Hugging Face model.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, folder: Path, backend: Backend, config: PretrainedConfig) -> None:
+        super().__init__()
+        self.config = config
+        path = folder / _FILES[backend]
+        self.register_buffer("digest", _digest(path))  # part of the state, so that fingerprints tell two graphs apart
+        self.run: Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
+        if backend == "onnx":
+            session = open_onnx(path)
+            self.names = [node.name for node in session.get_inputs()]
+            self.run = lambda inputs: session.run([OUTPUT], inputs)[0]
+        else:
+            compiled = open_openvino(path)
+            self.names = [node.get_any_name() for node in compiled.inputs]
+            self.run = lambda inputs: compiled(inputs)[OUTPUT]
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any
+    ) -> BaseModelOutput:
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        given = {"input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": types}
+        states = self.run({name: given[name].cpu().numpy() for name in self.names})
+        return BaseModelOutput(last_hidden_state=torch.from_numpy(states))
+
+
+def _digest(path: Path) -> Tensor:
+    """Return the SHA-256 of a graph and of the weights beside it, as uint8."""
+    digest = hashlib.sha256()
+    for file in sorted(path.parent.glob(f"{path.stem}.*")):
+        digest.update(file.read_bytes())
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
+
+
+class _ExportedTransformer(Transformer):
+    """The host's module, with its tokenizer and settings, around another runtime."""
+
+    def _load_model(
+        self,
+        model_name_or_path: str,
+        transformer_task: str,
+        config: PretrainedConfig,
+        backend: Backend,
+        *_: Any,
+        **__: Any,
+    ) -> nn.Module:
+        return _Network(Path(model_name_or_path), backend, config)

@@ -1,0 +1,69 @@
+"""Checks of how a loaded model reads text, made by running it: is it causal, and can it tell sentences apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from inspect import signature
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Transformer
+from transformers import PreTrainedTokenizerBase
+
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+
+# Both start with the same word: a causal model that is read at its first token cannot tell them apart.
+_PAIR = ("The cat sleeps on the warm windowsill.", "The price of oil rose sharply on Friday.")
+
+# Relative to the largest component. Rounding differs between the rows of a batch by less, any two texts by far more.
+_SAME = 1e-5
+
+
+def is_causal(transformer: Transformer) -> bool:
+    """Return whether the state of a token depends on no later token, as in decoders such as GPT-2 and Llama.
+
+    Found out from two inputs that differ in their last token, since configurations do not say it reliably.
+    """
+    words = transformer.model.get_input_embeddings().weight.shape[0]
+    first, second = words // 2, words // 3
+    ids = torch.tensor([[first, second, first], [first, second, second]], device=transformer.model.device)
+    training = transformer.training
+    transformer.eval()
+    with torch.no_grad():
+        states = transformer({"input_ids": ids, "attention_mask": torch.ones_like(ids)})["token_embeddings"][:, 0]
+    transformer.train(training)
+    return _are_same(states)
+
+
+def runs_decoder(transformer: Transformer) -> bool:
+    """Return whether this is an encoder-decoder that runs as a whole, as BART; of T5 the encoder alone is loaded."""
+    return "decoder_input_ids" in signature(transformer.model.forward).parameters
+
+
+def require_distinct_embeddings(model: SentenceTransformer, name: str, texts: Sequence[str] = _PAIR) -> None:
+    """Check that different texts get different embeddings; texts of the same tokens are passed over.
+
+    Args:
+        model: Any sentence-transformers model.
+        name: Name of the model, for the message.
+        texts: At least two texts. Default two English sentences.
+
+    Raises:
+        SmoothCSEError: If all embeddings are the same.
+    """
+    tokenizer = model.tokenizer
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        return
+    tokens = tokenizer(list(texts), truncation=True, max_length=model.max_seq_length)["input_ids"]
+    distinct = list({tuple(ids): text for ids, text in zip(tokens, texts, strict=True)}.values())
+    if len(distinct) > 1 and _are_same(torch.from_numpy(encode(model, distinct))):
+        raise SmoothCSEError(
+            f"{name} gives different sentences the same embedding, so it reads a token that does not depend on the "
+            "sentence, or its prompt leaves no room for one. Choose another pooling, such as --pooling mean or "
+            "--pooling lasttoken, or another model."
+        )
+
+
+def _are_same(rows: torch.Tensor) -> bool:
+    return bool((rows - rows[0]).abs().max() <= _SAME * rows.abs().max())  # NaN is left to the diagnoses of evaluation

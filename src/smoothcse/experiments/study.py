@@ -1,0 +1,206 @@
+"""A study: variants of one configuration, over a grid of fields and over seeds.
+
+The file::
+
+    about: Does the noise help?
+    base: {corpus: my-sentences.txt, model: packaged-minilm, max_steps: 100}
+    seeds: [0, 1, 2]
+    control: infonce
+    variants:
+      infonce: {noise_count: 0}
+      gs: {}
+    grid:                       # optional: every variant at every point
+      batch_size: [64, 256]
+
+A value of the grid may bring other fields with it::
+
+    grid:
+      batch_size:
+        64: {learning_rate: 3.0e-5}
+        256: {learning_rate: 6.0e-5}
+
+Each run is judged by the criterion that selects its best step, and on request by the seven STS tasks::
+
+    evaluate: {data: ../shared/data/sts, which: last}   # see SevenTasks
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.experiments.seven_tasks import SevenTasks, read_seven_tasks
+from smoothcse.runs.config import TrainConfig, make_config
+from smoothcse.runs.config_file import read_config_file
+
+_MOST_RUNS = 100_000
+_KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study.
+
+    Attributes:
+        variant: its name.
+        point: of the grid, field to value; empty without a grid.
+        config: complete but for the output folder.
+    """
+
+    variant: str
+    point: Mapping[str, Any]
+    config: TrainConfig
+
+    @property
+    def seed(self) -> int:
+        """Seed of the run."""
+        return self.config.seed
+
+    @property
+    def name(self) -> str:
+        """Relative folder of the run, e.g. ``batch_size=64/gs/seed-0``."""
+        parts = [f"{field}={value}" for field, value in self.point.items()]
+        return "/".join([*parts, self.variant, f"seed-{self.seed}"])
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says.
+
+    Attributes:
+        about: the question, in one sentence.
+        base: fields that all runs share.
+        variants: fields of each variant by its name.
+        grid: values of each field of the grid, each with the fields that it brings with it.
+        seeds: of the runs of each variant at each point.
+        control: the variant that the others are compared with, or None.
+        evaluate: how the runs' models are scored on the seven STS tasks; None for not at all. It is no part of a run:
+            where it changes, models are scored again and none is trained again.
+    """
+
+    about: str
+    base: Mapping[str, Any]
+    variants: Mapping[str, Mapping[str, Any]]
+    grid: Mapping[str, Mapping[Any, Mapping[str, Any]]]
+    seeds: list[int]
+    control: str | None
+    evaluate: SevenTasks | None = None
+
+    def points(self) -> list[dict[str, Any]]:
+        """Return the points of the grid: one empty point where there is none."""
+        return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
+
+    def runs(self, only: Sequence[str] | None = None) -> list[PlannedRun]:
+        """Return the runs, seed by seed, so that a study cut short has something to say about each variant.
+
+        Args:
+            only: names of variants to return the runs of; None for all.
+
+        Raises:
+            SmoothCSEError: if there is no such variant.
+        """
+        for name in only or ():
+            if name not in self.variants:
+                raise SmoothCSEError(f"The study has no variant {name!r}.{did_you_mean(name, list(self.variants))}")
+        return [
+            PlannedRun(variant, point, make_config({**self.base, **self._fields_at(point), **fields, "seed": seed}))
+            for seed in self.seeds
+            for point in self.points()
+            for variant, fields in self.variants.items()
+            if not only or variant in only
+        ]
+
+    def _fields_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
+        fields = dict(point)
+        for name, value in point.items():
+            fields |= self.grid[name][value]
+        return fields
+
+
+def read_study(file: Path) -> Study:
+    """Read and check a study file.
+
+    Raises:
+        SmoothCSEError: naming the file, the key and the remedy.
+    """
+    values = read_config_file(file)
+    for problem in _problems(values):
+        raise SmoothCSEError(f"{file}: {problem}")
+    study = Study(
+        about=str(values.get("about", "")),
+        base=values.get("base", {}),
+        variants={str(name): fields or {} for name, fields in values["variants"].items()},
+        grid={
+            field: entries if isinstance(entries, dict) else {value: {} for value in entries}
+            for field, entries in values.get("grid", {}).items()
+        },
+        seeds=values["seeds"],
+        control=values.get("control"),
+        evaluate=_seven_tasks(file, values),
+    )
+    count = math.prod([len(study.variants), len(study.seeds), *map(len, study.grid.values())])
+    if count > _MOST_RUNS:
+        raise SmoothCSEError(f"{file}: the study has {count:,} runs, more than the {_MOST_RUNS:,} that are planned.")
+    try:
+        for run in study.runs():
+            _require_own_folder(run)
+    except SmoothCSEError as error:
+        raise SmoothCSEError(f"{file}: {error}") from error
+    return study
+
+
+def _seven_tasks(file: Path, values: Mapping[str, Any]) -> SevenTasks | None:
+    try:
+        return read_seven_tasks(values.get("evaluate"))
+    except SmoothCSEError as error:
+        raise SmoothCSEError(f"{file}: {error}") from error
+
+
+def _require_own_folder(run: PlannedRun) -> None:
+    """Refuse names that would take a run out of the study's folder."""
+    if os.path.isabs(run.name) or ".." in run.name.replace("\\", "/").split("/") or "\0" in run.name:
+        raise SmoothCSEError(f"the run {run.name!r} would be written outside of the study's folder; rename it.")
+
+
+def _problems(values: Mapping[str, Any]) -> Iterator[str]:
+    for key in values:
+        if key not in _KEYS:
+            yield f"there is no key {key!r} in a study.{did_you_mean(str(key), _KEYS)}"
+    for key in ("base", "variants", "grid"):
+        if not isinstance(values.get(key, {}), dict):
+            yield f"{key} must be a mapping, not {values[key]!r}."
+            return
+    yield from _variant_problems(values.get("variants", {}), values.get("control"))
+    yield from _seed_problems(values.get("seeds"))
+    for field, entries in values.get("grid", {}).items():
+        if (
+            not isinstance(entries, list | dict)
+            or not entries
+            or any(isinstance(e, list | dict | set) for e in entries)
+        ):
+            yield f"grid.{field} must be a list of values, not {entries!r}."
+        elif isinstance(entries, dict) and not all(isinstance(fields, dict) for fields in entries.values()):
+            yield f"grid.{field} must give a mapping of fields for each value, or be a list of values."
+
+
+def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str]:
+    if not variants:
+        yield "variants is missing; name at least one, e.g. 'gs: {}'."
+    for name, fields in variants.items():
+        if not isinstance(fields or {}, dict):
+            yield f"the variant {name!r} must be a mapping of configuration fields, not {fields!r}."
+    if control is not None and (not isinstance(control, str) or control not in map(str, variants)):
+        yield f"the control {control!r} is none of the variants ({', '.join(map(str, variants))})."
+
+
+def _seed_problems(seeds: Any) -> Iterator[str]:
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int for seed in seeds):
+        yield f"seeds must be a list of whole numbers such as [0, 1, 2], not {seeds!r}."
+    elif len(set(seeds)) < len(seeds):
+        yield f"seeds has {seeds}, one of them twice; a run repeated is no second run."

@@ -1,0 +1,1 @@
+"""What makes a training step fast; each part has a plain path beside it."""

@@ -1,0 +1,95 @@
+"""Self-attention whose dropout is :class:`~smoothcse.fastpath.dropout.FastDropout`: the host's calls torch's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers.models.bert.modeling_bert import BertSelfAttention
+from transformers.models.roberta.modeling_roberta import RobertaSelfAttention
+from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaSelfAttention
+
+from smoothcse.fastpath.dropout import FastDropout
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+_ATTENTIONS = BertSelfAttention | RobertaSelfAttention | XLMRobertaSelfAttention
+
+
+def use_fast_attention(model: SentenceTransformer) -> None:
+    """Let self-attention use the :class:`FastDropout` that it holds; nothing that is saved changes.
+
+    torch's attention on CPUs draws its dropout number by number. Outside of training, and in models of other families
+    than BERT, RoBERTa and XLM-RoBERTa, attention stays the host's.
+
+    Args:
+        model: an encoder to train on a CPU, after ``use_fast_dropout``.
+    """
+    for module in model.modules():
+        if isinstance(module, _ATTENTIONS) and isinstance(module.dropout, FastDropout) and not module.is_causal:
+            module.forward = partial(_forward, module)  # a bound method cannot be pickled for workers
+
+
+def attend_tokens(attention: Any, tokens: Tensor, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what some tokens of each row take from all of its tokens, before the module's output layer.
+
+    Args:
+        attention: a self-attention of a family named above.
+        tokens: whose queries are asked, ``(B, queries, d)``.
+        hidden_states: of all tokens, ``(B, L, d)``.
+        mask: as in :func:`attend`.
+
+    Returns:
+        ``(B, queries, d)``.
+    """
+    queries, keys, values = (
+        projected.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+        for projected in (attention.query(tokens), attention.key(hidden_states), attention.value(hidden_states))
+    )
+    return attend(attention, queries, keys, values, mask).transpose(1, 2).flatten(2)
+
+
+def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Return ``dropout(softmax(s Q Kᵀ + mask)) V`` with the scale and the dropout of a self-attention.
+
+    Args:
+        attention: a module with ``scaling``, ``dropout`` and ``training``.
+        queries: ``(B, heads, queries, d)``.
+        keys: ``(B, heads, keys, d)``.
+        values: as the keys.
+        mask: which keys count, bool, or what is added to the scores; broadcast to ``(B, heads, queries, keys)``.
+
+    Returns:
+        ``(B, heads, queries, d)``.
+    """
+    if not (attention.training and isinstance(attention.dropout, FastDropout)):
+        dropped = attention.dropout.p if attention.training else 0.0
+        return scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, dropout_p=dropped, scale=attention.scaling
+        )
+    scores = (queries * attention.scaling) @ keys.transpose(-1, -2)
+    if mask is not None:
+        scores = scores + (_added(mask, scores.dtype) if mask.dtype == torch.bool else mask)
+    shares = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+    attended: Tensor = attention.dropout(shares).to(values.dtype) @ values
+    return attended
+
+
+def _added(counts: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what to add to scores; not infinity, of which a row without any key would make NaN."""
+    return torch.zeros_like(counts, dtype=dtype).masked_fill_(~counts, torch.finfo(dtype).min)
+
+
+def _forward(
+    attention: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *others: Any, **options: Any
+) -> tuple[Tensor, Tensor | None]:
+    """Do what the module does: by :func:`attend_tokens` in training on padded rows, with nothing else asked for."""
+    padded = attention_mask is None or attention_mask.ndim == 4
+    asked = {name for name, value in options.items() if value is not None} - {"position_ids"}  # it knows no positions
+    if not attention.training or not padded or others or asked or attention.config.output_attentions:
+        return type(attention).forward(attention, hidden_states, attention_mask, *others, **options)  # type: ignore[no-any-return]
+    return attend_tokens(attention, hidden_states, hidden_states, attention_mask), None

@@ -1,8 +1,0 @@
-"""Losses that the host's trainer calls: one thin adapter per method, views in, scalar out."""
-
-from __future__ import annotations
-
-from smoothcse.losses.cached import CachedGSInfoNCELoss, with_gradient_caching
-from smoothcse.losses.gs_info_nce import GSInfoNCELoss
-
-__all__ = ["CachedGSInfoNCELoss", "GSInfoNCELoss", "with_gradient_caching"]

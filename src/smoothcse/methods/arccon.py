@@ -1,0 +1,53 @@
+"""ArcCon for the trainer; :mod:`smoothcse.objectives.arccon` has its formula."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.table import CHECKED, Method
+from smoothcse.objectives.arccon import angular_margin_logits
+
+
+@dataclass(config=CHECKED, frozen=True)
+class ArcConSettings:
+    """The published value, which is the default, and what it means."""
+
+    margin: Annotated[
+        float, Field(ge=0, le=90, description="m, degrees by which a pair must be nearer than all others.")
+    ] = 10.0
+
+
+class ArcConLoss(GSInfoNCELoss):
+    """ArcCon (Zhang et al., ACL 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+
+    Args:
+        model: the encoder.
+        settings: of the method.
+        **others: of :class:`GSInfoNCELoss`.
+    """
+
+    settings: ArcConSettings
+
+    def __init__(self, model: SentenceTransformer, *, settings: ArcConSettings | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or ArcConSettings(), **others)
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
+        anchors, positives, *hard = embeddings
+        own = angular_margin_logits(anchors, positives, margin=self.settings.margin, temperature=self.temperature)
+        return self.contrast(anchors, positives, hard[0] if hard else None, own)
+
+
+METHOD = Method(
+    title="ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022)",
+    about="A pair must be nearer than all others by a margin, an angle.",
+    loss=ArcConLoss,
+    settings=ArcConSettings,
+    pairs=True,
+)

@@ -1,0 +1,108 @@
+"""ConPVP for the trainer; :mod:`smoothcse.objectives.conpvp` has its formulas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.encoders.templates import with_template
+from smoothcse.methods.prompted import PromptedLoss
+from smoothcse.methods.table import CHECKED, Method
+from smoothcse.objectives.conpvp import draw_templates
+from smoothcse.views.embed import Features
+
+# As many of each kind as the paper has. The first three of each kind are the published ones that we know; the others
+# are ours, in their spirit.
+POSITIVE = (
+    "Given {sentence} , we assume that {mask} .",
+    "{sentence} . In summary : {mask} .",
+    "This sentence : {sentence} means {mask} .",
+    "From {sentence} it follows that {mask} .",
+    "{sentence} . In other words : {mask} .",
+    "To say {sentence} is to say {mask} .",
+    "If {sentence} , then also {mask} .",
+    "{sentence} . This tells us {mask} .",
+    "The meaning of {sentence} is {mask} .",
+)
+NEGATIVE = (
+    "Without {sentence} they mean {mask} .",
+    "{sentence} is inconsistent to {mask} .",
+    "This sentence : {sentence} not means {mask} .",
+    "From {sentence} it does not follow that {mask} .",
+    "{sentence} . It is wrong to say : {mask} .",
+    "To say {sentence} is to deny {mask} .",
+    "If {sentence} , then never {mask} .",
+    "The opposite of {sentence} is {mask} .",
+)
+
+
+@dataclass(config=CHECKED, frozen=True)
+class ConPVPSettings:
+    """The published value, which is the default, and what it means."""
+
+    prompt_tokens: Annotated[
+        int, Field(ge=1, le=32, description="k, learned tokens between the sentence and the mask.")
+    ] = 4
+
+
+def anchor_template(settings: ConPVPSettings) -> tuple[str, list[str]]:
+    """Return the template of the anchors, ``X p1 .. pk [MASK] .``, and its learned tokens."""
+    tokens = [f"<prompt-{number}>" for number in range(1, settings.prompt_tokens + 1)]
+    return f"{{sentence}} {' '.join(tokens)} {{mask}} .", tokens
+
+
+def prepare(model: SentenceTransformer, settings: ConPVPSettings) -> SentenceTransformer:
+    """Return the encoder reading in the template of learned tokens, which are words of its vocabulary."""
+    return with_template(model, *anchor_template(settings))
+
+
+class ConPVPLoss(PromptedLoss):
+    """ConPVP (Zeng et al., Findings of EMNLP 2022) in the shape of :class:`GSInfoNCELoss`, whose arguments it takes.
+
+    The templates of a sentence's prototypes are drawn anew at each step; the released code draws them once.
+
+    Args:
+        model: the encoder, from :func:`prepare`.
+        settings: of the method.
+        **others: of :class:`GSInfoNCELoss`.
+    """
+
+    def __init__(self, model: SentenceTransformer, *, settings: ConPVPSettings | None = None, **others: Any) -> None:
+        settings = settings or ConPVPSettings()
+        anchor, _ = anchor_template(settings)
+        super().__init__(model, templates=[anchor, *POSITIVE, *NEGATIVE], settings=settings, **others)
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the sentences as anchors, in positive templates, and in negative ones.
+
+        Of labelled texts the second ones make the positive prototypes, and the third ones, if any, the negative ones.
+        """
+        anchors, positives = columns[0], columns[min(1, len(columns) - 1)]
+        drawn = draw_templates(
+            anchors["input_ids"],
+            anchors["attention_mask"],
+            (len(POSITIVE), len(NEGATIVE)),
+            seed=self.noise.seed,
+            step=self._current_step(),
+        )
+        reader = self.without_template(shared=False)
+        return [
+            self.in_template(anchors, 0, reader),
+            self.in_template(positives, 1 + drawn[0], reader),
+            self.in_template(columns[-1], 1 + len(POSITIVE) + drawn[1], reader),
+        ]
+
+
+METHOD = Method(
+    title="ConPVP (Zeng et al., Findings of EMNLP 2022)",
+    about="A sentence is read behind learned tokens, drawn to itself in a template that agrees with it, and pushed "
+    "from all sentences in templates that negate them; what a template says alone is taken out.",
+    loss=ConPVPLoss,
+    settings=ConPVPSettings,
+    encodes=6.0,
+    pairs=True,
+    prepare=prepare,
+)

@@ -1,0 +1,53 @@
+"""DebCSE for the trainer, our reading of its abstract; :mod:`smoothcse.objectives.debcse` has its formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.table import Method
+from smoothcse.views.drawn_pairs import DebCSESettings, draw_pairs
+from smoothcse.views.further import FurtherTexts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from rich.console import Console
+    from sentence_transformers import SentenceTransformer
+
+_AT_A_TIME = 1000
+
+
+def add_pairs(
+    sentences: Dataset, model: SentenceTransformer, settings: DebCSESettings, seed: int, console: Console
+) -> FurtherTexts:
+    """Return a drawn positive and a drawn hard negative for each sentence.
+
+    Args:
+        sentences: with the column ``sentence``.
+        model: the encoder as it starts.
+        settings: of the draws.
+        seed: of the draws.
+        console: for a bar.
+    """
+    positives, negatives = draw_pairs(sentences, model, settings, seed, console)
+
+    def batches() -> Iterator[Sequence[list[str]]]:
+        for first in range(0, len(sentences), _AT_A_TIME):
+            part = slice(first, first + _AT_A_TIME)
+            yield [sentences.select(drawn[part])["sentence"][:] for drawn in (positives, negatives)]
+
+    own = (positives == range(len(sentences))).mean()
+    return FurtherTexts(("positive", "negative"), batches(), f"{own:.0%} of the sentences are their own positives")
+
+
+METHOD = Method(
+    title="DebCSE, our reading of the abstract of Miao, Du and Zhang (CIKM 2023), which gives no formulas",
+    about="Positives of like meaning and unlike words, and hard negatives of like words and unlike meaning, drawn "
+    "from the corpus by inverse propensity.",
+    loss=GSInfoNCELoss,
+    settings=DebCSESettings,
+    encodes=3.0,
+    columns=3,
+    add_texts=add_pairs,
+)

@@ -1,0 +1,117 @@
+"""ESimCSE for the trainer; :mod:`smoothcse.objectives.esimcse` has its formulas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from smoothcse.encoders.build import PROJECTION
+from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
+from smoothcse.methods.table import CHECKED, Method
+from smoothcse.objectives.esimcse import repeat_subwords
+from smoothcse.views.embed import Features, in_pieces
+
+
+@dataclass(config=CHECKED, frozen=True)
+class ESimCSESettings:
+    """The published values for BERT-base, which are the defaults, and what they mean."""
+
+    repetition_rate: Annotated[
+        float, Field(ge=0, le=1, description="Share of a sentence's sub-words that may be doubled in its second view.")
+    ] = 0.32
+    queue_size: Annotated[
+        int, Field(ge=0, description="Earlier sentences that are negatives, too; published: 2.5 batches.")
+    ] = 160
+    momentum: Annotated[float, Field(ge=0, le=1, description="m of the encoder that embeds the queue.")] = 0.995
+
+
+class ESimCSEState(nn.Module):
+    """The queue and the encoder that fills it."""
+
+    def __init__(self, model: SentenceTransformer, settings: ESimCSESettings) -> None:
+        super().__init__()
+        self.queue = VectorQueue(settings.queue_size, model.get_embedding_dimension() or 0)
+        self.momentum = MomentumEncoder(model, settings.momentum)
+
+
+class ESimCSELoss(GSInfoNCELoss):
+    """ESimCSE (Wu et al., COLING 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+
+    The momentum encoder starts from the pretrained weights. The released code starts it from random ones, by mistake:
+    its first negatives are close to random vectors.
+
+    Args:
+        model: the encoder.
+        settings: of the method.
+        state: what it keeps between steps; None to start with an empty queue.
+        **others: of :class:`GSInfoNCELoss`.
+    """
+
+    state: ESimCSEState
+    settings: ESimCSESettings
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        settings: ESimCSESettings | None = None,
+        state: ESimCSEState | None = None,
+        **others: Any,
+    ) -> None:
+        settings = settings or ESimCSESettings()
+        super().__init__(model, settings=settings, state=state or ESimCSEState(model, settings), **others)
+        self.special = torch.tensor(model.tokenizer.all_special_ids)
+        self.longest = model.max_seq_length or 512
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the sentences, and the same with sub-words doubled; pairs are left as they are."""
+        if len(columns) > 1:
+            return columns
+        ids, mask = columns[0]["input_ids"], columns[0]["attention_mask"]
+        self.special = self.special.to(ids.device)  # once, as a copy would have each step wait for the device
+        prompt = columns[0].get("prompt_length", 0)  # stays as it is: poolings may leave so many tokens out
+        words = mask.bool() & ~torch.isin(ids, self.special) & (mask.cumsum(dim=1) > prompt)
+        repeated, present = repeat_subwords(
+            ids,
+            mask,
+            words,
+            rate=self.settings.repetition_rate,
+            seed=self.noise.seed,
+            step=self._current_step(),
+            longest=self.longest,
+        )
+        others = {key: value for key, value in columns[0].items() if not isinstance(value, Tensor)}
+        return [columns[0], {**others, "input_ids": repeated, "attention_mask": present}]
+
+    def further_negatives(self) -> Tensor | None:
+        """Return the queue."""
+        return self.state.queue.newest if len(self.state.queue) else None
+
+    def remember(self, columns: list[Features]) -> None:
+        """Let the momentum encoder follow, and add the sentences of this step, as it sees them, to the queue."""
+        if not self.settings.queue_size:
+            return
+        self.state.momentum.follow(self.model)
+        head = head_of(self.model)
+        with torch.no_grad():
+            keys = in_pieces(self.state.momentum, columns[0])
+            keys = keys if head is None else head({"sentence_embedding": keys})[PROJECTION]
+        self.state.queue.push(of_all_ranks(keys))
+
+
+METHOD = Method(
+    title="ESimCSE (Wu et al., COLING 2022)",
+    about="The second view has sub-words doubled, so that length tells nothing; a queue of earlier sentences, which a "
+    "momentum encoder embeds, adds negatives.",
+    loss=ESimCSELoss,
+    settings=ESimCSESettings,
+    encodes=3.0,
+    pairs=True,
+    make_state=ESimCSEState,
+)

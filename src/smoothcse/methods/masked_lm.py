@@ -1,0 +1,122 @@
+"""The masked-language head of an encoder, trained beside it and never shipped."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModelForMaskedLM, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import logging
+
+from smoothcse.encoders.safety import SAFE_WEIGHTS
+from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.methods.state import unwrapped
+from smoothcse.objectives.masked_lm import NOT_HIDDEN
+from smoothcse.views.embed import Features, every_token, run
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+TARGETS = "hidden_tokens"
+"""Entry of a view's features that holds its targets, long ``(N, L)``."""
+
+
+class MaskedLMHead(nn.Module):
+    """What makes logits over the vocabulary of an encoder's token states: the head of its own family.
+
+    It has the weights of the pretrained checkpoint where that holds a head, else new ones, the same on all ranks. Its
+    last product is with the word embeddings of the encoder, which both share.
+
+    Args:
+        model: the encoder, as it was loaded.
+        seed: of new weights.
+
+    Raises:
+        SmoothCSEError: for an encoder whose family has no such head, or whose tokenizer has no mask.
+    """
+
+    def __init__(self, model: SentenceTransformer, seed: int = 0) -> None:
+        super().__init__()
+        encoder = getattr(model[0], "model", None)
+        if not isinstance(encoder, PreTrainedModel) or getattr(model.tokenizer, "mask_token_id", None) is None:
+            raise SmoothCSEError("mlm_weight needs an encoder whose tokenizer has a mask token; set it to 0.")
+        self.transform = _load(encoder, seed)
+        decoder = self.transform.get_output_embeddings()
+        vocabulary = encoder.get_input_embeddings().weight.shape[0]
+        bias = torch.zeros(vocabulary) if decoder.bias is None else decoder.bias.detach().clone()
+        _drop_parameter(self.transform, decoder.bias)
+        self.transform.set_submodule(_name_of(self.transform, decoder), nn.Identity())
+        setattr(self.transform, self.transform.base_model_prefix, _StatesAsTheyAre())
+        self.bias = nn.Parameter(bias)
+
+    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+        """Return the logits ``(n, V)`` of token states ``(n, d)``, given the word embeddings ``(V, e)``."""
+        transformed = self.transform(inputs_embeds=states.unsqueeze(0)).logits.squeeze(0)
+        return functional.linear(transformed, words, self.bias)
+
+    def read(self, model: nn.Module, features: Features) -> Tensor:
+        """Return how badly the hidden tokens of each row are told, and how many there are.
+
+        Args:
+            model: the encoder.
+            features: of a view, with its :data:`TARGETS`.
+
+        Returns:
+            ``(N, 2)``: the sum of the negative log-likelihoods, and the number of tokens.
+        """
+        targets = features[TARGETS]
+        with every_token():
+            output = run(model, {key: value for key, value in features.items() if key != TARGETS})
+        # Poolings of several layers put their average in the place of the last one's states.
+        layers = output.get("all_layer_embeddings")
+        states = output["token_embeddings"] if layers is None else layers[-1]
+        hidden = targets != NOT_HIDDEN
+        words = unwrapped(model)[0].model.get_input_embeddings().weight
+        logits = self(states[hidden], words)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        each = functional.cross_entropy(logits, targets[hidden], reduction="none")
+        sums = each.new_zeros(len(targets)).index_add(0, hidden.nonzero()[:, 0], each)
+        return torch.stack([sums, hidden.sum(dim=1).to(sums)], dim=1)
+
+
+class _StatesAsTheyAre(nn.Module):
+    """In the place of the encoder inside the model that has the head: what comes in goes to the head."""
+
+    def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=inputs_embeds)
+
+
+def _load(encoder: PreTrainedModel, seed: int) -> PreTrainedModel:
+    """Return the masked-language model of the encoder's checkpoint, with a new head if that has none."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would say that a new head is new
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model: PreTrainedModel = AutoModelForMaskedLM.from_pretrained(
+                encoder.name_or_path, config=copy.deepcopy(encoder.config), trust_remote_code=False, **SAFE_WEIGHTS
+            )
+            return model.to(encoder.device, encoder.dtype)
+    except (OSError, ValueError, KeyError) as error:
+        raise SmoothCSEError(
+            f"mlm_weight needs a masked-language head, which {encoder.name_or_path} (a {encoder.config.model_type} "
+            f"model) cannot be given ({first_line(error)}); set it to 0."
+        ) from error
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _name_of(model: nn.Module, wanted: nn.Module) -> str:
+    name: str = next(name for name, module in model.named_modules() if module is wanted)
+    return name
+
+
+def _drop_parameter(model: nn.Module, wanted: nn.Parameter | None) -> None:
+    """Remove a parameter wherever it hangs."""
+    for module in model.modules():
+        for name in [name for name, parameter in module._parameters.items() if parameter is wanted]:
+            module.register_parameter(name, None)

@@ -1,0 +1,67 @@
+"""PromptBERT for the trainer; :mod:`smoothcse.objectives.promptbert` has its formulas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.encoders.templates import check_template, with_template
+from smoothcse.methods.prompted import PromptedLoss
+from smoothcse.methods.table import CHECKED, Method
+from smoothcse.views.embed import Features
+
+
+@dataclass(config=CHECKED, frozen=True)
+class PromptBERTSettings:
+    """The published templates for BERT, which are the defaults; the recipes have those for RoBERTa."""
+
+    anchor: Annotated[
+        str, AfterValidator(check_template), Field(description="Template of the first view and of the model.")
+    ] = 'This sentence of "{sentence}" means{mask}.'
+    positive: Annotated[str, AfterValidator(check_template), Field(description="Template of the second view.")] = (
+        'This sentence : "{sentence}" means{mask}.'
+    )
+
+
+def prepare(model: SentenceTransformer, settings: PromptBERTSettings) -> SentenceTransformer:
+    """Return the encoder reading in the first template."""
+    return with_template(model, settings.anchor)
+
+
+class PromptBERTLoss(PromptedLoss):
+    """PromptBERT (Jiang et al., EMNLP 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+
+    As in the released code, sentences of one length share what the template says, dropout included.
+
+    Args:
+        model: the encoder, from :func:`prepare`.
+        settings: of the method.
+        **others: of :class:`GSInfoNCELoss`.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, *, settings: PromptBERTSettings | None = None, **others: Any
+    ) -> None:
+        settings = settings or PromptBERTSettings()
+        super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the sentences in both templates; of labelled texts, all but the first in the second one."""
+        reader = self.without_template(shared=True)
+        texts = columns * 2 if len(columns) == 1 else columns
+        return [self.in_template(column, min(place, 1), reader) for place, column in enumerate(texts)]
+
+
+METHOD = Method(
+    title="PromptBERT (Jiang et al., EMNLP 2022)",
+    about="Two templates around a sentence, read at [MASK], are its two views; what a template says without any "
+    "sentence is taken out of both.",
+    loss=PromptBERTLoss,
+    settings=PromptBERTSettings,
+    encodes=2.2,  # two, and the template once for each length that a batch has
+    pairs=True,
+    prepare=prepare,
+)

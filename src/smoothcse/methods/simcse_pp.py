@@ -1,0 +1,74 @@
+"""SimCSE++ for the trainer; :mod:`smoothcse.objectives.simcse_pp` has its formulas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
+from smoothcse.methods.table import CHECKED, Method
+from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
+from smoothcse.views.embed import READ, Features, read_without_dropout
+
+
+@dataclass(config=CHECKED, frozen=True)
+class SimCSEPPSettings:
+    """The published values for BERT-base, which are the defaults, and what they mean."""
+
+    positive_weight: Annotated[
+        float, Field(gt=0, description="ρ of the similarity of the two dropout views; published: 0.9 or 1.")
+    ] = 0.9
+    dimension_weight: Annotated[
+        float, Field(ge=0, description="Weight of the contrast of dimensions; 0 leaves it out.")
+    ] = 0.1
+    dimension_temperature: Annotated[float, Field(gt=0, description="τ' of the contrast of dimensions.")] = 5.0
+
+
+class SimCSEPPLoss(GSInfoNCELoss):
+    """SimCSE++ (Xu et al., Findings of EMNLP 2023) in the shape of :class:`GSInfoNCELoss`, whose arguments it takes.
+
+    It takes one column of text. Noise stands among the negatives of the views without dropout. The statistics of the
+    contrast of dimensions are those of the batch over all ranks.
+
+    Args:
+        model: the encoder.
+        settings: of the method.
+        **others: of :class:`GSInfoNCELoss`.
+    """
+
+    settings: SimCSEPPSettings
+
+    def __init__(self, model: SentenceTransformer, *, settings: SimCSEPPSettings | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or SimCSEPPSettings(), **others)
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the sentences three times, the last to be embedded without dropout."""
+        if len(columns) > 1:
+            raise SmoothCSEError("SimCSE++ takes one column of text, not pairs; use another loss for these.")
+        return [columns[0], columns[0], {**columns[0], READ: read_without_dropout}]
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """Return the scalar loss of this rank's ``[z1, z2, z0]``, each ``(N, d)``."""
+        first, second, calm = embeddings
+        own = dropout_pair_logits(first, second, weight=self.settings.positive_weight, temperature=self.temperature)
+        loss = self.contrast(calm, calm, own=own)
+        if not self.settings.dimension_weight:
+            return loss
+        everywhere = (across_ranks(view)[0] for view in (first, second))
+        dimensions = dimension_wise_contrast(*everywhere, temperature=self.settings.dimension_temperature)
+        return loss + self.settings.dimension_weight * dimensions
+
+
+METHOD = Method(
+    title="SimCSE++ (Xu et al., Findings of EMNLP 2023)",
+    about="Negatives are embedded without dropout; a second loss contrasts the dimensions of the two views instead of "
+    "the sentences.",
+    loss=SimCSEPPLoss,
+    settings=SimCSEPPSettings,
+    encodes=3.0,
+)

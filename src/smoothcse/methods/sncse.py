@@ -1,0 +1,104 @@
+"""SNCSE for the trainer; :mod:`smoothcse.objectives.sncse` has its formulas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from smoothcse.encoders.templates import check_template, with_template
+from smoothcse.errors import SmoothCSEError
+from smoothcse.methods.prompted import PromptedLoss
+from smoothcse.methods.table import CHECKED, Method
+from smoothcse.objectives.sncse import bidirectional_margin
+from smoothcse.views.embed import Features
+from smoothcse.views.further import FurtherTexts
+from smoothcse.views.negation import NegationBy, negations
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(config=CHECKED, frozen=True)
+class SNCSESettings:
+    """The published values for BERT, which are the defaults, and what they mean."""
+
+    anchor: Annotated[
+        str, AfterValidator(check_template), Field(description="Template of the first view and of the model.")
+    ] = 'This sentence : " {sentence} " means {mask} .'
+    positive: Annotated[
+        str, AfterValidator(check_template), Field(description="Template of the second view and of the negation.")
+    ] = 'This sentence of " {sentence} " means {mask} .'
+    weight: Annotated[float, Field(ge=0, description="λ of the margin loss; published for RoBERTa: 0.0005.")] = 1e-3
+    nearest: Annotated[
+        float, Field(ge=0, le=2, description="α, by how much at least a negation is less similar than the sentence.")
+    ] = 0.1
+    farthest: Annotated[float, Field(ge=0, le=2, description="β, by how much at most.")] = 0.3
+    negation: Annotated[
+        NegationBy,
+        Field(description="How to negate: 'spacy' parses, 'rules' are a makeshift, 'auto' does what it can."),
+    ] = "auto"
+    pipeline: Annotated[str, Field(description="The pipeline that spaCy parses with.")] = "en_core_web_sm"
+
+
+def prepare(model: SentenceTransformer, settings: SNCSESettings) -> SentenceTransformer:
+    """Return the encoder reading in the first template."""
+    return with_template(model, settings.anchor)
+
+
+def add_negations(sentences: Dataset, model: SentenceTransformer, settings: SNCSESettings, *_: Any) -> FurtherTexts:
+    """Return the negation of each sentence."""
+    return negations(sentences, settings.negation, settings.pipeline)
+
+
+class SNCSELoss(PromptedLoss):
+    """SNCSE (Wang et al., 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+
+    A batch has two columns of text, the sentences and their negations.
+
+    Args:
+        model: the encoder, from :func:`prepare`.
+        settings: of the method.
+        **others: of :class:`GSInfoNCELoss`.
+    """
+
+    settings: SNCSESettings
+
+    def __init__(self, model: SentenceTransformer, *, settings: SNCSESettings | None = None, **others: Any) -> None:
+        settings = settings or SNCSESettings()
+        super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the sentences in both templates, and the negations in the second one."""
+        if len(columns) != 2:
+            raise SmoothCSEError(f"SNCSE takes two columns, sentences and their negations, not {len(columns)}.")
+        sentences, negations = columns
+        return [self.in_template(sentences, 0), self.in_template(sentences, 1), self.in_template(negations, 1)]
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """Return ``L_cl`` and the margin loss, weighed."""
+        anchors, positives, soft_negatives = embeddings
+        margin = bidirectional_margin(
+            anchors,
+            positives,
+            soft_negatives,
+            nearest=self.settings.nearest,
+            farthest=self.settings.farthest,
+        )
+        return super().compute_loss_from_embeddings([anchors, positives]) + self.settings.weight * margin
+
+
+METHOD = Method(
+    title="SNCSE (Wang et al., 2022, arXiv 2201.05979)",
+    about="Two templates around a sentence, read at [MASK], are its views; its negation must be less similar than "
+    "itself, but not much.",
+    loss=SNCSELoss,
+    settings=SNCSESettings,
+    encodes=3.0,
+    columns=2,
+    prepare=prepare,
+    add_texts=add_negations,
+)

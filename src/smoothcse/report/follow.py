@@ -1,0 +1,64 @@
+"""A run's curves in the terminal while it goes on."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from smoothcse._utils.extras import extra
+from smoothcse.report.read import Points, RecordedRun, read_run
+
+_CURVES = {"loss": "loss", "eval_dev_score": "dev score", "noise_share": "noise share"}
+_ROWS = 9  # of each plot, so that three fit a usual terminal
+
+
+def watch(run: Path, *, once: bool = False, interval: float = 2.0, console: Console | None = None) -> None:
+    """Draw loss, dev score and noise share of a run, anew until it has finished.
+
+    Only files are read, so the run need not know, may be on another machine, and may be started again meanwhile.
+
+    Args:
+        run: its folder.
+        once: draw what is there and return.
+        interval: seconds between looks.
+        console: where to draw; None for standard output.
+
+    Raises:
+        SmoothCSEError: if the folder holds no run, or the extra ``plots`` is not installed.
+    """
+    console = console or Console()
+    recorded = read_run(run)
+    if once:
+        console.print(_picture(recorded, console.width))
+        return
+    with Live(_picture(recorded, console.width), console=console, auto_refresh=False) as live:
+        while not recorded.finished:
+            time.sleep(interval)
+            recorded = read_run(run)
+            live.update(_picture(recorded, console.width), refresh=True)
+
+
+def _picture(run: RecordedRun, width: int) -> Group:
+    curves = {title: points for key, title in _CURVES.items() if (points := run.curve(key))}
+    return Group(Text(_headline(run), style="bold"), *(_plot(t, p, width) for t, p in curves.items()))
+
+
+def _headline(run: RecordedRun) -> str:
+    state = str(run.manifest.get("status", "unknown"))
+    score = f", dev score {run.result.best_score:.2f} at step {run.result.best_step}" if run.result else ""
+    return f"{run.name}: {state}, step {run.last_step}{score}"
+
+
+def _plot(title: str, points: Points, width: int) -> Text:
+    with extra("plots", "Curves in the terminal"):
+        import plotext
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plotsize(width, _ROWS)
+    plotext.title(title)
+    plotext.plot(*map(list, zip(*points, strict=True)), marker="braille" if len(points) > 1 else "●")
+    return Text.from_ansi(plotext.build())

@@ -1,0 +1,67 @@
+"""What a run is made of and with, for ``run.json``."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.corpus import Corpus
+from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.hardware import Hardware
+from smoothcse.encoders.precision import resolve_precision
+from smoothcse.runs.config import TrainConfig
+from smoothcse.training.reading import pooling_of
+from smoothcse.training.selection import Criterion
+
+_PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")
+
+
+def running_manifest(
+    config: TrainConfig, corpus: Corpus, hardware: Hardware, model: SentenceTransformer, criterion: Criterion
+) -> dict[str, Any]:
+    """Return what ``run.json`` says of a run that is going on.
+
+    Args:
+        config: Configuration of the run.
+        corpus: Text, with its fingerprint.
+        hardware: Devices and precision.
+        model: Encoder before the first step.
+        criterion: What the run selects by.
+    """
+    return {
+        "status": "running",
+        "config": config.as_dict(),
+        "pooling": config.pooling or pooling_of(model),
+        "data": corpus.report.as_dict(),
+        "model_fingerprint": fingerprint(model),
+        "dev_fingerprint": criterion.fingerprint,
+        "dev_precision": resolve_precision("auto", "measure", hardware.device_type),
+        **provenance(hardware.describe()),
+    }
+
+
+def provenance(hardware: str) -> dict[str, Any]:
+    """Return versions, code revision, hardware and time of a run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "hardware": hardware,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the revision of the checkout that the package runs from; None when it is installed from a wheel."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None

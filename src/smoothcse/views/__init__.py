@@ -1,0 +1,1 @@
+"""How a batch of text becomes the views that a loss compares."""

@@ -1,0 +1,281 @@
+"""Bulk encoding on a real Ray cluster of two workers on this machine: exactly once per row, whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from rich.console import Console
+from tiny import save_tiny_model, sentences
+
+from smoothcse.bulk.ray.encode import encode_on_ray
+from smoothcse.bulk.ray.job import choose_columns, only_writer
+from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
+from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+
+QUIET = Console(quiet=True)
+ROWS = 12_000
+ROWS_PER_SHARD = 1_000
+SHARDS = ROWS // ROWS_PER_SHARD
+
+
+def write_input(folder, rows, files=2, row_group_size=700):
+    """Write rows of (id, sentence) into files whose row groups do not end where shards do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    distinct = sentences(500)
+    table = pa.table({"id": range(rows), "sentence": [distinct[i % 500] for i in range(rows)]})
+    share = -(-rows // files)
+    for index in range(files):
+        part = table.slice(index * share, share)
+        pq.write_table(part, folder / f"part-{index}.parquet", row_group_size=row_group_size)
+    return table
+
+
+def read_output(folder):
+    return pq.read_table(sorted(folder.glob("*.parquet")))
+
+
+def check_output(folder, table, model_path):
+    """Every row there once, in order, beside its own embedding."""
+    assert pq.read_table(folder).num_rows == len(table)  # a plain reader is not put off by the job's own files
+    found = read_output(folder)
+    assert found["id"].to_pylist() == table["id"].to_pylist()
+    texts = table["sentence"].to_pylist()
+    expected = encode(load_encoder(model_path, device="cpu"), texts[:500])
+    vectors = np.stack(found["embedding"].to_numpy())
+    assert vectors.dtype == np.float32
+    assert np.abs(expected - expected.mean(0)).max() > 0.1  # one sentence's embedding is not another's
+    np.testing.assert_allclose(vectors, expected[np.arange(len(vectors)) % 500], atol=2e-5)
+    assert not list(folder.glob("*.new"))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default they wait for all else on this machine
+    ray.init(num_cpus=2, object_store_memory=150 * 2**20, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+def finished(output):
+    """Return when each shard's file was written."""
+    return {path.name: path.stat().st_mtime_ns for path in output.glob("*.parquet")}
+
+
+def busy_workers(output):
+    """Return the processes of this machine's workers that are writing a shard into ``output``."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        if "ray::MapWorker" in " ".join(process.info["cmdline"] or []) and process.info["uids"].real == os.getuid():
+            try:
+                if any(file.path.startswith(f"{output}/") for file in process.open_files()):
+                    found.append(process)
+            except psutil.Error:
+                continue
+    return found
+
+
+def wait_for(condition, seconds=240):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.03)
+    raise AssertionError("waited in vain")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # some seconds alone, minutes on a machine with other work: five processes import torch
+def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
+    table = write_input(tmp_path / "in", ROWS)
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(tmp_path / "in"), "-o", str(output)]
+    command += ["--engine", "ray", "--keep", "id", "--precision", "fp32", "--batch-size", "16"]
+    command += ["--rows-per-shard", str(ROWS_PER_SHARD)]
+    options = {"keep": ["id"], "precision": "fp32", "rows_per_shard": ROWS_PER_SHARD, "console": QUIET}
+
+    # The whole job is killed after a few shards ...
+    environment = {**os.environ, "RAY_ADDRESS": cluster.get_runtime_context().gcs_address}
+    job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: len(finished(output)) >= 3 or job.poll() is not None)
+    finally:
+        job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL, job.stderr.read()
+    wait_for(lambda: not busy_workers(output))  # Ray ends the workers of a driver that is gone
+    before = finished(output)
+    assert 3 <= len(before) <= SHARDS // 2
+    (output / ".part-1-00005.parquet.deadbeef.new").touch()  # as of a worker that had no time to clean up
+
+    # ... and in its continuation a worker is killed in the middle of a shard.
+    killed = []
+
+    def kill_half_way():
+        wait_for(lambda: len(finished(output)) >= len(before) + 2)
+        victim = wait_for(lambda: busy_workers(output))[0]
+        victim.kill()
+        killed.append(len(finished(output)))
+
+    killer = threading.Thread(target=kill_half_way)
+    killer.start()
+    assert encode_on_ray(tiny_bert, tmp_path / "in", output, batch_size=16, **options) == ROWS
+    killer.join()
+    assert killed
+    assert killed[0] < SHARDS
+
+    after = finished(output)
+    assert len(after) == SHARDS
+    assert {name: after[name] for name in before} == before
+    check_output(output, table, tiny_bert)
+    manifest = json.loads((output / "_manifest.json").read_text())
+    assert manifest["fingerprint"] == fingerprint(load_encoder(tiny_bert, device="cpu"))
+
+    # A finished job is left as it is; another model, or rows that have changed, are not mixed in.
+    assert encode_on_ray(tiny_bert, tmp_path / "in", output, **options) == ROWS
+    assert finished(output) == after
+    with pytest.raises(SmoothCSEError, match=r"changed: fingerprint .* Repeat the options"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, pooling="cls", **options)
+    with pytest.raises(SmoothCSEError, match=r"changed: normalize \(False then, True now\)"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, normalize=True, **options)
+    write_input(tmp_path / "in", ROWS, row_group_size=300)
+    with pytest.raises(SmoothCSEError, match=r"part-0-00000.parquet was not made from .*part-0.parquet as it is now"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, **options)
+    (tmp_path / "in" / "part-1.parquet").unlink()
+    with pytest.raises(SmoothCSEError, match=r"part-1-00000.parquet belongs to no file of the input"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, **options)
+
+
+def test_a_shard_that_kills_its_workers_is_given_up(tiny_bert, tmp_path):
+    from smoothcse.bulk.ray.job import Job
+    from smoothcse.bulk.ray.worker import ATTEMPTS, OUTCOME, ShardEncoder
+
+    write_input(tmp_path / "in", 20, files=1)
+    [shard] = plan_shards(tmp_path / "in", tmp_path / "out", 100)
+    model = fingerprint(load_encoder(tiny_bert, device="cpu"))
+    job = Job(tiny_bert, None, model, "fp32", False, "sentence", ["sentence"], 100)
+    worker = ShardEncoder(job, batch_size=8, threads=1, gpus=0)
+    batch = pa.Table.from_pylist([vars(shard)])
+
+    (tmp_path / "out").mkdir()
+    for attempt in range(ATTEMPTS):
+        (tmp_path / "out" / f".part-0-00000.parquet.{attempt:08x}.new").touch()
+    [outcome] = worker(batch).to_pylist()
+    assert outcome["rows"] == 0
+    assert "workers died over rows 0 to 19 of" in outcome["error"]
+    (tmp_path / "out" / f".part-0-00000.parquet.{0:08x}.new").unlink()
+    assert worker(batch) == pa.Table.from_pylist([{"rows": 20, "error": None}], schema=OUTCOME)
+
+    other = ShardEncoder(Job(**{**vars(job), "fingerprint": "0" * 32}), batch_size=8, threads=1, gpus=0)
+    assert "holds another model under this name" in other(batch)["error"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("rows", "rows_per_shard", "row_group_size", "chunk"), [(10, 4, 3, 2), (9, 3, 100, 8), (7, 50, 1, 3)]
+)
+def test_shards_hold_each_row_once(rows, rows_per_shard, row_group_size, chunk, tmp_path):
+    table = write_input(tmp_path / "in" / "deep", rows, files=2, row_group_size=row_group_size)
+    shards = plan_shards(tmp_path / "in", tmp_path / "out", rows_per_shard)
+    assert shards == plan_shards(tmp_path / "in", tmp_path / "out", rows_per_shard)
+    assert len({shard.target for shard in shards}) == len(shards)
+    read = [chunk_ for shard in shards for chunk_ in read_rows(shard, ["id"], chunk)]
+    assert max(map(len, read)) <= chunk
+    assert [row for part in read for row in part["id"].to_pylist()] == table["id"].to_pylist()
+    for shard in shards:
+        assert not is_finished(shard)
+        assert write_rows(shard, read_rows(shard, ["id", "sentence"], chunk)) == shard.rows
+        assert is_finished(shard)
+    assert read_output(tmp_path / "out" / "deep")["sentence"].to_pylist() == table["sentence"].to_pylist()
+
+
+def test_a_shard_is_whole_or_not_there(tmp_path):
+    write_input(tmp_path / "in", 20, files=1)
+    [shard] = plan_shards(tmp_path / "in", tmp_path / "out", 100)
+
+    def breaks_off():
+        yield from list(read_rows(shard, ["id", "sentence"], 5))[:2]
+        raise RuntimeError("the power is gone")
+
+    with pytest.raises(RuntimeError):
+        write_rows(shard, breaks_off())
+    with pytest.raises(SmoothCSEError, match="changed while it was read"):
+        write_rows(shard, iter(list(read_rows(shard, ["id", "sentence"], 5))[:2]))
+    assert list((tmp_path / "out").iterdir()) == []
+    (tmp_path / "out" / "part-0-00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SmoothCSEError, match="cannot be read as Parquet"):
+        is_finished(shard)
+
+
+def test_the_fingerprint_follows_what_decides_embeddings(tiny_bert, tmp_path):
+    here = load_encoder(tiny_bert, device="cpu")
+    expected = fingerprint(here)
+    here.encode(["a cat", "the cat sat"])  # leaves its padding in the tokenizer
+    assert fingerprint(here) == expected
+    shutil.copytree(tiny_bert, tmp_path / "moved")
+    assert fingerprint(load_encoder(tmp_path / "moved", device="cpu")) == expected
+    here.max_seq_length = 8
+    assert fingerprint(here) != expected
+    assert fingerprint(load_encoder(tiny_bert, "cls", device="cpu")) != expected
+    nudged = load_encoder(tiny_bert, device="cpu")
+    with torch.no_grad():
+        next(nudged.parameters())[3, 3] += 1e-6
+    assert fingerprint(nudged) != expected
+    other = save_tiny_model(tmp_path / "other", layer_norm_eps=1e-3)
+    assert fingerprint(load_encoder(other, device="cpu")) != expected
+
+
+def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="needs the extra 'ray'")
+    write_input(tmp_path / "in", 20)
+    output = tmp_path / "out"
+    with pytest.raises(SmoothCSEError, match="lies in the input"):
+        encode_on_ray(tiny_bert, tmp_path / "in", tmp_path / "in" / "out")
+    with pytest.raises(SmoothCSEError, match="precision 'fp8' is unknown"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, precision="fp8")
+    with pytest.raises(SmoothCSEError, match="has no column 'ident' to keep"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, keep=["ident"])
+    with pytest.raises(SmoothCSEError, match="column 'id' does not hold text"):
+        encode_on_ray(tiny_bert, tmp_path / "in", output, column="id")
+    (tmp_path / "text.txt").write_text("a sentence\n")
+    for source in (tmp_path / "text.txt", tmp_path / "nothing.parquet"):
+        with pytest.raises(SmoothCSEError, match=r"must be a \.parquet file or a folder of them"):
+            encode_on_ray(tiny_bert, source, output)
+    pq.write_table(pa.table({"id": ["a"], "sentence": ["b"]}), tmp_path / "in" / "part-2.parquet")
+    with pytest.raises(SmoothCSEError, match=r"part-2.parquet: column 'id' is string, in the files before it int64"):
+        choose_columns(sorted((tmp_path / "in").iterdir()), None, ["id"])
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SmoothCSEError, match=r'pip install -c constraints.txt "\.\[ray\]"'):
+        encode_on_ray(tiny_bert, tmp_path / "in", output)
+    assert not output.exists()
+
+
+def test_two_jobs_do_not_share_an_output(tmp_path):
+    with only_writer(tmp_path / "out"):  # noqa: SIM117
+        with pytest.raises(SmoothCSEError, match="Another job is writing"), only_writer(tmp_path / "out"):
+            pass
+    with only_writer(tmp_path / "out"):
+        pass
+
+
+def test_the_options_of_the_engine_are_checked(tiny_bert, corpus_file, tmp_path):
+    for extra, message in ((["--keep", "id"], "--keep needs --engine ray"), (["--engine", "dask"], "is unknown")):
+        command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(corpus_file), "-o", "x.npy", *extra]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
+        assert result.returncode == 2
+        assert message in result.stderr

@@ -1,0 +1,161 @@
+"""Decoders are read at their last token, and no model is used that cannot tell sentences apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, sentences
+
+from smoothcse import TrainConfig, train
+from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.inference import encode
+from smoothcse.encoders.reading import is_causal, require_distinct_embeddings
+from smoothcse.errors import SmoothCSEError
+
+# Of different lengths, so that a batch is padded.
+TEXTS = ["the cat sat", "the cat sat on a mat while it rained", "dogs ran past old houses by the sea"]
+LINES = sentences(64)
+
+
+def pooling_of(model):
+    return next(module.pooling_mode for module in model if isinstance(module, Pooling))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("bos", [True, False])
+@pytest.mark.parametrize("architecture", DECODERS)
+def test_a_decoder_is_read_at_its_last_token(architecture, bos, side, tmp_path):
+    path = save_tiny_generator(tmp_path, architecture, bos=bos, pad_token="[PAD]", padding_side=side)
+    model = load_encoder(path, device="cpu")
+    built = build_encoder(path, dropout=0.1, projection=False, max_length=None, device="cpu")
+    assert pooling_of(model) == pooling_of(built) == "lasttoken"
+    expected = []
+    for text in TEXTS:
+        ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            expected.append(model[0].model(input_ids=ids).last_hidden_state[0, -1].numpy())
+    np.testing.assert_allclose(encode(model, TEXTS), expected, atol=1e-5)
+    np.testing.assert_allclose(encode(built, TEXTS), expected, atol=1e-5)
+    assert np.corrcoef(expected)[0, 1] < 0.999
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_encoder_is_not_causal(architecture, tmp_path):
+    assert not is_causal(Transformer(save_tiny_model(tmp_path, architecture)))
+
+
+def test_the_first_token_of_a_causal_model_is_refused(tmp_path):
+    path = save_tiny_generator(tmp_path / "bare", "llama", pad_token="[PAD]")
+    for make in (load_encoder, lambda *a, **k: build_encoder(*a, dropout=0.1, **k)):
+        with pytest.raises(SmoothCSEError, match=r"is causal: its first token .* --pooling lasttoken or mean"):
+            make(path, "cls", device="cpu")
+    # A model folder that says so of itself; without a start token, sentences that begin alike show it.
+    for bos in (True, False):
+        bare = Transformer(save_tiny_generator(tmp_path / f"{bos}", "gpt2", bos=bos, pad_token="[PAD]"))
+        folder = str(tmp_path / f"own-{bos}")
+        SentenceTransformer(modules=[bare, Pooling(32, "cls")], device="cpu").save_pretrained(folder)
+        for make in (load_encoder, build_encoder):
+            with pytest.raises(SmoothCSEError, match="gives different sentences the same embedding"):
+                make(folder, device="cpu")
+        assert len(encode(load_encoder(folder, "mean", device="cpu"), TEXTS)) == 3
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(tiny_bert, tmp_path):
+    model = load_encoder(tiny_bert, device="cpu")
+    model.prompts, model.default_prompt_name = {"long": "the cat sat on a mat " * 20}, "long"
+    model.save_pretrained(str(tmp_path))
+    with pytest.raises(SmoothCSEError, match="its prompt leaves no room"):
+        load_encoder(str(tmp_path), device="cpu")
+
+
+def test_texts_of_the_same_tokens_say_nothing_about_a_model(tiny_bert):
+    model = load_encoder(tiny_bert, device="cpu")
+    require_distinct_embeddings(model, "it", ["the cat", "The  CAT"])
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    require_distinct_embeddings(model, "it", ["the cat", "The  CAT"])
+    with pytest.raises(SmoothCSEError, match="it gives different sentences"):
+        require_distinct_embeddings(model, "it", ["the cat", "the dogs"])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "t5"])
+def test_a_tokenizer_without_padding_pads_with_its_end(architecture, tmp_path):
+    model = load_encoder(save_tiny_generator(tmp_path / "bare", architecture), device="cpu")
+    assert model.tokenizer.pad_token == "[SEP]"
+    alone = np.concatenate([encode(model, [text]) for text in TEXTS])
+    np.testing.assert_allclose(encode(model, TEXTS), alone, atol=1e-5)
+    model.save_pretrained(str(tmp_path / "saved"))  # and so for who loads it without us
+    saved = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    np.testing.assert_allclose(saved.encode(TEXTS), alone, atol=1e-5)
+
+
+def test_a_tokenizer_without_padding_and_end_is_refused(tmp_path):
+    path = save_tiny_generator(tmp_path, "llama", eos_token=None)
+    with pytest.raises(SmoothCSEError, match="neither a padding token nor an end token"):
+        load_encoder(path, device="cpu")
+
+
+def test_of_t5_the_encoder_is_read_and_bart_is_refused(tmp_path):
+    t5 = save_tiny_generator(tmp_path / "t5", "t5", pad_token="[PAD]")
+    assert type(load_encoder(t5, device="cpu")[0].model).__name__ == "T5EncoderModel"
+    np.testing.assert_array_equal(
+        encode(load_encoder(t5, device="cpu"), TEXTS), SentenceTransformer(t5, device="cpu").encode(TEXTS)
+    )
+    bart = save_tiny_generator(tmp_path / "bart", "bart", pad_token="[PAD]")
+    for make in (load_encoder, build_encoder):
+        with pytest.raises(SmoothCSEError, match=r"is an encoder-decoder \(bart\)"):
+            make(bart, device="cpu")
+
+
+def test_a_folder_that_pools_bart_itself_is_what_the_host_makes_of_it(tmp_path):
+    bart = Transformer(save_tiny_generator(tmp_path / "bart", "bart", pad_token="[PAD]"))
+    host = SentenceTransformer(modules=[bart, Pooling(32, "mean")], device="cpu")
+    host.save_pretrained(str(tmp_path / "own"))
+    loaded = load_encoder(tmp_path / "own", device="cpu")
+    np.testing.assert_allclose(encode(loaded, TEXTS), host.encode(TEXTS), atol=1e-6)
+    assert run(tmp_path, str(tmp_path / "own")).last_score is not None
+
+
+def run(folder, model, **changes):
+    (folder / "text.txt").write_text("\n".join(LINES))
+    settings = {
+        "batch_size": 16,
+        "max_steps": 2,
+        "eval_steps": 2,
+        "learning_rate": 1e-3,
+        "dev": "none",
+        "dropout": 0.1,
+    }
+    return train(
+        TrainConfig(
+            **{
+                "corpus": str(folder / "text.txt"),
+                "model": model,
+                "output": str(folder / "run"),
+                **settings,
+                **changes,
+            }
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("architecture", "tokens"),
+    [
+        ("gpt2", {}),
+        ("qwen2", {"pad_token": "[PAD]", "padding_side": "left", "bos": False}),
+        ("t5", {"pad_token": "[PAD]"}),
+    ],
+)
+def test_it_is_trained_and_ships_what_the_host_reads(architecture, tokens, tmp_path):
+    result = run(tmp_path, save_tiny_generator(tmp_path / "start", architecture, **tokens))
+    last = str(result.folder / "last")
+    shipped = SentenceTransformer(last, device="cpu")
+    assert pooling_of(shipped) == ("cls" if architecture == "t5" else "lasttoken")
+    rows = shipped.encode(LINES)
+    np.testing.assert_allclose(encode(load_encoder(last, device="cpu"), LINES), rows, atol=1e-5)
+    assert len(np.unique(rows.round(3), axis=0)) == len(LINES)
+    assert np.isfinite(result.last_score)

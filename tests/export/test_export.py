@@ -1,0 +1,259 @@
+"""``smoothcse export``: another format is the same model, or there is no folder."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from smoothcse.formats import export as export_module
+from smoothcse.formats import openvino as openvino_module
+from tiny import save_tiny_model, sentences
+from typer.testing import CliRunner
+
+from smoothcse.cli import app
+from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.exported import backend_of
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+from smoothcse.export.export import export
+from smoothcse.export.onnx import ONNX_FILE
+from smoothcse.export.openvino import OPENVINO_FILE, open_openvino, write_openvino
+
+QUIET = Console(quiet=True)
+TEXT = [*sentences(40), "the", "", "the cat sat on a mat " * 30]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bert):
+    return build_encoder(tiny_bert, "mean", max_length=None, device="cpu").eval()  # with a training head
+
+
+@pytest.fixture(scope="module")
+def onnx_folder(model, tmp_path_factory):
+    for module in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(module, reason="needs the extra 'onnx'")
+    folder = tmp_path_factory.mktemp("export") / "onnx"
+    export(model, folder, "onnx", sentences(20), console=QUIET)
+    return folder
+
+
+@pytest.fixture
+def written_before(onnx_folder, monkeypatch):
+    """Let the graph be the one that is there: writing it takes torch seconds, and is tested by that fixture."""
+
+    def copy(model, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(onnx_folder / ONNX_FILE, path)
+
+    monkeypatch.setattr(export_module, "write_onnx", copy)
+    monkeypatch.setattr(openvino_module, "write_onnx", copy)
+
+
+def cosines(one, other):
+    a, b = encode(one, TEXT, normalize=True), encode(other, TEXT, normalize=True)
+    return np.vecdot(a, b)
+
+
+def test_onnx_gives_the_same_embeddings_for_any_length_and_batch(model, onnx_folder):
+    loaded = load_encoder(onnx_folder)
+    for batch_size in (1, 7, 64):
+        np.testing.assert_allclose(
+            encode(loaded, TEXT, batch_size=batch_size), encode(model, TEXT, batch_size=batch_size), atol=2e-6
+        )
+    np.testing.assert_allclose(loaded.encode(TEXT), model.encode(TEXT), atol=2e-6)
+    assert loaded.max_seq_length == model.max_seq_length
+
+
+def test_onnx_stands_where_the_hosts_backend_looks_for_it(onnx_folder):
+    import onnxruntime
+
+    assert (onnx_folder / "onnx" / "model.onnx").is_file()
+    assert backend_of(onnx_folder) == "onnx"
+    assert not list(onnx_folder.rglob("*.safetensors"))  # the weights are there once; the head is gone
+    session = onnxruntime.InferenceSession(str(onnx_folder / ONNX_FILE))
+    assert [node.name for node in session.get_inputs()] == ["input_ids", "attention_mask"]
+    assert [node.name for node in session.get_outputs()] == ["last_hidden_state"]
+    record = json.loads((onnx_folder / "export.json").read_text())
+    assert record["format"] == "onnx"
+    assert record["min_cosine"] > 0.999999
+    assert record["after"]["megabytes"] * 1e6 == (onnx_folder / ONNX_FILE).stat().st_size
+
+
+def test_onnx_int8_is_smaller_and_nearly_the_same(model, written_before, onnx_folder, tmp_path):
+    found = export(model, tmp_path / "int8", "onnx", sentences(20), quantize="int8", console=QUIET)
+    assert sorted(path.name for path in (tmp_path / "int8" / "onnx").iterdir()) == ["model.onnx"]
+    assert found.after.megabytes < json.loads((onnx_folder / "export.json").read_text())["after"]["megabytes"]
+    similarity = cosines(model, load_encoder(tmp_path / "int8"))
+    assert similarity.min() > 0.9
+    assert similarity.min() < 0.999999  # it is another arithmetic, and the comparison sees that
+    assert found.min_cosine < 0.999999
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_openvino_gives_the_same_embeddings(quantize, model, written_before, tmp_path):
+    for module in ("openvino", "nncf"):
+        pytest.importorskip(module, reason="needs the extra 'openvino'")
+    found = export(model, tmp_path / "openvino", "openvino", sentences(20), quantize=quantize, console=QUIET)
+    assert backend_of(tmp_path / "openvino") == "openvino"
+    assert (tmp_path / "openvino" / OPENVINO_FILE).is_file()
+    similarity = cosines(model, load_encoder(tmp_path / "openvino"))
+    weights = (tmp_path / "openvino" / OPENVINO_FILE).with_suffix(".bin").stat().st_size / 1e6
+    if quantize:
+        assert similarity.min() > 0.9
+        assert found.mean_cosine < 0.999999
+        assert weights < 0.5 * found.before.megabytes
+    else:
+        assert similarity.min() > 0.999999
+        assert weights == pytest.approx(found.before.megabytes, rel=0.2)
+
+
+def test_signals_still_arrive_after_openvino_graphs_have_come_and_gone(tiny_bert, tmp_path):
+    path = tmp_path / "openvino_model.xml"
+    write_openvino(load_encoder(tiny_bert), path)
+    first = open_openvino(path)
+    second = open_openvino(path)
+    del first, second
+    gc.collect()
+    arrived = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: arrived.append(number))
+    try:
+        signal.raise_signal(signal.SIGUSR1)  # once a segmentation fault: the signal stack was no longer there
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert arrived == [signal.SIGUSR1]
+
+
+def test_openvino_reports_no_usage(tmp_path):
+    script = "from smoothcse.export.openvino import _runtime; _runtime(); import openvino_telemetry as telemetry; "
+    script += "import os; print(telemetry.Telemetry().consent, 'CI' in os.environ)"
+    environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)
+    assert ran.stdout.split() == ["False", "False"]
+
+
+def test_safetensors_is_the_plain_folder_without_the_head(model, tmp_path):
+    assert [type(module).__name__ for module in model] == ["Transformer", "Pooling", "Dense"]
+    found = export(model, tmp_path / "plain", "safetensors", sentences(20), console=QUIET)
+    assert found.max_difference == 0.0
+    assert backend_of(tmp_path / "plain") is None
+    loaded = SentenceTransformer(str(tmp_path / "plain"), device="cpu")
+    assert [type(module).__name__ for module in loaded] == ["Transformer", "Pooling"]
+    assert (loaded.encode(TEXT) == model.encode(TEXT)).all()
+    assert load_file(tmp_path / "plain" / "model.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["roberta", "distilbert", "mpnet", "modernbert", "electra"])
+def test_other_architectures(architecture, tmp_path):
+    pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+    encoder = load_encoder(save_tiny_model(tmp_path / "start", architecture), "cls", device="cpu")
+    encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny ones have no more than 64
+    export(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
+    assert cosines(encoder, load_encoder(tmp_path / "onnx")).min() > 0.999999
+
+
+def test_another_model_in_the_file_is_noticed_and_leaves_nothing(tiny_bert, written_before, tmp_path):
+    other = load_encoder(tiny_bert, "mean", device="cpu")
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    with pytest.raises(SmoothCSEError, match="The exported model is another one"):
+        export(other, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_embeddings_that_are_no_numbers_do_not_match(tiny_bert, written_before, tmp_path):
+    broken = load_encoder(tiny_bert, "mean", device="cpu")
+    with torch.no_grad():
+        next(broken.parameters()).fill_(float("nan"))
+    with pytest.raises(SmoothCSEError, match="cosine of nan"):
+        export(broken, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("format_", "quantize", "message"),
+    [
+        ("gguf", None, "The format 'gguf' is unknown; choose one of onnx, openvino, safetensors"),
+        ("onnx", "int4", "'int4' is unknown"),
+        ("safetensors", "int8", "choose onnx or openvino"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(format_, quantize, message, model, tmp_path):
+    with pytest.raises(SmoothCSEError, match=message):
+        export(model, tmp_path / "out", format_, sentences(5), quantize=quantize, console=QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_there_is_kept(model, tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(SmoothCSEError, match="exists; give the name of a new folder"):
+        export(model, tmp_path / "mine", "safetensors", sentences(5), console=QUIET)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_a_pooling_over_layers_is_refused(tiny_bert, tmp_path):
+    encoder = load_encoder(tiny_bert, "avg_first_last", device="cpu")
+    with pytest.raises(SmoothCSEError, match="averages several layers"):
+        export(encoder, tmp_path / "out", "onnx", sentences(5), console=QUIET)
+
+
+@pytest.mark.parametrize(("format_", "module"), [("onnx", "onnxscript"), ("openvino", "openvino")])
+def test_a_missing_extra_is_named(format_, module, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SmoothCSEError, match=rf"package {module} is not.*constraints.txt \"\.\[{format_}\]\""):
+        export(model, tmp_path / "out", format_, sentences(5), console=QUIET)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_exported_folder_keeps_its_pooling_and_says_when_it_is_damaged(onnx_folder, tmp_path):
+    with pytest.raises(SmoothCSEError, match="exported with its pooling"):
+        load_encoder(onnx_folder, "cls")
+    shutil.copytree(onnx_folder, tmp_path / "damaged")
+    (tmp_path / "damaged" / ONNX_FILE).write_bytes(b"no graph")
+    with pytest.raises(SmoothCSEError, match="cannot be opened as an ONNX model"):
+        load_encoder(tmp_path / "damaged")
+    (tmp_path / "damaged" / "modules.json").write_text("{}")
+    with pytest.raises(SmoothCSEError, match=r"modules\.json must list the model's modules"):
+        load_encoder(tmp_path / "damaged")
+
+
+def write_sts_dev(folder: Path) -> None:
+    text = sentences(24)
+    rows = [f"genre\tfile\tyear\t{i}\t{i % 6}\t{text[i]}\t{text[-1 - i]}" for i in range(12)]
+    (folder / "STSBenchmark").mkdir(parents=True)
+    (folder / "STSBenchmark" / "sts-dev.csv").write_text("\n".join(rows) + "\n")
+
+
+def test_the_command_prints_size_speed_and_score_and_encode_reads_the_result(
+    tiny_bert, written_before, corpus_file, tmp_path
+):
+    write_sts_dev(tmp_path / "sts")
+    out = tmp_path / "out"
+    arguments = ["--pooling", "mean", "--texts", corpus_file, "--sentences", 30, "--dev", tmp_path / "sts", "-o", out]
+    result = CliRunner().invoke(app, ["export", tiny_bert, *map(str, arguments)], env={"COLUMNS": "120"})
+    assert result.exit_code == 0, result.output
+    for words in ("before: torch, float32", "after: onnx, float32", "STS-B dev", "sentences a second", "30 sentences"):
+        assert words in result.stdout
+    record = json.loads((out / "export.json").read_text())
+    assert record["before"]["sts_dev"] == pytest.approx(record["after"]["sts_dev"], abs=1e-6)
+    assert f"{record['before']['sts_dev']:.2f}" in result.stdout
+
+    vectors = tmp_path / "vectors.npy"
+    encoded = CliRunner().invoke(app, ["encode", str(out), str(corpus_file), "-o", str(vectors)])
+    assert encoded.exit_code == 0, encoded.output
+    lines = corpus_file.read_text().splitlines()
+    expected = load_encoder(tiny_bert, "mean", device="cpu").encode(lines)
+    np.testing.assert_allclose(np.load(vectors), expected, atol=2e-6)

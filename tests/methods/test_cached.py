@@ -1,0 +1,155 @@
+"""Gradient caching changes the memory of a step, not its result."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from tiny import ARCHITECTURES, save_tiny_model, sentences
+
+from smoothcse.encoders.build import build_encoder
+from smoothcse.errors import SmoothCSEError
+from smoothcse.fastpath.attention import use_fast_attention
+from smoothcse.fastpath.dropout import use_fast_dropout
+from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, gs_info_nce
+from smoothcse.methods.cached import _order_of_length, _sorted
+from smoothcse.runs.folder import RunFolder
+from smoothcse.training import make_config, train
+from smoothcse.training.mini_batch import largest_that_fits, mini_batch_tokens
+
+
+def step(loss, columns):
+    """Return loss, noise share and gradients of one batch."""
+    loss.model.zero_grad()
+    loss.step = 3
+    value = loss([dict(column) for column in columns])
+    (2.0 * value).backward()  # as gradient accumulation and loss scaling do
+    gradients = {name: p.grad.clone() for name, p in loss.model.named_parameters() if p.grad is not None}
+    return value.detach(), loss.last_noise_share, gradients
+
+
+def assert_equal(first, second):
+    torch.testing.assert_close(first[0], second[0], rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(first[1], second[1], rtol=1e-6, atol=1e-9)
+    assert first[2].keys() == second[2].keys()
+    largest = max(gradient.abs().max() for gradient in first[2].values())
+    assert largest > 0
+    for name, gradient in first[2].items():
+        assert (second[2][name] - gradient).abs().max() < 1e-6 * largest
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("tokens", [1, 23, 10_000])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_it_equals_the_plain_loss(columns, tokens, streamed, tiny_bert, monkeypatch):
+    """No dropout, as its masks depend on the pieces; pieces of one row, uneven ones, and the whole batch."""
+    encoder = build_encoder(tiny_bert, device="cpu").eval().double()
+    features = [encoder.preprocess(sentences(11, seed=column)) for column in range(columns)]
+    options = {"noise_count": 16, "hard_negative_log_weight": 0.5}
+    plain = step(GSInfoNCELoss(encoder, **options), features)
+    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
+    assert_equal(plain, step(CachedGSInfoNCELoss(encoder, mini_batch_tokens=tokens, **options), features))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path):
+    """The same pieces, encoded once with all activations kept, give the same gradients under the same dropout."""
+    encoder = build_encoder(save_tiny_model(tmp_path, architecture), dropout=0.2, device="cpu").train().double()
+    use_fast_dropout(encoder)
+    use_fast_attention(encoder)
+    features = encoder.preprocess(sentences(11))
+    cached = CachedGSInfoNCELoss(encoder, mini_batch_tokens=40, noise_count=16)
+    torch.manual_seed(1)
+    found = step(cached, [features])
+
+    encoder.zero_grad()
+    torch.manual_seed(1)
+    pieces = cached.embed_minibatch_iter(
+        _sorted([dict(features)], _order_of_length([features]))[0], with_grad=True, copy_random_state=False
+    )
+    rows = torch.cat([piece for piece, _ in pieces])
+    value = cached.compute_loss_from_embeddings([rows[0::2], rows[1::2]])
+    (2.0 * value).backward()
+    gradients = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
+    assert_equal((value.detach(), cached.last_noise_share, gradients), found)
+
+
+def test_views_are_neighbours_in_the_order_of_length(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    features = encoder.preprocess(sentences(9))
+    views = _sorted([features], _order_of_length([features]))[0]
+    lengths = views["attention_mask"].sum(dim=1)
+    assert torch.equal(lengths, features["attention_mask"].sum(dim=1).sort().values.repeat_interleave(2))
+    assert torch.equal(views["input_ids"][0::2], views["input_ids"][1::2])
+
+
+def test_an_evaluation_has_no_second_pass(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu").eval()
+    calls = []
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        loss = CachedGSInfoNCELoss(encoder, mini_batch_tokens=10_000)([encoder.preprocess(sentences(4))])
+    assert not loss.requires_grad
+    assert len(calls) == 1
+
+
+def test_mistakes(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    with pytest.raises(SmoothCSEError, match="mini_batch_tokens must be at least 1, not 0"):
+        CachedGSInfoNCELoss(encoder, mini_batch_tokens=0)
+    packed = {"input_ids": torch.ones(1, 9), "cu_seq_lens_q": torch.tensor([0, 3, 6, 9])}
+    with pytest.raises(SmoothCSEError, match="needs padded batches"):
+        CachedGSInfoNCELoss(encoder)([packed])
+
+
+def test_the_largest_piece_that_fits_leaves_room_for_the_optimiser():
+    tried = []
+
+    def attempt(tokens):
+        tried.append(tokens)
+        if tokens > 10_000:
+            raise torch.OutOfMemoryError
+
+    assert largest_that_fits(attempt, 32) == 4096
+    assert tried == [131072, 65536, 32768, 16384, 8192]
+    with pytest.raises(SmoothCSEError, match="Not even 20000 tokens fit"):
+        largest_that_fits(attempt, 20_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens"),
+    [
+        ({}, None),
+        ({"batch_size": 1024}, None),
+        ({"batch_size": 2048}, 1024),
+        ({"mini_batch": "auto"}, 1024),
+        ({"mini_batch": 77, "batch_size": 4096}, 77),
+    ],
+)
+def test_when_batches_are_cut(fields, tokens, tiny_bert):
+    assert mini_batch_tokens(make_config(fields), build_encoder(tiny_bert, device="cpu"), 1) == tokens
+
+
+def test_a_cached_run_resumed_equals_an_uninterrupted_one(tiny_bert, corpus_file, tmp_path):
+    config = make_config(
+        {
+            "corpus": str(corpus_file), "model": tiny_bert, "output": str(tmp_path / "whole"), "batch_size": 16,
+            "mini_batch": 60, "max_steps": 6, "epochs": 3, "eval_steps": 2, "log_steps": 1, "precision": "fp32",
+            "learning_rate": 1e-3,
+        }
+    )  # fmt: skip
+    quiet = Console(quiet=True)
+    whole = train(config, console=quiet)
+    cut = config.replace(output=str(tmp_path / "cut"))
+    train(cut, console=quiet)
+    folder = RunFolder(cut.output)
+    shutil.rmtree(folder.checkpoints / "checkpoint-6")  # as a kill after step 5 leaves it
+    folder.write_manifest(folder.read_manifest() | {"status": "running"})
+    assert folder.latest_checkpoint().name == "checkpoint-4"
+    resumed = train(cut, resume=True, console=quiet)
+    for model in ("best", "last"):
+        first, second = (load_file(run.folder / model / "model.safetensors") for run in (whole, resumed))
+        assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())

@@ -1,0 +1,162 @@
+"""What holds for every method: it trains, resumes exactly, caches exactly, and its model is a plain one."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from tiny import sentences
+from torch.nn.modules.module import register_module_forward_hook
+from transformers.models.bert.modeling_bert import BertSelfAttention
+
+from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+from smoothcse.methods import with_gradient_caching
+from smoothcse.methods.table import METHODS, find_method, make_settings
+from smoothcse.runs.folder import RunFolder
+from smoothcse.training import make_config, train
+from smoothcse.training.callbacks import Metrics
+from smoothcse.training.selection import DEV_SCORE
+
+QUIET = Console(quiet=True)
+
+SMALL = {
+    "simcse": {"symmetric": True, "mlm_weight": 0.2, "mlm_probability": 0.3},
+    "esimcse": {"queue_size": 10, "repetition_rate": 0.9},
+    "is-cse": {"buffer_size": 16, "neighbours": 3},
+    "debcse": {"candidates": 4, "block_size": 20},
+    "arccon": {"margin": 25},
+    "sncse": {"anchor": "the {sentence} {mask}", "positive": "a {sentence} and {mask}", "weight": 0.5},
+    "conpvp": {"prompt_tokens": 2},
+    "promptbert": {"anchor": "the {sentence} {mask}", "positive": "{sentence} and {mask}"},
+}
+"""Settings with which what a method keeps comes into play within a few small steps."""
+
+
+@pytest.fixture
+def config(tiny_bert, corpus_file, tmp_path):
+    fields = {"model": tiny_bert, "batch_size": 4, "noise_count": 8, "eval_steps": 6, "log_steps": 1, "max_steps": 20}
+    fields |= {"corpus": str(corpus_file), "output": str(tmp_path / "run"), "precision": "fp32", "epochs": 2}
+    return make_config({**fields, "learning_rate": 1e-3})
+
+
+def losses(folder):
+    return {entry["step"]: entry["loss"] for entry in RunFolder(folder).metrics() if "loss" in entry}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_twenty_steps_resumed_equal_twenty_steps_and_the_model_is_a_plain_one(name, config, tmp_path, monkeypatch):
+    whole = train(config.replace(method=name, settings=SMALL.get(name)), console=QUIET)
+    assert len(losses(whole.folder)) == 20
+    cut = config.replace(method=name, settings=SMALL.get(name), output=str(tmp_path / "cut"))
+    original = Metrics.on_log
+
+    def die(self, args, state, control, logs, **kwargs):
+        original(self, args, state, control, logs, **kwargs)
+        if state.global_step == 14 and "loss" in logs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Metrics, "on_log", die)
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, console=QUIET)
+    monkeypatch.setattr(Metrics, "on_log", original)
+    resumed = train(cut, resume=True, console=QUIET)
+    assert losses(resumed.folder) == losses(whole.folder)
+    first, second = (load_file(run.last / "model.safetensors") for run in (whole, resumed))
+    assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
+
+    plain = SentenceTransformer(str(whole.last), device="cpu", trust_remote_code=False)
+    assert all(type(module).__module__.startswith("sentence_transformers") for module in plain)
+    texts = sentences(5, seed=3)
+    apart = abs(encode(load_encoder(whole.last, device="cpu"), texts) - plain.encode(texts)).max()
+    assert apart < 1e-5
+
+
+@pytest.mark.parametrize("mini_batch", [None, 100])
+@pytest.mark.parametrize("name", METHODS)
+def test_each_step_computes_in_the_precision_asked_for(name, mini_batch, config):
+    seen = []
+
+    def look(module, given, output):
+        if isinstance(module, BertSelfAttention) and module.training and torch.is_grad_enabled():
+            seen.append(output[0].dtype)
+
+    looking = register_module_forward_hook(look)
+    try:
+        asked = config.replace(
+            method=name, settings=SMALL.get(name), precision="bf16", mini_batch=mini_batch, max_steps=2
+        )
+        train(asked, start_metrics={DEV_SCORE: 0.0}, console=QUIET)
+    finally:
+        looking.remove()
+    assert len(seen) >= 4
+    assert set(seen) == {torch.bfloat16}
+
+
+def step(method, encoder, columns, tokens=None, **options):
+    """Return the loss of two steps, so that what is remembered counts, and the gradients of the second."""
+    torch.manual_seed(0)
+    settings = make_settings(method, SMALL.get(method, {}))
+    found = find_method(method)
+    state = found.make_state(encoder, settings).to(torch.float64) if found.make_state else None
+    options |= {"settings": settings, "state": state, "noise_count": 8}
+    loss = (
+        with_gradient_caching(found.loss)(encoder, mini_batch_tokens=tokens, **options)
+        if tokens
+        else found.loss(encoder, **options)
+    )
+    values = []
+    for number in range(2):
+        encoder.zero_grad()
+        loss.step, loss.progress = number, 0.5
+        value = loss([dict(column) for column in columns])
+        value.backward()
+        values.append(value.item())
+    return values, {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("tokens", [1, 40])
+def test_gradient_caching_changes_nothing(name, tokens, tiny_bert):
+    """Without dropout, as its masks depend on the pieces."""
+    encoder = build_encoder(tiny_bert, device="cpu")
+    method = find_method(name)
+    encoder = method.prepare(encoder, make_settings(name, SMALL.get(name, {}))) if method.prepare else encoder
+    encoder = encoder.eval().double()
+    columns = [encoder.preprocess(sentences(9, seed=column)) for column in range(method.columns)]
+    plain_values, plain = step(name, encoder, columns)
+    cached_values, cached = step(name, encoder, columns, tokens)
+    assert cached_values == pytest.approx(plain_values, rel=1e-9)
+    assert cached.keys() == plain.keys()
+    largest = max(gradient.abs().max() for gradient in plain.values())
+    assert all((cached[key] - gradient).abs().max() < 1e-7 * largest for key, gradient in plain.items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_noise_reaches_every_method(name, tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    method = find_method(name)
+    encoder = method.prepare(encoder, make_settings(name, SMALL.get(name, {}))) if method.prepare else encoder
+    encoder.eval().double()  # the words of a random encoder are all alike, and noise is next to nothing beside them
+    loss = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise_count=8)
+    columns = [encoder.preprocess(sentences(6, seed=column)) for column in range(method.columns)]
+    smoothed = loss.loss_at(0, columns)
+    assert 0 < loss.last_noise_share < 1
+    plain = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise_count=0).loss_at(0, columns)
+    assert smoothed > plain
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_setting_that_is_not_there_is_told(name):
+    with pytest.raises(SmoothCSEError, match=f"The method {re.escape(name)} has no setting 'nothing'"):
+        make_settings(name, {"nothing": 1})
+
+
+def test_a_method_that_is_not_there_is_told(config):
+    with pytest.raises(SmoothCSEError, match=r"no method 'simsce'\. Did you mean 'simcse'"):
+        train(config.replace(method="simsce"), console=QUIET)

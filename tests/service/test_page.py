@@ -1,0 +1,258 @@
+"""The page of the service in a real browser: it finds, compares, maps, and never takes a document for markup."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+from served import listening
+from tiny import sentences
+
+for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb", "playwright"):
+    pytest.importorskip(package, reason="needs the extras 'serve' and 'dev'")
+
+from playwright.sync_api import expect, sync_playwright  # noqa: E402
+
+from smoothcse.search import Document, Index  # noqa: E402
+from smoothcse.service import Served, create_app  # noqa: E402
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
+
+EVIL = "<script>window.taken = 1</script><img src=x onerror='window.taken = 1'> the cat"
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+
+
+@pytest.fixture(scope="module")
+def encoders(tiny_bert, tmp_path_factory):
+    texts = [*sentences(59), EVIL]
+    documents = [
+        Document(text, str(row), {"topic": ["cats", "<b>dogs</b>", "towns"][row % 3], "year": 2000 + row % 12})
+        for row, text in enumerate(texts)
+    ]
+    folder, served = tmp_path_factory.mktemp("page"), []
+    for name, pooling in (("before", "cls"), ("after", "mean")):
+        index = Index.build(folder / name, tiny_bert, documents, pooling=pooling, console=Console(quiet=True))
+        served.append(Served(name, index.model, index))
+    return served
+
+
+@pytest.fixture(scope="module")
+def address(encoders):
+    with listening(create_app(encoders)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@contextmanager
+def opened(browser, address, place="", viewport=WIDE, faults=(), **options):
+    """Open the page; afterwards nothing may have failed and nothing may have come from elsewhere."""
+    context = browser.new_context(viewport=viewport, **options)
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    said, elsewhere = [], []
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: None if request.url.startswith(address) else elsewhere.append(request.url))
+    page.goto(f"{address}/{place}")
+    yield page
+    assert page.evaluate("window.taken") is None
+    context.close()
+    assert [text for text in said if not any(fault in text for fault in faults)] == []
+    assert [url for url in elsewhere if not url.startswith("data:")] == []
+
+
+def test_results_come_while_one_types(browser, address, encoders):
+    with opened(browser, address) as page:
+        query = sentences(59)[7]
+        page.get_by_role("searchbox").press_sequentially(query, delay=1)
+        columns = page.locator("#results .results")
+        expect(columns).to_have_count(2)  # two encoders, side by side
+        for column, one in zip(columns.all(), encoders, strict=True):
+            expect(column.locator("li")).to_have_count(10)
+            expect(column.locator("li").first).to_contain_text(query)
+            expected = [f"{hit.score:.3f}" for hit in one.index.search(query, k=10)]
+            shown = [score.strip() for score in column.locator(".score").all_inner_texts()]
+            assert np.allclose(np.float64(shown), np.float64(expected), atol=2e-3)
+        expect(page.locator("#search-status")).to_contain_text("10 results in")
+        page.get_by_label("Encoder").first.select_option("after")
+        expect(columns).to_have_count(1)
+        page.get_by_role("button", name="topic: towns").first.click()  # a value of the metadata becomes a filter
+        expect(page.locator("#filters")).to_contain_text("topic: towns")
+        expect(page.locator("#results .field", has_text="topic: cats")).to_have_count(0)
+
+
+def test_an_incomplete_index_says_so(browser, address, encoders):
+    index = encoders[0].index
+    with opened(browser, address) as page:
+        expect(page.locator("#incomplete")).to_be_hidden()
+        replace(index.record, unfinished=("docs.jsonl",)).write(index.path)
+        try:
+            page.get_by_role("searchbox").fill("a cat")
+            expect(page.locator("#incomplete")).to_contain_text(
+                "is incomplete: a change from 'docs.jsonl' has not ended"
+            )
+        finally:
+            replace(index.record, unfinished=()).write(index.path)
+        page.get_by_role("searchbox").fill("a dog")
+        expect(page.locator("#incomplete")).to_be_hidden()
+
+
+def test_a_document_is_text_and_never_markup(browser, address):
+    with opened(browser, address) as page:
+        page.get_by_role("searchbox").fill(EVIL)
+        first = page.locator("#results .results").first.locator("li").first
+        expect(first.locator("p")).to_have_text(EVIL)
+        expect(page.locator("main script, #results img, #results b")).to_have_count(0)
+        expect(page.get_by_text("topic: <b>dogs</b>").first).to_be_visible()
+
+
+def test_pairs_have_a_heat_map(browser, address, encoders):
+    with opened(browser, address, "#pairs") as page:
+        page.locator("#pairs-model").select_option("after")
+        page.locator("#pairs-a").fill("the cat sat\n\ndogs ran past\nquiet towns")
+        page.locator("#pairs-b").fill("the sea\nsmall books")
+        expect(page.locator(".heat")).to_have_count(1)
+        expect(page.locator(".heat td:not(:empty)")).to_have_count(6)
+        rows = encoders[1].model.encode(["the cat sat", "small books"], normalize_embeddings=True)
+        expect(page.locator(".heat tbody tr").first.locator("td").nth(1)).to_have_text(f"{rows[0] @ rows[1]:.2f}")
+        page.locator("#pairs-b").fill("")
+        expect(page.locator(".heat td:not(:empty)")).to_have_count(9)
+
+
+def test_a_cell_of_the_heat_map_is_one_line(browser, address):
+    """A minus sign must not part a number."""
+    with opened(browser, address, "#pairs") as page:
+        negative = {"scores": [[1, -0.29], [-0.29, 1]]}
+        page.route("**/similarity", lambda route: route.fulfill(json=negative))
+        page.locator("#pairs-a").fill("the cat sat\ndogs ran past")
+        cells = page.locator(".heat").first.locator("td:not(:empty)")
+        expect(cells.nth(1)).to_have_text("-0.29")
+        lines = """cell => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            return range.getClientRects().length;
+        }"""
+        assert [cell.evaluate(lines) for cell in cells.all()] == [1, 1, 1, 1]
+
+
+def test_the_map(browser, address):
+    with opened(browser, address, "#map") as page:
+        expect(page.locator("#map-status")).to_have_text("60 documents, laid out by t-SNE.")
+        canvas = page.locator("#map-canvas")
+        picture = canvas.screenshot()
+        box = canvas.bounding_box()
+        tip = page.locator("#map-tip")
+        for x, y in ((x, y) for y in range(5, int(box["height"]), 12) for x in range(5, int(box["width"]), 12)):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            if tip.is_visible():
+                break
+        text = tip.inner_text()
+        assert text in [*sentences(59), EVIL]
+        page.mouse.down()
+        page.mouse.up()
+        expect(page.locator("#map-chosen h3")).to_have_text(text)
+        expect(page.locator("#map-chosen .results li")).to_have_count(8)
+        page.locator("#map-chosen .results button").first.click()  # from neighbour to neighbour
+        expect(page.locator("#map-chosen h3")).not_to_have_text(text)
+        page.locator("#map-legend button").first.click()
+        expect(page.locator("#map-legend button").first).to_have_attribute("aria-pressed", "true")
+        page.locator("#map-field").select_option("year")  # twelve years: two, and ten documents, to a step
+        expect(page.locator("#map-legend button").first).to_have_text("2000 to 200110")
+        expect(page.locator("#map-legend button").last).to_have_text("2010 to 201110")
+        canvas.focus()
+        page.keyboard.press("+")
+        page.keyboard.press("ArrowLeft")
+        page.wait_for_timeout(100)
+        assert canvas.screenshot() != picture
+        page.keyboard.press("0")
+        page.keyboard.press("Enter")
+        expect(page.locator("#map-chosen h3")).to_have_count(1)
+
+
+def test_keys_alone(browser, address):
+    with opened(browser, address, "#pairs") as page:
+        expect(page.locator(".heat").first).to_be_visible()
+        page.locator("#main").focus()
+        page.keyboard.press("/")
+        expect(page.get_by_role("searchbox")).to_be_focused()
+        page.keyboard.type("the cat")
+        expect(page.locator("#results li").first).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("searchbox")).to_be_focused()
+        page.keyboard.press("Tab")  # from the query, which has the focus, on to what follows
+        assert page.evaluate("document.activeElement.id") == "search-model"
+        for _ in range(8):
+            page.keyboard.press("Shift+Tab")
+            if page.evaluate("document.activeElement.hash") == "#map":
+                break
+        page.keyboard.press("Enter")
+        expect(page.locator("#map-canvas")).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("place", ["#search", "#pairs", "#map"])
+def test_a_phone_needs_no_sideways_scrolling(browser, address, place, scheme):
+    with opened(browser, address, place, PHONE, color_scheme=scheme) as page:
+        if place == "#search":
+            page.get_by_role("searchbox").fill("a" * 300)
+        expect(page.locator("#results li, .heat, #map-legend button").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        brightness = np.mean([int(part) for part in background.strip("rgba()").split(",")[:3]])
+        assert (brightness > 128) == (scheme == "light")
+
+
+@pytest.mark.parametrize("place", ["#search", "#pairs", "#map"])
+def test_long_names_fit_a_phone(browser, encoders, place):
+    long = [Served(f"an-encoder-with-a-rather-long-name ({one.name})", one.model, one.index) for one in encoders]
+    with listening(create_app(long)) as url, opened(browser, url, place, PHONE) as page:
+        expect(page.locator(f"{place}-model")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        box = page.locator(f"{place}-model").bounding_box()
+        assert box["x"] + box["width"] <= PHONE["width"]
+
+
+def test_the_token_is_asked_for(browser, encoders):
+    with (
+        listening(create_app(encoders, token="s3cret")) as url,
+        opened(browser, url, faults=["401"]) as page,
+    ):
+        form = page.locator("#token-form")
+        expect(form).to_be_visible()
+        page.locator("#token").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(form).to_contain_text("not accepted")
+        page.locator("#token").fill("s3cret")
+        page.keyboard.press("Enter")
+        expect(form).to_be_hidden()
+        page.get_by_role("searchbox").fill("the cat")
+        expect(page.locator("#results li").first).to_be_visible()
+
+
+def test_without_an_index_there_are_pairs(browser, encoders):
+    bare = [Served("bare", encoders[0].model)]
+    with listening(create_app(bare)) as url, opened(browser, url) as page:
+        expect(page.locator(".heat")).to_be_visible()
+        page.get_by_role("link", name="Search").click()
+        expect(page.locator("#problem")).to_contain_text("start it with --index")
+
+
+def test_what_goes_wrong_is_said(browser, encoders):
+    with listening(create_app(encoders[:1])) as url, opened(browser, url, faults=["413", "status of"]) as page:
+        page.get_by_role("searchbox").fill("x" * 20_001)
+        expect(page.locator("#search-error")).to_contain_text("20001 characters")
+        page.get_by_role("searchbox").fill("the cat")
+        expect(page.locator("#search-error")).to_be_hidden()
+        expect(page.locator("#results li").first).to_be_visible()

@@ -1,0 +1,159 @@
+"""Each guard fires on what it is for, teaches, and keeps silent on a healthy run."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from rich.console import Console
+from tiny import save_tiny_model, sentences
+
+from smoothcse.corpus import load_sentences
+from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.errors import SmoothCSEError
+from smoothcse.runs.folder import RunFolder
+from smoothcse.training import make_config, train
+from smoothcse.training.callbacks import FiniteLoss
+from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard, require_two_views
+from smoothcse.training.text_check import check_text, warn_of_text
+from smoothcse.training.warnings import Notices
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def notices():
+    return Notices(QUIET)
+
+
+def log(guard, shares):
+    for share in shares:
+        guard.on_log(None, None, None, {"noise_share": share})
+
+
+def test_noise_that_does_nothing(notices):
+    guard = NoiseShareGuard(notices)
+    log(guard, [0.0, 0.0002, 0.13])  # the first steps behind a fresh head
+    assert not notices.said
+    log(guard, [0.0004, 0.0002, 0.0001])
+    assert len(notices.said) == 1
+    assert notices.said[0].startswith("Smoothing is not active: the noise is 0.04% of the negative mass")
+    assert "raise noise_weight" in notices.said[0]
+
+
+def test_noise_that_drowns_everything(notices):
+    log(NoiseShareGuard(notices), [0.995, 0.999, 0.998, 0.999, 0.9991])
+    assert len(notices.said) == 1
+    assert "The noise is 99.5% of the negative mass" in notices.said[0]
+
+
+def test_a_run_whose_noise_weighs_nothing_says_so(config):
+    train(config.replace(noise_weight=1e-9), console=QUIET)
+    warnings = RunFolder(config.output).read_manifest()["warnings"]
+    assert [warning for warning in warnings if "Smoothing is not active" in warning]
+
+
+def test_the_control_is_not_told_to_raise_what_it_has_not(config):
+    train(config.replace(noise_count=0), console=QUIET)
+    assert not any("moothing" in warning for warning in RunFolder(config.output).read_manifest()["warnings"])
+
+
+def test_a_collapsing_encoder(tiny_bert, notices):
+    encoder = load_encoder(tiny_bert, "cls", device="cpu")
+    guard = CollapseGuard(encoder, sentences(40), notices)
+    state = type("State", (), {"global_step": 0})
+    guard.on_evaluate(None, state, None)
+    assert not notices.said
+    with torch.no_grad():  # a large common vector behind the last layer
+        state.global_step = 7
+        encoder[0].model.encoder.layer[-1].output.LayerNorm.bias.add_(100.0)
+    guard.on_evaluate(None, state, None)
+    assert "collapsing (step 7): their mean cosine is 1.00, their uniformity is" in notices.said[0]
+    state.global_step = 8
+    guard.on_evaluate(None, state, None)
+    assert len(notices.said) == 1  # told once, though the figures have changed
+
+
+def test_views_that_are_identical(tmp_path):
+    fields = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    silent = load_encoder(save_tiny_model(tmp_path / "silent", "bert", **fields), "cls", device="cpu")
+    with pytest.raises(SmoothCSEError, match=r"views of each sentence are identical.* --dropout 0.1"):
+        require_two_views(silent, sentences(4), 32)
+    require_two_views(build_encoder(save_tiny_model(tmp_path / "bert"), device="cpu"), sentences(4), 32)
+
+
+def corpus(tmp_path, lines):
+    (tmp_path / "text.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return load_sentences(tmp_path / "text.txt")
+
+
+def test_a_text_that_the_tokenizer_does_not_know(tiny_bert, tmp_path, notices):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    half = corpus(tmp_path, [f"the cat sat on a mat {'日' * n}" for n in range(1, 30)])
+    check = check_text(encoder, half, 32)
+    assert 0.5 < check.unknown < 1
+    with pytest.raises(SmoothCSEError, match=r"of the text's tokens are unknown to the tokenizer of tiny"):
+        warn_of_text(check, "tiny", 32, notices)
+    some = corpus(tmp_path, [f"{sentence} 日" for sentence in sentences(30)])
+    warn_of_text(check_text(encoder, some, 32), "tiny", 32, notices)
+    assert "sentences that differ in them only are the same to it" in notices.said[0]
+
+
+def test_a_text_of_which_most_is_cut(tiny_bert, tmp_path, notices):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    long = corpus(tmp_path, [" ".join(sentences(9, seed=n)) for n in range(20)])
+    check = check_text(encoder, long, 10)
+    tokens = [
+        len(ids) for ids in encoder.tokenizer(long.dataset["sentence"][:], add_special_tokens=False)["input_ids"]
+    ]
+    assert check.cut == pytest.approx(1 - 20 * 8 / sum(tokens))
+    warn_of_text(check, "tiny", 10, notices)
+    assert notices.said[0].startswith(f"max_length 10 cuts away {check.cut:.0%} of the text; raise max_length")
+
+
+def test_sentences_that_are_the_same_to_the_encoder(tiny_bert, tmp_path, notices):
+    text = corpus(tmp_path, ["The cat sat", "the cat sat", *sentences(20)])
+    check = check_text(build_encoder(tiny_bert, device="cpu"), text, 32)
+    assert check.twins == pytest.approx(2 / 22)
+    warn_of_text(check, "tiny", 32, notices)
+    assert "will be pushed away from it as a negative" in notices.said[0]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is(config, monkeypatch):
+    original = FiniteLoss.on_pre_optimizer_step
+
+    def spoil(self, args, state, control, model=None, **kwargs):
+        if self.step == 3:
+            next(p for p in model.parameters() if p.grad is not None).grad.view(-1)[0] = math.inf
+        original(self, args, state, control, model=model, **kwargs)
+
+    monkeypatch.setattr(FiniteLoss, "on_pre_optimizer_step", spoil)
+    with pytest.raises(SmoothCSEError, match=r"gradient is not a finite number at step 3; .*checkpoint-2"):
+        train(config, console=QUIET)
+
+
+@pytest.fixture
+def config(tiny_bert, corpus_file, tmp_path):
+    return make_config(
+        {
+            "corpus": str(corpus_file),
+            "model": tiny_bert,
+            "output": str(tmp_path / "run"),
+            "batch_size": 8,
+            "max_steps": 8,
+            "eval_steps": 2,
+            "log_steps": 1,
+            "precision": "fp32",
+        }
+    )
+
+
+@pytest.mark.slow
+def test_all_is_quiet_on_a_healthy_run(minilm, shared, tmp_path):
+    """The demo's encoder on real captions."""
+    fields = {"corpus": str(shared / "data" / "corpus" / "captions.txt"), "model": minilm, "pooling": "cls"}
+    steps = {"max_steps": 6, "eval_steps": 3, "log_steps": 3, "batch_size": 24, "limit": 200}
+    train(make_config({**fields, **steps, "output": str(tmp_path / "run")}), console=QUIET)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["warnings"] == []

@@ -1,0 +1,306 @@
+"""A run from configuration to folder: what it writes, how it goes on, how it stops."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from tiny import sentences
+
+from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+from smoothcse.runs.folder import RunFolder
+from smoothcse.training import make_config, read_result, run, train, train_seeds
+from smoothcse.training.callbacks import GradientNoise, Metrics
+from smoothcse.training.selection import DEV_SCORE, Criterion
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def config(tiny_bert, corpus_file, tmp_path):
+    return make_config(
+        {
+            "corpus": str(corpus_file),
+            "model": tiny_bert,
+            "output": str(tmp_path / "run"),
+            "batch_size": 8,
+            "noise_count": 16,
+            "learning_rate": 1e-3,
+            "eval_steps": 2,
+            "log_steps": 1,
+            "precision": "fp32",
+            "epochs": 1,
+        }
+    )
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+def losses(folder):
+    return {entry["step"]: entry["loss"] for entry in RunFolder(folder).metrics() if "loss" in entry}
+
+
+def by_step(monkeypatch, scores):
+    """Let the run be judged by a list of scores, one per evaluation."""
+    remaining = iter(scores)
+    criterion = Criterion("a list", lambda model: {DEV_SCORE: next(remaining)})
+    monkeypatch.setattr(run, "choose_criterion", lambda config, corpus: criterion)
+
+
+def test_a_run_writes_everything_it_promises(config, tmp_path):
+    result = train(config, console=QUIET)
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["config"] == config.as_dict()
+    assert manifest["data"]["kept"] == 64
+    assert manifest["text"] == {"unknown": 0.0, "cut": 0.0, "twins": 0.0}
+    assert manifest["versions"]["torch"] == torch.__version__
+    times = manifest["times"]
+    assert times["total_seconds"] > times["evaluation_seconds"] > 0
+    assert times["evaluation_seconds"] > times["start_evaluation_seconds"] > 0
+    during = times["evaluation_seconds"] - times["start_evaluation_seconds"]
+    assert times["evaluation_share"] == pytest.approx(during / times["total_seconds"])
+    assert 0 < times["step_seconds"] * 8 < times["total_seconds"]
+    assert manifest["peak_memory_mb"] is None or manifest["peak_memory_mb"] >= 0
+    assert manifest["result"]["best_score"] == result.best_score
+
+    metrics = RunFolder(config.output).metrics()
+    assert [entry["step"] for entry in metrics if "loss" in entry] == list(range(1, 9))
+    assert [entry["step"] for entry in metrics if f"eval_{DEV_SCORE}" in entry] == [0, 2, 4, 6, 8]
+    assert all(0 < entry["noise_share"] < 1 for entry in metrics if "loss" in entry)
+    assert read_result(config.output) == result
+    assert "GS-InfoNCE" in (result.best / "README.md").read_text()
+
+    reloaded = SentenceTransformer(str(result.last), device="cpu", trust_remote_code=False)
+    assert [type(module).__name__ for module in reloaded] == ["Transformer", "Pooling"]
+    start = load_encoder(config.model, "cls", device="cpu")
+    assert reloaded.max_seq_length == start.max_seq_length  # cut in training only
+    assert not np.allclose(reloaded.encode(sentences(3)), start.encode(sentences(3)))
+    assert np.array_equal(
+        load_encoder(config.output).encode(sentences(3)), load_encoder(result.best).encode(sentences(3))
+    )
+
+
+def test_the_exported_model_encodes_as_the_trained_one(config, monkeypatch):
+    trained = {}
+    original = RunFolder.save_model
+
+    def remember(self, model, target, note):
+        trained[target.name] = encode(model, sentences(5))  # not under the trainer's autocast
+        original(self, model, target, note)
+
+    monkeypatch.setattr(RunFolder, "save_model", remember)
+    result = train(config, console=QUIET)
+    reloaded = SentenceTransformer(str(result.last), device="cpu")
+    np.testing.assert_allclose(reloaded.encode(sentences(5)), trained["last"], atol=1e-6)
+
+
+def test_equal_configurations_give_equal_weights(config, tmp_path):
+    first = train(config, console=QUIET)
+    second = train(config.replace(output=str(tmp_path / "again")), console=QUIET)
+    other = train(config.replace(output=str(tmp_path / "other"), seed=1), console=QUIET)
+    for name, tensor in weights(first.last).items():
+        assert torch.equal(tensor, weights(second.last)[name])
+    assert losses(first.folder) == losses(second.folder) != losses(other.folder)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_killed_run_resumed_equals_an_uninterrupted_one(stop, config, tmp_path, monkeypatch):
+    """Two epochs, so that it is cut before the first checkpoint, in the first epoch and in the second."""
+    config = config.replace(epochs=2, batch_size=16, limit=50, eval_steps=2)
+    whole = train(config, console=QUIET)
+    cut = config.replace(output=str(tmp_path / "cut"))
+    original = Metrics.on_log
+
+    def die(self, args, state, control, logs, **kwargs):
+        original(self, args, state, control, logs, **kwargs)
+        if state.global_step == stop and "loss" in logs:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Metrics, "on_log", die)
+    with pytest.raises(KeyboardInterrupt):
+        train(cut, console=QUIET)
+    monkeypatch.setattr(Metrics, "on_log", original)
+    resumed = train(cut, resume=True, console=QUIET)
+
+    assert losses(resumed.folder) == losses(whole.folder)
+    assert (resumed.best_step, resumed.best_score) == (whole.best_step, whole.best_score)
+    assert (resumed.start_score, resumed.last_score) == (whole.start_score, whole.last_score)
+    for folder in ("best", "last"):
+        for name, tensor in weights(whole.folder / folder).items():
+            assert torch.equal(tensor, weights(resumed.folder / folder)[name])
+
+
+def test_the_start_is_handed_back_when_nothing_beats_it(config, monkeypatch):
+    by_step(monkeypatch, [9.0, 8.0, 9.0, 7.0, 6.0])
+    result = train(config, console=QUIET)
+    assert (result.best_step, result.best_score, result.last_score) == (0, 9.0, 6.0)
+    assert "No step beat the start" in result.verdict()
+    start = load_encoder(config.model, "cls", device="cpu")
+    assert np.array_equal(load_encoder(result.best, device="cpu").encode(sentences(3)), start.encode(sentences(3)))
+
+
+def test_the_best_step_is_kept_and_the_last_one_too(config, monkeypatch):
+    by_step(monkeypatch, [1.0, 5.0, 3.0, 5.0, 2.0])
+    result = train(config, console=QUIET)
+    assert (result.best_step, result.best_score) == (2, 5.0)
+    notes = [json.loads((folder / "smoothcse.json").read_text()) for folder in (result.best, result.last)]
+    assert [note["step"] for note in notes] == [2, 8]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
+    from smoothcse.methods import gs_info_nce
+
+    original = gs_info_nce.GSInfoNCELoss.forward
+
+    def broken(self, features, labels=None):
+        loss = original(self, features, labels)
+        return loss * float("nan") if self.step == 4 else loss  # step 5, counting from 1
+
+    monkeypatch.setattr(gs_info_nce.GSInfoNCELoss, "forward", broken)
+    with pytest.raises(
+        SmoothCSEError, match=r"not a finite number at step 5; the last good checkpoint is .*checkpoint-4"
+    ):
+        train(config, console=QUIET)
+    assert RunFolder(config.output).latest_checkpoint().name == "checkpoint-4"
+
+
+def test_an_output_folder_in_use(config, tmp_path):
+    train(config.replace(max_steps=1), console=QUIET)
+    with pytest.raises(
+        SmoothCSEError, match=r"holds another run; continue it with --resume, replace it with --overwrite"
+    ):
+        train(config, console=QUIET)
+    with pytest.raises(
+        SmoothCSEError, match=r"changed: learning_rate \(0\.001 then, 0\.0001 now\), max_steps \(1 then"
+    ):
+        train(config.replace(learning_rate=1e-4), resume=True, console=QUIET)
+    assert train(config, overwrite=True, console=QUIET).best_step >= 0
+
+    precious = tmp_path / "thesis"
+    precious.mkdir()
+    (precious / "chapter1.txt").write_text("...")
+    for overwrite in (False, True):
+        with pytest.raises(SmoothCSEError, match="holds files that are no run of ours"):
+            train(config.replace(output=str(precious)), overwrite=overwrite, console=QUIET)
+    assert (precious / "chapter1.txt").read_text() == "..."
+    with pytest.raises(SmoothCSEError, match="holds no run to resume"):
+        train(config.replace(output=str(tmp_path / "new")), resume=True, console=QUIET)
+
+
+def test_more_batch_than_corpus(config):
+    with pytest.raises(SmoothCSEError, match="batch_size 65 is larger than the corpus of 64 sentences"):
+        train(config.replace(batch_size=65), console=QUIET)
+    assert not RunFolder(config.output).path.exists()
+
+
+def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
+    from smoothcse.training import disk
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(SmoothCSEError, match=r"needs about .* GB .* are free; make room"):
+        train(config, console=QUIET)
+
+
+def test_a_write_that_fails_is_explained(config, monkeypatch):
+    """At the start, when nothing is lost, and later."""
+    save = RunFolder.save_model
+    for failing, advice in (("best", "start it again"), ("last", "go on with --resume")):
+
+        def full(self, model, target, note, failing=failing):
+            if target.name == failing:
+                raise OSError(28, "No space left on device")
+            save(self, model, target, note)
+
+        monkeypatch.setattr(RunFolder, "save_model", full)
+        with pytest.raises(SmoothCSEError, match=rf"No space left on device.* {advice}"):
+            train(config, console=QUIET)
+
+
+def test_several_seeds(config, tmp_path):
+    results = train_seeds(config.replace(max_steps=2), 2, console=QUIET)
+    summary = json.loads((tmp_path / "run" / "seeds.json").read_text())
+    assert summary["seeds"] == [42, 43]
+    assert summary["last"]["scores"] == [result.last_score for result in results]
+    assert summary["last"]["mean"] == pytest.approx(np.mean(summary["last"]["scores"]))
+    assert summary["last"]["sd"] == pytest.approx(np.std(summary["last"]["scores"], ddof=1))
+    assert f"± {summary['best']['sd']:.2f}" in (results[0].best / "README.md").read_text()
+    assert train_seeds(config.replace(max_steps=2), 2, resume=True, console=QUIET) == results
+
+
+@pytest.mark.parametrize("devices", [2])
+def test_several_ranks_write_one_run(devices, config, monkeypatch):
+    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
+    result = train(config.replace(max_steps=2), devices=devices, console=QUIET)
+    manifest = RunFolder(config.output).read_manifest()
+    assert manifest["hardware"].startswith("2 x cpu")
+    assert set(losses(result.folder)) == {1, 2}
+
+
+def test_fp16_needs_a_gpu(config):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(SmoothCSEError, match="fp16 needs a CUDA device"):
+        train(config.replace(precision="fp16"), console=QUIET)
+
+
+def test_the_probe_leaves_no_trace(tiny_bert):
+    from smoothcse.methods import GSInfoNCELoss
+    from smoothcse.training.card import probe
+
+    encoder = build_encoder(tiny_bert, device="cpu")
+    loss = GSInfoNCELoss(encoder)
+    before, state = {k: v.clone() for k, v in encoder.state_dict().items()}, torch.get_rng_state()
+    measured = probe(encoder, loss, [sentences(8)], 32, None)
+    assert measured.seconds > 0
+    assert 0 < measured.noise_share < 1
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(parameter.grad is None for parameter in encoder.parameters())
+    assert all(torch.equal(before[name], tensor) for name, tensor in encoder.state_dict().items())
+    assert (loss.step, loss._forwards) == (None, 0)
+
+
+def test_gradient_noise_has_the_asked_norm_and_is_the_same_after_a_resume():
+    def disturbed():
+        model = torch.nn.Linear(400, 50)
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.01)
+        state = SimpleNamespace(global_step=3)
+        GradientNoise(0.5, seed=1).on_pre_optimizer_step(None, state, None, model=model)
+        return torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    first, again = disturbed(), disturbed()
+    clean = torch.full_like(first, 0.01)
+    assert torch.equal(first, again)
+    assert float((first - clean).norm() / clean.norm()) == pytest.approx(0.5, rel=0.02)
+
+
+def test_metrics_of_the_start_can_be_handed_in(config, monkeypatch):
+    by_step(monkeypatch, [1.0, 3.0])  # of steps 2 and 4 alone
+    result = train(config.replace(max_steps=4), start_metrics={DEV_SCORE: 2.0}, console=QUIET)
+    assert (result.start_score, result.best_score, result.best_step) == (2.0, 3.0, 4)
+
+
+@pytest.mark.parametrize("mistake", [{"model": "no-such-model"}, {"dev": "no-such-folder"}, {"max_length": 4096}])
+def test_a_mistake_costs_nobody_the_run_that_is_there(mistake, config):
+    train(config.replace(max_steps=2), console=QUIET)
+    before = sorted(RunFolder(config.output).path.rglob("*"))
+    with pytest.raises(SmoothCSEError):
+        train(config.replace(max_steps=2, **mistake), overwrite=True, console=QUIET)
+    assert sorted(RunFolder(config.output).path.rglob("*")) == before
+
+
+def test_a_mistake_leaves_no_folder_behind(config):
+    with pytest.raises(SmoothCSEError, match="no-such-model"):
+        train(config.replace(model="no-such-model"), console=QUIET)
+    assert not RunFolder(config.output).path.exists()

@@ -1,0 +1,111 @@
+"""Two torchrun launchers that meet over TCP, as on two machines, train what one process does with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from smoothcse.runs.folder import RunFolder
+
+STEPS = 4
+COMMAND = """
+from smoothcse import cli
+from smoothcse.training import run
+
+run.require_two_views = lambda *_: None  # it would rightly refuse to train without dropout
+cli.main()
+"""
+_NODE = {
+    "SMOOTHCSE_CPU": "1",
+    "OMP_NUM_THREADS": "1",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+
+@pytest.fixture
+def config(tiny_bert, corpus_file):
+    """A run whose result does not depend on how its batches are shared, but for rounding.
+
+    Its dropout is none in effect, as masks depend on the shape of a rank's batch. Adam's epsilon is far above the
+    gradients: it would else blow the rounding of a small one up to a full step.
+    """
+    return {
+        "corpus": str(corpus_file),
+        "model": tiny_bert,
+        "pooling": "mean",
+        "batch_size": 8,
+        "noise_count": 16,
+        "dropout": 1e-9,
+        "learning_rate": 1e-3,
+        "adam_epsilon": 1.0,
+        "max_grad_norm": 1e6,
+        "max_steps": STEPS,
+        "eval_steps": STEPS,
+        "log_steps": 1,
+        "precision": "fp32",
+    }
+
+
+@pytest.fixture
+def start(config):
+    """Return a function that starts a process of the run; none outlives the test."""
+    started = []
+
+    def start(launcher, output):
+        file, script = output.with_suffix(".yaml"), output.with_suffix(".py")
+        file.write_text(yaml.safe_dump({**config, "output": str(output)}), encoding="utf-8")
+        script.write_text(COMMAND, encoding="utf-8")
+        command = [sys.executable, *launcher, str(script), "train", "--config", str(file)]
+        started.append(subprocess.Popen(command, env={**os.environ, **_NODE}, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.terminate()  # torchrun passes it on to its workers
+        process.wait(timeout=60)
+
+
+def finish(process):
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    return errors
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_two_nodes_train_what_one_process_trains(start, config, tmp_path):
+    alone = start([], tmp_path / "alone")
+    port = free_port()
+    nodes = []
+    for rank in range(2):
+        launcher = ["-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1"]
+        launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1"]
+        nodes.append(start(launcher, tmp_path / "shared"))
+    printed = [finish(process) for process in (*nodes, alone)]
+    assert ["The model is in" in text for text in printed] == [True, False, True]  # rank 0 alone speaks and writes
+
+    one, two = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "shared")
+    assert one.read_manifest()["hardware"].startswith("cpu")
+    assert two.read_manifest()["hardware"].startswith("2 x cpu")
+    losses = [[entry["loss"] for entry in run.metrics() if "loss" in entry] for run in (one, two)]
+    assert len(losses[0]) == STEPS
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+    before = load_file(f"{config['model']}/model.safetensors")
+    alone, shared = (load_file(run.last / "model.safetensors") for run in (one, two))
+    trained = [name for name in alone if not torch.equal(alone[name], before[name])]
+    assert len(trained) > 20
+    moved = torch.cat([(alone[name] - before[name]).flatten() for name in trained])
+    apart = torch.cat([(alone[name] - shared[name]).flatten() for name in trained])
+    assert apart.norm() < 1e-3 * moved.norm()
