@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Where precision matters; tests take the processor for one without bf16 unless told otherwise (tests/conftest.py).
-PRECISE = tests/test_evaluate.py tests/test_report.py tests/test_guards.py tests/test_training.py tests/test_search.py
+PRECISE = tests/evaluation/test_evaluate.py tests/report/test_report.py tests/training/test_monitors.py tests/training/test_training.py tests/search/test_search.py
 
-.PHONY: help demo test mutation lint types audit clean
+.PHONY: help demo test mutation lint types imports audit clean
 
 help:
 	@echo "make demo    train on this machine's Python documentation and see what it was good for (5 to 8 minutes)"
@@ -17,7 +17,7 @@ help:
 demo: $(VENV)/demo.installed
 	$(BIN)/smoothcse demo --output demo
 
-test: lint types
+test: lint types imports
 	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --durations 40
 	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile $(PRECISE)
 
@@ -33,6 +33,9 @@ lint: $(VENV)/dev.installed
 
 types: $(VENV)/dev.installed
 	$(BIN)/mypy
+
+imports: $(VENV)/dev.installed
+	$(BIN)/lint-imports
 
 audit: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness import RESULTS
 
-from smoothcse._utils.plots import pyplot
+from smoothcse.runs.curves import pyplot
 
 OURS, PEER = "#1b6ca8", "#c96f3b"
 COLOURS = {"ours": OURS, "sentence-transformers": PEER, "dense": PEER, "broadcast": "#888888"}

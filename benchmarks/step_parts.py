@@ -30,8 +30,9 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.fastpath.attention import use_fast_attention
 from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
-from smoothcse.methods import GSInfoNCELoss, views
+from smoothcse.methods import GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise, streamed_masses
+from smoothcse.views import embed as views
 
 ALL = "all of them"
 Step = Callable[[], float]

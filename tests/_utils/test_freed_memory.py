@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from smoothcse import freed_memory
+from smoothcse._utils import freed_memory
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.build import load_encoder
 from smoothcse.service import batcher

@@ -16,7 +16,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 
 from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.bulk.files import encode_file
@@ -24,9 +23,11 @@ from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.token_ids import tokenised_once
+from smoothcse.runs import start as run_start
 from smoothcse.runs.folder import RunFolder
-from smoothcse.training import make_config, read_result, run_start, train
+from smoothcse.training import make_config, read_result, train
 from smoothcse.training.callbacks import NoiseStep
+from tiny import sentences
 
 SMALL = 40_000  # bytes: less than what is written here, more than an empty file
 

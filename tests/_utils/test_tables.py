@@ -16,7 +16,7 @@ from smoothcse.evaluation.published import published_results
 from smoothcse.evaluation.results import AVERAGE, Evaluation
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
-from smoothcse.experiments import summary
+from smoothcse.experiments import seeds, summary
 from smoothcse.experiments.outcome import Outcome, Run
 from smoothcse.experiments.records import Record
 from smoothcse.experiments.reproduction import plan_reproduction
@@ -24,7 +24,7 @@ from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
 from smoothcse.export.measure import Comparison, Measured
 from smoothcse.runs.result import TrainResult
-from smoothcse.training import TrainConfig, seeds
+from smoothcse.training import TrainConfig
 from smoothcse.training.card import Probe, start_card
 from smoothcse.training.text_check import TextCheck
 

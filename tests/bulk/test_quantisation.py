@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from sentence_transformers.util import quantize_embeddings
-from tiny import sentences
 
-from smoothcse import bulk
+from smoothcse.bulk import files as bulk
 from smoothcse.bulk.files import encode_file, ranges_file
 from smoothcse.bulk.quantisation import EmbeddingFormat, read_ranges
 from smoothcse.encoders.build import load_encoder
 from smoothcse.errors import SmoothCSEError
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"]

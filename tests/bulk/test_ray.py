@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
-from tiny import save_tiny_model, sentences
 
 from smoothcse.bulk.ray.encode import encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
@@ -27,6 +26,7 @@ from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
+from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 ROWS = 12_000

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny import sentences
 
 from smoothcse import cli
 from smoothcse.encoders.build import load_encoder
+from tiny import sentences
 
 
 def smoothcse(*arguments, check=True, stdin=None, **environment):
@@ -105,7 +105,7 @@ def test_encode_streams_any_number_of_lines(compressed, run_folder, monkeypatch,
     text.write_bytes(gzip.compress(data) if compressed else data)
     expected = load_encoder(folder / "run", device="cpu").encode(lines)
 
-    from smoothcse import bulk
+    from smoothcse.bulk import files as bulk
 
     monkeypatch.setattr(bulk, "CHUNK", 7)
     encoder = load_encoder(folder / "run", device="cpu")

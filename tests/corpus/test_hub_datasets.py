@@ -10,8 +10,8 @@ import sys
 
 import huggingface_hub.constants
 import pytest
-from loopback_hub import Fault, LoopbackHub
 
+from loopback_hub import Fault, LoopbackHub
 from smoothcse.corpus import load_sentences
 from smoothcse.corpus.hub import HubAddress
 from smoothcse.errors import SmoothCSEError

@@ -38,7 +38,7 @@ from multiprocessing.sharedctypes import RawValue
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -48,7 +48,6 @@ from rich.console import Console
 from rich.progress import track
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformerTrainer
-from tiny import save_tiny_model, sentences
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.errors import SmoothCSEError
@@ -58,6 +57,7 @@ from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import NoiseStep
 from smoothcse.training.selection import CriterionEvaluator
+from tiny import save_tiny_model, sentences
 
 MEAN_LIFE = 0.7  # seconds of training between kills; a checkpoint is due every few hundredths of one
 LONGEST_MOURNING = 60  # seconds that a rank may outlive another

@@ -16,7 +16,7 @@ from crash import INTRUDER, OLDER, crash, older_source
     ("kind", "kills"), [("plain", 3), ("gradient caching", 1), ("two workers", 1), ("two ranks", 1), (INTRUDER, 1)]
 )
 def test_a_run_killed_at_random_ends_as_one_left_alone(kind, kills, tmp_path):
-    """Of the methods, `tests/test_methods.py` cuts and resumes each."""
+    """Of the methods, `tests/methods/test_methods.py` cuts and resumes each."""
     report = crash(tmp_path, kind, kills, steps=6)
     assert report.kills == kills
     assert report.identical == report.runs >= 1

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from tiny import ARCHITECTURES, save_tiny_model, sentences
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothcse.encoders.bf16_weights import with_bf16_weights
@@ -15,6 +14,7 @@ from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
+from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
 class Casts(TorchDispatchMode):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
-from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 from smoothcse.encoders.build import PROJECTION, build_encoder, load_encoder, strip_projection
 from smoothcse.errors import SmoothCSEError
+from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 TEXTS = sentences(6)
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, sentences
 
 from smoothcse import TrainConfig, train
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.reading import is_causal, require_distinct_embeddings
 from smoothcse.errors import SmoothCSEError
+from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, sentences
 
 # Of different lengths, so that a batch is padded.
 TEXTS = ["the cat sat", "the cat sat on a mat while it rained", "dogs ran past old houses by the sea"]

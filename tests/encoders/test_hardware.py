@@ -9,25 +9,27 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tiny import save_tiny_model, sentences
 from torch import distributed
 
-from smoothcse import devices, encoding
 from smoothcse._utils.peak_memory import PeakMemory
+from smoothcse.encoders import devices
+from smoothcse.encoders import inference as encoding
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.templates import with_template
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments import runner
+from smoothcse.fastpath import read_token
 from smoothcse.fastpath.attention import attend_tokens
 from smoothcse.fastpath.dropout import FastDropout
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.methods import GSInfoNCELoss
-from smoothcse.training import launch, make_config, mini_batch, read_token
+from smoothcse.training import launch, make_config, mini_batch
 from smoothcse.training.callbacks import StepCost, StopOnSignal
 from smoothcse.training.parts import read_start
 from smoothcse.views.embed import embed, in_pieces
+from tiny import save_tiny_model, sentences
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
-from tiny import WORDS, save_tiny_model, sentences
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from smoothcse.encoders.build import build_encoder, load_encoder, strip_projection
@@ -23,6 +22,7 @@ from smoothcse.export.export import export
 from smoothcse.methods.table import make_settings
 from smoothcse.objectives.templates import Templates, move_sentences, template_places
 from smoothcse.views.embed import embed_views
+from tiny import WORDS, save_tiny_model, sentences
 
 QUOTED = 'the old "{sentence}" while {mask} and'
 LEARNED = "{sentence} <prompt-1> <prompt-2> {mask} ran"

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from tiny import sentences
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
@@ -29,6 +28,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import evaluate
 from smoothcse.training import make_config, selection, train
 from smoothcse.views.embed import dropout_views
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 

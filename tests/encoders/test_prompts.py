@@ -16,7 +16,6 @@ from sentence_transformers.sentence_transformer.evaluation import (
     EmbeddingSimilarityEvaluator,
     InformationRetrievalEvaluator,
 )
-from tiny import sentences
 from typer.testing import CliRunner
 
 from smoothcse import TrainConfig, train
@@ -35,6 +34,7 @@ from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
 from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings
 from smoothcse.training.selection import label_free
 from smoothcse.views.embed import dropout_views
+from tiny import sentences
 
 TEXTS = sentences(24)
 PROMPTS = {"query": "small books about: ", "document": "winter light: ", "other": "the dogs "}
@@ -189,7 +189,7 @@ def test_an_index_stores_documents_and_is_asked_queries(prompted, host, tmp_path
 
 def test_an_index_from_before_is_not_mixed_with_one_of_now(left_out, tmp_path):
     pytest.importorskip("lancedb", reason="needs the extra 'search'")
-    from smoothcse import fingerprint as module
+    from smoothcse.encoders import fingerprint as module
     from smoothcse.search import Document, Index
 
     with pytest.MonkeyPatch.context() as patch:
@@ -227,8 +227,8 @@ def client(prompted, tmp_path_factory):
     for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb"):
         pytest.importorskip(package, reason="needs the extra 'serve'")
     import httpx
-    from served import listening
 
+    from served import listening
     from smoothcse.search import Document, Index
     from smoothcse.service import Served, create_app
 

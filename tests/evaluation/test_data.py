@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from loopback_hub import LoopbackHub
 
+from loopback_hub import LoopbackHub
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import data
 from smoothcse.evaluation.sts_tasks import files_of

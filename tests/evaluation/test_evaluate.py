@@ -16,7 +16,6 @@ import pytest
 import torch
 from rich.console import Console
 from test_transfer import small_file
-from tiny import save_tiny_model, sentences
 
 from smoothcse.cli import main
 from smoothcse.encoders.build import load_encoder
@@ -34,6 +33,7 @@ from smoothcse.evaluation.sts import SEVEN_STS, STS_TASKS, evaluate_sts, load_ta
 from smoothcse.evaluation.sts_tasks import files_of
 from smoothcse.evaluation.transfer import TRANSFER_TASKS
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
+from tiny import save_tiny_model, sentences
 
 ROWS = 12
 

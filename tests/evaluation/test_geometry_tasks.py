@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from tiny import save_tiny_model, sentences
 
 from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
@@ -22,6 +21,7 @@ from smoothcse.evaluation.geometry import (
 )
 from smoothcse.evaluation.sts_tasks import STSTask, Subset
 from smoothcse.views.embed import dropout_views
+from tiny import save_tiny_model, sentences
 
 TEXTS = tuple(sentences(12))
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 
 from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts
 from smoothcse.training import make_config, train
+from tiny import sentences
 
 mteb = pytest.importorskip("mteb", reason="needs the extra 'dev'")
 

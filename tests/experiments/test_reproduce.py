@@ -15,9 +15,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-from loopback_hub import Fault, LoopbackHub
-from tiny import save_tiny_model, sentences
 
+from loopback_hub import Fault, LoopbackHub
 from smoothcse import cli
 from smoothcse.encoders.build import load_encoder
 from smoothcse.errors import SmoothCSEError
@@ -28,6 +27,7 @@ from smoothcse.experiments import reproduce as module
 from smoothcse.experiments.forecast import plan_table
 from smoothcse.experiments.outcome import Outcome, Run
 from smoothcse.experiments.reproduction import plan_reproduction
+from tiny import save_tiny_model, sentences
 
 pytestmark = pytest.mark.slow
 

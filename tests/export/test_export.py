@@ -17,19 +17,19 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from smoothcse.formats import export as export_module
-from smoothcse.formats import openvino as openvino_module
-from tiny import save_tiny_model, sentences
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.exported import backend_of
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, open_openvino
 from smoothcse.errors import SmoothCSEError
+from smoothcse.export import export as export_module
+from smoothcse.export import openvino as openvino_module
 from smoothcse.export.export import export
-from smoothcse.export.onnx import ONNX_FILE
-from smoothcse.export.openvino import OPENVINO_FILE, open_openvino, write_openvino
+from smoothcse.export.openvino import write_openvino
+from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 TEXT = [*sentences(40), "the", "", "the cat sat on a mat " * 30]
@@ -136,8 +136,8 @@ def test_signals_still_arrive_after_openvino_graphs_have_come_and_gone(tiny_bert
 
 
 def test_openvino_reports_no_usage(tmp_path):
-    script = "from smoothcse.export.openvino import _runtime; _runtime(); import openvino_telemetry as telemetry; "
-    script += "import os; print(telemetry.Telemetry().consent, 'CI' in os.environ)"
+    script = "from smoothcse.encoders.runtimes import openvino_runtime; openvino_runtime(); "
+    script += "import os, openvino_telemetry as t; print(t.Telemetry().consent, 'CI' in os.environ)"
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | {"HOME": str(tmp_path)}
     command = [sys.executable, "-c", script]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)

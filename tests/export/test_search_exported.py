@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny import save_tiny_model, sentences
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
@@ -16,6 +15,7 @@ from smoothcse.encoders.exported import backend_of
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.export.export import export
+from tiny import save_tiny_model, sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")

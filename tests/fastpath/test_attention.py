@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from gradients import assert_the_same, view_and_gradients
-from tiny import save_tiny_model, sentences
 from torch import nn
 
+from gradients import assert_the_same, view_and_gradients
 from smoothcse.encoders.build import build_encoder
 from smoothcse.fastpath.attention import attend, use_fast_attention
 from smoothcse.fastpath.dropout import FastDropout, use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.views.embed import embed_views
+from tiny import save_tiny_model, sentences
 
 
 def drop(model, rate):

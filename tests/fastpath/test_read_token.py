@@ -7,14 +7,14 @@ import pickle
 
 import pytest
 import torch
-from gradients import assert_the_same, view_and_gradients
-from tiny import save_tiny_model, sentences
 
+from gradients import assert_the_same, view_and_gradients
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import with_template
 from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.views.embed import embed_views, read_without_dropout
+from tiny import save_tiny_model, sentences
 
 
 def _prompted(path, architecture="bert"):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from datasets import Dataset
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
-from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
+from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
 def texts(columns=1, rows=40):

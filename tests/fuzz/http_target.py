@@ -15,7 +15,7 @@ from smoothcse.encoders.build import load_encoder
 from smoothcse.search import Document, Index
 from smoothcse.service import Limits, Served, create_app
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
 
 from served import listening
 from tiny import save_tiny_model, sentences

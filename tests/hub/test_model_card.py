@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard, metadata_load
 from rich.console import Console
-from tiny import save_tiny_model, sentences
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.seeds import train_seeds
 from smoothcse.hub.licence import licence_of
 from smoothcse.hub.model_card import find_run, model_card, write_model_card
-from smoothcse.training import TrainConfig, train_seeds
+from smoothcse.training import TrainConfig
+from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import loopback_upload
 import pytest
-from loopback_hub import Fault, LoopbackHub
 from sentence_transformers import SentenceTransformer
 
+import loopback_upload
+from loopback_hub import Fault, LoopbackHub
 from smoothcse.runs.folder import RunFolder
 
 LEFT_BY_TRAINING = (

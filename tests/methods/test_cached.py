@@ -8,7 +8,6 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
@@ -19,6 +18,7 @@ from smoothcse.methods.cached import _order_of_length, _sorted
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.mini_batch import largest_that_fits, mini_batch_tokens
+from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
 def step(loss, columns):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from tiny import sentences
 from torch.nn import functional
 
 from smoothcse.corpus import load_sentences
@@ -18,6 +17,7 @@ from smoothcse.encoders.inference import encode
 from smoothcse.methods.debcse import METHOD, add_pairs
 from smoothcse.objectives.debcse import draw, negative_log_weights, positive_log_weights
 from smoothcse.views.drawn_pairs import DebCSESettings, draw_in_block, draw_pairs, shared_words, word_sets
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 SHAPE = {"midpoint": 0.5, "scale": 0.1, "clip": 0.05}

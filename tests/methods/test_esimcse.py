@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import gs_info_nce
@@ -17,6 +16,7 @@ from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings, ESimCSEState
 from smoothcse.methods.state import VectorQueue
 from smoothcse.objectives.draws import row_keys, uniforms
 from smoothcse.objectives.esimcse import repeat_subwords
+from tiny import sentences
 
 
 def rows(lengths, width=None, seed=0):

@@ -6,14 +6,15 @@ import math
 
 import pytest
 import torch
-from tiny import sentences
 from torch.nn import functional
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import gs_info_nce, memory
+from smoothcse.methods import gs_info_nce
+from smoothcse.methods import state as memory
 from smoothcse.methods.is_cse import ISCSELoss, ISCSESettings
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
+from tiny import sentences
 
 SETTINGS = ISCSESettings(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3)
 

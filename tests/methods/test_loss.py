@@ -7,7 +7,6 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from tiny import sentences
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
@@ -15,6 +14,7 @@ from smoothcse.methods import GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise, gs_info_nce
 from smoothcse.training import NoiseStep
 from smoothcse.views.embed import embed, embed_views
+from tiny import sentences
 
 TEXTS = sentences(8)
 

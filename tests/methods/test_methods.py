@@ -9,7 +9,6 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 from torch.nn.modules.module import register_module_forward_hook
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
@@ -22,6 +21,7 @@ from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import Metrics
 from smoothcse.training.selection import DEV_SCORE
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from denoised import denoised
-from tiny import save_tiny_model, sentences
 
+from denoised import denoised
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.promptbert import PromptBERTLoss, PromptBERTSettings, prepare
 from smoothcse.objectives.promptbert import one_of_each
 from smoothcse.views.embed import embed_views
+from tiny import save_tiny_model, sentences
 
 SETTINGS = PromptBERTSettings(anchor='the old "{sentence}" ran {mask} and', positive="{mask} : {sentence} by the sea")
 

@@ -12,7 +12,6 @@ import transformers
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny import ARCHITECTURES, save_tiny_model, sentences
 from torch.nn import functional
 
 from smoothcse.encoders.build import PoolingName, build_encoder, load_encoder
@@ -26,6 +25,7 @@ from smoothcse.objectives.masked_lm import NOT_HIDDEN, hide_tokens
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.views.embed import READ
+from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 WITH_MLM = SimCSESettings(mlm_weight=0.5, mlm_probability=0.4)
 

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from tiny import sentences
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
@@ -14,6 +13,7 @@ from smoothcse.methods import gs_info_nce
 from smoothcse.methods.simcse_pp import SimCSEPPLoss, SimCSEPPSettings
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import embed, embed_views
+from tiny import sentences
 
 SETTINGS = SimCSEPPSettings(positive_weight=0.8, dimension_weight=0.3, dimension_temperature=2.0)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import sentences
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.sncse import SNCSELoss, SNCSESettings, prepare
 from smoothcse.objectives.sncse import bidirectional_margin
+from tiny import sentences
 
 SETTINGS = SNCSESettings(anchor='the old "{sentence}" ran {mask}', positive="{sentence} by {mask} sea", weight=0.5)
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import sentences
 
 from smoothcse.encoders.precision import ASSUME_BF16
+from tiny import sentences
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "benchmarks"
 
 PRECISE = {

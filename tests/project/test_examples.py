@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformer
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 def run(script, *arguments):

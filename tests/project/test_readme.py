@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tiny import save_tiny_model, sentences
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 

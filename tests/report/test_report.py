@@ -13,9 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny import sentences
 
-from smoothcse._utils.plots import learning_curves
 from smoothcse.cli.report import report
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import load_encoder
@@ -29,9 +27,11 @@ from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
 from smoothcse.report.samples import NEIGHBOURS, draw_samples, measure_gold_pairs, measure_similarities
 from smoothcse.report.sections import curves, neighbours
+from smoothcse.runs.curves import learning_curves
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.selection import label_free
+from tiny import sentences
 
 NASTY = "<script>alert('cat')</script> & the \"mat\""
 VOID = {"meta", "link", "img", "br", "hr", "input"}

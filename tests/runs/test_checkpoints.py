@@ -14,16 +14,16 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import sentences
 
 from smoothcse._utils.durable import recover_folder, replace_folder
 from smoothcse.errors import SmoothCSEError, Stopped
+from smoothcse.runs import checkpoints as checkpoints_module
 from smoothcse.runs.checkpoints import SEAL, find_damage, newest_intact, seal
 from smoothcse.runs.folder import RunFolder
-from smoothcse.training import checkpoints as checkpoints_module
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import metrics_log
 from smoothcse.training.selection import CriterionEvaluator
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 

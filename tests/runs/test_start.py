@@ -10,13 +10,15 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import save_tiny_model, sentences
 
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.seeds import train_seeds
+from smoothcse.runs import start as run_start
 from smoothcse.runs.folder import RunFolder
-from smoothcse.training import make_config, run, run_start, train, train_seeds
+from smoothcse.training import make_config, run, train
 from smoothcse.training.callbacks import Metrics
+from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
-from tiny import save_tiny_model, sentences
 
 from smoothcse.cli import main
 from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
+from tiny import save_tiny_model, sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 

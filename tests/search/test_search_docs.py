@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from tiny import sentences
 
 from conftest import REPOSITORY
 from smoothcse.cli import main
+from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 

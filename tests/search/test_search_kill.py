@@ -10,10 +10,10 @@ import time
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny import sentences
 
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
+from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 

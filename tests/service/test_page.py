@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
+
 from served import listening
 from tiny import sentences
 

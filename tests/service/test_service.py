@@ -14,11 +14,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
-from served import listening, until
-from tiny import sentences
 
+from served import listening, until
 from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from tiny import sentences
 
 for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb"):
     pytest.importorskip(package, reason="needs the extra 'serve'")

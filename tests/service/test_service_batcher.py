@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from served import until
-from tiny import sentences
 
+from served import until
 from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode, in_precision
+from tiny import sentences
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 
-from smoothcse import encoding
+from smoothcse.encoders import inference as encoding
 from smoothcse.encoders.bf16_weights import with_bf16_weights
 from smoothcse.service import batcher as module
 from smoothcse.service.batcher import Batcher

@@ -10,12 +10,12 @@ import subprocess
 
 import pytest
 from rich.console import Console
-from served import listening
-from tiny import sentences
 from typer.testing import CliRunner
 
 from conftest import REPOSITORY
+from served import listening
 from smoothcse.cli import app
+from tiny import sentences
 
 for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb"):
     pytest.importorskip(package, reason="needs the extra 'serve'")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -31,7 +31,6 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from rich.console import Console
-from tiny import save_tiny_model, sentences
 
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.quiet import quiet_libraries
@@ -43,6 +42,7 @@ from smoothcse.runs.folder import RunFolder
 from smoothcse.training import TrainConfig, TrainResult, make_config, read_result, train
 from smoothcse.training import run as run_module
 from smoothcse.training.callbacks import Metrics
+from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 STEPS = 4

@@ -7,11 +7,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.determinism import deterministic_kernels
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from tiny import save_tiny_model, sentences
 from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
@@ -23,6 +22,7 @@ from smoothcse.methods.table import find_method, make_settings
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
+from tiny import save_tiny_model, sentences
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from rich.console import Console
-from tiny import sentences
 
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
@@ -15,6 +14,7 @@ from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import FiniteLoss
 from smoothcse.training.mini_batch import mini_batch_tokens
+from tiny import sentences
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 from rich.console import Console
-from tiny import save_tiny_model, sentences
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder, load_encoder
@@ -19,6 +18,7 @@ from smoothcse.training.callbacks import FiniteLoss
 from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard, require_two_views
 from smoothcse.training.text_check import check_text, warn_of_text
 from smoothcse.training.warnings import Notices
+from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from smoothcse.training import peak_memory
+from smoothcse._utils import peak_memory
 from smoothcse.training.callbacks import StepCost, step_cost
 
 STOP = SimpleNamespace(should_log=False, should_evaluate=True, should_save=False)

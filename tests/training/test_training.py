@@ -11,15 +11,16 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
-from tiny import sentences
 
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs.folder import RunFolder
-from smoothcse.training import make_config, read_result, run, train, train_seeds
+from smoothcse.training import make_config, read_result, run, train
 from smoothcse.training.callbacks import GradientNoise, Metrics
 from smoothcse.training.selection import DEV_SCORE, Criterion
+from tiny import sentences
 
 QUIET = Console(quiet=True)
 
@@ -205,7 +206,7 @@ def test_more_batch_than_corpus(config):
 
 
 def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
-    from smoothcse.training import disk
+    from smoothcse._utils import disk
 
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
     with pytest.raises(SmoothCSEError, match=r"needs about .* GB .* are free; make room"):

@@ -6,27 +6,26 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize
-from tiny import sentences
 from torch import nn
 from torch.nn import functional
 
 from smoothcse.encoders.build import PROJECTION, build_encoder
-from smoothcse.methods import memory, views
+from smoothcse.fastpath.asked import current_ids, every_token, wants_every_token
+from smoothcse.methods import state as memory
 from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
+from smoothcse.views import embed as views
 from smoothcse.views.embed import (
     READ,
     WORD_IDS,
-    current_ids,
     dropout_views,
     embed,
     embed_views,
-    every_token,
     in_pieces,
     read_without_dropout,
     repeat_rows,
     take_rows,
-    wants_every_token,
 )
+from tiny import sentences
 
 
 class Spy(nn.Module):

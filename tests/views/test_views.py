@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import GSInfoNCELoss, views
+from smoothcse.methods import GSInfoNCELoss
+from smoothcse.views import embed as views
 from smoothcse.views.embed import embed, embed_views, repeat_rows
+from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

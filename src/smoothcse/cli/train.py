@@ -32,7 +32,8 @@ def train(
     resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typing error is told at once
 
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.training import train, train_seeds
+    from smoothcse.experiments.seeds import train_seeds
+    from smoothcse.training import train
 
     quiet_libraries()
     if seeds > 1:

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutput
 
+from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, OUTPUT, open_onnx, open_openvino
 from smoothcse.errors import SmoothCSEError
-from smoothcse.export.onnx import ONNX_FILE, OUTPUT, open_onnx
-from smoothcse.export.openvino import OPENVINO_FILE, open_openvino
 
 Backend = Literal["onnx", "openvino"]
 

@@ -120,8 +120,8 @@ def evaluate_geometry(model: SentenceTransformer, task: GeometryTask, **encode_o
     Args:
         model: any sentence-transformers model.
         task: from :func:`stsb_dev_geometry` or :func:`python_docs_geometry`.
-        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``. The dropout views
-            are always computed in float32.
+        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``. The dropout
+            views are always computed in float32.
 
     Returns:
         A score with the five figures as they are, not in percent; ``main`` is the uniformity. Where embeddings are

@@ -14,12 +14,12 @@ from rich.markup import escape
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.plots import learning_curves
 from smoothcse._utils.tables import FigureTable
 from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.encoders.build import PACKAGED_MINILM, load_encoder
 from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
 from smoothcse.runs.config import make_config
+from smoothcse.runs.curves import learning_curves
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training.run import train
 from smoothcse.training.selection import DEV_SCORE

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from smoothcse._utils.plots import pyplot
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.experiments.records import Record
 from smoothcse.experiments.statistics import mean_sd
 from smoothcse.experiments.study import Study
+from smoothcse.runs.curves import pyplot
 
 
 def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:

@@ -15,11 +15,12 @@ from sentence_transformers.sentence_transformer.modules import Transformer, Weig
 
 from smoothcse.encoders.build import strip_projection
 from smoothcse.encoders.exported import is_exported, load_exported
+from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import STSTask
 from smoothcse.export.measure import Comparison, compare
-from smoothcse.export.onnx import ONNX_FILE, quantize_onnx, write_onnx
-from smoothcse.export.openvino import OPENVINO_FILE, write_openvino
+from smoothcse.export.onnx import quantize_onnx, write_onnx
+from smoothcse.export.openvino import write_openvino
 
 Format = Literal["onnx", "openvino", "safetensors"]
 Quantization = Literal["int8"]

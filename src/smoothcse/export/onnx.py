@@ -13,19 +13,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from smoothcse._utils.extras import require
+from smoothcse.encoders.runtimes import OUTPUT
 from smoothcse.errors import SmoothCSEError, first_line
 
-ONNX_FILE = Path("onnx") / "model.onnx"
-"""Where the host's ONNX backend looks for the graph in a model folder."""
-
-OUTPUT = "last_hidden_state"
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _LARGEST = 2 * 2**30  # a protobuf file holds no more
 _EXAMPLE = ["Two sentences of different lengths,", "since a length of one would be taken for a constant."]
@@ -84,21 +80,6 @@ def quantize_onnx(source: Path, target: Path) -> None:
         quantization.quantize_dynamic(source, target, weight_type=quantization.QuantType.QUInt8, per_channel=True)
     finally:
         root.setLevel(level)
-
-
-def open_onnx(path: Path) -> Any:
-    """Return a session of onnxruntime on the CPU with as many threads as torch has.
-
-    Raises:
-        SmoothCSEError: if the extra ``onnx`` is missing or the file is no graph.
-    """
-    onnxruntime = require("onnxruntime", "onnx", "The format onnx")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common base but this one
-        raise SmoothCSEError(f"{path} cannot be opened as an ONNX model: {first_line(error)}") from error
 
 
 class _LastHiddenState(nn.Module):

@@ -11,9 +11,9 @@ from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
-from smoothcse import devices
+from smoothcse.encoders import devices
+from smoothcse.fastpath.asked import current_ids, wants_every_token
 from smoothcse.fastpath.attention import attend_tokens
-from smoothcse.views.embed import current_ids, wants_every_token
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

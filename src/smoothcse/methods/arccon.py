@@ -9,8 +9,9 @@ from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.objectives.arccon import angular_margin_logits
 
 

@@ -10,10 +10,11 @@ from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.build import PROJECTION
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss
 from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.objectives.esimcse import repeat_subwords
 from smoothcse.views.embed import Features, in_pieces
 

@@ -9,9 +9,10 @@ from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
 from smoothcse.methods.state import VectorQueue, of_all_ranks
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
 from smoothcse.views.embed import Features

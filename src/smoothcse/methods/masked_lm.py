@@ -14,9 +14,10 @@ from transformers.utils import logging
 
 from smoothcse.encoders.safety import SAFE_WEIGHTS
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.fastpath.asked import every_token
 from smoothcse.methods.state import unwrapped
 from smoothcse.objectives.masked_lm import NOT_HIDDEN
-from smoothcse.views.embed import Features, every_token, run
+from smoothcse.views.embed import Features, run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

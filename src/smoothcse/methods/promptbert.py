@@ -8,9 +8,10 @@ from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.templates import check_template, with_template
 from smoothcse.methods.prompted import PromptedLoss
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.views.embed import Features
 
 

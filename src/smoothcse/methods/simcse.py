@@ -10,10 +10,11 @@ from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
 from smoothcse.methods.state import of_all_ranks
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.objectives.masked_lm import hide_tokens
 from smoothcse.views.embed import READ, Features
 

@@ -9,9 +9,10 @@ from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import READ, Features, read_without_dropout
 

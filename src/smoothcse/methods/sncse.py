@@ -9,10 +9,11 @@ from pydantic.dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.templates import check_template, with_template
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.prompted import PromptedLoss
-from smoothcse.methods.table import CHECKED, Method
+from smoothcse.methods.table import Method
 from smoothcse.objectives.sncse import bidirectional_margin
 from smoothcse.views.embed import Features
 from smoothcse.views.further import FurtherTexts

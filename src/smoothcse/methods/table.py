@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ METHODS = {
     "arccon": "arccon",
 }
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
-
-CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @checked_dataclass(config=CHECKED, frozen=True)

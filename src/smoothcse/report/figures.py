@@ -14,7 +14,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from smoothcse.report.read import Points
+from smoothcse.runs.curves import Points
 
 COLOURS = 8
 """Series from this number on take the colours of the first again."""

@@ -10,7 +10,8 @@ from rich.live import Live
 from rich.text import Text
 
 from smoothcse._utils.extras import extra
-from smoothcse.report.read import Points, RecordedRun, read_run
+from smoothcse.report.read import RecordedRun, read_run
+from smoothcse.runs.curves import Points
 
 _CURVES = {"loss": "loss", "eval_dev_score": "dev score", "noise_share": "noise share"}
 _ROWS = 9  # of each plot, so that three fit a usual terminal

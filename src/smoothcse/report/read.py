@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.config import TrainConfig, field_names, make_config
+from smoothcse.runs.curves import Points, finite_points
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.result import TrainResult, result_of
 from smoothcse.training.selection import DEV_SCORE
-
-Points = list[tuple[float, float]]
-"""Pairs ``(x, y)`` to draw."""
 
 
 @dataclass(frozen=True)
@@ -86,27 +83,18 @@ def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
     )
 
 
-def finite_points(metrics: Sequence[Mapping[str, Any]], key: str) -> Points:
-    """Return ``(step, value)`` of every entry that has this metric as a finite number."""
-    return [(entry["step"], entry[key]) for entry in metrics if _is_finite(entry.get(key))]
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _result(folder: RunFolder, manifest: dict[str, Any], metrics: Sequence[dict[str, Any]]) -> TrainResult | None:
     if manifest.get("status") == "finished":
         return result_of(folder, manifest)
-    scored = [entry for entry in metrics if _is_finite(entry.get(f"eval_{DEV_SCORE}"))]
+    scored = finite_points(metrics, f"eval_{DEV_SCORE}")
     if not scored:
         return None
-    best = max(scored, key=lambda entry: float(entry[f"eval_{DEV_SCORE}"]))  # of equal ones the first, as in selection
+    best_step, best_score = max(scored, key=lambda point: point[1])  # of equal ones the first, as in selection
     return TrainResult(
         folder=folder.path,
-        start_score=scored[0][f"eval_{DEV_SCORE}"],
-        best_score=best[f"eval_{DEV_SCORE}"],
-        best_step=best["step"],
-        last_score=scored[-1][f"eval_{DEV_SCORE}"],
+        start_score=scored[0][1],
+        best_score=best_score,
+        best_step=int(best_step),
+        last_score=scored[-1][1],
         criterion="dev score",
     )

@@ -15,15 +15,14 @@ from smoothcse.corpus import Corpus
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.hardware import Hardware
 from smoothcse.encoders.precision import resolve_precision
+from smoothcse.encoders.reading import pooling_of
 from smoothcse.runs.config import TrainConfig
-from smoothcse.training.reading import pooling_of
-from smoothcse.training.selection import Criterion
 
 _PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")
 
 
 def running_manifest(
-    config: TrainConfig, corpus: Corpus, hardware: Hardware, model: SentenceTransformer, criterion: Criterion
+    config: TrainConfig, corpus: Corpus, hardware: Hardware, model: SentenceTransformer, dev_fingerprint: str | None
 ) -> dict[str, Any]:
     """Return what ``run.json`` says of a run that is going on.
 
@@ -32,7 +31,7 @@ def running_manifest(
         corpus: Text, with its fingerprint.
         hardware: Devices and precision.
         model: Encoder before the first step.
-        criterion: What the run selects by.
+        dev_fingerprint: Fingerprint of the data that the run selects by; None for none.
     """
     return {
         "status": "running",
@@ -40,7 +39,7 @@ def running_manifest(
         "pooling": config.pooling or pooling_of(model),
         "data": corpus.report.as_dict(),
         "model_fingerprint": fingerprint(model),
-        "dev_fingerprint": criterion.fingerprint,
+        "dev_fingerprint": dev_fingerprint,
         "dev_precision": resolve_precision("auto", "measure", hardware.device_type),
         **provenance(hardware.describe()),
     }

@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smoothcse.experiments.seeds import train_seeds
     from smoothcse.runs.config import TrainConfig, make_config
     from smoothcse.runs.config_file import resolve_config
     from smoothcse.runs.result import TrainResult, read_result
@@ -25,7 +24,6 @@ _HOMES = {
     "read_result": "runs.result",
     "resolve_config": "runs.config_file",
     "train": "training.run",
-    "train_seeds": "experiments.seeds",
 }
 
 __all__ = [
@@ -36,7 +34,6 @@ __all__ = [
     "read_result",
     "resolve_config",
     "train",
-    "train_seeds",
 ]
 
 

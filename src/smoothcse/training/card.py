@@ -17,11 +17,12 @@ from sentence_transformers.util import batch_to_device
 
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.prompts import prompt_of
+from smoothcse.encoders.reading import pooling_of
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.methods.table import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.runs.config import TrainConfig
-from smoothcse.training.reading import pooling_of, reading
+from smoothcse.training.reading import reading
 from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8

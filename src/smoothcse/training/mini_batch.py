@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from sentence_transformers import SentenceTransformer
 
-from smoothcse import devices
+from smoothcse.encoders import devices
 from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.config import TrainConfig
 

@@ -100,7 +100,7 @@ def train(
     )
     _check_batch(config, corpus, hardware)
     model, criterion = read_start(config, hardware), choose_criterion(config, corpus)
-    manifest = running_manifest(config, corpus, hardware, model, criterion) if is_main_process() else {}
+    manifest = running_manifest(config, corpus, hardware, model, criterion.fingerprint) if is_main_process() else {}
     with (
         explain_failed_writes(folder.path),
         explain_full_memory(folder),

@@ -16,8 +16,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
+from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.inference import encode
-from smoothcse.methods.table import CHECKED
 from smoothcse.objectives.debcse import draw, negative_log_weights, positive_log_weights
 from smoothcse.objectives.draws import row_keys, uniforms
 from smoothcse.views.further import progress

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
-from smoothcse import devices
+from smoothcse.encoders import devices
 from smoothcse.encoders.build import PROJECTION
 from smoothcse.encoders.precision import without_autocast
 from smoothcse.encoders.prompts import prompt_of
+from smoothcse.fastpath.asked import IDS
 from smoothcse.fastpath.length_groups import group_sizes
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ READ = "read"
 
 WORD_IDS = "word_ids"
 """Entry of a view's features that holds its token ids, long ``(N, L)``, where their embeddings stand for them."""
-
-_EVERY_TOKEN = ContextVar("every_token", default=False)
-_IDS: ContextVar[Tensor | None] = ContextVar("ids", default=None)
 
 # Tokens that a CPU encodes at a time, which stay in its cache, and those that one more pass over the weights costs.
 # A GPU wants the whole batch, as its small kernels cost their launch more than their padding.
@@ -108,13 +105,13 @@ def run(model: nn.Module, features: Features) -> Features:
     """Return all that an encoder makes of features, whether their words are looked up already or not."""
     features = dict(features)
     ids = features.pop(WORD_IDS, None)
-    before = _IDS.set(features.get("input_ids") if ids is None else ids)
+    before = IDS.set(features.get("input_ids") if ids is None else ids)
     try:
         # always by the model's own forward: it is there that the trainer has put autocast
         with nullcontext() if ids is None else _ids_for_later_modules(model, ids):
             return model(features)  # type: ignore[no-any-return]
     finally:
-        _IDS.reset(before)
+        IDS.reset(before)
 
 
 @contextmanager
@@ -126,11 +123,6 @@ def _ids_for_later_modules(model: nn.Module, ids: Tensor) -> Iterator[None]:
         yield
     finally:
         giving.remove()
-
-
-def current_ids() -> Tensor | None:
-    """Return the token ids ``(N, L)`` of what :func:`run` is running; None outside of it."""
-    return _IDS.get()
 
 
 def _read_shipped(model: nn.Module, features: Features) -> Tensor:
@@ -146,21 +138,6 @@ def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
     finally:
         for module, training in modes:  # a wrapper for several ranks may stand in another mode than what it wraps
             module.training = training
-
-
-@contextmanager
-def every_token() -> Iterator[None]:
-    """Let encoders compute all tokens, as one that is read at [CLS] alone does not in training."""
-    before = _EVERY_TOKEN.set(True)
-    try:
-        yield
-    finally:
-        _EVERY_TOKEN.reset(before)
-
-
-def wants_every_token() -> bool:
-    """Whether this is inside :func:`every_token`."""
-    return _EVERY_TOKEN.get()
 
 
 def repeat_rows(features: Features, times: int = 2) -> Features:

@@ -82,7 +82,8 @@ def encode_on_ray(
             encoded as empty sentences, so that no row is lost.
         keep: columns to copy beside the embedding; none for the encoded one.
         batch_size: sentences per forward; None for what suits the device.
-        precision: as in :func:`~smoothcse.encoders.inference.encode`; what ``"auto"`` means is asked of one worker, once.
+        precision: as in :func:`~smoothcse.encoders.inference.encode`; one worker is asked,
+            once, what ``"auto"`` means.
         normalize: whether to scale each embedding to length 1.
         rows_per_shard: at most this many rows in a file of the output. Default 131,072.
         cpus_per_worker: threads of each worker. Default 1, which gives one worker per CPU of the cluster; where it has

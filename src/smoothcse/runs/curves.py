@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from smoothcse._utils.extras import extra
-from smoothcse.report.read import finite_points
+
+Points = list[tuple[float, float]]
+"""Pairs ``(x, y)`` to draw."""
 
 
 def learning_curves(
@@ -62,3 +65,12 @@ def pyplot() -> Any:
     from matplotlib import pyplot
 
     return pyplot
+
+
+def finite_points(metrics: Sequence[Mapping[str, Any]], key: str) -> Points:
+    """Return ``(step, value)`` of every entry that has this metric as a finite number."""
+    return [(entry["step"], entry[key]) for entry in metrics if _is_finite(entry.get(key))]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
