@@ -23,9 +23,10 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import evaluate_sts
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, STS_TASKS, files_of, load_tasks
-from smoothcse.experiments import reproduce as module
+from smoothcse.experiments import in_process
 from smoothcse.experiments.forecast import plan_table
-from smoothcse.experiments.outcome import Outcome, Run
+from smoothcse.experiments.outcome import Outcome
+from smoothcse.experiments.records import Record
 from smoothcse.experiments.reproduction import plan_reproduction
 from tiny import save_tiny_model, sentences
 
@@ -128,8 +129,8 @@ def test_what_has_finished_is_neither_trained_nor_evaluated_again(finished, onli
     output, printed = finished
     before = {file: file.stat().st_mtime_ns for file in output.glob("*/*/*.json*")}
     assert len(before) == 12  # of each run: run.json, metrics.jsonl, sts.json
-    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("a finished run was trained again"))
-    monkeypatch.setattr(module, "evaluate", lambda *_, **__: pytest.fail("a finished run was evaluated again"))
+    monkeypatch.setattr(in_process, "train", lambda *_, **__: pytest.fail("a finished run was trained again"))
+    monkeypatch.setattr(in_process, "evaluate", lambda *_, **__: pytest.fail("a finished run was evaluated again"))
     code, again, said = smoothcse("reproduce", RECIPE, "--output", output, *SHORT, "--resume")
     assert code == 0, said
     assert again == printed
@@ -147,8 +148,8 @@ def test_what_is_missing_is_made_up_for(finished, online, tmp_path, monkeypatch)
         trained.append(Path(config.output).relative_to(copy).as_posix())
         return real(config, **options)
 
-    real = module.train
-    monkeypatch.setattr(module, "train", train)
+    real = in_process.train
+    monkeypatch.setattr(in_process, "train", train)
     code, again, said = smoothcse("reproduce", RECIPE, "--output", copy, *SHORT, "--resume")
     assert code == 0, said
     assert trained == ["control/seed-43"]
@@ -159,7 +160,7 @@ def test_a_folder_with_runs_needs_resume(finished, online):
     output, _ = finished
     code, _, said = smoothcse("reproduce", RECIPE, "--output", output, *SHORT)
     assert code == 2
-    assert "holds 4 of these runs; go on with --resume, or give another --output." in said
+    assert "holds 4 of these runs; continue with --resume, or give another --output." in said
 
 
 def test_other_settings_need_another_folder(finished, online):
@@ -326,7 +327,7 @@ def test_every_recipe_has_published_figures_and_a_plan(method, model, tmp_path, 
     connect(monkeypatch, "http://127.0.0.1:9", tmp_path)
     wanted = plan_reproduction(f"{method}/{model}")
     assert wanted.published()
-    assert len(wanted.runs()) == (10 if method == "gs-infonce" else 5)
+    assert len(wanted.plan().runs) == (10 if method == "gs-infonce" else 5)
     assert wanted.output == Path("reproduce") / method / model
     assert plan_table(wanted).row_count == 8
 
@@ -347,12 +348,12 @@ def test_an_unknown_field_is_refused():
 def outcome_of(averages, control=(), recipe=RECIPE, diagnoses=()):
     wanted = plan_reproduction(recipe, seeds=len(averages))
     scores = {wanted.method: averages, "control": control}
-    runs = [
-        Run(name, seed, f"{name}/seed-{seed}", 125, 80.0, dict.fromkeys((*SEVEN_STS, "avg"), value), diagnoses)
-        for name, values in scores.items()
-        for seed, value in enumerate(values, start=42)
-    ]
-    return Outcome(wanted, runs)
+    records = [
+        Record(name, {}, seed, 70.0, 80.0, 79.0, [], None, 1.0, {}, {}, best_step=125, diagnoses=list(diagnoses),
+               sts=dict.fromkeys((*SEVEN_STS, "avg"), value))
+        for name, values in scores.items() for seed, value in enumerate(values, start=42)
+    ]  # fmt: skip
+    return Outcome(wanted, records)
 
 
 def smoothcse(*arguments):

@@ -1,4 +1,4 @@
-"""What a reproduction will fetch, take and leave, as far as it can be told before it."""
+"""What a reproduction will download, and the time, memory and disk that it will need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smoothcse.encoders.build import PACKAGED_MINILM
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
-from smoothcse.experiments.reproduction import Reproduction, is_finished
+from smoothcse.experiments.reproduction import Reproduction
 from smoothcse.methods.table import find_method
 from smoothcse.runs.config import TrainConfig
 from smoothcse.training.card import probe
@@ -31,7 +31,7 @@ from smoothcse.training.parts import make_loss, read_start
 
 _WEIGHTS = "model.safetensors"
 
-# Of the recipes' four starts, so that memory and disk can be told before the model is here.
+# The recipes' four models, so that memory and disk can be estimated before the model is downloaded.
 _PARAMETERS = {
     "bert-base-uncased": 109_482_240,
     "bert-large-uncased": 335_141_888,
@@ -42,7 +42,7 @@ _PARAMETERS = {
 
 @dataclass(frozen=True)
 class _Need:
-    """Something that the runs read: whether it is on this machine, and if not, its size where the hub tells it."""
+    """Something that the runs read: whether it is on this machine, and if not, its size if the hub gives it."""
 
     name: str
     here: bool
@@ -56,7 +56,7 @@ class _Need:
 
 @dataclass(frozen=True)
 class _Cost:
-    """What a step takes here: seconds, parameters, and the peak in bytes if it ran on a GPU."""
+    """Seconds per step on this machine, parameters, and peak memory in bytes if the step ran on a GPU."""
 
     seconds: float
     parameters: int
@@ -64,13 +64,18 @@ class _Cost:
 
 
 def plan_table(reproduction: Reproduction) -> Table:
-    """Return what the runs will fetch, take and leave, as far as it can be told now.
+    """Return what the runs will download and need, as a table.
 
-    The time is measured on two steps if the model is on this machine. Nothing is fetched; the hub is asked for sizes,
-    and without it they stay unknown.
+    The time is measured if the model is on this machine. Nothing is downloaded; the hub is asked for sizes, which stay
+    unknown without it.
+
+    Raises:
+        SmoothCSEError: If a run folder holds a run of another configuration, or a name cannot be on the hub.
     """
-    runs = reproduction.runs()
-    config, left = runs[0].config, sum(not is_finished(run.config) for run in runs)
+    plan = reproduction.plan()
+    plan.require_same()
+    runs, config = plan.runs, plan.runs[0].config
+    left = sum(not plan.is_finished(run) for run in runs)
     needs = _needs(config)
     cost, hardware = _cost(config, model_is_here=needs[1].here)
     steps, bound = _steps(config, corpus_is_here=needs[0].here)
@@ -133,7 +138,7 @@ def _size_on_hub(repository: str, file: str, kind: str) -> int | None:
 
 
 def _steps(config: TrainConfig, *, corpus_is_here: bool) -> tuple[int | None, str]:
-    """Return the steps of a run, and "at most " where the corpus has not been counted yet."""
+    """Return the steps of a run, and "at most " if the corpus has not been counted yet."""
     if config.max_steps:
         return config.max_steps, ""
     if corpus_is_here:
@@ -146,7 +151,7 @@ def _steps(config: TrainConfig, *, corpus_is_here: bool) -> tuple[int | None, st
 
 
 def _cost(config: TrainConfig, *, model_is_here: bool) -> tuple[_Cost | None, str]:
-    """Return what a step takes, where it can be measured, and the hardware or why this will not do."""
+    """Return the cost of a step if it can be measured, and the hardware or why it cannot be used."""
     try:
         hardware = find_hardware(config.precision)
     except SmoothCSEError as error:
@@ -155,7 +160,7 @@ def _cost(config: TrainConfig, *, model_is_here: bool) -> tuple[_Cost | None, st
 
 
 def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
-    """Time one step on a batch whose rows are all as long as a row may be."""
+    """Time one step on a batch in which each row has the maximum length."""
     cached = try_to_load_from_cache(config.model, "config.json") if not Path(config.model).exists() else None
     source = str(Path(cached).parent) if isinstance(cached, str) else config.model  # needs no network
     model = read_start(config.replace(model=source), hardware)

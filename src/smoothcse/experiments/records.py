@@ -1,43 +1,45 @@
-"""``runs.jsonl``: one line per finished run of a study, all that its tables and plots need."""
+"""``runs.jsonl``: one line per finished run, with all that tables and plots need."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.experiments.seven_tasks import SevenTasks
-from smoothcse.experiments.study import PlannedRun
+from smoothcse.experiments.plan import PlannedRun, run_name
+from smoothcse.experiments.seven_tasks import SevenTasks, read_diagnoses, read_figures
 from smoothcse.runs.config import changed_fields
 from smoothcse.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of a finished run.
+    """Record of a finished run.
 
     Attributes:
-        variant: as the study names it.
-        point: of the study's grid.
-        seed: of the run.
-        start: score before training, in the criterion's unit.
-        best: highest score at any evaluation, the start included.
-        last: score after the last step.
+        variant: Name of the variant in its plan.
+        point: Point of the study's grid.
+        seed: Seed of the run.
+        start: Score before training, in the criterion's unit.
+        best: Highest score of all evaluations, the start included.
+        last: Score after the last step.
         curve: ``(step, score)`` of each evaluation.
-        noise_share: mean over the logged steps; None without noise.
-        seconds: wall time.
-        config: all fields.
-        environment: hardware, versions, commit, date.
-        step_seconds: median time of a step, without evaluations; None in records from before it was measured.
-        peak_memory_mb: of a step, above the loaded model, in millions of bytes; None likewise, or if not known.
-        evaluated: how ``sts`` was measured; None without.
+        noise_share: Mean over the logged steps; None without noise.
+        seconds: Wall time.
+        config: All configuration fields.
+        environment: Hardware, versions, commit and date.
+        step_seconds: Median time of a step, without evaluations; None if it was not measured, as in old records.
+        peak_memory_mb: Peak memory of a step above the loaded model, in millions of bytes; None if it is not known.
+        evaluated: How ``sts`` was measured; None without it.
         sts: Spearman times 100 by task, and their mean ``avg``.
-        fingerprint: of the text; None in records from before it was kept.
+        fingerprint: Fingerprint of the text; None in old records.
+        best_step: Step of the highest score, 0 for the start; None in old records.
+        diagnoses: Why figures in ``sts`` cannot be taken at face value.
     """
 
     variant: str
@@ -56,6 +58,13 @@ class Record:
     evaluated: SevenTasks | None = None
     sts: Mapping[str, float] | None = None
     fingerprint: str | None = None
+    best_step: int | None = None
+    diagnoses: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Name of the run in its plan."""
+        return run_name(self.variant, self.point, self.seed)
 
     def is_of(self, run: PlannedRun) -> bool:
         """Whether this is the record of exactly that run, all fields equal."""
@@ -66,15 +75,15 @@ class Record:
         )
 
     def has(self, wanted: SevenTasks | None) -> bool:
-        """Whether the scores on the seven tasks are here that a study asks for, if it does."""
+        """Whether the record has the scores on the seven tasks that a plan asks for."""
         return wanted is None or wanted.is_like(self.evaluated)
 
 
 def read_records(file: Path) -> list[Record]:
-    """Read the records of a study; an empty list where the file is not there yet.
+    """Read the records of a study; an empty list if the file does not exist yet.
 
     Raises:
-        SmoothCSEError: for a line that is no record.
+        SmoothCSEError: With the first line that is not a record.
     """
     if not file.is_file():
         return []
@@ -96,14 +105,25 @@ def _lines(file: Path) -> list[str]:
         raise SmoothCSEError(f"{file} cannot be read as the records of runs ({error}); move it away.") from error
 
 
+def recorded(runs: Iterable[PlannedRun], record_file: Path | None) -> list[Record]:
+    """Return the records of runs in their order, without those of other runs; empty without a file."""
+    records = read_records(record_file) if record_file else []
+    return [record for run in runs if (record := find_record(run, records))]
+
+
+def find_record(run: PlannedRun, records: Sequence[Record]) -> Record | None:
+    """Return the last record of a run, or None."""
+    return next((record for record in reversed(records) if record.is_of(run)), None)
+
+
 def append_record(file: Path, record: Record) -> None:
-    """Add a finished run, or one that has more scores now: its last line counts."""
+    """Append a record. If a run has several, its last one counts."""
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
 
 def record_of(run: PlannedRun, folder: RunFolder) -> Record:
-    """Make the record of a finished run from its folder."""
+    """Return the record of a finished run, from its folder."""
     manifest, metrics = folder.read_manifest(), folder.metrics()
     result = manifest["result"]
     shares = [entry["noise_share"] for entry in metrics if entry.get("noise_share")]
@@ -118,18 +138,24 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
         noise_share=sum(shares) / len(shares) if shares else None,
         seconds=manifest["times"]["total_seconds"],
         config=run.config.as_dict(),
-        environment={key: manifest[key] for key in ("started", "hardware", "python", "versions", "git_commit")},
+        environment={key: manifest.get(key) for key in ("started", "hardware", "python", "versions", "git_commit")},
         step_seconds=manifest["times"].get("step_seconds"),
         peak_memory_mb=manifest.get("peak_memory_mb"),
         fingerprint=manifest["data"]["fingerprint"],
+        best_step=result["best_step"],
     )
 
 
+def with_scores(record: Record, wanted: SevenTasks, file: Path) -> Record:
+    """Return a record with the scores on the seven tasks that a results file holds."""
+    return replace(record, evaluated=wanted, sts=read_figures(file), diagnoses=read_diagnoses(file))
+
+
 def require_one_text(records: Iterable[Record]) -> None:
-    """Check that runs whose configurations name one text have learned from one text.
+    """Check that runs whose configurations name the same text learned from the same text.
 
     Raises:
-        SmoothCSEError: With both fingerprints, if the text changed while the study was under way.
+        SmoothCSEError: With both fingerprints, if the text changed between two runs.
     """
     known: dict[str, Record] = {}
     for record in records:
@@ -140,8 +166,8 @@ def require_one_text(records: Iterable[Record]) -> None:
         other = known.setdefault(repr((fields, drawn)), record)
         if other.fingerprint != record.fingerprint:
             raise SmoothCSEError(
-                f"The runs {other.variant}, seed {other.seed}, and {record.variant}, seed {record.seed}, learned from "
-                f"different texts (fingerprints {other.fingerprint} and {record.fingerprint}), though both name "
+                f"The runs {other.name} and {record.name} learned from different texts "
+                f"(fingerprints {other.fingerprint} and {record.fingerprint}), though both name "
                 f"{record.config['corpus']}; bring the former text back and delete the folder of the later run, "
                 "or give another --output."
             )
