@@ -18,8 +18,8 @@ from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.experiments import seeds, summary
 from smoothcse.experiments.outcome import Outcome
-from smoothcse.experiments.records import Record
 from smoothcse.experiments.reproduction import plan_reproduction
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
 from smoothcse.export.measure import Comparison, Measured

@@ -27,7 +27,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import files as benchmark_files
 from smoothcse.evaluation.data import _unpack
 from smoothcse.evaluation.files import read_lines
-from smoothcse.experiments.records import read_records as read_study_records
+from smoothcse.experiments.run_records import read_records as read_study_records
 from smoothcse.experiments.study import read_study
 from smoothcse.report.read import read_run
 from smoothcse.runs.config_file import read_config_file, resolve_config

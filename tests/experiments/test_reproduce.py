@@ -26,8 +26,8 @@ from smoothcse.evaluation.sts_tasks import SEVEN_STS, STS_TASKS, files_of, load_
 from smoothcse.experiments import in_process
 from smoothcse.experiments.forecast import plan_table
 from smoothcse.experiments.outcome import Outcome
-from smoothcse.experiments.records import Record
 from smoothcse.experiments.reproduction import plan_reproduction
+from smoothcse.experiments.run_records import Record
 from tiny import save_tiny_model, sentences
 
 pytestmark = pytest.mark.slow

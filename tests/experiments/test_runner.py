@@ -13,8 +13,8 @@ from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.experiments import in_process, runner
 from smoothcse.experiments.demo import plan_demo
 from smoothcse.experiments.in_process import InProcess
-from smoothcse.experiments.plan import Plan, PlannedRun
-from smoothcse.experiments.records import read_records
+from smoothcse.experiments.planned_runs import Plan, PlannedRun
+from smoothcse.experiments.run_records import read_records
 from smoothcse.experiments.runner import RunFailed, run_missing, run_plan
 from smoothcse.experiments.seeds import plan_seeds, train_seeds
 from smoothcse.experiments.seven_tasks import SevenTasks

@@ -20,8 +20,8 @@ from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import SEVEN_STS, evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
-from smoothcse.experiments import plots, subprocesses
-from smoothcse.experiments.records import append_record, read_records, recorded, require_one_text
+from smoothcse.experiments import study_plots, subprocesses
+from smoothcse.experiments.run_records import append_record, read_records, recorded, require_one_text
 from smoothcse.experiments.run_study import run_study
 from smoothcse.experiments.runner import RunFailed
 from smoothcse.experiments.statistics import paired_difference, show_mean_sd
@@ -131,7 +131,7 @@ def test_without_matplotlib_there_are_still_the_tables(finished, monkeypatch):
         raise SmoothCSEError("Pictures need matplotlib.")
 
     file, folder = finished
-    monkeypatch.setattr(plots, "pyplot", pyplot)
+    monkeypatch.setattr(study_plots, "pyplot", pyplot)
     console = Console(record=True, file=io.StringIO(), width=200)
     assert len(run_study(read_study(file), folder, console=console)) == 4
     said = console.export_text()

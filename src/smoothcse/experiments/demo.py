@@ -20,7 +20,7 @@ from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.encoders.build import PACKAGED_MINILM, load_encoder
 from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
 from smoothcse.experiments.in_process import InProcess
-from smoothcse.experiments.plan import Plan, PlannedRun
+from smoothcse.experiments.planned_runs import Plan, PlannedRun
 from smoothcse.experiments.runner import run_plan
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.curves import learning_curves

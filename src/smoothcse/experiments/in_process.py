@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from smoothcse.evaluation.evaluate import evaluate
-from smoothcse.experiments.plan import PlannedRun
+from smoothcse.experiments.planned_runs import PlannedRun
 from smoothcse.experiments.runner import Work
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.runs.config import TrainConfig

@@ -18,8 +18,8 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
-from smoothcse.experiments.records import Record
 from smoothcse.experiments.reproduction import Reproduction
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import FIGURES
 from smoothcse.experiments.statistics import Difference, mean_sd, paired_difference, show_mean_sd
 from smoothcse.runs.recipes import CONTROL

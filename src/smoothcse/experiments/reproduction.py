@@ -11,7 +11,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder
 from smoothcse.evaluation.published import Published, published_results
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
-from smoothcse.experiments.plan import Plan
+from smoothcse.experiments.planned_runs import Plan
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import Study
 from smoothcse.runs.recipes import CONTROL, recipe_fields

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.experiments.plan import Plan
-from smoothcse.experiments.records import Record, recorded
+from smoothcse.experiments.planned_runs import Plan
+from smoothcse.experiments.run_records import Record, recorded
 from smoothcse.experiments.runner import RunFailed, missing_runs, run_missing
 from smoothcse.experiments.study import Study
 from smoothcse.experiments.subprocesses import Subprocesses

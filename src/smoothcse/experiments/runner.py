@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.experiments.plan import Plan, PlannedRun
-from smoothcse.experiments.records import (
+from smoothcse.experiments.planned_runs import Plan, PlannedRun
+from smoothcse.experiments.run_records import (
     Record,
     append_record,
     find_record,

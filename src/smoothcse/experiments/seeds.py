@@ -12,7 +12,7 @@ from smoothcse._utils.disk import explain_failed_writes
 from smoothcse._utils.durable import write_whole
 from smoothcse._utils.tables import FigureTable
 from smoothcse.experiments.in_process import InProcess
-from smoothcse.experiments.plan import Plan, PlannedRun, run_name
+from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
 from smoothcse.experiments.runner import run_plan
 from smoothcse.experiments.statistics import show_mean_sd
 from smoothcse.hub.model_card import write_model_card

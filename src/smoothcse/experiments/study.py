@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
-from smoothcse.experiments.plan import Plan, PlannedRun, run_name
+from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_seven_tasks
 from smoothcse.runs.config import make_config
 from smoothcse.runs.config_file import read_config_file

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from smoothcse.experiments.plan import PlannedRun
+from smoothcse.experiments.planned_runs import PlannedRun
 from smoothcse.experiments.runner import RunFailed, Work
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.runs.config import TrainConfig

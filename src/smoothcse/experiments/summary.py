@@ -16,11 +16,11 @@ from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS
 from smoothcse.evaluation.results import AVERAGE
-from smoothcse.experiments.plots import plot_curves, plot_grid, plot_sts
-from smoothcse.experiments.records import Record
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import FIGURES
 from smoothcse.experiments.statistics import mean_sd, paired_difference, show_mean_sd
 from smoothcse.experiments.study import Study
+from smoothcse.experiments.study_plots import plot_curves, plot_grid, plot_sts
 
 _HEADINGS = ("seeds", "last", "best", "last - control", "best - control", "noise share", "s/run", "s/step", "MB")
 _STS_HEADINGS = ("seeds", *(STS_HEADINGS.get(figure, figure) for figure in FIGURES), f"{AVERAGE} - control")

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.experiments.plan import PlannedRun, run_name
+from smoothcse.experiments.planned_runs import PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_diagnoses, read_figures
 from smoothcse.runs.config import changed_fields
 from smoothcse.runs.folder import RunFolder

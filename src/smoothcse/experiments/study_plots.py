@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.evaluation.results import AVERAGE
-from smoothcse.experiments.records import Record
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.statistics import mean_sd
 from smoothcse.experiments.study import Study
 from smoothcse.runs.curves import pyplot
