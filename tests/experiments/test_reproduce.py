@@ -190,9 +190,9 @@ def test_a_plan_without_network_or_caches_says_what_it_cannot_tell(tmp_path, mon
     connect(monkeypatch, "http://127.0.0.1:9", tmp_path / "empty")
     code, plan, said = smoothcse("reproduce", RECIPE, "--plan", "--output", tmp_path / "new", "--precision", "fp32")
     assert code == 0, said
-    assert plan.count("to be fetched, size unknown") == 3
+    assert plan.count("to be downloaded, size unknown") == 3
     assert "at most 15,625 of batch 64" in plan
-    assert "cannot be told: the model is not on this machine yet" in plan
+    assert "unknown: the model is not on this machine yet" in plan
     assert "1.8 GB for weights, gradients and AdamW's moments" in plan  # 16 bytes each of 109 million
 
 
@@ -201,8 +201,8 @@ def test_a_plan_asks_the_hub_for_sizes_and_fetches_nothing(hub, tmp_path, monkey
     fetched = sum(count for (method, _), count in hub.requests.items() if method == "GET")
     plan = smoothcse("reproduce", RECIPE, "--plan", "--output", tmp_path / "new", *SHORT)[1]
     size = (hub.root / "models" / "bert-base-uncased" / "model.safetensors").stat().st_size
-    assert f"to be fetched, {size / 1000:.1f} kB" in plan
-    assert "unknown" not in plan
+    assert f"to be downloaded, {size / 1000:.1f} kB" in plan
+    assert "size unknown" not in plan
     assert sum(count for (method, _), count in hub.requests.items() if method == "GET") == fetched
 
 
@@ -211,7 +211,7 @@ def test_hardware_that_will_not_do_is_told_by_the_plan(offline, monkeypatch, tmp
     code, plan, _ = smoothcse("reproduce", RECIPE, "--plan", "--output", tmp_path / "new")
     assert code == 0
     assert "precision fp16 needs a CUDA device" in plan
-    assert "cannot be told: the hardware will not do" in plan
+    assert "unknown: the hardware cannot be used" in plan
     code, _, said = smoothcse("reproduce", RECIPE, "--output", tmp_path / "new")
     assert (code, "precision fp16 needs a CUDA device" in said) == (2, True)
     assert not (tmp_path / "new").exists()

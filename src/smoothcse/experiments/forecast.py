@@ -51,7 +51,7 @@ class _Need:
     def __str__(self) -> str:
         if self.here:
             return f"{self.name}: on this machine"
-        return f"{self.name}: to be fetched, {decimal(self.size) if self.size else 'size unknown'}"
+        return f"{self.name}: to be downloaded, {decimal(self.size) if self.size else 'size unknown'}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _run_words(reproduction: Reproduction) -> str:
 
 
 def _needs(config: TrainConfig) -> tuple[_Need, _Need, _Need]:
-    nowhere = HubAddress("")  # which _need refuses, unless the corpus is on this machine
+    nowhere = HubAddress("")  # _need refuses it unless the corpus is on this machine
     address = HubAddress.parse(WIKI1M_ADDRESS if config.corpus == WIKI1M else config.corpus) or nowhere
     return (
         _need("corpus", config.corpus, address.repository, address.file, "dataset"),
@@ -116,12 +116,12 @@ def _need(what: str, source: str, repository: str, file: str | None, kind: str) 
     if source in (PYTHON_DOCS, PACKAGED_MINILM) or local_path(source).exists():
         return _Need(name, here=True)
     if repository and file is None:
-        return _Need(f"{name} (what of it is not in the cache)", here=False)
+        return _Need(f"{name} (the part that is not in the cache)", here=False)
     try:
         cached = try_to_load_from_cache(repository, file or "", repo_type=kind)
     except HFValidationError as error:
         raise SmoothCSEError(
-            f"The {name} is neither on this machine nor a name that the hub could know; check the spelling."
+            f"The {name} is neither on this machine nor a valid name on the hub; check the spelling."
         ) from error
     if isinstance(cached, str):
         return _Need(name, here=True)
@@ -173,18 +173,18 @@ def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
 
 def _time_words(cost: _Cost | None, steps: int | None, runs: int, *, model_is_here: bool) -> str:
     if cost is None:
-        reason = "the hardware will not do" if model_is_here else "the model is not on this machine yet"
-        return f"cannot be told: {reason}"
+        reason = "the hardware cannot be used" if model_is_here else "the model is not on this machine yet"
+        return f"unknown: {reason}"
     if steps is None:
         return f"{cost.seconds:.2f} s a step, measured just now"
     total = timedelta(seconds=round(cost.seconds * steps * runs))
-    return f"about {total} for what is left: {cost.seconds:.2f} s a step, measured just now; evaluations extra"
+    return f"about {total} for the remaining runs: {cost.seconds:.2f} s a step, measured just now; evaluations extra"
 
 
 def _memory_words(cost: _Cost | None, config: TrainConfig) -> str:
     parameters = cost.parameters if cost else _PARAMETERS.get(config.model)
     if parameters is None:
-        return "cannot be told: the model is not on this machine yet"
+        return "unknown: the model is not on this machine yet"
     if cost and cost.peak:
         return f"about {decimal(cost.peak + 8 * parameters)} of the GPU's, measured just now"  # AdamW's moments: 8
     return f"{decimal(16 * parameters)} for weights, gradients and AdamW's moments, and a batch's activations"
@@ -193,8 +193,9 @@ def _memory_words(cost: _Cost | None, config: TrainConfig) -> str:
 def _disk_words(cost: _Cost | None, config: TrainConfig, runs: int, output: Path) -> str:
     parameters = cost.parameters if cost else _PARAMETERS.get(config.model)
     if parameters is None:
-        return "cannot be told: the model is not on this machine yet"
-    # Best and last of each run; of the run that trains three checkpoints, each thrice the model, and one copy.
+        return "unknown: the model is not on this machine yet"
+    # The best and the last model of each run, and for the run under way three checkpoints of three times the model each
+    # and one copy.
     needed = 4 * parameters * (2 * runs + 10)
     existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     return f"about {decimal(needed)} in {output}, where {decimal(shutil.disk_usage(existing).free)} are free"
