@@ -28,6 +28,7 @@ from smoothcse.experiments.seven_tasks import read_figures
 from smoothcse.experiments.study import PlannedRun
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.result import read_result
 from smoothcse.training.run import train
 
 
@@ -90,13 +91,13 @@ def _scores_file(folder: RunFolder) -> Path:
 def _read(run: PlannedRun) -> Run:
     folder = RunFolder(run.config.output)
     [scores] = json.loads(_scores_file(folder).read_text(encoding="utf-8"))["details"].values()
-    result = folder.read_manifest()["result"]
+    result = read_result(folder.path)
     return Run(
         run.variant,
         run.seed,
         run.name,
-        result["best_step"],
-        result["best_score"],
+        result.best_step,
+        result.best_score,
         read_figures(_scores_file(folder)),
         sorted({score["diagnosis"] for score in scores["sts"].values() if score["diagnosis"]}),
     )

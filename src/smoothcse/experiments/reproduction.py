@@ -15,6 +15,7 @@ from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
 from smoothcse.experiments.study import PlannedRun, Study
 from smoothcse.runs.config import TrainConfig, changed_fields
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 from smoothcse.runs.recipes import CONTROL, recipe_fields
 
 _PUBLISHED_AS = {
@@ -119,7 +120,7 @@ def is_finished(config: TrainConfig) -> bool:
     folder = RunFolder(config.output)
     if not folder.manifest_file.is_file():
         return False
-    if changed := changed_fields(folder.read_manifest().get("config", {}), config.as_dict()):
+    if changed := changed_fields(read_manifest(folder.path).config, config.as_dict()):
         raise SmoothCSEError(
             f"The run in {folder.path} was started with another configuration ({', '.join(changed)} differ); "
             "ask for the same again, or give another --output."

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smoothcse._utils.folder_lock import lock_folder
+from smoothcse._utils.progress import progress_bar
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts_tasks import load_tasks
@@ -27,6 +27,7 @@ from smoothcse.experiments.study import PlannedRun, Study
 from smoothcse.experiments.summary import write_summary
 from smoothcse.runs.config import changed_fields
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import manifest_file, read_manifest
 
 
 def run_study(
@@ -82,8 +83,8 @@ def _run_missing(
         f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.", markup=False
     )
     failed: list[str] = []
-    with _bar(console) as bar:
-        task = bar.add_task("runs", total=len(planned), completed=len(planned) - len(missing), status="")
+    with progress_bar(console, unit="runs") as bar:
+        task = bar.add_task("study", total=len(planned), completed=len(planned) - len(missing))
         for run, log in _finished(missing, work, jobs):
             if log:
                 failed.append(f"{run.name} (see {log})")
@@ -193,10 +194,9 @@ def _is_finished(run: PlannedRun, folder: Path) -> bool:
 
 def _can_resume(run: PlannedRun, folder: Path) -> bool:
     """Whether a run of this very configuration is there."""
-    manifest = RunFolder(folder)
-    if not manifest.manifest_file.is_file():
+    if not manifest_file(folder).is_file():
         return False
-    return not changed_fields(manifest.read_manifest().get("config", {}), run.config.as_dict())
+    return not changed_fields(read_manifest(folder).config, run.config.as_dict())
 
 
 def _devices(jobs: int | None) -> list[dict[str, str]]:
@@ -209,16 +209,3 @@ def _devices(jobs: int | None) -> list[dict[str, str]]:
         return [{"CUDA_VISIBLE_DEVICES": str(job % gpus)} for job in range(count)]
     threads = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
     return [{"OMP_NUM_THREADS": str(threads)}] * count
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("study"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from rich.console import Console
 
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.disk import explain_failed_writes
-from smoothcse._utils.atomic import write_whole
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 from smoothcse.runs.result import TrainResult
 from smoothcse.training.run import train
 
@@ -61,9 +62,7 @@ def _require_one_text(config: TrainConfig, results: list[TrainResult]) -> None:
     """Check that a resumed series did not go on with another text; with a limit, each seed draws its own."""
     if config.limit is not None:
         return
-    first, last = (
-        RunFolder(result.folder).read_manifest()["data"]["fingerprint"] for result in (results[0], results[-1])
-    )
+    first, last = (read_manifest(result.folder).fingerprint for result in (results[0], results[-1]))
     if first != last:
         raise SmoothCSEError(
             f"The runs in {results[0].folder} and {results[-1].folder} learned from different texts (fingerprints "
@@ -88,7 +87,7 @@ def _report(config: TrainConfig, results: list[TrainResult], console: Console) -
     }
     folder = Path(config.output)
     with explain_failed_writes(folder):
-        write_whole(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
+        write_text_atomic(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
         for result in results:  # whose cards can tell the spread now
             write_model_card(result.best)
 
