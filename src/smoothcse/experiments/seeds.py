@@ -9,11 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from smoothcse._utils.atomic import write_text_atomic
-from smoothcse._utils.disk import explain_failed_writes
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.runs.result import TrainResult

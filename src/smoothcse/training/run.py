@@ -15,7 +15,6 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers import PrinterCallback
 
-from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.encoders.reading import require_distinct_embeddings
@@ -26,6 +25,7 @@ from smoothcse.methods.table import find_method, make_settings
 from smoothcse.runs import model_folder
 from smoothcse.runs.checkpoints import WriteChecksums, step_of
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.disk import explain_failed_writes, require_space
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, write_manifest
 from smoothcse.runs.provenance import running_manifest

@@ -17,13 +17,13 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.bulk.files import encode_file
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.runs import start as run_start
+from smoothcse.runs.disk import explain_failed_writes, require_space
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.runs.model_folder import read_note
