@@ -211,7 +211,7 @@ def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
     from smoothcse.runs import disk
 
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(SmoothCSEError, match=r"needs about .* GB .* are free; make room"):
+    with pytest.raises(SmoothCSEError, match=r"needs about .* GB .* are free; free some space"):
         train(config, console=QUIET)
 
 

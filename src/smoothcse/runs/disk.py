@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.runs.manifest import manifest_file
 
 _TRAINING_STATE_FACTOR = 3  # weights, and AdamW's two moments of the same size
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -74,7 +75,7 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
 
 def again(folder: Path) -> str:
     """Return how to continue; a run that failed before its first step has nothing to resume."""
-    return "go on with --resume" if (folder / "run.json").is_file() else "start it again"
+    return "go on with --resume" if manifest_file(folder).is_file() else "start it again"
 
 
 def _reason(error: Exception) -> str | None:
