@@ -203,6 +203,7 @@ def test_a_plan_asks_the_hub_for_sizes_and_fetches_nothing(hub, tmp_path, monkey
     size = (hub.root / "models" / "bert-base-uncased" / "model.safetensors").stat().st_size
     assert f"to be downloaded, {size / 1000:.1f} kB" in plan
     assert "size unknown" not in plan
+    assert "unknown without" not in plan
     assert sum(count for (method, _), count in hub.requests.items() if method == "GET") == fetched
 
 

@@ -58,15 +58,14 @@ class Recorder:
 def leave(folder: RunFolder, config: TrainConfig, status: str = "finished", text: str = "f00d") -> None:
     """Write what a run leaves in its folder."""
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True, exist_ok=True)
-    folder.write_manifest(
-        {
-            "status": status,
-            "config": config.as_dict(),
-            "result": {"start_score": 1.0, "best_score": 3.0, "best_step": 2, "last_score": 2.0, "criterion": "dev"},
-            "times": {"total_seconds": 5.0, "step_seconds": 0.5},
-            "data": {"fingerprint": text},
-        }
-    )
+    manifest = {
+        "status": status,
+        "config": config.as_dict(),
+        "result": {"start_score": 1.0, "best_score": 3.0, "best_step": 2, "last_score": 2.0, "criterion": "dev"},
+        "times": {"total_seconds": 5.0, "step_seconds": 0.5},
+        "data": {"fingerprint": text},
+    }
+    folder.manifest_file.write_text(json.dumps(manifest))
     folder.metrics_file.write_text(
         json.dumps({"step": 0, "eval_dev_score": 1.0, "eval_MRR": 9.0, "seconds": 1}) + "\n"
     )

@@ -63,10 +63,13 @@ def test_a_value_of_the_grid_brings_other_fields_with_it(tmp_path):
         ({"grid": {"batch_size": 4}}, "grid.batch_size must be a list"),
         ({"base": {"temprature": 1}}, "no configuration field 'temprature'. Did you mean 'temperature'"),
         ({"base": [1]}, "base must be a mapping"),
-        ({"evaluate": {"data": "x", "which": "frist"}}, "evaluate.which: input should be 'last' or 'best'"),
-        ({"evaluate": {"data": "x", "pair": 4}}, "evaluate.pair: unexpected keyword argument"),
-        ({"evaluate": {}}, "evaluate.data: field required"),
-        ({"evaluate": "hub"}, "evaluate: input should be a dictionary"),
+        (
+            {"evaluate": {"data": "x", "which": "frist"}},
+            "evaluate: which is 'frist', but input should be 'last' or 'best'",
+        ),
+        ({"evaluate": {"data": "x", "pair": 4}}, "evaluate: there is no field 'pair'"),
+        ({"evaluate": {}}, "evaluate: data is missing"),
+        ({"evaluate": "hub"}, "evaluate: the value is 'hub', but input should be a dictionary"),
     ],
 )
 def test_a_study_file_that_is_wrong(tmp_path, changes, said):

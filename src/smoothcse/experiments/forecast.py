@@ -194,8 +194,7 @@ def _disk_words(cost: _Cost | None, config: TrainConfig, runs: int, output: Path
     parameters = cost.parameters if cost else _PARAMETERS.get(config.model)
     if parameters is None:
         return "unknown: the model is not on this machine yet"
-    # The best and the last model of each run, and for the run under way three checkpoints of three times the model each
-    # and one copy.
+    # Best and last model of each run. The run under way has three checkpoints of three times the model, and one copy.
     needed = 4 * parameters * (2 * runs + 10)
     existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     return f"about {decimal(needed)} in {output}, where {decimal(shutil.disk_usage(existing).free)} are free"

@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS, Published, figure_cells
@@ -156,7 +156,7 @@ def _heading(row: Published, rows: Sequence[Published]) -> str:
 
 def _write(file: Path, text: str) -> None:
     try:
-        write_whole(file, text)
+        write_text_atomic(file, text)
     except OSError as error:
         raise SmoothCSEError(
             f"{file} cannot be written ({error.strerror}); the runs are kept: free space and repeat with --resume."

@@ -14,6 +14,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.runs.config import TrainConfig, changed_fields
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -111,4 +112,4 @@ class Plan:
         folder = self.folder_of(run)
         if not folder.manifest_file.is_file():
             return None
-        return changed_fields(folder.read_manifest().get("config", {}), run.config.as_dict())
+        return changed_fields(read_manifest(folder.path).config, run.config.as_dict())

@@ -15,6 +15,8 @@ from smoothcse.experiments.planned_runs import PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_diagnoses, read_figures
 from smoothcse.runs.config import changed_fields
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import Times, read_manifest
+from smoothcse.runs.result import result_of
 
 
 @dataclass(frozen=True)
@@ -124,25 +126,26 @@ def append_record(file: Path, record: Record) -> None:
 
 def record_of(run: PlannedRun, folder: RunFolder) -> Record:
     """Return the record of a finished run, from its folder."""
-    manifest, metrics = folder.read_manifest(), folder.metrics()
-    result = manifest["result"]
+    manifest, metrics = read_manifest(folder.path), folder.metrics()
+    result = result_of(folder.path, manifest)
+    times = manifest.times or Times()
     shares = [entry["noise_share"] for entry in metrics if entry.get("noise_share")]
     return Record(
         variant=run.variant,
         point=run.point,
         seed=run.seed,
-        start=result["start_score"],
-        best=result["best_score"],
-        last=result["last_score"],
+        start=result.start_score,
+        best=result.best_score,
+        last=result.last_score,
         curve=[(entry["step"], entry["eval_dev_score"]) for entry in metrics if "eval_dev_score" in entry],
         noise_share=sum(shares) / len(shares) if shares else None,
-        seconds=manifest["times"]["total_seconds"],
+        seconds=times.total_seconds or 0.0,
         config=run.config.as_dict(),
-        environment={key: manifest.get(key) for key in ("started", "hardware", "python", "versions", "git_commit")},
-        step_seconds=manifest["times"].get("step_seconds"),
-        peak_memory_mb=manifest.get("peak_memory_mb"),
-        fingerprint=manifest["data"]["fingerprint"],
-        best_step=result["best_step"],
+        environment=manifest.environment(),
+        step_seconds=times.step_seconds,
+        peak_memory_mb=manifest.peak_memory_mb,
+        fingerprint=manifest.fingerprint,
+        best_step=result.best_step,
     )
 
 

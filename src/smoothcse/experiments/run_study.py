@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smoothcse._utils.folder_lock import lock_folder
+from smoothcse._utils.progress import progress_bar
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.planned_runs import Plan
 from smoothcse.experiments.run_records import Record, recorded
@@ -67,8 +67,8 @@ def _run(study: Study, plan: Plan, output: Path, workers: Subprocesses, console:
     due = len(plan.due or ())
     before = due - len(missing_runs(plan, recorded(plan.runs, record_file)))
     console.print(f"{study.about}\n{due} runs, {before} of them recorded before.", markup=False)
-    with _bar(console) as bar:
-        task = bar.add_task("runs", total=due, completed=before, status="")
+    with progress_bar(console, unit="runs") as bar:
+        task = bar.add_task("study", total=due, completed=before)
         for run, ended in run_missing(plan, workers, replace="changed", record_file=record_file):
             if isinstance(ended, RunFailed):
                 failed.append(f"{run.name} ({ended})")
@@ -76,16 +76,3 @@ def _run(study: Study, plan: Plan, output: Path, workers: Subprocesses, console:
                 write_summary(study, recorded(plan.runs, record_file), output)
             bar.update(task, advance=1, status=run.name)
     return failed
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("study"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )

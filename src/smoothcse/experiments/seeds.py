@@ -8,8 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smoothcse._utils.disk import explain_failed_writes
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.tables import FigureTable
 from smoothcse.experiments.in_process import InProcess
 from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
@@ -17,6 +16,7 @@ from smoothcse.experiments.runner import run_plan
 from smoothcse.experiments.statistics import show_mean_sd
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.result import TrainResult, read_result
 
 
@@ -86,7 +86,7 @@ def _report(config: TrainConfig, results: list[TrainResult], console: Console) -
     summary = {"seeds": seeds, "best": _summary(best), "last": _summary(last)}
     folder = Path(config.output)
     with explain_failed_writes(folder):
-        write_whole(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
+        write_text_atomic(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
         for result in results:  # the cards read the spread from seeds.json
             write_model_card(result.best)
 

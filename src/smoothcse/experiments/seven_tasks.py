@@ -13,9 +13,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.results import AVERAGE
@@ -25,7 +26,7 @@ from smoothcse.experiments.statistics import mean_sd
 FIGURES = (*SEVEN_STS, AVERAGE)
 
 
-@dataclass(config=ConfigDict(extra="forbid"), frozen=True, kw_only=True)
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SevenTasks:
     """How the model of each run is scored.
 
@@ -81,10 +82,8 @@ def read_seven_tasks(values: Any) -> SevenTasks | None:
     try:
         return TypeAdapter(SevenTasks).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(["evaluate", *map(str, first["loc"])])
         raise SmoothCSEError(
-            f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}; write e.g. evaluate: {{data: hub, which: last}}."
+            f"evaluate: {first_problem(error)}; write e.g. evaluate: {{data: hub, which: last}}."
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS
@@ -41,7 +41,7 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     tested = [record for record in records if record.sts and record.has(study.evaluate)] if study.evaluate else []
     if study.evaluate and tested:
         tables.append((study.evaluate.describe(), *sts_rows(study, tested)))
-    write_whole(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
+    write_text_atomic(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
     _write_csv(output / "runs.csv", study, records)
     if console:
         for table in tables:
@@ -165,4 +165,4 @@ def _write_csv(file: Path, study: Study, records: Sequence[Record]) -> None:
         writer.writerow(
             [*record.point.values(), record.variant, record.seed, *values, *(sts.get(name) for name in figures)]
         )
-    write_whole(file, text.getvalue())
+    write_text_atomic(file, text.getvalue())
