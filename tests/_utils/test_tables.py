@@ -17,9 +17,9 @@ from smoothcse.evaluation.results import AVERAGE, Evaluation
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.experiments import seeds, summary
-from smoothcse.experiments.outcome import Outcome, Run
-from smoothcse.experiments.records import Record
+from smoothcse.experiments.outcome import Outcome
 from smoothcse.experiments.reproduction import plan_reproduction
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
 from smoothcse.export.measure import Comparison, Measured
@@ -106,12 +106,12 @@ def test_study(rows, study):
 
 def test_reproduce(tmp_path):
     planned = plan_reproduction("gs-infonce/bert-base-uncased", seeds=3, output=tmp_path, data="hub", changes={})
-    runs = [
-        Run(variant, seed, f"runs/{variant}-{seed}", 250, 82.5, {**STS, AVERAGE: 77.08 + seed * len(variant)}, [])
-        for variant in planned.study.variants
-        for seed in planned.study.seeds
-    ]
-    outcome = Outcome(planned, runs)
+    records = [
+        Record(variant, {}, seed, 60.12, 82.5, 81.5, [], 0.12, 1234.5, {}, {}, best_step=250,
+               sts={**STS, AVERAGE: 77.08 + seed * len(variant)})
+        for variant in planned.study.variants for seed in planned.study.seeds
+    ]  # fmt: skip
+    outcome = Outcome(planned, records)
     require_whole(printed(outcome.table()), [cell for row in outcome._cells()[1] for cell in row])
 
 

@@ -27,11 +27,11 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import files as benchmark_files
 from smoothcse.evaluation.data import _unpack
 from smoothcse.evaluation.files import read_lines
-from smoothcse.experiments.records import read_records as read_study_records
+from smoothcse.experiments.run_records import read_records as read_study_records
 from smoothcse.experiments.study import read_study
 from smoothcse.report.read import read_run
 from smoothcse.runs.config_file import read_config_file, resolve_config
-from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 
 LIMIT_MB = 700
 """Of a process that reads an extreme file; importing what it needs takes about half of it."""
@@ -427,7 +427,7 @@ def test_an_oversized_run_json_is_not_read(tmp_path):
     (tmp_path / "run.json").touch()
     os.truncate(tmp_path / "run.json", 1 << 30)
     with pytest.raises(SmoothCSEError, match="larger than 256 MB"):
-        RunFolder(tmp_path).read_manifest()
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["7", "{}", "[" * 100_000, '{"variant": 1}'])

@@ -4,9 +4,9 @@
 
 The kills are shared by the kinds of run in ``KINDS``: each of the methods, and each way in which a run is computed. A
 life begins where the last checkpoint lies and ends after a random time, so that the kill falls into a step, an
-evaluation, the writing of a checkpoint, of its seal, of ``best`` or of ``metrics.jsonl``; one in ten falls into the
-start, where a life looks for the newest checkpoint. Each life is checked: what was the newest intact checkpoint before
-it may not be lost. A run that comes to its end is compared, and the next one begins.
+evaluation, the writing of a checkpoint, of its checksums, of ``best`` or of ``metrics.jsonl``; one in ten falls into
+the start, where a life looks for the newest checkpoint. Each life is checked: what was the newest intact checkpoint
+before it may not be lost. A run that comes to its end is compared, and the next one begins.
 
 Of two kinds the other process is not a later life. ``INTRUDER`` has a second process use the folder of each life: it
 must be refused. ``OLDER`` begins each run with the code of the revision ``BEFORE``, from the repository's history;
@@ -52,8 +52,10 @@ from sentence_transformers import SentenceTransformerTrainer
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.table import METHODS
-from smoothcse.runs.checkpoints import SealCheckpoints, step_of
+from smoothcse.runs import model_folder
+from smoothcse.runs.checkpoints import WriteChecksums, step_of
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import NoiseStep
 from smoothcse.training.selection import CriterionEvaluator
@@ -87,12 +89,12 @@ REFUSED = 42
 
 INTRUSIONS: tuple[dict[str, bool], ...] = ({}, {"resume": True}, {"overwrite": True})
 
-PLACES = ("start", "step", "evaluation", "checkpoint", "seal", "model")
-_WRAPPED: dict[str, tuple[type, str]] = {
+PLACES = ("start", "step", "evaluation", "checkpoint", "checksums", "model")
+_WRAPPED: dict[str, tuple[Any, str]] = {
     "evaluation": (CriterionEvaluator, "__call__"),
     "checkpoint": (SentenceTransformerTrainer, "_save_checkpoint"),
-    "seal": (SealCheckpoints, "on_save"),
-    "model": (RunFolder, "save_model"),
+    "checksums": (WriteChecksums, "on_save"),
+    "model": (model_folder, "save_model"),
 }
 
 
@@ -343,7 +345,7 @@ def same(alone: Path, killed: Path) -> bool:
         [{k: v for k, v in entry.items() if k in traced} for entry in RunFolder(run).metrics()]
         for run in (alone, killed)
     ]
-    results = [RunFolder(run).read_manifest()["result"] for run in (alone, killed)]
+    results = [read_manifest(run).result for run in (alone, killed)]
     weights = [[load_file(run / name / "model.safetensors") for name in ("best", "last")] for run in (alone, killed)]
     return (
         traces[0] == traces[1]

@@ -19,7 +19,7 @@ from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.templates import with_template
 from smoothcse.errors import SmoothCSEError
-from smoothcse.experiments import runner
+from smoothcse.experiments import subprocesses
 from smoothcse.fastpath import read_token
 from smoothcse.fastpath.attention import attend_tokens
 from smoothcse.fastpath.dropout import FastDropout
@@ -171,7 +171,7 @@ def test_more_gpus_than_there_are(monkeypatch, tmp_path):
 )
 def test_runs_of_a_study_share_the_gpus(gpus, jobs, found, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    environments = runner._devices(jobs)
+    environments = subprocesses.environments(jobs)
     assert [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments] == found
     assert all(("OMP_NUM_THREADS" in environment) == (not gpus) for environment in environments)
 

@@ -23,10 +23,11 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import evaluate_sts
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, STS_TASKS, files_of, load_tasks
-from smoothcse.experiments import reproduce as module
+from smoothcse.experiments import in_process
 from smoothcse.experiments.forecast import plan_table
-from smoothcse.experiments.outcome import Outcome, Run
+from smoothcse.experiments.outcome import Outcome
 from smoothcse.experiments.reproduction import plan_reproduction
+from smoothcse.experiments.run_records import Record
 from tiny import save_tiny_model, sentences
 
 pytestmark = pytest.mark.slow
@@ -128,8 +129,8 @@ def test_what_has_finished_is_neither_trained_nor_evaluated_again(finished, onli
     output, printed = finished
     before = {file: file.stat().st_mtime_ns for file in output.glob("*/*/*.json*")}
     assert len(before) == 12  # of each run: run.json, metrics.jsonl, sts.json
-    monkeypatch.setattr(module, "train", lambda *_, **__: pytest.fail("a finished run was trained again"))
-    monkeypatch.setattr(module, "evaluate", lambda *_, **__: pytest.fail("a finished run was evaluated again"))
+    monkeypatch.setattr(in_process, "train", lambda *_, **__: pytest.fail("a finished run was trained again"))
+    monkeypatch.setattr(in_process, "evaluate", lambda *_, **__: pytest.fail("a finished run was evaluated again"))
     code, again, said = smoothcse("reproduce", RECIPE, "--output", output, *SHORT, "--resume")
     assert code == 0, said
     assert again == printed
@@ -147,8 +148,8 @@ def test_what_is_missing_is_made_up_for(finished, online, tmp_path, monkeypatch)
         trained.append(Path(config.output).relative_to(copy).as_posix())
         return real(config, **options)
 
-    real = module.train
-    monkeypatch.setattr(module, "train", train)
+    real = in_process.train
+    monkeypatch.setattr(in_process, "train", train)
     code, again, said = smoothcse("reproduce", RECIPE, "--output", copy, *SHORT, "--resume")
     assert code == 0, said
     assert trained == ["control/seed-43"]
@@ -159,7 +160,7 @@ def test_a_folder_with_runs_needs_resume(finished, online):
     output, _ = finished
     code, _, said = smoothcse("reproduce", RECIPE, "--output", output, *SHORT)
     assert code == 2
-    assert "holds 4 of these runs; go on with --resume, or give another --output." in said
+    assert "holds 4 of these runs; continue with --resume, or give another --output." in said
 
 
 def test_other_settings_need_another_folder(finished, online):
@@ -189,9 +190,9 @@ def test_a_plan_without_network_or_caches_says_what_it_cannot_tell(tmp_path, mon
     connect(monkeypatch, "http://127.0.0.1:9", tmp_path / "empty")
     code, plan, said = smoothcse("reproduce", RECIPE, "--plan", "--output", tmp_path / "new", "--precision", "fp32")
     assert code == 0, said
-    assert plan.count("to be fetched, size unknown") == 3
+    assert plan.count("to be downloaded, size unknown") == 3
     assert "at most 15,625 of batch 64" in plan
-    assert "cannot be told: the model is not on this machine yet" in plan
+    assert "unknown: the model is not on this machine yet" in plan
     assert "1.8 GB for weights, gradients and AdamW's moments" in plan  # 16 bytes each of 109 million
 
 
@@ -200,8 +201,9 @@ def test_a_plan_asks_the_hub_for_sizes_and_fetches_nothing(hub, tmp_path, monkey
     fetched = sum(count for (method, _), count in hub.requests.items() if method == "GET")
     plan = smoothcse("reproduce", RECIPE, "--plan", "--output", tmp_path / "new", *SHORT)[1]
     size = (hub.root / "models" / "bert-base-uncased" / "model.safetensors").stat().st_size
-    assert f"to be fetched, {size / 1000:.1f} kB" in plan
-    assert "unknown" not in plan
+    assert f"to be downloaded, {size / 1000:.1f} kB" in plan
+    assert "size unknown" not in plan
+    assert "unknown without" not in plan
     assert sum(count for (method, _), count in hub.requests.items() if method == "GET") == fetched
 
 
@@ -210,7 +212,7 @@ def test_hardware_that_will_not_do_is_told_by_the_plan(offline, monkeypatch, tmp
     code, plan, _ = smoothcse("reproduce", RECIPE, "--plan", "--output", tmp_path / "new")
     assert code == 0
     assert "precision fp16 needs a CUDA device" in plan
-    assert "cannot be told: the hardware will not do" in plan
+    assert "unknown: the hardware cannot be used" in plan
     code, _, said = smoothcse("reproduce", RECIPE, "--output", tmp_path / "new")
     assert (code, "precision fp16 needs a CUDA device" in said) == (2, True)
     assert not (tmp_path / "new").exists()
@@ -326,7 +328,7 @@ def test_every_recipe_has_published_figures_and_a_plan(method, model, tmp_path, 
     connect(monkeypatch, "http://127.0.0.1:9", tmp_path)
     wanted = plan_reproduction(f"{method}/{model}")
     assert wanted.published()
-    assert len(wanted.runs()) == (10 if method == "gs-infonce" else 5)
+    assert len(wanted.plan().runs) == (10 if method == "gs-infonce" else 5)
     assert wanted.output == Path("reproduce") / method / model
     assert plan_table(wanted).row_count == 8
 
@@ -347,12 +349,12 @@ def test_an_unknown_field_is_refused():
 def outcome_of(averages, control=(), recipe=RECIPE, diagnoses=()):
     wanted = plan_reproduction(recipe, seeds=len(averages))
     scores = {wanted.method: averages, "control": control}
-    runs = [
-        Run(name, seed, f"{name}/seed-{seed}", 125, 80.0, dict.fromkeys((*SEVEN_STS, "avg"), value), diagnoses)
-        for name, values in scores.items()
-        for seed, value in enumerate(values, start=42)
-    ]
-    return Outcome(wanted, runs)
+    records = [
+        Record(name, {}, seed, 70.0, 80.0, 79.0, [], None, 1.0, {}, {}, best_step=125, diagnoses=list(diagnoses),
+               sts=dict.fromkeys((*SEVEN_STS, "avg"), value))
+        for name, values in scores.items() for seed, value in enumerate(values, start=42)
+    ]  # fmt: skip
+    return Outcome(wanted, records)
 
 
 def smoothcse(*arguments):

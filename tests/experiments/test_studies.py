@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import SEVEN_STS, evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
-from smoothcse.experiments import plots, runner
-from smoothcse.experiments.records import append_record, read_records, require_one_text
-from smoothcse.experiments.runner import run_study
+from smoothcse.experiments import study_plots, subprocesses
+from smoothcse.experiments.run_records import append_record, read_records, recorded, require_one_text
+from smoothcse.experiments.run_study import run_study
+from smoothcse.experiments.runner import RunFailed
 from smoothcse.experiments.statistics import paired_difference, show_mean_sd
 from smoothcse.experiments.study import read_study
+from smoothcse.experiments.subprocesses import Subprocess
 from smoothcse.experiments.summary import sts_rows, summary_rows
 
 pytestmark = pytest.mark.slow
@@ -60,10 +63,13 @@ def test_a_value_of_the_grid_brings_other_fields_with_it(tmp_path):
         ({"grid": {"batch_size": 4}}, "grid.batch_size must be a list"),
         ({"base": {"temprature": 1}}, "no configuration field 'temprature'. Did you mean 'temperature'"),
         ({"base": [1]}, "base must be a mapping"),
-        ({"evaluate": {"data": "x", "which": "frist"}}, "evaluate.which: input should be 'last' or 'best'"),
-        ({"evaluate": {"data": "x", "pair": 4}}, "evaluate.pair: unexpected keyword argument"),
-        ({"evaluate": {}}, "evaluate.data: field required"),
-        ({"evaluate": "hub"}, "evaluate: input should be a dictionary"),
+        (
+            {"evaluate": {"data": "x", "which": "frist"}},
+            "evaluate: which is 'frist', but input should be 'last' or 'best'",
+        ),
+        ({"evaluate": {"data": "x", "pair": 4}}, "evaluate: there is no field 'pair'"),
+        ({"evaluate": {}}, "evaluate: data is missing"),
+        ({"evaluate": "hub"}, "evaluate: the value is 'hub', but input should be a dictionary"),
     ],
 )
 def test_a_study_file_that_is_wrong(tmp_path, changes, said):
@@ -117,7 +123,7 @@ def test_a_record_holds_what_its_run_says(finished):
 
 def test_a_finished_run_is_never_repeated(finished, monkeypatch):
     file, folder = finished
-    monkeypatch.setattr(runner, "_train", lambda *_: pytest.fail("a recorded run was trained again"))
+    monkeypatch.setattr(Subprocess, "train", lambda *_, **__: pytest.fail("a recorded run was trained again"))
     before = (folder / "runs.jsonl").read_bytes()
     assert len(run_study(read_study(file), folder)) == 4
     assert (folder / "runs.jsonl").read_bytes() == before
@@ -128,7 +134,7 @@ def test_without_matplotlib_there_are_still_the_tables(finished, monkeypatch):
         raise SmoothCSEError("Pictures need matplotlib.")
 
     file, folder = finished
-    monkeypatch.setattr(plots, "pyplot", pyplot)
+    monkeypatch.setattr(study_plots, "pyplot", pyplot)
     console = Console(record=True, file=io.StringIO(), width=200)
     assert len(run_study(read_study(file), folder, console=console)) == 4
     said = console.export_text()
@@ -160,10 +166,15 @@ def test_a_changed_field_asks_for_new_runs(finished, tmp_path, monkeypatch):
     changed = tmp_path / "study.yaml"
     changed.write_text(yaml.safe_dump(values))
     asked = []
-    monkeypatch.setattr(runner, "_train", lambda run, *_: asked.append(run.name) or tmp_path / "log")
+
+    def train(self, config, *, resume, overwrite):
+        asked.append((Path(config.output).relative_to(folder / "runs").as_posix(), resume, overwrite))
+        raise RunFailed("see the log")
+
+    monkeypatch.setattr(Subprocess, "train", train)
     with pytest.raises(SmoothCSEError, match="4 of the study's runs failed"):
         run_study(read_study(changed), folder)
-    assert len(asked) == 4
+    assert asked == [(run.name, False, True) for run in read_study(changed).runs()]
 
 
 def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path, tiny_bert):
@@ -190,7 +201,7 @@ def scored(finished, tmp_path_factory):
     changed.write_text(yaml.safe_dump(values, sort_keys=False))
     shutil.copy(folder / "runs.jsonl", output)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "_train", lambda *_: pytest.fail("a recorded run was trained again"))
+        patch.setattr(Subprocess, "train", lambda *_, **__: pytest.fail("a recorded run was trained again"))
         run_study(read_study(changed), output, runs_folder=folder / "runs")
     return changed, output, data
 
@@ -200,7 +211,7 @@ def test_runs_that_lack_the_seven_tasks_are_scored_and_not_trained_again(finishe
     file, output, data = scored
     study = read_study(file)
     tasks = [sample_pairs(task, 10) for task in load_tasks(data)]
-    for record in runner.recorded(study, output / "runs.jsonl"):
+    for record in recorded(study.runs(), output / "runs.jsonl"):
         assert record.evaluated == study.evaluate
         model = SentenceTransformer(str(folder / "runs" / record.variant / "seed-0" / "last"), device="cpu")
         scores = {score.task: score.main for score in evaluate_sts(model, tasks)}
@@ -212,7 +223,7 @@ def test_runs_that_lack_the_seven_tasks_are_scored_and_not_trained_again(finishe
 def test_the_seven_tasks_stand_in_tables_csv_and_a_plot(scored):
     file, output, _ = scored
     study = read_study(file)
-    records = runner.recorded(study, output / "runs.jsonl")
+    records = recorded(study.runs(), output / "runs.jsonl")
     headings, rows = sts_rows(study, records)
     by_variant = {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
     averages = {record.variant: record.sts["avg"] for record in records}
@@ -231,7 +242,7 @@ def test_scored_runs_are_not_scored_again_unless_other_scores_are_asked_for(fini
     _, folder = finished
     file, output, data = scored
     called = []
-    monkeypatch.setattr(runner, "_call", lambda arguments, *_: called.append(arguments))
+    monkeypatch.setattr(subprocesses, "call", lambda arguments, *_: called.append(arguments))
     elsewhere = {"data": str(data.parent / "." / "sts"), "pairs": 10}
     run_study(read_study(with_evaluate(file, elsewhere)), output, runs_folder=folder / "runs")
     run_study(read_study(with_evaluate(file, None)), output, runs_folder=folder / "runs")
@@ -245,23 +256,22 @@ def test_scored_runs_are_not_scored_again_unless_other_scores_are_asked_for(fini
 
 def test_a_run_finished_but_not_recorded_is_not_trained_again(finished, monkeypatch):
     file, folder = finished
-    monkeypatch.setattr(runner, "_call", lambda *_: pytest.fail("a finished run was trained again"))
-    for run in read_study(file).runs():
-        assert runner._train(run, folder / "runs" / run.name, {}) is None
+    monkeypatch.setattr(subprocesses, "call", lambda *_: pytest.fail("a finished run was trained again"))
+    elsewhere = folder / "unrecorded"
+    records = run_study(read_study(file), elsewhere, runs_folder=folder / "runs")
+    assert records == read_records(folder / "runs.jsonl")
 
 
 def test_scores_of_a_model_that_is_gone_are_a_failure_that_says_so(scored, tmp_path):
     file, output, data = scored
     study = read_study(with_evaluate(file, {"data": str(data), "pairs": 11}))
-    with pytest.raises(SmoothCSEError, match=r"gs/seed-0 \(see ") as error:
+    with pytest.raises(SmoothCSEError, match=r"gs/seed-0 \(") as error:
         run_study(study, output, runs_folder=tmp_path)
-    log = tmp_path / "gs" / "seed-0.sts.log"
-    assert str(log) in str(error.value)
-    assert "does not hold this run any more" in log.read_text()
+    assert f"{tmp_path / 'gs' / 'seed-0'} does not hold this run any more" in str(error.value)
 
 
 def test_a_gap_in_the_data_is_told_before_anything_is_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(runner, "_call", lambda *_: pytest.fail("a run was started"))
+    monkeypatch.setattr(subprocesses, "call", lambda *_: pytest.fail("a run was started"))
     study = read_study(written(tmp_path, evaluate={"data": str(tmp_path)}))
     with pytest.raises(SmoothCSEError, match="lacks 50 of 50 files"):
         run_study(study, tmp_path / "out")
@@ -270,7 +280,7 @@ def test_a_gap_in_the_data_is_told_before_anything_is_run(tmp_path, monkeypatch)
 def test_records_from_before_there_were_scores_still_load(scored):
     file, output, _ = scored
     study = read_study(file)
-    new = runner.recorded(study, output / "runs.jsonl")[0]
+    new = recorded(study.runs(), output / "runs.jsonl")[0]
     old = {
         name: value
         for name, value in asdict(new).items()

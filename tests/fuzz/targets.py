@@ -31,7 +31,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import _unpack
 from smoothcse.evaluation.sts_tasks import load_task
 from smoothcse.evaluation.transfer_tasks import load_transfer
-from smoothcse.experiments.records import read_records as read_study_records
+from smoothcse.experiments.run_records import read_records as read_study_records
 from smoothcse.experiments.study import read_study
 from smoothcse.report.read import read_run
 from smoothcse.runs.config import TrainConfig

@@ -14,6 +14,8 @@ from sentence_transformers import SentenceTransformer
 import loopback_upload
 from loopback_hub import Fault, LoopbackHub
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import Manifest, write_manifest
+from smoothcse.runs.model_folder import save_model
 
 LEFT_BY_TRAINING = (
     "optimizer.pt",
@@ -49,8 +51,8 @@ def run(tmp_path, tiny, tiny_bert):
     """A run folder as training leaves it, around a real model."""
     folder = RunFolder(tmp_path / "my-run")
     folder.path.mkdir()
-    folder.save_model(SentenceTransformer(str(tiny), device="cpu"), folder.best, {"step": 4, "score": 51.5})
-    folder.write_manifest(manifest(tiny_bert))
+    save_model(SentenceTransformer(str(tiny), device="cpu"), folder.best, {"step": 4, "score": 51.5})
+    write_manifest(folder.path, Manifest.model_validate(manifest(tiny_bert)))
     (folder.checkpoints / "checkpoint-4").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-4" / "optimizer.pt").write_bytes(b"moments")
     return folder.path

@@ -324,9 +324,9 @@ def test_an_unfinished_run_shows_what_there_is(label_free_run, copied):
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        (lambda run: (run / "run.json").unlink(), "is no run folder: it holds no run.json"),
+        (lambda run: (run / "run.json").unlink(), "is not a run folder: it has no run.json"),
         (lambda run: (run / "run.json").write_text("{"), "cannot be read as the record of a run"),
-        (lambda run: (run / "run.json").write_text("[]"), "it is no JSON object"),
+        (lambda run: (run / "run.json").write_text("[]"), "it is not a JSON object"),
         (lambda run: (run / "metrics.jsonl").write_text("oops\n"), "cannot be read as the metrics of a run"),
     ],
 )

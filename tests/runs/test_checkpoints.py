@@ -1,4 +1,4 @@
-"""Only whole checkpoints are resumed from, and a run that is asked to stop loses nothing."""
+"""Only complete checkpoints are resumed from, and a run that is asked to stop loses nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from smoothcse._utils.durable import recover_folder, replace_folder
+from smoothcse._utils.atomic import recover_folder, replace_folder
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.runs import checkpoints as checkpoints_module
-from smoothcse.runs.checkpoints import SEAL, find_damage, newest_intact, seal
+from smoothcse.runs.checkpoints import CHECKSUMS, find_damage, newest_intact, write_checksums
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import metrics_log
@@ -63,7 +63,7 @@ def checkpoints(tmp_path):
         (folder / "inner").mkdir(parents=True)
         (folder / "weights").write_bytes(bytes(1000))
         (folder / "inner" / "state").write_text("state")
-        seal(folder)
+        write_checksums(folder)
     return tmp_path
 
 
@@ -79,9 +79,9 @@ def flip(file):
         (lambda folder: flip(folder / "weights"), "weights is not what was written"),
         (lambda folder: (folder / "weights").write_bytes(bytes(999)), "weights is not what was written"),
         (lambda folder: (folder / "inner" / "state").unlink(), "inner/state is missing"),
-        (lambda folder: (folder / SEAL).unlink(), "it was never finished"),
-        (lambda folder: (folder / SEAL).write_text("{"), "seal.json cannot be read"),
-        (lambda folder: (folder / SEAL).write_text("[]"), "seal.json cannot be read"),
+        (lambda folder: (folder / CHECKSUMS).unlink(), "it was never finished"),
+        (lambda folder: (folder / CHECKSUMS).write_text("{"), "checksums.json cannot be read"),
+        (lambda folder: (folder / CHECKSUMS).write_text("[]"), "checksums.json cannot be read"),
     ],
 )
 def test_a_damaged_checkpoint_is_found_and_the_one_before_taken(damage, said, checkpoints):
@@ -90,6 +90,16 @@ def test_a_damaged_checkpoint_is_found_and_the_one_before_taken(damage, said, ch
     damage(newest)
     assert said in find_damage(newest)
     assert newest_intact(checkpoints) == checkpoints / "checkpoint-9"
+
+
+def test_checkpoints_of_earlier_versions_are_checked_by_their_own_checksum_file(checkpoints):
+    newest = checkpoints / "checkpoint-10"
+    (newest / CHECKSUMS).rename(newest / "seal.json")
+    assert newest_intact(checkpoints) == newest
+    flip(newest / "weights")
+    assert newest_intact(checkpoints) == checkpoints / "checkpoint-9"
+    (newest / "seal.json").write_text("{")
+    assert "seal.json cannot be read" in find_damage(newest)
 
 
 def test_a_folder_replaced_is_never_gone(tmp_path):
@@ -123,11 +133,13 @@ def test_a_run_whose_metrics_are_gone_cannot_be_resumed_and_says_so(cut, tmp_pat
 
 def test_metrics_are_on_the_disk_before_a_checkpoint_counts(config, monkeypatch):
     written = []
-    monkeypatch.setattr(metrics_log, "sync", lambda path: written.append(path.name))
-    original = checkpoints_module.seal
-    monkeypatch.setattr(checkpoints_module, "seal", lambda path: (written.append("seal"), original(path)))
+    monkeypatch.setattr(metrics_log, "fsync", lambda path: written.append(path.name))
+    original = checkpoints_module.write_checksums
+    monkeypatch.setattr(
+        checkpoints_module, "write_checksums", lambda path: (written.append("checksums"), original(path))
+    )
     train(config.replace(max_steps=4), console=QUIET)
-    assert written == ["metrics.jsonl", "seal"] * 2
+    assert written == ["metrics.jsonl", "checksums"] * 2
 
 
 def stop_after(config, step):

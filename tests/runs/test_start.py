@@ -16,6 +16,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs import start as run_start
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import Manifest, read_manifest, write_manifest
 from smoothcse.training import make_config, run, train
 from smoothcse.training.callbacks import Metrics
 from tiny import save_tiny_model, sentences
@@ -75,10 +76,8 @@ def here(home, tmp_path, monkeypatch):
 
 def config(here, name, home):
     """The recorded configuration of a run, moved to the copy."""
-    folder = RunFolder(here / name)
-    manifest = folder.read_manifest()
     moved = config_in(here, name)
-    folder.write_manifest(manifest | {"config": moved.as_dict()})
+    write_manifest(here / name, read_manifest(here / name).replace(config=moved.as_dict()))
     return moved
 
 
@@ -88,7 +87,7 @@ def contents(folder):
 
 def test_another_text_under_the_same_path_is_refused(here, home):
     cut = config(here, "cut", home)
-    then = RunFolder(cut.output).read_manifest()["data"]["fingerprint"]
+    then = read_manifest(cut.output).fingerprint
     (here / "text.txt").write_text("\n".join(sentences(40, seed=1)) + "\n")
     before = contents(here / "cut")
     with pytest.raises(SmoothCSEError, match=rf"its corpus has changed \(fingerprint {then} then, \w{{32}} now\)"):
@@ -108,8 +107,7 @@ def test_another_model_under_the_same_path_is_refused(here, home):
 
 def test_other_dev_data_under_the_same_path_are_refused(here, home, monkeypatch):
     cut = config(here, "cut", home)
-    folder = RunFolder(cut.output)
-    folder.write_manifest(folder.read_manifest() | {"dev_fingerprint": "0123"})
+    write_manifest(cut.output, read_manifest(cut.output).replace(dev_fingerprint="0123"))
     with pytest.raises(SmoothCSEError, match="its dev data has changed"):
         train(cut, resume=True, console=QUIET)
 
@@ -117,9 +115,10 @@ def test_other_dev_data_under_the_same_path_are_refused(here, home, monkeypatch)
 def test_a_record_without_fingerprints_resumes(here, home):
     """As the versions before wrote it."""
     cut = config(here, "cut", home)
-    folder = RunFolder(cut.output)
-    new = ("model_fingerprint", "dev_fingerprint", "dev_precision", "pooling")
-    folder.write_manifest({name: value for name, value in folder.read_manifest().items() if name not in new})
+    new = ("schema_version", "model_fingerprint", "dev_fingerprint", "dev_precision", "pooling")
+    fields = read_manifest(cut.output).as_dict()
+    known = {name: value for name, value in fields.items() if name not in new}
+    write_manifest(cut.output, Manifest.model_validate(known))
     console = recording()
     result = train(cut, resume=True, console=console)
     assert re.search(r"Resuming the run in \S+ after step 2\.", said(console))
@@ -157,7 +156,7 @@ def test_a_run_cut_off_after_its_last_step_is_not_trained_further(here, home, mo
     resumed = train(cut, resume=True, console=QUIET)
     metrics = [[entry["step"] for entry in RunFolder(here / name).metrics()] for name in ("finished", "cut")]
     assert metrics[0] == metrics[1]
-    assert resumed.as_dict() == RunFolder(here / "finished").read_manifest()["result"]
+    assert resumed.as_dict() == read_manifest(here / "finished").result.model_dump()
     for model in ("best", "last"):
         whole, other = (load_file(here / name / model / "model.safetensors") for name in ("finished", "cut"))
         assert all(torch.equal(tensor, other[name]) for name, tensor in whole.items())
@@ -207,7 +206,7 @@ def test_a_run_killed_before_its_first_step_gives_the_one_before_back(here, home
         patch.setattr(run_start, "_undo", lambda path: None)
         with pytest.raises(KeyboardInterrupt):
             train(finished.replace(seed=1), overwrite=True, console=QUIET)
-    assert RunFolder(here / "finished").read_manifest()["config"]["seed"] == 1
+    assert read_manifest(here / "finished").config["seed"] == 1
     with pytest.raises(SmoothCSEError, match="holds another run"):  # the one before
         train(finished, console=QUIET)
     assert contents(here / "finished") == before

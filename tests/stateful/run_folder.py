@@ -4,7 +4,7 @@
 
 The commands are those of a user: train, resume, overwrite, evaluate, export; with a text that changed, a run that is
 refused, a folder that another process holds, and a kill (a real one, in a process of its own) before the first step,
-in a step, in a checkpoint that is not sealed yet, and after the last step.
+in a step, in a checkpoint without checksums, and after the last step.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.encoders.build import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.export.export import export
-from smoothcse.runs.checkpoints import SealCheckpoints
+from smoothcse.runs.checkpoints import WriteChecksums
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import TrainConfig, TrainResult, make_config, read_result, train
 from smoothcse.training import run as run_module
 from smoothcse.training.callbacks import Metrics
@@ -102,7 +103,7 @@ def what_came_of(result: TrainResult) -> dict[str, Any]:
     folder = RunFolder(result.folder)
     models = (result.best, result.last)
     return {
-        "result": folder.read_manifest()["result"],
+        "result": read_manifest(result.folder).result,
         "metrics": [{name: entry[name] for name in traced if name in entry} for entry in folder.metrics()],
         "weights": [(model / "model.safetensors").read_bytes() for model in models],
     }
@@ -147,8 +148,8 @@ def _in_a_step() -> None:
 
 
 @_moment("in a checkpoint")
-def _before_the_seal() -> None:
-    SealCheckpoints.on_save = die  # type: ignore[method-assign]
+def _before_the_checksums() -> None:
+    WriteChecksums.on_save = die  # type: ignore[method-assign]
 
 
 @_moment("after the last step")

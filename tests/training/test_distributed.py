@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import GSInfoNCELoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
-from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest, write_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
 from tiny import save_tiny_model, sentences
@@ -177,8 +177,7 @@ def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[
             shutil.copytree(config.output, cut.output)
             shutil.rmtree(f"{cut.output}/checkpoints/checkpoint-6")
             shutil.rmtree(f"{cut.output}/last")
-            cut_folder = RunFolder(cut.output)
-            cut_folder.write_manifest(cut_folder.read_manifest() | {"status": "running"})
+            write_manifest(cut.output, read_manifest(cut.output).replace(status="running"))
         distributed.barrier()
         train(cut, resume=True, console=Console(quiet=True))
         distributed.barrier()

@@ -12,7 +12,7 @@ from rich.console import Console
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import FiniteLoss
 from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard, require_two_views
@@ -51,13 +51,13 @@ def test_noise_that_drowns_everything(notices):
 
 def test_a_run_whose_noise_weighs_nothing_says_so(config):
     train(config.replace(noise_weight=1e-9), console=QUIET)
-    warnings = RunFolder(config.output).read_manifest()["warnings"]
+    warnings = read_manifest(config.output).warnings
     assert [warning for warning in warnings if "Smoothing is not active" in warning]
 
 
 def test_the_control_is_not_told_to_raise_what_it_has_not(config):
     train(config.replace(noise_count=0), console=QUIET)
-    assert not any("moothing" in warning for warning in RunFolder(config.output).read_manifest()["warnings"])
+    assert not any("moothing" in warning for warning in read_manifest(config.output).warnings)
 
 
 def test_a_collapsing_encoder(tiny_bert, notices):

@@ -16,7 +16,9 @@ from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.seeds import train_seeds
+from smoothcse.runs import model_folder
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, read_result, run, train
 from smoothcse.training.callbacks import GradientNoise, Metrics
 from smoothcse.training.selection import DEV_SCORE, Criterion
@@ -94,13 +96,13 @@ def test_a_run_writes_everything_it_promises(config, tmp_path):
 
 def test_the_exported_model_encodes_as_the_trained_one(config, monkeypatch):
     trained = {}
-    original = RunFolder.save_model
+    original = model_folder.save_model
 
-    def remember(self, model, target, note):
+    def remember(model, target, note):
         trained[target.name] = encode(model, sentences(5))  # not under the trainer's autocast
-        original(self, model, target, note)
+        original(model, target, note)
 
-    monkeypatch.setattr(RunFolder, "save_model", remember)
+    monkeypatch.setattr(model_folder, "save_model", remember)
     result = train(config, console=QUIET)
     reloaded = SentenceTransformer(str(result.last), device="cpu")
     np.testing.assert_allclose(reloaded.encode(sentences(5)), trained["last"], atol=1e-6)
@@ -192,7 +194,7 @@ def test_an_output_folder_in_use(config, tmp_path):
     precious.mkdir()
     (precious / "chapter1.txt").write_text("...")
     for overwrite in (False, True):
-        with pytest.raises(SmoothCSEError, match="holds files that are no run of ours"):
+        with pytest.raises(SmoothCSEError, match="holds files that do not belong to a run"):
             train(config.replace(output=str(precious)), overwrite=overwrite, console=QUIET)
     assert (precious / "chapter1.txt").read_text() == "..."
     with pytest.raises(SmoothCSEError, match="holds no run to resume"):
@@ -206,24 +208,24 @@ def test_more_batch_than_corpus(config):
 
 
 def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
-    from smoothcse._utils import disk
+    from smoothcse.runs import disk
 
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
-    with pytest.raises(SmoothCSEError, match=r"needs about .* GB .* are free; make room"):
+    with pytest.raises(SmoothCSEError, match=r"needs about .* GB .* are free; free some space"):
         train(config, console=QUIET)
 
 
 def test_a_write_that_fails_is_explained(config, monkeypatch):
     """At the start, when nothing is lost, and later."""
-    save = RunFolder.save_model
+    save = model_folder.save_model
     for failing, advice in (("best", "start it again"), ("last", "go on with --resume")):
 
-        def full(self, model, target, note, failing=failing):
+        def full(model, target, note, failing=failing):
             if target.name == failing:
                 raise OSError(28, "No space left on device")
-            save(self, model, target, note)
+            save(model, target, note)
 
-        monkeypatch.setattr(RunFolder, "save_model", full)
+        monkeypatch.setattr(model_folder, "save_model", full)
         with pytest.raises(SmoothCSEError, match=rf"No space left on device.* {advice}"):
             train(config, console=QUIET)
 
@@ -243,8 +245,7 @@ def test_several_seeds(config, tmp_path):
 def test_several_ranks_write_one_run(devices, config, monkeypatch):
     monkeypatch.setenv("SMOOTHCSE_CPU", "1")
     result = train(config.replace(max_steps=2), devices=devices, console=QUIET)
-    manifest = RunFolder(config.output).read_manifest()
-    assert manifest["hardware"].startswith("2 x cpu")
+    assert read_manifest(config.output).hardware.startswith("2 x cpu")
     assert set(losses(result.folder)) == {1, 2}
 
 

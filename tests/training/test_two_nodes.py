@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
 
 STEPS = 4
 COMMAND = """
@@ -96,8 +97,8 @@ def test_two_nodes_train_what_one_process_trains(start, config, tmp_path):
     assert ["The model is in" in text for text in printed] == [True, False, True]  # rank 0 alone speaks and writes
 
     one, two = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "shared")
-    assert one.read_manifest()["hardware"].startswith("cpu")
-    assert two.read_manifest()["hardware"].startswith("2 x cpu")
+    assert read_manifest(one.path).hardware.startswith("cpu")
+    assert read_manifest(two.path).hardware.startswith("2 x cpu")
     losses = [[entry["loss"] for entry in run.metrics() if "loss" in entry] for run in (one, two)]
     assert len(losses[0]) == STEPS
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)

@@ -1,1 +1,1 @@
-"""What several rooms need and none owns: files, progress, messages."""
+"""Shared helpers: atomic writes, progress bars, validation messages, locks, disk space, optional imports."""

@@ -1,4 +1,4 @@
-"""Where this package keeps what it has fetched and prepared."""
+"""Cache folder for fetched and prepared data."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the absolute path of ``$SMOOTHCSE_CACHE``, by default ``~/.cache/smoothcse``; it may not exist yet."""
+    """Return the absolute path of ``$SMOOTHCSE_CACHE``, by default ``~/.cache/smoothcse``. It may not exist yet."""
     return Path(os.environ.get("SMOOTHCSE_CACHE") or "~/.cache/smoothcse").expanduser().absolute()

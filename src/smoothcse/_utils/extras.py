@@ -1,4 +1,4 @@
-"""Packages that only some parts of the library need, and that come with an extra."""
+"""Optional dependencies, which come with an extra."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from smoothcse.errors import SmoothCSEError
 
 
 class MissingExtraError(SmoothCSEError, ImportError):
-    """A package is missing that comes with an extra."""
+    """A package of an extra is not installed."""
 
 
 @contextmanager
 def extra(name: str, what: str) -> Iterator[None]:
-    """Tell how to install an extra if the block imports a package that is missing.
+    """Explain how to install an extra if the block fails to import one of its packages.
 
     Args:
-        name: Extra, as pyproject.toml has it.
-        what: What needs it, to begin the sentence with.
+        name: Name of the extra in pyproject.toml.
+        what: What needs the extra. Start of the sentence.
 
     Raises:
-        MissingExtraError: With the command that installs it.
+        MissingExtraError: With the command that installs the extra.
     """
     try:
         yield
-    except MissingExtraError:  # of another extra; it has its sentence
+    except MissingExtraError:  # raised by another extra, with its own sentence
         raise
     except ImportError as error:
-        if (error.name or "").partition(".")[0] == "smoothcse":  # a fault of ours
+        if (error.name or "").partition(".")[0] == "smoothcse":  # a bug in this package
             raise
         raise MissingExtraError(f"{what}: {_reason(error)}. {install_hint(name)}") from error
 
 
 def require(module: str, name: str, what: str) -> Any:
-    """Import a module that comes with an extra; see :func:`extra`."""
+    """Import a module of an extra; see :func:`extra`."""
     with extra(name, what):
         return importlib.import_module(module)
 
 
 def install_hint(name: str) -> str:
-    """Return the sentence that tells how to install an extra."""
+    """Return the sentence that explains how to install an extra."""
     return f'Install the extra {name} from your clone of smoothcse: pip install -c constraints.txt ".[{name}]"'
 
 

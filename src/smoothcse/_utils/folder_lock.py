@@ -1,7 +1,7 @@
-"""A lock that gives one process at a time the right to write to a folder.
+"""A lock that lets one process at a time write to a folder.
 
-The operating system holds the lock and drops it when the process ends, however it ends. A small file beside it names
-the holder; it is read only while the lock is held, so that one left behind by a killed process misleads nobody.
+The operating system releases the lock when the process ends, for whatever reason. A small file beside it names the
+holder; it is read only while the lock is held, so a file left behind by a killed process does no harm.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from smoothcse.errors import SmoothCSEError, first_line
 
 LOCK_FILE, HOLDER_FILE = ".lock", ".lock-holder.json"
 LOCK_FILES = (LOCK_FILE, HOLDER_FILE)
-"""Names that a locked folder holds beside its own files."""
+"""Names of the files that a lock adds to its folder."""
 
 
 @contextmanager
 def lock_folder(folder: Path, *, remedy: str) -> Iterator[None]:
-    """Hold the lock of a folder, without waiting for it.
+    """Hold the lock of a folder; fail at once if it is taken.
 
     Args:
         folder: Existing folder. The caller must not delete :data:`LOCK_FILES` while others may open it.
@@ -39,7 +39,7 @@ def lock_folder(folder: Path, *, remedy: str) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
         _write_holder(folder)
-    except (Timeout, RuntimeError) as error:  # RuntimeError: this very thread holds it
+    except (Timeout, RuntimeError) as error:  # RuntimeError: this thread already holds it
         raise SmoothCSEError(f"{folder} is in use by {_holder(folder)}; {remedy}.") from error
     except (OSError, NotImplementedError) as error:
         lock.release()
@@ -53,7 +53,7 @@ def lock_folder(folder: Path, *, remedy: str) -> Iterator[None]:
     finally:
         with suppress(OSError):
             (folder / HOLDER_FILE).unlink()
-            (folder / LOCK_FILE).unlink()  # while it is held: filelock gives up on a file that has lost its name
+            (folder / LOCK_FILE).unlink()  # while the lock is held: filelock gives up on a deleted file
         lock.release()
 
 
@@ -66,5 +66,5 @@ def _holder(folder: Path) -> str:
     try:
         holder = json.loads((folder / HOLDER_FILE).read_text(encoding="utf-8"))
         return f"process {int(holder['pid'])} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, KeyError, TypeError):  # it has just taken the lock, or is giving it back
+    except (OSError, ValueError, KeyError, TypeError):  # the holder is just taking or releasing the lock
         return "another process"

@@ -1,8 +1,8 @@
-"""Freed memory goes back to the system.
+"""Returns freed memory to the system.
 
-The C library keeps what is freed for its next allocations. Texts of ever other lengths ask for ever other sizes, which
-fit badly into what is kept, so a process that runs for hours comes to hold more and more that nobody uses. (A fixed
-M_MMAP_THRESHOLD would end that too, but each tensor would then take its pages anew: a third more time for encoding.)
+The C library keeps freed memory for later allocations. Texts of varying lengths need blocks of varying sizes, which
+fit badly into what is kept, so the memory of a long-running process grows. (A fixed M_MMAP_THRESHOLD would prevent
+that too, but every tensor would then map its pages anew, and encoding would take a third longer.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 
 def give_back_freed_memory() -> None:
-    """Return whole pages of freed memory to the system, in some milliseconds; nothing but for glibc, on Linux."""
+    """Return whole pages of freed memory to the system. Takes milliseconds; does nothing without glibc."""
     if trim := _malloc_trim():
         trim(0)
 

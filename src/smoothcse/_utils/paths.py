@@ -7,8 +7,8 @@ from pathlib import Path
 
 
 def local_path(path: str | Path) -> Path:
-    """Return a path with its ``~`` spelled out; with an unknown user's ``~name``, the path as it is.
+    """Return a path with its ``~`` expanded; the ``~name`` of an unknown user stays unchanged.
 
-    ``Path.expanduser`` raises a RuntimeError there.
+    ``Path.expanduser`` would raise a RuntimeError for it.
     """
     return Path(os.path.expanduser(path))

@@ -1,4 +1,4 @@
-"""How much memory a piece of work takes at its height."""
+"""Peak memory of a piece of work."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _FORGET_PEAK = Path("/proc/self/clear_refs")
 
 
 class PeakMemory:
-    """The most memory in use at any time since :meth:`restart`, above what was in use when this was made.
+    """Peak memory since :meth:`restart`, above what was in use when the object was created.
 
-    On a CUDA device that is what torch has allocated there; on a CPU the resident memory of this process, which only
-    Linux tells.
+    On a CUDA device this is the memory that torch has allocated there; on a CPU it is the resident memory of the
+    process, which only Linux reports.
 
     Args:
         device_type: ``cpu``, ``cuda`` or ``mps``.
@@ -31,12 +31,12 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             return
         try:
-            _FORGET_PEAK.write_text("5")  # proc(5): sets the peak to what is resident now
+            _FORGET_PEAK.write_text("5")  # see proc(5): sets the peak to the current resident size
         except OSError:
             self._can_restart = False
 
     def bytes(self) -> int | None:
-        """Return the peak; None where the system does not tell it."""
+        """Return the peak; None if the system does not report it."""
         peak = torch.cuda.max_memory_allocated() if self._on_gpu else _resident("VmHWM")
         if self._before is None or peak is None or not self._can_restart:
             return None

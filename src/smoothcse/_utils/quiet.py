@@ -1,4 +1,4 @@
-"""Keeps the libraries below us from drawing over our own output."""
+"""Keeps other libraries from writing into the output of smoothcse."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Silence the hosts' progress bars and routine messages; their errors stay visible."""
+    """Turn off the progress bars and routine messages of the host libraries; their errors stay visible."""
     import datasets
     import transformers
 

@@ -1,4 +1,4 @@
-"""YAML as plain data, without a key given twice."""
+"""YAML as plain data, without duplicate keys."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 def read_yaml(text: str) -> Any:
-    """Read YAML as plain data, and refuse a mapping that gives a key twice.
+    """Read YAML as plain data, and reject duplicate keys.
 
-    YAML forbids that; PyYAML would take the last one and say nothing.
+    YAML forbids them, but PyYAML silently keeps the last one.
 
     Raises:
-        yaml.YAMLError: If the text is not valid YAML. The mark of the error is the place of the second key.
+        yaml.YAMLError: If the text is not valid YAML. For a duplicate key, the error marks its second occurrence.
     """
     return yaml.load(text, _Loader)
 
 
 class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        # As the text has it: a key may well come a second time from a merge (<<) or an alias.
+        # Checked on the text as written: a key may legally occur again through a merge (<<) or an alias.
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:

@@ -1,4 +1,4 @@
-"""Tables of figures that stay readable in a terminal of 80 columns."""
+"""Tables of figures that fit a terminal of 80 columns."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rich.table import Column, Table
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-_NARROWEST_NAME = 24  # columns that a folded name keeps
+_NARROWEST_NAME = 24  # minimum width of a wrapped name
 
 
 class FigureTable(Table):
-    """A table that never breaks a figure: in a narrow terminal, names are folded and columns continue below.
+    """A table that never wraps a figure: in a narrow terminal, names wrap and columns continue in a second part.
 
     Args:
-        names: Headings of the leading columns, which name a row and are repeated where the table continues.
-        figures: Headings of the columns of figures.
+        names: Headings of the leading columns, which name a row and are repeated in each part.
+        figures: Headings of the columns with figures.
         title: Line above the table.
         caption: Lines below the table.
     """
@@ -45,7 +45,7 @@ class FigureTable(Table):
             self.add_column(heading, justify="right", no_wrap=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Render the table in as many parts as the width asks for."""
+        """Render the table in as many parts as the width requires."""
         parts = list(self._parts(console, options))
         for part in parts:
             whole = copy.copy(self)
@@ -55,7 +55,7 @@ class FigureTable(Table):
             yield from Table.__rich_console__(whole, console, options)
 
     def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[list[Column]]:
-        """Yield the columns of each part: the names, and as many of the others as fit beside them."""
+        """Yield the columns of each part: the names, and as many other columns as fit."""
         names, others = self.columns[: self._leading], self.columns[self._leading :]
         used = sum(_least_width(console, options, column) for column in names)
         part, left = [*names], options.max_width - used
@@ -69,6 +69,6 @@ class FigureTable(Table):
 
 
 def _least_width(console: Console, options: ConsoleOptions, column: Column) -> int:
-    """Return how wide a column must be at least, with the space behind it."""
+    """Return the minimum width of a column, including the space after it."""
     widest = max(Measurement.get(console, options, cell).maximum for cell in (column.header, *column.cells))
     return (widest if column.no_wrap else min(widest, _NARROWEST_NAME)) + 2

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.durable import new_file
+from smoothcse._utils.atomic import explain_unwritable, open_atomic
+from smoothcse._utils.progress import progress_bar
 from smoothcse.bulk.quantisation import EmbeddingFormat, EmbeddingPrecision, read_ranges
 from smoothcse.corpus.readers import read_texts
 from smoothcse.corpus.sources import require_file
@@ -93,10 +93,10 @@ def encode_file(
         dimensions, embedding_precision, normalize=normalize, ranges=read_ranges(ranges) if ranges else None
     )
     done = 0
-    with _complete_or_absent(target) as file, _progress(console) as progress:
+    with _complete_or_absent(target) as file, progress_bar(console, unit="lines") as progress:
         progress.console.print(precision_notice(precision, resolved))
         writer = _NpyWriter(file) if target.suffix == ".npy" else _ParquetWriter(file)
-        task = progress.add_task("", total=None, lines=0, rate=0.0)
+        task = progress.add_task("encoding", total=None)
         for lines in _chunks(source, column):
             embeddings = encode(model, lines, input_type, prompt=prompt, batch_size=batch_size, precision=precision)
             shrunk = form.shrink(embeddings)
@@ -104,7 +104,8 @@ def encode_file(
                 _tell_cost(form, embeddings, shrunk, progress.console)
             writer.write(lines, shrunk)
             done += len(lines)
-            progress.update(task, lines=done, rate=done / max(progress.tasks[0].elapsed or 0, 1e-9))
+            rate = done / max(progress.tasks[0].elapsed or 0, 1e-9)
+            progress.update(task, completed=done, status=f"{rate:,.0f} lines/s")
         if not done:
             raise SmoothCSEError(f"{source} holds no text to encode.")
         writer.close()
@@ -192,19 +193,5 @@ def _texts(source: Path, column: str | None) -> Iterator[str]:
 
 @contextmanager
 def _complete_or_absent(target: Path) -> Iterator[IO[bytes]]:
-    try:
-        with new_file(target) as file:
-            yield file
-    except OSError as error:
-        raise SmoothCSEError(
-            f"{target} cannot be written ({error.strerror or error}): make room, or give another place."
-        ) from error
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.fields[lines]:,} lines, {task.fields[rate]:,.0f} a second"),
-        TimeElapsedColumn(),
-        console=console or Console(stderr=True),
-    )
+    with explain_unwritable(target), open_atomic(target) as file:
+        yield file

@@ -9,10 +9,10 @@ import typer
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for the two runs, the picture and the table.")] = Path("demo"),
+    output: Annotated[Path, typer.Option(help="Folder for the two runs and the learning curves.")] = Path("demo"),
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 60,
 ) -> None:
-    """Train on this machine's Python documentation for about two minutes, and see what it was good for."""
+    """Train on the documentation of this machine's Python and print the scores (about 8 minutes on two cores)."""
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.experiments.demo import run_demo
 

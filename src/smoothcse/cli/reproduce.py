@@ -10,24 +10,24 @@ import typer
 
 def reproduce(
     recipe: Annotated[str, typer.Argument(help="E.g. gs-infonce/bert-base-uncased; see `smoothcse recipes`.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of the recipe, and as many of its control.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of the recipe, and of its control.")] = 5,
     output: Annotated[Path | None, typer.Option(help="Folder for runs and results. [reproduce/RECIPE]")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what it will take and stop.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Keep finished runs, go on with the one cut off.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what will be downloaded and needed, and stop.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep finished runs; resume an interrupted one.")] = False,
     data: Annotated[
         str, typer.Option(help="Dev set and tasks: a folder in SentEval's layout, or hub[@COMMIT].")
     ] = "hub",
-    model: Annotated[str | None, typer.Option(help="Start from this instead.")] = None,
-    corpus: Annotated[str | None, typer.Option(help="Learn from this instead.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Stop each run after so many steps.")] = None,
+    model: Annotated[str | None, typer.Option(help="Encoder to start from, instead of the recipe's.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Text to train on, instead of the recipe's.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Steps after which each run stops.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Sentences per step instead of the recipe's.")] = None,
     eval_steps: Annotated[int | None, typer.Option(help="Steps between dev evaluations.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16 (needs CUDA).")] = None,
 ) -> None:
     """Train a published recipe and its control over seeds and compare with the published table.
 
-    Of each run the model with the best STS-B dev score is tested, as the authors did. Results go to `reproduce.json`
-    and `reproduce.md`. Settings that differ from the recipe's are named in the verdict.
+    The model with the best STS-B dev score of each run is tested, as the authors did. Results are written to
+    `reproduce.json` and `reproduce.md`. The verdict names settings that differ from the recipe's.
     """
     from smoothcse.runs.recipes import recipe_fields
 

@@ -11,11 +11,11 @@ import typer
 def study(
     file: Annotated[Path, typer.Argument(help="YAML file: about, base, variants, seeds, control, grid, evaluate.")],
     output: Annotated[
-        Path | None, typer.Option(help="Folder for runs.jsonl, tables and plots. [that of the file]")
+        Path | None, typer.Option(help="Folder for runs.jsonl, tables and plots. [folder of the file]")
     ] = None,
-    runs: Annotated[Path | None, typer.Option(help="Folder for the runs and their models. [OUTPUT/runs]")] = None,
+    runs: Annotated[Path | None, typer.Option(help="Folder for run folders, with their models. [OUTPUT/runs]")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per visible GPU]")] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Run this variant now, the others later; repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Run only this variant now; repeatable.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="List the runs and stop.")] = False,
 ) -> None:
     """Compare variants of a configuration over seeds, with intervals; a finished run is never repeated."""
@@ -28,7 +28,7 @@ def study(
         return
 
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.experiments.runner import run_study
+    from smoothcse.experiments.run_study import run_study
 
     quiet_libraries()
     run_study(checked, output or file.parent, runs_folder=runs, only=only, jobs=jobs)

@@ -13,7 +13,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from smoothcse._utils.durable import require_writable, write_whole
+from smoothcse._utils.atomic import require_writable, write_text_atomic
 from smoothcse._utils.paths import local_path
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
@@ -173,7 +173,7 @@ def _write(target: Path, text: str | None) -> None:
         if text is None:
             require_writable(target)
         else:
-            write_whole(target, text)
+            write_text_atomic(target, text)
     except OSError as error:
         raise SmoothCSEError(
             f"The output {target} cannot be written: {error.strerror or error}; give another place."

@@ -1,1 +1,1 @@
-"""Several runs that answer one question: variants over seeds, and published results over again."""
+"""Experiments of several runs: studies, reproductions, seeds and the demo, with one planner and one runner."""

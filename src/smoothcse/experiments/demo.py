@@ -1,11 +1,12 @@
-"""The demo: a position that was never trained as a sentence vector becomes one, in two minutes on two cores.
+"""The demo: train all-MiniLM-L6-v2, read at [CLS], on the documentation of the Python that is running.
 
-It reads the real all-MiniLM-L6-v2 at [CLS] (its own training used mean pooling) and trains on the documentation of the
-Python that is running. Everything it prints is measured in front of the user.
+The model was trained to be read by mean pooling, so its [CLS] vector starts as a poor sentence embedding. All figures
+that the demo prints are measured while it runs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from smoothcse._utils.tables import FigureTable
 from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.encoders.build import PACKAGED_MINILM, load_encoder
 from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
-from smoothcse.runs.config import make_config
+from smoothcse.experiments.in_process import InProcess
+from smoothcse.experiments.planned_runs import Plan, PlannedRun
+from smoothcse.experiments.runner import run_plan
+from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.curves import learning_curves
-from smoothcse.runs.folder import RunFolder
-from smoothcse.training.run import train
-from smoothcse.training.selection import DEV_SCORE
 
 QUESTIONS = (
     "how do I pause a program",
@@ -32,65 +33,59 @@ QUESTIONS = (
     "run another program and read what it prints",
 )
 
-
 _METRICS = ("MRR", "R@1", "R@10")
+
+Curves = dict[str, list[dict[str, Any]]]
+
+
+def plan_demo(output: Path, steps: int) -> Plan:
+    """Return the two runs of the demo: GS-InfoNCE and its control."""
+    config = TrainConfig(
+        corpus="python-docs", model=PACKAGED_MINILM, pooling="cls", max_steps=steps, eval_steps=max(1, steps // 2)
+    )
+    control = config.replace(noise_count=0)
+    runs = [PlannedRun("gs-infonce", "GS-InfoNCE", config), PlannedRun("infonce", "InfoNCE, the control", control)]
+    return Plan(runs, output)
 
 
 def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> None:
-    """Train GS-InfoNCE and its control on ``python-docs`` and print what came of it.
+    """Train GS-InfoNCE and its control on ``python-docs`` and print the results.
 
     Args:
-        output: folder for the two runs (``gs-infonce`` and ``infonce``), ``curves.png``; an earlier demo there is
+        output: Folder for the two runs (``gs-infonce`` and ``infonce``) and ``curves.png``. An earlier demo in it is
             replaced.
-        steps: of each run.
-        console: where the results are printed; None for standard output.
+        steps: Training steps of each run.
+        console: Console for progress and results; None for standard output.
 
     Raises:
-        SmoothCSEError: if the extra ``demo`` is not installed, or the folder holds something else.
+        SmoothCSEError: If the extra ``demo`` is not installed, or the folder holds something else.
     """
     console = console or Console()
-    config = make_config(
-        {
-            "corpus": "python-docs",
-            "model": PACKAGED_MINILM,
-            "pooling": "cls",
-            "max_steps": steps,
-            "eval_steps": max(1, steps // 2),
-            "output": str(output / "gs-infonce"),
-        }
-    )
-    control = config.replace(output=str(output / "infonce"), noise_count=0)
-    console.rule("1 of 2: GS-InfoNCE")
-    result = train(config, overwrite=True, console=console)
-    console.rule("2 of 2: InfoNCE, the control: everything the same, without noise")
-    metrics = RunFolder(result.folder).metrics()
-    control_result = train(control, overwrite=True, start_metrics=_scores_of(metrics[0]), console=console)
-    curves = {"GS-InfoNCE": metrics, "InfoNCE, the control": RunFolder(control_result.folder).metrics()}
+    plan = plan_demo(output, steps)
+    console.print("Two runs: GS-InfoNCE, and InfoNCE, its control: everything the same, without noise.")
+    run_plan(plan, InProcess(console, same_start=True), replace="all", keep_checkpoints=True)
+    curves = {run.variant: plan.folder_of(run).metrics() for run in plan.runs}
 
-    console.rule("What it was good for")
-    yardstick = evaluate_retrieval(load_encoder(PACKAGED_MINILM), python_docs_task())
-    table = _score_table(curves, yardstick)
-    console.print(table)
-    _answer(load_encoder(PACKAGED_MINILM, "cls"), load_encoder(result.last), console)
+    console.rule("Results")
+    supervised = evaluate_retrieval(load_encoder(PACKAGED_MINILM), python_docs_task())
+    console.print(_score_table(curves, supervised))
+    trained = plan.folder_of(plan.runs[0])
+    console.print(_answer_table(load_encoder(PACKAGED_MINILM, "cls"), load_encoder(trained.last)))
     learning_curves(
         curves,
         output / "curves.png",
         score_name="retrieval MRR x 100",
-        reference=("its own mean pooling", yardstick["MRR"]),
+        reference=("its own mean pooling", supervised["MRR"]),
     )
-    _say_what_next(output, console)
+    _print_next_steps(output, trained.best, console)
 
 
-def _scores_of(entry: dict[str, Any]) -> dict[str, float]:
-    return {name: entry[f"eval_{name}"] for name in (DEV_SCORE, *_METRICS)}
-
-
-def _score_table(curves: dict[str, list[dict[str, Any]]], yardstick: dict[str, float]) -> Table:
-    """Return the retrieval scores before and after; "after" is the last step, so nothing was selected on them."""
+def _score_table(curves: Curves, supervised: Mapping[str, float]) -> Table:
+    """Return the retrieval scores before training and after the last step, so that no step was selected by them."""
     scored = {label: [entry for entry in metrics if "eval_MRR" in entry] for label, metrics in curves.items()}
     rows = {"[CLS] before": next(iter(scored.values()))[0]}
     rows |= {f"[CLS] after {label}": entries[-1] for label, entries in reversed(scored.items())}
-    rows["its own supervised mean pooling"] = {f"eval_{name}": value for name, value in yardstick.items()}
+    rows["its own supervised mean pooling"] = {f"eval_{name}": value for name, value in supervised.items()}
     title, caption = "Which documentation belongs to this summary?", f"{len(python_docs_task().queries):,} pairs"
     table = FigureTable(["all-MiniLM-L6-v2 read at"], _METRICS, title, caption)
     for label, entry in rows.items():
@@ -98,7 +93,8 @@ def _score_table(curves: dict[str, list[dict[str, Any]]], yardstick: dict[str, f
     return table
 
 
-def _answer(before: SentenceTransformer, after: SentenceTransformer, console: Console) -> None:
+def _answer_table(before: SentenceTransformer, after: SentenceTransformer) -> Table:
+    """Return the three nearest entries of the documentation to each question, before and after training."""
     docstrings = [docstring for docstring in iter_docstrings() if docstring.is_public]
     table = Table(title="Five questions, answered from the documentation: the three nearest", show_lines=True)
     for heading in ("question", "before", "after GS-InfoNCE"):
@@ -106,11 +102,10 @@ def _answer(before: SentenceTransformer, after: SentenceTransformer, console: Co
     answers = [answer(model, QUESTIONS, docstrings, k=3) for model in (before, after)]
     for question, *found in zip(QUESTIONS, *answers, strict=True):
         table.add_row(question, *("\n".join(escape(name) for name, _ in nearest) for nearest in found))
-    console.print(table)
+    return table
 
 
-def _say_what_next(output: Path, console: Console) -> None:
-    model = output / "gs-infonce" / "best"
+def _print_next_steps(output: Path, model: Path, console: Console) -> None:
     console.print(
         f"Learning curves: {output / 'curves.png'}\nModel: {model}\n\nNext, try\n"
         f'  smoothcse similarity {model} "open a file" "read a document from disk"\n'

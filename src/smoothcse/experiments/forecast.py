@@ -1,4 +1,4 @@
-"""What a reproduction will fetch, take and leave, as far as it can be told before it."""
+"""What a reproduction will download, and the time, memory and disk that it will need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smoothcse.encoders.build import PACKAGED_MINILM
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
-from smoothcse.experiments.reproduction import Reproduction, is_finished
+from smoothcse.experiments.reproduction import Reproduction
 from smoothcse.methods.table import find_method
 from smoothcse.runs.config import TrainConfig
 from smoothcse.training.card import probe
@@ -31,7 +31,7 @@ from smoothcse.training.parts import make_loss, read_start
 
 _WEIGHTS = "model.safetensors"
 
-# Of the recipes' four starts, so that memory and disk can be told before the model is here.
+# The recipes' four models, so that memory and disk can be estimated before the model is downloaded.
 _PARAMETERS = {
     "bert-base-uncased": 109_482_240,
     "bert-large-uncased": 335_141_888,
@@ -42,7 +42,7 @@ _PARAMETERS = {
 
 @dataclass(frozen=True)
 class _Need:
-    """Something that the runs read: whether it is on this machine, and if not, its size where the hub tells it."""
+    """Something that the runs read: whether it is on this machine, and if not, its size if the hub gives it."""
 
     name: str
     here: bool
@@ -51,12 +51,12 @@ class _Need:
     def __str__(self) -> str:
         if self.here:
             return f"{self.name}: on this machine"
-        return f"{self.name}: to be fetched, {decimal(self.size) if self.size else 'size unknown'}"
+        return f"{self.name}: to be downloaded, {decimal(self.size) if self.size else 'size unknown'}"
 
 
 @dataclass(frozen=True)
 class _Cost:
-    """What a step takes here: seconds, parameters, and the peak in bytes if it ran on a GPU."""
+    """Seconds per step on this machine, parameters, and peak memory in bytes if the step ran on a GPU."""
 
     seconds: float
     parameters: int
@@ -64,13 +64,18 @@ class _Cost:
 
 
 def plan_table(reproduction: Reproduction) -> Table:
-    """Return what the runs will fetch, take and leave, as far as it can be told now.
+    """Return what the runs will download and need, as a table.
 
-    The time is measured on two steps if the model is on this machine. Nothing is fetched; the hub is asked for sizes,
-    and without it they stay unknown.
+    The time is measured if the model is on this machine. Nothing is downloaded; the hub is asked for sizes, which stay
+    unknown without it.
+
+    Raises:
+        SmoothCSEError: If a run folder holds a run of another configuration, or a name cannot be on the hub.
     """
-    runs = reproduction.runs()
-    config, left = runs[0].config, sum(not is_finished(run.config) for run in runs)
+    plan = reproduction.plan()
+    plan.require_same()
+    runs, config = plan.runs, plan.runs[0].config
+    left = sum(not plan.is_finished(run) for run in runs)
     needs = _needs(config)
     cost, hardware = _cost(config, model_is_here=needs[1].here)
     steps, bound = _steps(config, corpus_is_here=needs[0].here)
@@ -97,7 +102,7 @@ def _run_words(reproduction: Reproduction) -> str:
 
 
 def _needs(config: TrainConfig) -> tuple[_Need, _Need, _Need]:
-    nowhere = HubAddress("")  # which _need refuses, unless the corpus is on this machine
+    nowhere = HubAddress("")  # _need refuses it unless the corpus is on this machine
     address = HubAddress.parse(WIKI1M_ADDRESS if config.corpus == WIKI1M else config.corpus) or nowhere
     return (
         _need("corpus", config.corpus, address.repository, address.file, "dataset"),
@@ -111,12 +116,12 @@ def _need(what: str, source: str, repository: str, file: str | None, kind: str) 
     if source in (PYTHON_DOCS, PACKAGED_MINILM) or local_path(source).exists():
         return _Need(name, here=True)
     if repository and file is None:
-        return _Need(f"{name} (what of it is not in the cache)", here=False)
+        return _Need(f"{name} (the part that is not in the cache)", here=False)
     try:
         cached = try_to_load_from_cache(repository, file or "", repo_type=kind)
     except HFValidationError as error:
         raise SmoothCSEError(
-            f"The {name} is neither on this machine nor a name that the hub could know; check the spelling."
+            f"The {name} is neither on this machine nor a valid name on the hub; check the spelling."
         ) from error
     if isinstance(cached, str):
         return _Need(name, here=True)
@@ -133,7 +138,7 @@ def _size_on_hub(repository: str, file: str, kind: str) -> int | None:
 
 
 def _steps(config: TrainConfig, *, corpus_is_here: bool) -> tuple[int | None, str]:
-    """Return the steps of a run, and "at most " where the corpus has not been counted yet."""
+    """Return the steps of a run, and "at most " if the corpus has not been counted yet."""
     if config.max_steps:
         return config.max_steps, ""
     if corpus_is_here:
@@ -146,7 +151,7 @@ def _steps(config: TrainConfig, *, corpus_is_here: bool) -> tuple[int | None, st
 
 
 def _cost(config: TrainConfig, *, model_is_here: bool) -> tuple[_Cost | None, str]:
-    """Return what a step takes, where it can be measured, and the hardware or why this will not do."""
+    """Return the cost of a step if it can be measured, and the hardware or why it cannot be used."""
     try:
         hardware = find_hardware(config.precision)
     except SmoothCSEError as error:
@@ -155,7 +160,7 @@ def _cost(config: TrainConfig, *, model_is_here: bool) -> tuple[_Cost | None, st
 
 
 def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
-    """Time one step on a batch whose rows are all as long as a row may be."""
+    """Time one step on a batch in which each row has the maximum length."""
     cached = try_to_load_from_cache(config.model, "config.json") if not Path(config.model).exists() else None
     source = str(Path(cached).parent) if isinstance(cached, str) else config.model  # needs no network
     model = read_start(config.replace(model=source), hardware)
@@ -168,18 +173,18 @@ def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
 
 def _time_words(cost: _Cost | None, steps: int | None, runs: int, *, model_is_here: bool) -> str:
     if cost is None:
-        reason = "the hardware will not do" if model_is_here else "the model is not on this machine yet"
-        return f"cannot be told: {reason}"
+        reason = "the hardware cannot be used" if model_is_here else "the model is not on this machine yet"
+        return f"unknown: {reason}"
     if steps is None:
         return f"{cost.seconds:.2f} s a step, measured just now"
     total = timedelta(seconds=round(cost.seconds * steps * runs))
-    return f"about {total} for what is left: {cost.seconds:.2f} s a step, measured just now; evaluations extra"
+    return f"about {total} for the remaining runs: {cost.seconds:.2f} s a step, measured just now; evaluations extra"
 
 
 def _memory_words(cost: _Cost | None, config: TrainConfig) -> str:
     parameters = cost.parameters if cost else _PARAMETERS.get(config.model)
     if parameters is None:
-        return "cannot be told: the model is not on this machine yet"
+        return "unknown: the model is not on this machine yet"
     if cost and cost.peak:
         return f"about {decimal(cost.peak + 8 * parameters)} of the GPU's, measured just now"  # AdamW's moments: 8
     return f"{decimal(16 * parameters)} for weights, gradients and AdamW's moments, and a batch's activations"
@@ -188,8 +193,8 @@ def _memory_words(cost: _Cost | None, config: TrainConfig) -> str:
 def _disk_words(cost: _Cost | None, config: TrainConfig, runs: int, output: Path) -> str:
     parameters = cost.parameters if cost else _PARAMETERS.get(config.model)
     if parameters is None:
-        return "cannot be told: the model is not on this machine yet"
-    # Best and last of each run; of the run that trains three checkpoints, each thrice the model, and one copy.
+        return "unknown: the model is not on this machine yet"
+    # Best and last model of each run. The run under way has three checkpoints of three times the model, and one copy.
     needed = 4 * parameters * (2 * runs + 10)
     existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     return f"about {decimal(needed)} in {output}, where {decimal(shutil.disk_usage(existing).free)} are free"

@@ -1,4 +1,4 @@
-"""What came of a reproduction: the published table, ours and the control's, and a verdict."""
+"""Outcome of a reproduction: the published table beside ours and the control's, and a verdict."""
 
 from __future__ import annotations
 
@@ -12,65 +12,43 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS, Published, figure_cells
 from smoothcse.evaluation.results import AVERAGE
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.experiments.reproduction import Reproduction
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import FIGURES
 from smoothcse.experiments.statistics import Difference, mean_sd, paired_difference, show_mean_sd
 from smoothcse.runs.recipes import CONTROL
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished and evaluated run.
-
-    Attributes:
-        variant: the recipe's method, or ``control``.
-        seed: of the run.
-        folder: of the run.
-        best_step: at which the best model was found; 0 is the start.
-        dev_score: of the best model.
-        sts: Spearman times 100 by task, and :data:`~smoothcse.evaluation.results.AVERAGE`.
-        diagnoses: what is the matter with figures that mean something else than they seem to.
-    """
-
-    variant: str
-    seed: int
-    folder: str
-    best_step: int
-    dev_score: float
-    sts: Mapping[str, float]
-    diagnoses: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Outcome:
-    """What :func:`reproduce` found.
+    """Outcome of :func:`~smoothcse.experiments.reproduce.reproduce`.
 
     Attributes:
-        reproduction: what was asked for.
-        runs: all of them.
+        reproduction: What was reproduced.
+        records: Records of all runs, with their scores on the seven tasks.
     """
 
     reproduction: Reproduction
-    runs: Sequence[Run]
+    records: Sequence[Record]
 
     def figures(self, variant: str, figure: str) -> list[float]:
         """Return a task's score, or the average, of each seed."""
-        return [run.sts[figure] for run in self.runs if run.variant == variant]
+        return [_sts(record)[figure] for record in self.records if record.variant == variant]
 
     def difference(self, figure: str) -> Difference | None:
-        """Return recipe minus control, paired by seed; None for a recipe without control."""
+        """Return the difference of recipe and control, paired by seed; None for a recipe without control."""
         if self.reproduction.study.control is None:
             return None
         return paired_difference(self.figures(self.reproduction.method, figure), self.figures(CONTROL, figure))
 
     def table(self) -> Table:
-        """Return the comparison, a row per task."""
+        """Return the comparison as a table, one row per task."""
         headings, rows = self._cells()
         title = f"{self.reproduction.recipe}: Spearman × 100, 'all' setting"
         table = FigureTable(headings[:1], headings[1:], title, Text(self._remarks()))
@@ -79,7 +57,7 @@ class Outcome:
         return table
 
     def verdict(self) -> str:
-        """Return in one sentence whether the published average came out again, and whether the noise did it."""
+        """Return in one sentence whether the published average was reproduced, and whether the noise mattered."""
         ours, difference = self.figures(self.reproduction.method, AVERAGE), self.difference(AVERAGE)
         changed = ", ".join(f"{name} {value}" for name, value in self.reproduction.changed.items())
         start = f"With other settings than the recipe's ({changed}), " if changed else ""
@@ -92,7 +70,7 @@ class Outcome:
         return start + sentence if start else sentence[0].upper() + sentence[1:]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything as plain values, for ``reproduce.json``."""
+        """Return all results as plain values, for ``reproduce.json``."""
         names = (self.reproduction.method, *([CONTROL] if self.reproduction.study.control else []))
         differences = {figure: self.difference(figure) for figure in FIGURES}
         return {
@@ -103,12 +81,12 @@ class Outcome:
             "published": [dataclasses.asdict(row) for row in self.reproduction.published()],
             "mean_sd": {name: {figure: self._mean_sd(name, figure) for figure in FIGURES} for name in names},
             "difference": {figure: found and dataclasses.asdict(found) for figure, found in differences.items()},
-            "runs": [dataclasses.asdict(run) for run in self.runs],
+            "runs": [_as_dict(record) for record in self.records],
             "verdict": self.verdict(),
         }
 
     def save(self) -> None:
-        """Write ``reproduce.json`` and ``reproduce.md``, each whole or not at all."""
+        """Write ``reproduce.json`` and ``reproduce.md``, each atomically."""
         headings, rows = self._cells()
         lines = [" | ".join(cells) for cells in (headings, [":--", *["--:"] * (len(headings) - 1)], *rows)]
         table = "\n".join(f"| {line} |" for line in lines)
@@ -138,8 +116,9 @@ class Outcome:
         seeds = self.reproduction.study.seeds
         spread = f"mean ± sd over {len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
         paired = ", differences paired by seed" if self.reproduction.study.control and len(seeds) > 1 else ""
-        lines = [f"Ours: {spread}{paired}; of each run the model with the best STS-B dev score, as the authors chose."]
-        lines += [f"{run.folder}: {diagnosis}" for run in self.runs for diagnosis in run.diagnoses]
+        chosen = "the model of each run with the best STS-B dev score, as in the papers"
+        lines = [f"Ours: {spread}{paired}; {chosen}."]
+        lines += [f"{record.name}: {diagnosis}" for record in self.records for diagnosis in record.diagnoses]
         return "\n".join(lines)
 
 
@@ -155,14 +134,30 @@ def _found(difference: Difference | None) -> str:
     return f"; its difference from the control is {difference}, a 95% interval that {finding}"
 
 
+def _sts(record: Record) -> Mapping[str, float]:
+    return record.sts or {}
+
+
+def _as_dict(record: Record) -> dict[str, Any]:
+    return {
+        "variant": record.variant,
+        "seed": record.seed,
+        "folder": record.name,
+        "best_step": record.best_step,
+        "dev_score": record.best,
+        "sts": dict(_sts(record)),
+        "diagnoses": list(record.diagnoses),
+    }
+
+
 def _heading(row: Published, rows: Sequence[Published]) -> str:
     return f"published ({' '.join(row.sources)})" if len(rows) > 1 else "published"
 
 
 def _write(file: Path, text: str) -> None:
     try:
-        write_whole(file, text)
+        write_text_atomic(file, text)
     except OSError as error:
         raise SmoothCSEError(
-            f"{file} cannot be written ({error.strerror}); the runs are kept: make room and call again with --resume."
+            f"{file} cannot be written ({error.strerror}); the runs are kept: free space and repeat with --resume."
         ) from error

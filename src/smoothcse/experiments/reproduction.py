@@ -1,8 +1,7 @@
-"""What is to be reproduced: a published recipe, its control, seeds, data, and where the runs go."""
+"""What is reproduced: a published recipe, its control, seeds, data and the output folder."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder
 from smoothcse.evaluation.published import Published, published_results
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
-from smoothcse.experiments.study import PlannedRun, Study
-from smoothcse.runs.config import TrainConfig, changed_fields
-from smoothcse.runs.folder import RunFolder
+from smoothcse.experiments.planned_runs import Plan
+from smoothcse.experiments.seven_tasks import SevenTasks
+from smoothcse.experiments.study import Study
 from smoothcse.runs.recipes import CONTROL, recipe_fields
 
 _PUBLISHED_AS = {
@@ -27,14 +26,14 @@ _PUBLISHED_AS = {
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What is to be reproduced, and how; from :func:`plan_reproduction`.
+    """A recipe to reproduce; see :func:`plan_reproduction`.
 
     Attributes:
-        recipe: its name, e.g. ``gs-infonce/bert-base-uncased``.
-        study: the recipe, its control if it has one, and the seeds.
-        changed: fields that differ from the recipe's, with their values.
-        data: folder in SentEval's layout, or ``"hub"``.
-        output: folder for the runs and the results.
+        recipe: Name of the recipe, e.g. ``gs-infonce/bert-base-uncased``.
+        study: The recipe, its control if it has one, and the seeds.
+        changed: Fields that differ from the recipe's, with their values.
+        data: Folder in SentEval's layout, or ``"hub"``.
+        output: Folder for the runs and the results.
     """
 
     recipe: str
@@ -45,18 +44,15 @@ class Reproduction:
 
     @property
     def method(self) -> str:
-        """The recipe's variant in the study, e.g. ``gs-infonce``."""
+        """Variant of the study that is the recipe itself, e.g. ``gs-infonce``."""
         return self.recipe.split("/")[0]
 
-    def runs(self) -> list[PlannedRun]:
-        """Return the runs with their folders, seed by seed, so that each seed's comparison is complete early."""
-        return [
-            dataclasses.replace(run, config=run.config.replace(output=str(self.output / run.name)))
-            for run in self.study.runs()
-        ]
+    def plan(self) -> Plan:
+        """Return the plan: seed by seed, so that each seed is compared with its control early."""
+        return self.study.plan(self.output)
 
     def published(self) -> list[Published]:
-        """Return what was published of the recipe; several rows where the sources disagree."""
+        """Return the published results of the recipe; several rows if the sources disagree."""
         method, model = self.recipe.split("/")
         return published_results(method, _PUBLISHED_AS[model])
 
@@ -69,18 +65,20 @@ def plan_reproduction(
     data: str = HUB,
     changes: Mapping[str, Any] | None = None,
 ) -> Reproduction:
-    """Check what is asked for; nothing is fetched or written.
+    """Check what is to be reproduced; nothing is downloaded or written.
+
+    The models are those with the highest STS-B dev score during training, since the authors chose theirs so.
 
     Args:
-        recipe: of ``gs-infonce`` or ``simcse``. The former has a control, trained likewise without noise; SimCSE has
-            no noise to leave out.
-        seeds: runs of each, counting up from the recipe's seed.
-        output: folder for the runs and the results; None for ``reproduce/RECIPE``.
-        data: folder in SentEval's layout for the dev set and the seven tasks, or ``"hub"``.
-        changes: configuration fields that replace the recipe's.
+        recipe: A recipe of ``gs-infonce`` or ``simcse``. The former has a control, trained alike but without noise;
+            SimCSE has no noise to leave out.
+        seeds: Runs of the recipe and of its control. Their seeds count up from the recipe's.
+        output: Folder for the runs and the results; None for ``reproduce/RECIPE``.
+        data: Folder in SentEval's layout with the dev set and the seven tasks, or ``"hub"``.
+        changes: Configuration fields that replace the recipe's.
 
     Raises:
-        SmoothCSEError: for an unknown recipe or field, a control, a value out of range, or a gap in the data.
+        SmoothCSEError: For an unknown recipe or field, a control, a value out of range, or incomplete data.
     """
     fields = recipe_fields(recipe)
     method, model = recipe.split("/")
@@ -95,33 +93,19 @@ def plan_reproduction(
         grid={},
         seeds=list(range(fields["seed"], fields["seed"] + seeds)),
         control=CONTROL if CONTROL in variants else None,
+        evaluate=SevenTasks(data=data, which="best"),
     )
     study.runs()  # checks the fields
     if not is_hub(data):
-        checked_data(data)
+        check_data(data)
     changed = {name: value for name, value in changes.items() if value != fields.get(name)}
     return Reproduction(recipe, study, changed, data, Path(output or Path("reproduce") / recipe))
 
 
-def checked_data(source: str) -> Path:
-    """Return the folder of the dev set and the seven tasks, fetched if need be, having read it all once."""
-    folder = sts_folder(source)
-    load_tasks(folder, (*SEVEN_STS, "STSBenchmark-dev"))
-    return folder
-
-
-def is_finished(config: TrainConfig) -> bool:
-    """Whether this very run has finished in its folder.
+def check_data(source: str) -> None:
+    """Read the dev set and the seven tasks once, after downloading them if necessary.
 
     Raises:
-        SmoothCSEError: if the folder holds a run of another configuration.
+        SmoothCSEError: If files are missing or damaged.
     """
-    folder = RunFolder(config.output)
-    if not folder.manifest_file.is_file():
-        return False
-    if changed := changed_fields(folder.read_manifest().get("config", {}), config.as_dict()):
-        raise SmoothCSEError(
-            f"The run in {folder.path} was started with another configuration ({', '.join(changed)} differ); "
-            "ask for the same again, or give another --output."
-        )
-    return folder.finished
+    load_tasks(sts_folder(source), (*SEVEN_STS, "STSBenchmark-dev"))

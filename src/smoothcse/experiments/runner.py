@@ -1,224 +1,175 @@
-"""Runs what is missing of a study, each run in a process of its own."""
+"""The one runner: trains and scores the runs of a plan that are missing, and returns a record of each."""
 
 from __future__ import annotations
 
-import os
-import queue
 import shutil
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
-import yaml
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.data import sts_folder
-from smoothcse.evaluation.sts_tasks import load_tasks
-from smoothcse.experiments.records import Record, append_record, read_records, record_of, require_one_text
-from smoothcse.experiments.seven_tasks import SevenTasks, read_figures
-from smoothcse.experiments.study import PlannedRun, Study
-from smoothcse.experiments.summary import write_summary
-from smoothcse.runs.config import changed_fields
-from smoothcse.runs.folder import RunFolder
+from smoothcse.experiments.planned_runs import Plan, PlannedRun
+from smoothcse.experiments.run_records import (
+    Record,
+    append_record,
+    find_record,
+    record_of,
+    recorded,
+    require_one_text,
+    with_scores,
+)
+from smoothcse.experiments.seven_tasks import SevenTasks
+from smoothcse.runs.config import TrainConfig
+
+Replace = Literal["none", "changed", "all"]
+"""Which runs that are in their folders already are replaced: none, those of another configuration, or all."""
 
 
-def run_study(
-    study: Study,
-    output: Path,
-    *,
-    runs_folder: Path | None = None,
-    only: Sequence[str] | None = None,
-    jobs: int | None = None,
-    console: Console | None = None,
+class RunFailed(SmoothCSEError):
+    """A run failed and the others can go on; the message gives the reason or names the log."""
+
+
+class Worker(Protocol):
+    """Trains and scores one run at a time."""
+
+    def train(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
+        """Train a run in the folder that its configuration names."""
+
+    def score(self, model: Path, wanted: SevenTasks, data: Path, file: Path) -> None:
+        """Score a model on the seven tasks and write ``file``."""
+
+
+Work = Callable[[PlannedRun, Worker], None]
+
+
+class Workers(Protocol):
+    """Carries out the work on each run, here and now or in several processes."""
+
+    def each(self, runs: Sequence[PlannedRun], work: Work) -> Iterator[tuple[PlannedRun, RunFailed | None]]:
+        """Call ``work`` for each run; yield the run when it has ended, with its failure if it failed."""
+
+
+def run_plan(
+    plan: Plan, workers: Workers, *, replace: Replace = "none", keep_checkpoints: bool = False
 ) -> list[Record]:
-    """Run what ``output/runs.jsonl`` does not record yet, and bring tables and plots up to date.
-
-    A run is recorded once it has finished, and never repeated; one that was cut off goes on from its last checkpoint.
-    So a study may be stopped at any time and started again, on another machine too. Where the study asks for the seven
-    tasks, runs that lack them have their models scored, for which the run's folder must still be there.
+    """Train and score what the plan's folders do not hold yet.
 
     Args:
-        study: from :func:`~smoothcse.experiments.study.read_study`.
-        output: folder of ``runs.jsonl``, ``runs.csv``, ``summary.md`` and the plots.
-        runs_folder: where the run folders go, with the models; None for ``output/runs``.
-        only: variants to run now; None for all.
-        jobs: runs at a time; None for one per visible GPU, else one. On a CPU they share the cores.
-        console: where to print; None for standard error.
+        plan: Runs to carry out.
+        workers: Where they are carried out.
+        replace: Which runs in the folders are replaced. Others are kept if they are finished, and resumed if not.
+        keep_checkpoints: Whether checkpoints stay when a run has finished.
 
     Returns:
-        The records of this study's runs, in the order of the plan.
+        The records of the runs, in the order in which they ended.
 
     Raises:
-        SmoothCSEError: if a run failed, after the others have ended; its log is named.
+        SmoothCSEError: If a run fails, a folder holds a run of another configuration that is not to be replaced, the
+            runs learned from different texts, or the data of the seven tasks is incomplete. Finished runs stay.
     """
-    console = console or Console(stderr=True)
-    output.mkdir(parents=True, exist_ok=True)
-    with lock_folder(output, remedy="wait until that study ends, or give another --output"):
-        return _run_missing(study, output, runs_folder or output / "runs", only, jobs, console)
-
-
-def _run_missing(
-    study: Study, output: Path, runs_folder: Path, only: Sequence[str] | None, jobs: int | None, console: Console
-) -> list[Record]:
-    record_file = output / "runs.jsonl"
-    planned, known = study.runs(only), read_records(record_file)
-    missing = [run for run in planned if not ((found := _record_of(run, known)) and found.has(study.evaluate))]
-    if study.evaluate and missing:
-        load_tasks(sts_folder(study.evaluate.data))  # a gap in the data is told now, not after the first training
-
-    def work(run: PlannedRun, environment: dict[str, str]) -> Path | None:
-        folder = runs_folder / run.name
-        failed = None if _record_of(run, known) else _train(run, folder, environment)
-        return failed or (_evaluate(run, folder, study.evaluate, environment) if study.evaluate else None)
-
-    console.print(
-        f"{study.about}\n{len(planned)} runs, {len(planned) - len(missing)} of them recorded before.", markup=False
-    )
-    failed: list[str] = []
-    with _bar(console) as bar:
-        task = bar.add_task("runs", total=len(planned), completed=len(planned) - len(missing), status="")
-        for run, log in _finished(missing, work, jobs):
-            if log:
-                failed.append(f"{run.name} (see {log})")
-            else:
-                record = _record_of(run, known) or record_of(run, RunFolder(runs_folder / run.name))
-                require_one_text([*recorded(study, record_file), record])
-                append_record(record_file, _with_sts(record, study, runs_folder / run.name))
-                write_summary(study, recorded(study, record_file), output)
-            bar.update(task, advance=1, status=run.name)
-    records = recorded(study, record_file)
-    write_summary(study, records, output, console=console)
-    if failed:
-        raise SmoothCSEError(
-            f"{len(failed)} of the study's runs failed; start it again to retry: {', '.join(failed)}."
-        )
+    records = []
+    for _, ended in run_missing(plan, workers, replace=replace, keep_checkpoints=keep_checkpoints):
+        if isinstance(ended, RunFailed):
+            raise ended
+        records.append(ended)
     return records
 
 
-def recorded(study: Study, record_file: Path) -> list[Record]:
-    """Return the records of a study's runs, in the order of the plan; those of runs no longer planned are left out."""
-    records = read_records(record_file)
-    return [record for run in study.runs() if (record := _record_of(run, records))]
+def run_missing(
+    plan: Plan,
+    workers: Workers,
+    *,
+    replace: Replace = "none",
+    keep_checkpoints: bool = False,
+    record_file: Path | None = None,
+) -> Iterator[tuple[PlannedRun, Record | RunFailed]]:
+    """Train and score what is missing, and yield each run as it ends.
+
+    Args:
+        plan: Runs to carry out.
+        workers: Where they are carried out.
+        replace: As in :func:`run_plan`.
+        keep_checkpoints: As in :func:`run_plan`.
+        record_file: Records of finished runs. A recorded run is never repeated, even if its folder is gone, and each
+            run is recorded when it ends. None to look at the run folders alone.
+
+    Yields:
+        Each run that was missing, with its record or its failure.
+
+    Raises:
+        SmoothCSEError: As :func:`run_plan`, except for runs that fail.
+    """
+    if replace == "none":
+        plan.require_same()
+    known = recorded(plan.runs, record_file)
+    missing = missing_runs(plan, known)
+    data = plan.evaluate.checked_data() if plan.evaluate and missing else Path()
+    step = _Step(plan, replace, keep_checkpoints, known, data)
+    records = list(known)
+    for run, failure in workers.each(missing, step.carry_out):
+        if failure:
+            yield run, failure
+            continue
+        record = step.record(run)
+        records.append(record)
+        require_one_text(records)
+        if record_file:
+            append_record(record_file, record)
+        yield run, record
 
 
-def _record_of(run: PlannedRun, records: list[Record]) -> Record | None:
-    return next((record for record in reversed(records) if record.is_of(run)), None)
+def missing_runs(plan: Plan, known: Sequence[Record]) -> list[PlannedRun]:
+    """Return the runs that are due and have no record, or lack scores that the plan asks for."""
+    due = plan.runs if plan.due is None else plan.due
+    return [run for run in due if not ((record := find_record(run, known)) and record.has(plan.evaluate))]
 
 
-def _with_sts(record: Record, study: Study, folder: Path) -> Record:
-    if study.evaluate is None:
-        return record
-    return replace(record, evaluated=study.evaluate, sts=read_figures(_scores_file(folder)))
+@dataclass(frozen=True)
+class _Step:
+    """What is done for each missing run.
 
+    Attributes:
+        plan: Plan that the runs belong to.
+        replace: As in :func:`run_plan`.
+        keep_checkpoints: As in :func:`run_plan`.
+        known: Records of runs that need no training.
+        data: Checked data of the seven tasks; unused if the plan does not ask for them.
+    """
 
-def _finished(
-    runs: list[PlannedRun], work: Callable[[PlannedRun, dict[str, str]], Path | None], jobs: int | None
-) -> Iterator[tuple[PlannedRun, Path | None]]:
-    """Do the work on runs, several at a time; yield each as it ends, with its log if it failed."""
-    devices = _devices(jobs)
-    free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
-    for environment in devices:
-        free.put(environment)
-    stopping = threading.Event()
+    plan: Plan
+    replace: Replace
+    keep_checkpoints: bool
+    known: Sequence[Record]
+    data: Path
 
-    def do(run: PlannedRun) -> Path | None:
-        if stopping.is_set():
-            return None
-        environment = free.get()
-        try:
-            return work(run, environment)
-        finally:
-            free.put(environment)
+    def carry_out(self, run: PlannedRun, worker: Worker) -> None:
+        """Train and score what a run lacks."""
+        if find_record(run, self.known) is None:
+            self._train(run, worker)
+        if self.plan.evaluate:
+            self._score(run, worker, self.plan.evaluate)
 
-    with ThreadPoolExecutor(len(devices)) as pool:
-        futures = {pool.submit(do, run): run for run in runs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            stopping.set()  # an interrupt must not start the runs that wait; those that run have got it too
-            raise
+    def record(self, run: PlannedRun) -> Record:
+        """Return the record of a run that has been carried out."""
+        record = find_record(run, self.known) or record_of(run, self.plan.folder_of(run))
+        if self.plan.evaluate is None:
+            return record
+        return with_scores(record, self.plan.evaluate, self.plan.scores_file(run))
 
+    def _train(self, run: PlannedRun, worker: Worker) -> None:
+        keep = self.replace != "all" and self.plan.is_started(run)
+        if not (keep and self.plan.is_finished(run)):
+            worker.train(self.plan.config_of(run), resume=keep, overwrite=self.replace != "none" and not keep)
+        if not self.keep_checkpoints:  # three times the size of the model, and nothing is left to resume
+            shutil.rmtree(self.plan.folder_of(run).checkpoints, ignore_errors=True)
 
-def _train(run: PlannedRun, folder: Path, environment: dict[str, str]) -> Path | None:
-    if _is_finished(run, folder):
-        return None
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    config, log = folder.with_suffix(".yaml"), folder.with_suffix(".log")
-    config.write_text(yaml.safe_dump({**run.config.as_dict(), "output": str(folder)}), encoding="utf-8")
-    again = ["--resume"] * _can_resume(run, folder) or ["--overwrite"] * folder.exists()
-    if not _call(["train", "--config", str(config), *again], environment, log):
-        return log
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # three times the model, and nothing to resume
-    return None
-
-
-def _evaluate(run: PlannedRun, folder: Path, wanted: SevenTasks, environment: dict[str, str]) -> Path | None:
-    log = folder.with_suffix(".sts.log")
-    if not _is_finished(run, folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(
-            f"{folder} does not hold this run any more, so that its model cannot be scored; bring the folder back, or "
-            "delete the run's line in runs.jsonl to train it anew.\n",
-            encoding="utf-8",
-        )
-        return log
-    arguments = ["evaluate", str(folder / wanted.which), "--data", wanted.data, "--precision", "fp32"]
-    arguments += ["--pairs", str(wanted.pairs)] if wanted.pairs else []
-    succeeded = _call([*arguments, "--output", str(_scores_file(folder))], environment, log)
-    return None if succeeded else log
-
-
-def _scores_file(folder: Path) -> Path:
-    return folder / "sts.json"
-
-
-def _call(arguments: list[str], environment: dict[str, str], log: Path) -> bool:
-    """Run a command of ours in a process of its own, and say whether it succeeded."""
-    command = [sys.executable, "-m", "smoothcse", *arguments]
-    with log.open("w", encoding="utf-8") as stream:
-        return not subprocess.run(command, env={**os.environ, **environment}, stdout=stream, stderr=stream).returncode
-
-
-def _is_finished(run: PlannedRun, folder: Path) -> bool:
-    return _can_resume(run, folder) and RunFolder(folder).finished
-
-
-def _can_resume(run: PlannedRun, folder: Path) -> bool:
-    """Whether a run of this very configuration is there."""
-    manifest = RunFolder(folder)
-    if not manifest.manifest_file.is_file():
-        return False
-    return not changed_fields(manifest.read_manifest().get("config", {}), run.config.as_dict())
-
-
-def _devices(jobs: int | None) -> list[dict[str, str]]:
-    """Return the environment of each run that may go on at the same time."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    count = jobs or max(1, gpus)
-    if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": str(job % gpus)} for job in range(count)]
-    threads = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
-    return [{"OMP_NUM_THREADS": str(threads)}] * count
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("study"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[status]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
+    def _score(self, run: PlannedRun, worker: Worker, wanted: SevenTasks) -> None:
+        folder, file = self.plan.folder_of(run), self.plan.scores_file(run)
+        if not self.plan.is_finished(run):
+            raise RunFailed(
+                f"{folder.path} does not hold this run any more, so its model cannot be scored; restore the folder, "
+                "or delete the run's line in runs.jsonl to train it again"
+            )
+        if not wanted.is_scored(file, self.data):
+            worker.score(folder.path / wanted.which, wanted, self.data, file)

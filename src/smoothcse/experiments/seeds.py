@@ -1,4 +1,4 @@
-"""One configuration over several seeds: the figure with its spread."""
+"""One configuration over several seeds: its score with mean and standard deviation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smoothcse._utils.disk import explain_failed_writes
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.tables import FigureTable
-from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.in_process import InProcess
+from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
+from smoothcse.experiments.runner import run_plan
+from smoothcse.experiments.statistics import show_mean_sd
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.runs.config import TrainConfig
-from smoothcse.runs.folder import RunFolder
-from smoothcse.runs.result import TrainResult
-from smoothcse.training.run import train
+from smoothcse.runs.disk import explain_failed_writes
+from smoothcse.runs.result import TrainResult, read_result
+
+
+def plan_seeds(config: TrainConfig, count: int) -> Plan:
+    """Return the plan of ``count`` runs that differ in their seeds alone.
+
+    Args:
+        config: Configuration of the first run; the seeds of the others count up from its seed.
+        count: Number of runs.
+    """
+    seeds = range(config.seed, config.seed + count)
+    runs = [PlannedRun(run_name("", {}, seed), "", config.replace(seed=seed)) for seed in seeds]
+    return Plan(runs, Path(config.output))
 
 
 def train_seeds(
@@ -28,70 +41,55 @@ def train_seeds(
     devices: int | None = None,
     console: Console | None = None,
 ) -> list[TrainResult]:
-    """Train ``count`` runs that differ in their seed alone, into ``output/seed-42``, ``seed-43`` and so on.
+    """Train runs that differ in their seeds alone, in ``output/seed-42``, ``output/seed-43`` and so on.
 
     Args:
-        config: of the first run; the others count its seed up.
-        count: runs.
-        resume: keep runs that have finished and go on with one that was cut off.
-        overwrite: replace runs that are there.
-        devices: as in :func:`~smoothcse.training.train`.
-        console: where to print; None for standard error.
+        config: Configuration of the first run; the seeds of the others count up from its seed.
+        count: Number of runs, at least 2.
+        resume: Whether to keep finished runs and resume an interrupted one.
+        overwrite: Whether to replace runs in these folders.
+        devices: Processes that share each batch, as in :func:`~smoothcse.training.train`.
+        console: Console for progress and the table; None for standard error.
 
     Returns:
-        The results in the order of the seeds; they are also written to ``output/seeds.json`` with mean and standard
-        deviation, and printed as a table.
+        The results in the order of the seeds. They are printed as a table, and written to ``output/seeds.json`` with
+        mean and standard deviation.
 
     Raises:
-        SmoothCSEError: as :func:`~smoothcse.training.train`.
+        SmoothCSEError: As :func:`~smoothcse.training.train`.
     """
     console = console or Console(stderr=True)
-    results = []
-    for seed in range(config.seed, config.seed + count):
-        one = config.replace(seed=seed, output=str(Path(config.output) / f"seed-{seed}"))
-        console.rule(f"seed {seed}")
-        going_on = resume and RunFolder(one.output).manifest_file.is_file()
-        results.append(train(one, resume=going_on, overwrite=overwrite, devices=devices, console=console))
-        _require_one_text(config, results)
+    plan = plan_seeds(config, count)
+    replace = overwrite and not resume
+    if not (resume or replace):
+        plan.require_new("continue them with --resume, replace them with --overwrite, or give another --output")
+    workers = InProcess(console, devices)
+    run_plan(plan, workers, replace="all" if replace else "none", keep_checkpoints=True)
+    results = [read_result(plan.folder_of(run).path) for run in plan.runs]
     _report(config, results, console)
     return results
 
 
-def _require_one_text(config: TrainConfig, results: list[TrainResult]) -> None:
-    """Check that a resumed series did not go on with another text; with a limit, each seed draws its own."""
-    if config.limit is not None:
-        return
-    first, last = (
-        RunFolder(result.folder).read_manifest()["data"]["fingerprint"] for result in (results[0], results[-1])
-    )
-    if first != last:
-        raise SmoothCSEError(
-            f"The runs in {results[0].folder} and {results[-1].folder} learned from different texts (fingerprints "
-            f"{first} and {last}), so that their mean says nothing; train all seeds anew with --overwrite."
-        )
-
-
 def _report(config: TrainConfig, results: list[TrainResult], console: Console) -> None:
-    title = f"{results[0].criterion}, {len(results)} seeds"
-    table = FigureTable(["seed"], ("start", "best", "at step", "last"), title)
-    for offset, result in enumerate(results):
-        scores = (result.start_score, result.best_score, result.best_step, result.last_score)
-        table.add_row(str(config.seed + offset), *(f"{s:.2f}" if isinstance(s, float) else str(s) for s in scores))
+    """Print the table of the seeds, write ``seeds.json``, and add the spread to the model cards."""
+    best, last = ([getattr(result, name) for result in results] for name in ("best_score", "last_score"))
+    table = FigureTable(
+        ["seed"], ("start", "best", "at step", "last"), f"{results[0].criterion}, {len(results)} seeds"
+    )
+    seeds = list(range(config.seed, config.seed + len(results)))
+    for seed, result in zip(seeds, results, strict=True):
+        start, top, end = (f"{s:.2f}" for s in (result.start_score, result.best_score, result.last_score))
+        table.add_row(str(seed), start, top, str(result.best_step), end)
     table.add_section()
-    best, last = ([getattr(r, name) for r in results] for name in ("best_score", "last_score"))
-    table.add_row("mean ± sd", "", _mean_sd(best), "", _mean_sd(last))
+    table.add_row("mean ± sd", "", show_mean_sd(best), "", show_mean_sd(last))
     console.print(table)
-    summary = {
-        "seeds": list(range(config.seed, config.seed + len(results))),
-        "best": {"scores": best, "mean": statistics.mean(best), "sd": statistics.stdev(best)},
-        "last": {"scores": last, "mean": statistics.mean(last), "sd": statistics.stdev(last)},
-    }
+    summary = {"seeds": seeds, "best": _summary(best), "last": _summary(last)}
     folder = Path(config.output)
     with explain_failed_writes(folder):
-        write_whole(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
-        for result in results:  # whose cards can tell the spread now
+        write_text_atomic(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
+        for result in results:  # the cards read the spread from seeds.json
             write_model_card(result.best)
 
 
-def _mean_sd(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+def _summary(scores: list[float]) -> dict[str, list[float] | float]:
+    return {"scores": scores, "mean": statistics.mean(scores), "sd": statistics.stdev(scores)}

@@ -1,10 +1,10 @@
-"""The seven STS tasks as a study asks for them, and the figures that come of it.
+"""The seven STS tasks as a study or a reproduction asks for them, and the figures that result.
 
-In the study file::
+In a study file::
 
     evaluate: {data: ../shared/data/sts, which: last, pairs: 400}
 
-``pairs`` is for machines where the 26,000 sentences of the seven tasks are too many for each run.
+``pairs`` is for machines on which the 26,000 sentences of the seven tasks take too long for each run.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.results import AVERAGE
-from smoothcse.evaluation.sts_tasks import SEVEN_STS
+from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
 from smoothcse.experiments.statistics import mean_sd
 
 FIGURES = (*SEVEN_STS, AVERAGE)
 
 
-@dataclass(config=ConfigDict(extra="forbid"), frozen=True, kw_only=True)
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SevenTasks:
     """How the model of each run is scored.
 
     Attributes:
-        data: folder in SentEval's layout, or ``"hub"``.
-        which: the ``last`` model of a run, or its ``best``.
-        pairs: drawn of each task, the same ones for each run; None for all, as papers do.
+        data: Folder in SentEval's layout, or ``"hub"``.
+        which: The ``last`` model of a run, or its ``best``.
+        pairs: Pairs drawn from each task, the same ones for each run; None for all of them, as in papers.
     """
 
     data: str
@@ -42,8 +44,27 @@ class SevenTasks:
         """Whether both give the same figures, wherever the data lies."""
         return other is not None and (self.which, self.pairs) == (other.which, other.pairs)
 
+    def checked_data(self) -> Path:
+        """Return the folder of the data, downloaded if necessary, after reading all of it once.
+
+        Raises:
+            SmoothCSEError: If files are missing or damaged.
+        """
+        folder = sts_folder(self.data)
+        load_tasks(folder)
+        return folder
+
+    def is_scored(self, file: Path, data: Path) -> bool:
+        """Whether a results file of ``smoothcse evaluate`` holds these scores, measured on this data."""
+        if not file.is_file():
+            return False
+        results = json.loads(file.read_text(encoding="utf-8"))
+        settings = results["settings"]
+        found = (list(results["details"]), settings.get("data"), settings.get("pairs"))
+        return found == ([self.which], str(data), self.pairs)
+
     def describe(self) -> str:
-        """Return it in words for people."""
+        """Return the heading of a table of these scores."""
         words = f"STS: Spearman × 100, 'all' setting, of each run's {self.which} model"
         if self.pairs is None:
             return words
@@ -51,25 +72,34 @@ class SevenTasks:
 
 
 def read_seven_tasks(values: Any) -> SevenTasks | None:
-    """Read the key ``evaluate`` of a study file; None where it is not there.
+    """Read the key ``evaluate`` of a study file; None if it is absent.
 
     Raises:
-        SmoothCSEError: naming the key that is wrong.
+        SmoothCSEError: With the key that is wrong.
     """
     if values is None:
         return None
     try:
         return TypeAdapter(SevenTasks).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(["evaluate", *map(str, first["loc"])])
         raise SmoothCSEError(
-            f"{key}: {first['msg'][0].lower()}{first['msg'][1:]}; write e.g. evaluate: {{data: hub, which: last}}."
+            f"evaluate: {first_problem(error)}; write e.g. evaluate: {{data: hub, which: last}}."
         ) from error
 
 
 def read_figures(file: Path) -> dict[str, float]:
-    """Return the seven figures of the one model in a file of ``smoothcse evaluate``, unrounded, and their mean."""
-    [groups] = json.loads(file.read_text(encoding="utf-8"))["details"].values()
-    figures = {task: float(groups["sts"][task]["spearman"]) for task in SEVEN_STS}
+    """Return the seven unrounded figures in a results file of one model, and their mean."""
+    scores = _scores(file)
+    figures = {task: float(scores[task]["spearman"]) for task in SEVEN_STS}
     return {**figures, AVERAGE: mean_sd(list(figures.values()))[0]}
+
+
+def read_diagnoses(file: Path) -> list[str]:
+    """Return the distinct diagnoses in a results file of one model: why its figures cannot be taken at face value."""
+    return sorted({score["diagnosis"] for score in _scores(file).values() if score["diagnosis"]})
+
+
+def _scores(file: Path) -> dict[str, dict[str, Any]]:
+    [groups] = json.loads(file.read_text(encoding="utf-8"))["details"].values()
+    scores: dict[str, dict[str, Any]] = groups["sts"]
+    return scores

@@ -1,4 +1,4 @@
-"""How sure a figure over seeds is."""
+"""Mean, standard deviation and paired confidence intervals of scores over seeds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Difference:
     """Mean of paired differences with its confidence interval.
 
     Attributes:
-        mean: of treated minus control.
-        low: lower end of the interval; None for a single pair, which says nothing about the spread.
-        high: upper end, likewise.
-        n: pairs.
+        mean: Mean of treated minus control.
+        low: Lower end of the interval; None for a single pair, which has no spread.
+        high: Upper end, likewise.
+        n: Number of pairs.
     """
 
     mean: float
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def established(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """Whether the interval excludes zero."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
     def __str__(self) -> str:
@@ -35,12 +35,12 @@ class Difference:
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Return the mean and the sample standard deviation (``n - 1``); None as the latter of a single value."""
+    """Return the mean and the sample standard deviation (``n - 1``); None for the latter if there is one value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def show_mean_sd(values: Sequence[float]) -> str:
-    """Return e.g. ``82.51 ± 0.13``, or the bare figure where there is only one."""
+    """Return e.g. ``82.51 ± 0.13``, or the mean alone if there is one value."""
     mean, sd = mean_sd(values)
     return f"{mean:.2f}" if sd is None else f"{mean:.2f} ± {sd:.2f}"
 
@@ -50,16 +50,16 @@ def paired_difference(treated: Sequence[float], control: Sequence[float], confid
 
     .. math:: \bar δ \pm t_{n-1} \, s_δ / \sqrt n, \qquad δ_i = \text{treated}_i - \text{control}_i
 
-    Sharing the seed takes out what data order and head initialisation do to both. The interval assumes that the
-    differences are about normal; with three seeds ``t`` is 4.30, and little is ever established.
+    Sharing the seed removes the effect of data order and head initialisation, which both have in common. The interval
+    assumes normal differences. With three seeds ``t`` is 4.30, so that few differences are established.
 
     Args:
-        treated: score of each seed.
-        control: score of the same seeds, in the same order.
-        confidence: of the interval.
+        treated: Score of each seed.
+        control: Score of the same seeds, in the same order.
+        confidence: Confidence level of the interval.
 
     Raises:
-        ValueError: if the lengths differ or are zero.
+        ValueError: If the lengths differ or are zero.
     """
     from scipy.stats import t
 

@@ -12,14 +12,14 @@ The file::
     grid:                       # optional: every variant at every point
       batch_size: [64, 256]
 
-A value of the grid may bring other fields with it::
+A value of the grid can set other fields too::
 
     grid:
       batch_size:
         64: {learning_rate: 3.0e-5}
         256: {learning_rate: 6.0e-5}
 
-Each run is judged by the criterion that selects its best step, and on request by the seven STS tasks::
+Each run is scored by the criterion that selects its best step, and on request on the seven STS tasks::
 
     evaluate: {data: ../shared/data/sts, which: last}   # see SevenTasks
 """
@@ -35,8 +35,9 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_seven_tasks
-from smoothcse.runs.config import TrainConfig, make_config
+from smoothcse.runs.config import make_config
 from smoothcse.runs.config_file import read_config_file
 
 _MOST_RUNS = 100_000
@@ -44,44 +45,18 @@ _KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate")
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """One run of a study.
-
-    Attributes:
-        variant: its name.
-        point: of the grid, field to value; empty without a grid.
-        config: complete but for the output folder.
-    """
-
-    variant: str
-    point: Mapping[str, Any]
-    config: TrainConfig
-
-    @property
-    def seed(self) -> int:
-        """Seed of the run."""
-        return self.config.seed
-
-    @property
-    def name(self) -> str:
-        """Relative folder of the run, e.g. ``batch_size=64/gs/seed-0``."""
-        parts = [f"{field}={value}" for field, value in self.point.items()]
-        return "/".join([*parts, self.variant, f"seed-{self.seed}"])
-
-
-@dataclass(frozen=True)
 class Study:
-    """What a study file says.
+    """Contents of a study file.
 
     Attributes:
-        about: the question, in one sentence.
-        base: fields that all runs share.
-        variants: fields of each variant by its name.
-        grid: values of each field of the grid, each with the fields that it brings with it.
-        seeds: of the runs of each variant at each point.
-        control: the variant that the others are compared with, or None.
-        evaluate: how the runs' models are scored on the seven STS tasks; None for not at all. It is no part of a run:
-            where it changes, models are scored again and none is trained again.
+        about: Question that the study answers, in one sentence.
+        base: Fields that all runs share.
+        variants: Fields of each variant, by its name.
+        grid: Values of each field of the grid, each with the other fields that it sets.
+        seeds: Seeds of the runs of each variant at each point.
+        control: Variant that the others are compared with, or None.
+        evaluate: How models are scored on the seven STS tasks; None to leave that out. It is not part of a run: if it
+            changes, models are scored again and none is trained again.
     """
 
     about: str
@@ -93,28 +68,44 @@ class Study:
     evaluate: SevenTasks | None = None
 
     def points(self) -> list[dict[str, Any]]:
-        """Return the points of the grid: one empty point where there is none."""
+        """Return the points of the grid; one empty point without a grid."""
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
     def runs(self, only: Sequence[str] | None = None) -> list[PlannedRun]:
-        """Return the runs, seed by seed, so that a study cut short has something to say about each variant.
+        """Return the runs, seed by seed, so that an interrupted study has runs of each variant.
 
         Args:
-            only: names of variants to return the runs of; None for all.
+            only: Names of the variants whose runs are returned; None for all.
 
         Raises:
-            SmoothCSEError: if there is no such variant.
+            SmoothCSEError: If there is no such variant.
         """
         for name in only or ():
             if name not in self.variants:
                 raise SmoothCSEError(f"The study has no variant {name!r}.{did_you_mean(name, list(self.variants))}")
         return [
-            PlannedRun(variant, point, make_config({**self.base, **self._fields_at(point), **fields, "seed": seed}))
+            self._run(variant, point, seed)
             for seed in self.seeds
             for point in self.points()
-            for variant, fields in self.variants.items()
+            for variant in self.variants
             if not only or variant in only
         ]
+
+    def plan(self, folder: Path, only: Sequence[str] | None = None) -> Plan:
+        """Return the plan of the study.
+
+        Args:
+            folder: Folder that holds the run folders.
+            only: Names of the variants whose runs are due now; None for all.
+
+        Raises:
+            SmoothCSEError: If there is no such variant.
+        """
+        return Plan(self.runs(), folder, self.evaluate, due=self.runs(only))
+
+    def _run(self, variant: str, point: Mapping[str, Any], seed: int) -> PlannedRun:
+        fields = {**self.base, **self._fields_at(point), **self.variants[variant], "seed": seed}
+        return PlannedRun(run_name(variant, point, seed), variant, make_config(fields), point)
 
     def _fields_at(self, point: Mapping[str, Any]) -> dict[str, Any]:
         fields = dict(point)
@@ -127,7 +118,7 @@ def read_study(file: Path) -> Study:
     """Read and check a study file.
 
     Raises:
-        SmoothCSEError: naming the file, the key and the remedy.
+        SmoothCSEError: With the file, the key and what to write instead.
     """
     values = read_config_file(file)
     for problem in _problems(values):
@@ -146,7 +137,7 @@ def read_study(file: Path) -> Study:
     )
     count = math.prod([len(study.variants), len(study.seeds), *map(len, study.grid.values())])
     if count > _MOST_RUNS:
-        raise SmoothCSEError(f"{file}: the study has {count:,} runs, more than the {_MOST_RUNS:,} that are planned.")
+        raise SmoothCSEError(f"{file}: the study has {count:,} runs, more than the {_MOST_RUNS:,} of the largest.")
     try:
         for run in study.runs():
             _require_own_folder(run)
@@ -163,7 +154,7 @@ def _seven_tasks(file: Path, values: Mapping[str, Any]) -> SevenTasks | None:
 
 
 def _require_own_folder(run: PlannedRun) -> None:
-    """Refuse names that would take a run out of the study's folder."""
+    """Refuse a name that leads out of the study's folder."""
     if os.path.isabs(run.name) or ".." in run.name.replace("\\", "/").split("/") or "\0" in run.name:
         raise SmoothCSEError(f"the run {run.name!r} would be written outside of the study's folder; rename it.")
 

@@ -1,4 +1,4 @@
-"""What a study found: tables, a CSV of all runs, and plots."""
+"""The summary of a study: tables, a CSV file of all runs, and plots."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS
 from smoothcse.evaluation.results import AVERAGE
-from smoothcse.experiments.plots import plot_curves, plot_grid, plot_sts
-from smoothcse.experiments.records import Record
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import FIGURES
 from smoothcse.experiments.statistics import mean_sd, paired_difference, show_mean_sd
 from smoothcse.experiments.study import Study
+from smoothcse.experiments.study_plots import plot_curves, plot_grid, plot_sts
 
 _HEADINGS = ("seeds", "last", "best", "last - control", "best - control", "noise share", "s/run", "s/step", "MB")
 _STS_HEADINGS = ("seeds", *(STS_HEADINGS.get(figure, figure) for figure in FIGURES), f"{AVERAGE} - control")
@@ -30,10 +30,10 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     """Write ``runs.csv``, ``summary.md``, ``curves.png``, ``grid.png`` for a grid, ``sts.png``; print the tables.
 
     Args:
-        study: that was run.
-        records: of its runs, finished so far.
-        output: folder to write to.
-        console: where to print the tables; None not to.
+        study: The study.
+        records: Records of its finished runs.
+        output: Folder that the files are written to.
+        console: Console for the tables; None to print nothing.
     """
     if not records:
         return
@@ -41,7 +41,7 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
     tested = [record for record in records if record.sts and record.has(study.evaluate)] if study.evaluate else []
     if study.evaluate and tested:
         tables.append((study.evaluate.describe(), *sts_rows(study, tested)))
-    write_whole(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
+    write_text_atomic(output / "summary.md", "\n".join(_markdown(*table) for table in tables))
     _write_csv(output / "runs.csv", study, records)
     if console:
         for table in tables:
@@ -62,17 +62,17 @@ def _plot(study: Study, records: Sequence[Record], tested: Sequence[Record], out
 
 
 def summary_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells: one row per variant and point of the grid.
+    """Return headings and cells, one row per variant and point of the grid.
 
     ``last`` and ``best`` are mean ± sd over seeds of the score after the last step and of the best evaluation. The
-    differences are paired by seed, with a 95% interval of Student's t. ``s/step`` and ``MB`` are the means of a step's
-    time and of its memory above the loaded model. Columns with nothing in them are left out.
+    differences are paired by seed, with a 95% interval of Student's t. ``s/step`` and ``MB`` are the mean time of a
+    step and its mean peak memory above the loaded model. Empty columns are left out.
     """
     return _without_empty(*_rows(study, records, _HEADINGS, _cells))
 
 
 def sts_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and cells likewise for the seven STS tasks: mean ± sd over seeds."""
+    """Return headings and cells for the seven STS tasks, likewise: mean ± sd over seeds."""
     return _without_empty(*_rows(study, records, _STS_HEADINGS, _sts_cells))
 
 
@@ -116,7 +116,7 @@ def _sts(record: Record) -> Mapping[str, float]:
 
 
 def _difference(found: Sequence[Record], control: Sequence[Record], score: Callable[[Record], float]) -> str:
-    """Compare with the control over the seeds that both have."""
+    """Return the difference from the control over the seeds that both have."""
     by_seed = {record.seed: record for record in control}
     pairs = [(record, by_seed[record.seed]) for record in found if record.seed in by_seed]
     treated, untreated = ([score(pair[side]) for pair in pairs] for side in (0, 1))
@@ -138,7 +138,7 @@ def _without_empty(headings: list[str], rows: list[list[str]]) -> tuple[list[str
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> FigureTable:
-    names = headings.index("variant") + 1  # behind the fields of the grid
+    names = headings.index("variant") + 1  # after the fields of the grid
     table = FigureTable(headings[:names], headings[names:], Text(title))
     for row in rows:
         table.add_row(*map(Text, row))
@@ -153,7 +153,7 @@ def _markdown(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]
 
 
 def _write_csv(file: Path, study: Study, records: Sequence[Record]) -> None:
-    """Write a row per run; of the seven tasks, too, where the study has them measured."""
+    """Write a row per run, with the scores on the seven tasks if the study asks for them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures = FIGURES if study.evaluate else ()
@@ -165,4 +165,4 @@ def _write_csv(file: Path, study: Study, records: Sequence[Record]) -> None:
         writer.writerow(
             [*record.point.values(), record.variant, record.seed, *values, *(sts.get(name) for name in figures)]
         )
-    write_whole(file, text.getvalue())
+    write_text_atomic(file, text.getvalue())

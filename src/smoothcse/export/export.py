@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer, WeightedLayerPooling
 
+from smoothcse._utils.progress import progress_bar
 from smoothcse.encoders.build import strip_projection
 from smoothcse.encoders.exported import is_exported, load_exported
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE
@@ -75,7 +75,7 @@ def export(
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     try:
-        with _bar(console) as progress:
+        with progress_bar(console) as progress:
             task = progress.add_task(f"writing {format}", total=1)
             files = _write(model, new, format, quantize, list(calibration or sentences)[:CALIBRATION])
             progress.advance(task)
@@ -152,14 +152,3 @@ def _require_match(found: Comparison, quantize: str | None) -> None:
             f"where {least} is the least; nothing was written. "
             + ("Export it without --quantize." if quantize else "Use --format safetensors, and please report this.")
         )
-
-
-def _bar(console: Console | None) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-    )

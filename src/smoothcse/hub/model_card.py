@@ -1,8 +1,7 @@
-"""The model card: the README.md of a shipped folder, written from what the run has recorded of itself."""
+"""The model card: the README.md of a model folder, written from the manifest of its run."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -11,8 +10,12 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
+from smoothcse._utils.json_files import read_object
 from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.licence import PACKAGED_MINILM, card_of, licence_of
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.manifest import Manifest, Scores, manifest_file, read_manifest
 
 CARD = "README.md"
 
@@ -20,6 +23,7 @@ _HUB_NAMES = {
     PACKAGED_MINILM: "sentence-transformers/all-MiniLM-L6-v2",
     "wiki1m": "princeton-nlp/datasets-for-simcse",
 }
+_NEEDED = ("data", "hardware", "versions")
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _SETTINGS = {
     "batch_size": "batch",
@@ -36,88 +40,88 @@ def write_model_card(folder: Path, source: str | Path | None = None) -> Path | N
     """Write the card of a model folder.
 
     Args:
-        folder: of the model.
-        source: what the model was made from, where it is not the folder itself: a run folder, its ``best`` or
-            ``last``, or any model. A model that is of no run of ours hands on its own card.
+        folder: Model folder.
+        source: What the model was made from, if not the folder itself: a run folder, its ``best`` or ``last``, or any
+            model. The card of a model that belongs to no run is copied.
 
     Returns:
-        The card's path; None where neither a run nor a card of the source is there to write it from.
+        Path of the card; None if there is neither a run nor a card to write it from.
 
     Raises:
-        SmoothCSEError: if the record of the run is damaged or the card cannot be written.
+        SmoothCSEError: If the manifest of the run is damaged or the card cannot be written.
     """
     origin = str(folder if source is None else source)
     run, target = find_run(Path(origin)), folder / CARD
-    try:
+    with explain_unwritable(target):
         if run is not None:
-            target.write_text(model_card(run, folder), encoding="utf-8")
+            write_text_atomic(target, model_card(run, folder))
         elif (card := card_of(origin)) and card.absolute() != target.absolute():
             shutil.copyfile(card, target)
-    except OSError as error:
-        raise SmoothCSEError(f"{target} cannot be written ({error.strerror or error}).") from error
     return target if target.is_file() else None
 
 
 def require_card(source: str | Path) -> None:
-    """Find out whether the card of a model can be written, before the work that comes first.
+    """Check that the card of a model can be written, before the work that comes first.
 
     Raises:
-        SmoothCSEError: if the record of the run that the model comes from is damaged.
+        SmoothCSEError: If the manifest of the run that the model comes from is damaged.
     """
     if run := find_run(Path(source)):
-        _read(run / "run.json")
+        read_manifest(run)
 
 
 def find_run(path: Path) -> Path | None:
-    """Return the run folder that a path is, or is the ``best`` or ``last`` of; None for another model."""
-    return next((folder for folder in (path, path.absolute().parent) if (folder / "run.json").is_file()), None)
+    """Return the run folder that a path is, or belongs to as ``best`` or ``last``; None for any other model."""
+    return next((folder for folder in (path, path.absolute().parent) if manifest_file(folder).is_file()), None)
 
 
 def model_card(run: Path, folder: Path, *, repository: str | None = None) -> str:
     """Return the card of a model as Markdown with the hub's front matter.
 
-    Paths of the machine that trained it are cut to their last part.
+    Local paths are shortened to their last part.
 
     Args:
-        run: holds ``run.json``; a ``seeds.json`` in the folder above gives the spread over seeds.
-        folder: of the model; its ``smoothcse.json`` says which step it is, its ``export.json`` which format.
-        repository: hub name for the example.
+        run: Run folder; a ``seeds.json`` in its parent gives the spread over seeds.
+        folder: Model folder; its ``smoothcse.json`` records the step, its ``export.json`` the format.
+        repository: Hub name for the example.
 
     Raises:
-        SmoothCSEError: if the record is damaged.
+        SmoothCSEError: If the manifest is damaged or incomplete.
     """
-    record = _read(run / "run.json")
-    try:
-        return _render(record, run, folder, repository)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise SmoothCSEError(f"{run / 'run.json'} lacks {error} and is no record of a run; train again.") from error
+    manifest = read_manifest(run)
+    lacking = [name for name in _NEEDED if not getattr(manifest, name)]
+    if lacking:
+        raise SmoothCSEError(
+            f"{manifest_file(run)} lacks {', '.join(lacking)}, which a model card needs; train again."
+        )
+    return _render(manifest, manifest.train_config(where=manifest_file(run)), run, folder, repository)
 
 
-def _render(record: dict[str, Any], run: Path, folder: Path, repository: str | None) -> str:
-    config = record["config"]
-    result = record.get("result")
-    licence = licence_of(config["model"])
+def _render(manifest: Manifest, config: TrainConfig, run: Path, folder: Path, repository: str | None) -> str:
+    result = manifest.result
+    licence = licence_of(config.model)
     fields = {
         "name": (repository or _run_name(run)).split("/")[-1],
         "address": repository or _local_address(run, folder),
-        "pooling": record.get("pooling"),
+        "pooling": manifest.pooling,
         "method": _method(config),
-        "labels": "on labelled pairs" if config.get("columns") else "without labels",
-        "unit": ("sentences", "", "pairs", "triplets")[len(config.get("columns") or ())],
-        "start": _shown(config["model"]),
-        "corpus": _shown(config["corpus"]),
+        "labels": "on labelled pairs" if config.columns else "without labels",
+        "start": _shown(config.model),
+        "corpus": _shown(config.corpus),
         "result": result,
-        "selects": bool(result and not result["criterion"].startswith("label-free")),
+        "selects": bool(result and not result.criterion.startswith("label-free")),
         "steps": _last_step(run),
         "note": _read_optional(folder / "smoothcse.json"),
         "export": _read_optional(folder / "export.json"),
-        "seeds": _seeds(run, config["seed"]),
+        "seeds": _seeds(run, config.seed),
         "config": config,
-        "settings": [(label, config[key]) for key, label in _SETTINGS.items() if config.get(key) is not None],
-        "data": record["data"],
-        "hardware": record["hardware"],
-        "versions": record["versions"],
-        "times": record.get("times"),
+        "settings": [
+            (label, value) for name, label in _SETTINGS.items() if (value := getattr(config, name)) is not None
+        ],
+        "data": manifest.data,
+        "hardware": manifest.hardware,
+        "versions": manifest.versions,
+        "times": manifest.times,
         "licence": licence.get("license_name") or licence.get("license"),
         "front_matter": _front_matter(config, result, licence, (repository or _run_name(run)).split("/")[-1]),
     }
@@ -130,10 +134,10 @@ def _render(record: dict[str, Any], run: Path, folder: Path, repository: str | N
     return environment.get_template("model_card.md.j2").render(fields)
 
 
-def _front_matter(config: dict[str, Any], result: dict[str, Any] | None, licence: dict[str, Any], name: str) -> str:
-    start, corpus = _hub_name(config["model"]), _hub_name(config["corpus"])
+def _front_matter(config: TrainConfig, result: Scores | None, licence: dict[str, Any], name: str) -> str:
+    start, corpus = _hub_name(config.model), _hub_name(config.corpus)
     scores = []
-    if result and result["criterion"].startswith("STS-B dev"):
+    if result and result.criterion.startswith("STS-B dev"):
         scores = [
             EvalResult(
                 task_type="semantic-similarity",
@@ -141,10 +145,10 @@ def _front_matter(config: dict[str, Any], result: dict[str, Any] | None, licence
                 dataset_name="STS-B dev",
                 metric_type="spearman_cosine",
                 metric_name="Spearman of the cosine, x 100",
-                metric_value=round(result["best_score"], 2),
+                metric_value=round(result.best_score, 2),
             )
         ]
-    learning = "supervised" if config.get("columns") else "unsupervised"
+    learning = "supervised" if config.columns else "unsupervised"
     data = ModelCardData(
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
@@ -158,16 +162,13 @@ def _front_matter(config: dict[str, Any], result: dict[str, Any] | None, licence
     return data.to_yaml().strip()
 
 
-def _method(config: dict[str, Any]) -> str:
-    """Name the method; plain SimCSE as GS-InfoNCE, or its control where there is no noise."""
-    count = config.get("noise_count")
-    if count is None:
-        ratio = config.get("noise_ratio")
-        count = 192 if ratio is None else round(ratio * config["batch_size"])
-    if config.get("method", "simcse") != "simcse" or config.get("columns"):
+def _method(config: TrainConfig) -> str:
+    """Return the name of the method; SimCSE with noise is GS-InfoNCE, without noise its control."""
+    count = config.noise_for(config.batch_size)
+    if config.method != "simcse" or config.columns:
         from smoothcse.methods.table import find_method  # which loads torch
 
-        title = "supervised SimCSE" if config.get("columns") else find_method(config["method"]).title
+        title = "supervised SimCSE" if config.columns else find_method(config.method).title
         return title + (f", with {count} Gaussian vectors as further negatives" if count else "")
     if not count:
         return "InfoNCE over two dropout views (unsupervised SimCSE)"
@@ -182,7 +183,7 @@ def _hub_name(name: str) -> str | None:
 
 
 def _shown(name: str) -> str:
-    """Return a hub name as it is, and a path without the folders of whoever trained the model."""
+    """Return a hub name unchanged, and a path without its parent folders."""
     return _hub_name(name) or Path(name).name or "a local folder"
 
 
@@ -192,7 +193,7 @@ def _run_name(run: Path) -> str:
 
 
 def _local_address(run: Path, folder: Path) -> str:
-    """Return the path of a model from the folder that holds the run (or its seeds), or else the name of its folder."""
+    """Return the path of a model relative to the folder that holds its run (or seeds), else the name of its folder."""
     run, folder = run.absolute(), folder.absolute()
     if run not in folder.parents:
         return folder.name
@@ -207,20 +208,10 @@ def _last_step(run: Path) -> int | str:
 
 
 def _seeds(run: Path, seed: int) -> dict[str, Any] | None:
-    """Return the spread over the seeds that this run is one of."""
+    """Return the spread over seeds, if this run is one of several."""
     found = _read_optional(run.absolute().parent / "seeds.json")
     return found if found and seed in found.get("seeds", []) and run.absolute().name == f"seed-{seed}" else None
 
 
 def _read_optional(path: Path) -> dict[str, Any] | None:
-    return _read(path) if path.is_file() else None
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SmoothCSEError(f"{path} cannot be read as a record of a run: {error}.") from error
-    if not isinstance(value, dict):
-        raise SmoothCSEError(f"{path} holds no record of a run; train again.")
-    return value
+    return read_object(path, "a record of a run") if path.is_file() else None

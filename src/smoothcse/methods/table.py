@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
 
-from smoothcse._utils.validation import CHECKED
+from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 if TYPE_CHECKING:
@@ -104,10 +104,7 @@ def make_settings(name: str, values: Mapping[str, Any]) -> Any:
     try:
         return kind(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        field = ".".join(str(part) for part in first["loc"])
-        raise SmoothCSEError(f"The setting {field} of {name} is {first['input']!r}, but {reason}.") from error
+        raise SmoothCSEError(f"Settings of the method {name}: {first_problem(error)}.") from error
 
 
 def describe_settings(kind: type) -> list[tuple[str, str, str]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from smoothcse.report.read import RecordedRun
+from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import reading
 
@@ -16,21 +16,20 @@ _NOT_COMPARED = ("output",)
 def card(run: RecordedRun) -> list[tuple[str, str]]:
     """Return what was trained from what, on what and with what, as terms and descriptions."""
     config, manifest = run.config, run.manifest
-    versions = manifest.get("versions", {})
     facts = [
-        ("Encoder", f"{config.model}, read {reading(config, manifest.get('pooling'))}"),
-        ("Text", _text_words(config.corpus, manifest.get("data", {}))),
-        ("Fingerprint of the text", manifest.get("data", {}).get("fingerprint")),
+        ("Encoder", f"{config.model}, read {reading(config, manifest.pooling)}"),
+        ("Text", _text_words(config.corpus, manifest.data)),
+        ("Fingerprint of the text", manifest.fingerprint),
         ("Method", _method(run)),
         ("Training", f"{run.last_step:,} steps of batch {config.batch_size}, {config.lr_scheduler} learning rate from "
          f"{config.learning_rate:g}, seed {config.seed}"),
         ("Selected by", run.result.criterion if run.result else None),
-        ("Hardware", manifest.get("hardware")),
-        ("Time", _times(manifest.get("times"))),
-        ("Started", str(manifest.get("started", "")).replace("T", " ")),
-        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
-        ("Python", " on ".join(filter(None, (manifest.get("python"), manifest.get("platform"))))),
-        ("Git commit", manifest.get("git_commit")),
+        ("Hardware", manifest.hardware),
+        ("Time", _times(manifest.times)),
+        ("Started", (manifest.started or "").replace("T", " ")),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+        ("Python", " on ".join(filter(None, (manifest.python, manifest.platform)))),
+        ("Git commit", manifest.git_commit),
         ("Folder", str(run.folder.path.resolve())),
     ]  # fmt: skip
     return [(term, str(words)) for term, words in facts if words]
@@ -46,7 +45,7 @@ def verdict(run: RecordedRun) -> str:
 
 def configuration(run: RecordedRun) -> list[tuple[str, str]]:
     """Return all fields of the run's configuration as they were recorded."""
-    return [(name, _value(value)) for name, value in run.manifest["config"].items()]
+    return [(name, _value(value)) for name, value in run.manifest.config.items()]
 
 
 def comparison(runs: Sequence[RecordedRun]) -> tuple[list[str], list[list[str]]]:
@@ -61,14 +60,13 @@ def comparison(runs: Sequence[RecordedRun]) -> tuple[list[str], list[list[str]]]
     ]
 
 
-def _text_words(corpus: str, data: Mapping[str, Any]) -> str:
-    if not data:
+def _text_words(corpus: str, data: TextSummary | None) -> str:
+    if not data or data.fingerprint is None:
         return corpus
-    dropped = [f"{count:,} {reason}" for reason, count in data.get("dropped", {}).items() if count]
-    read = f"{data.get('read', 0):,} read, {'dropped: ' + ', '.join(dropped) if dropped else 'none dropped'}"
-    notes = "".join(f"; {note}" for note in data.get("notes", ()))
-    unit = ("sentences", "", "pairs", "triplets")[len(data.get("columns", ()))]
-    return f"{data.get('kept', 0):,} {unit} from {corpus} ({read}{notes})"
+    dropped = [f"{count:,} {reason}" for reason, count in data.dropped.items() if count]
+    read = f"{data.read:,} read, {'dropped: ' + ', '.join(dropped) if dropped else 'none dropped'}"
+    notes = "".join(f"; {note}" for note in data.notes)
+    return f"{data.kept:,} {data.unit} from {corpus} ({read}{notes})"
 
 
 def _method(run: RecordedRun) -> str:
@@ -80,11 +78,11 @@ def _method(run: RecordedRun) -> str:
     return f"{method_title(config)}; {settings}{noise}τ {config.temperature:g}"
 
 
-def _times(times: Mapping[str, float] | None) -> str | None:
-    if not times:
+def _times(times: Times | None) -> str | None:
+    if not times or not times.total_seconds or times.evaluation_seconds is None:
         return None
-    total, evaluation = times["total_seconds"], times["evaluation_seconds"]
-    return f"{duration(total)}, of which {evaluation / total:.0%} for evaluations"
+    share = times.evaluation_seconds / times.total_seconds
+    return f"{duration(times.total_seconds)}, of which {share:.0%} for evaluations"
 
 
 def _value(value: object) -> str:
@@ -94,8 +92,8 @@ def _value(value: object) -> str:
 def _compared(run: RecordedRun) -> dict[str, str]:
     """Return what two runs may differ in, by name."""
     fields = {name: value for name, value in configuration(run) if name not in _NOT_COMPARED}
-    fields["fingerprint of the text"] = str(run.manifest.get("data", {}).get("fingerprint", ""))[:12]
-    fields["hardware"] = str(run.manifest.get("hardware", ""))
+    fields["fingerprint of the text"] = (run.manifest.fingerprint or "")[:12]
+    fields["hardware"] = run.manifest.hardware or ""
     fields["status"] = "finished" if run.finished else "unfinished"
     return fields
 
@@ -103,7 +101,8 @@ def _compared(run: RecordedRun) -> dict[str, str]:
 def _score_cells(run: RecordedRun) -> list[str]:
     shares = [share for _, share in run.curve("noise_share")]
     share = f"{sum(shares) / len(shares):.1%}" if any(shares) else "none"
-    time = duration(run.manifest["times"]["total_seconds"]) if run.manifest.get("times") else ""
+    times = run.manifest.times
+    time = duration(times.total_seconds) if times and times.total_seconds else ""
     if not run.result:
         return ["", "", "", "", share, time]
     scores = (run.result.start_score, run.result.best_score, run.result.last_score)

@@ -49,9 +49,8 @@ def _picture(run: RecordedRun, width: int) -> Group:
 
 
 def _headline(run: RecordedRun) -> str:
-    state = str(run.manifest.get("status", "unknown"))
     score = f", dev score {run.result.best_score:.2f} at step {run.result.best_step}" if run.result else ""
-    return f"{run.name}: {state}, step {run.last_step}{score}"
+    return f"{run.name}: {run.manifest.status}, step {run.last_step}{score}"
 
 
 def _plot(title: str, points: Points, width: int) -> Text:

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from smoothcse import __version__
-from smoothcse._utils.durable import require_writable, write_whole
+from smoothcse._utils.atomic import require_writable, write_text_atomic
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
@@ -121,7 +121,7 @@ def _write(file: Path, text: str | None) -> None:
         if text is None:
             require_writable(file)
         else:
-            write_whole(file, text)
+            write_text_atomic(file, text)
     except OSError as error:
         raise SmoothCSEError(
             f"The report {file} cannot be written: {error.strerror or error}; give another --output."

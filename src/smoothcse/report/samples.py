@@ -221,7 +221,7 @@ def _sentences(run: RecordedRun, missing: dict[str, str], notes: list[str]) -> l
     except SmoothCSEError as error:
         missing["corpus"] = str(error)
         return []
-    then = run.manifest.get("data", {}).get("fingerprint")
+    then = run.manifest.fingerprint
     if then and then != corpus.report.fingerprint:
         notes.append(
             f"The text has changed since the run (fingerprint {then[:12]} then, {corpus.report.fingerprint[:12]} "

@@ -1,1 +1,1 @@
-"""A run's configuration, folder, manifest and checkpoints."""
+"""Run folders: configuration, manifest, metrics, models and checkpoints."""

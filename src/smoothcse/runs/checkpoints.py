@@ -1,8 +1,8 @@
-"""Checkpoints that are known to be whole.
+"""Checkpoints that are known to be complete.
 
-The host writes a checkpoint file by file into its final folder. A seal, written last, makes it count: the size and the
-SHA-256 of each file. A folder without a seal was being written when the process died; one whose files differ from its
-seal was damaged later. Neither is resumed from.
+The host writes a checkpoint file by file into its final folder. The checksum manifest, ``checksums.json``, is written
+last: the size and the SHA-256 of each file. A folder without it was being written when the process died; one whose
+files do not match was damaged later. Neither is resumed from.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from typing import Any
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse._utils.durable import sync_folder, write_whole
+from smoothcse._utils.atomic import fsync_tree, write_text_atomic
 
-SEAL = "seal.json"
+CHECKSUMS = "checksums.json"
+"""Name of the checksum manifest."""
+
+_OLD_CHECKSUMS = "seal.json"  # its name in earlier versions
 
 
-def seal(checkpoint: Path) -> None:
-    """Declare a checkpoint complete, having had the disk take its files."""
-    sync_folder(checkpoint)
+def write_checksums(checkpoint: Path) -> None:
+    """Mark a checkpoint as complete, once all of its files are on disk."""
+    fsync_tree(checkpoint)
     files = {str(path.relative_to(checkpoint)): _fingerprint(path) for path in _files(checkpoint)}
-    write_whole(checkpoint / SEAL, json.dumps({"files": files}, indent=1) + "\n")
+    write_text_atomic(checkpoint / CHECKSUMS, json.dumps({"files": files}, indent=1) + "\n")
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Say why a checkpoint cannot be resumed from, or return None if every file is as it was sealed."""
+    """Return why a checkpoint cannot be resumed from, or None if every file matches its checksum."""
+    checksums = _checksums_of(checkpoint)
     try:
-        files = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))["files"]
+        files = json.loads(checksums.read_text(encoding="utf-8"))["files"]
         for name, fingerprint in files.items():
             if not (checkpoint / name).is_file():
                 return f"{name} is missing"
@@ -41,7 +45,7 @@ def find_damage(checkpoint: Path) -> str | None:
     except FileNotFoundError:
         return "it was never finished"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{SEAL} cannot be read ({error})"
+        return f"{checksums.name} cannot be read ({error})"
     return None
 
 
@@ -61,12 +65,12 @@ def step_of(checkpoint: Path) -> int:
     return int(match.group(1)) if match else -1
 
 
-class SealCheckpoints(TrainerCallback):
-    """Seals each checkpoint once all ranks have written their part.
+class WriteChecksums(TrainerCallback):
+    """Writes the checksum manifest of each checkpoint once all ranks have written their part.
 
     Args:
-        folder: that holds the checkpoints.
-        writes: whether this process is the one that writes the seal.
+        folder: Folder of the checkpoints.
+        writes: Whether this process is the one that writes.
     """
 
     def __init__(self, folder: Path, *, writes: bool) -> None:
@@ -74,15 +78,21 @@ class SealCheckpoints(TrainerCallback):
         self.writes = writes
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Seal the checkpoint that was just written."""
+        """Mark the checkpoint that was just written as complete."""
         if distributed.is_available() and distributed.is_initialized():
             distributed.barrier()  # each rank saves its own random state
         if self.writes:
-            seal(self.folder / f"checkpoint-{state.global_step}")
+            write_checksums(self.folder / f"checkpoint-{state.global_step}")
+
+
+def _checksums_of(checkpoint: Path) -> Path:
+    old = checkpoint / _OLD_CHECKSUMS
+    return old if old.is_file() else checkpoint / CHECKSUMS
 
 
 def _files(checkpoint: Path) -> Iterator[Path]:
-    return (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name != SEAL)
+    ours = (CHECKSUMS, _OLD_CHECKSUMS)
+    return (path for path in sorted(checkpoint.rglob("*")) if path.is_file() and path.name not in ours)
 
 
 def _fingerprint(path: Path) -> str:

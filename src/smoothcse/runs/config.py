@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
+from smoothcse._utils.validation import first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 
@@ -219,12 +220,10 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
 
 
 def _sentence(error: ValidationError) -> str:
-    """Say what pydantic found first; an unknown name comes before a value out of range."""
-    first = min(error.errors(), key=lambda found: found["type"] != "unexpected_keyword_argument")
-    field = str(first["loc"][0])
-    if first["type"] == "unexpected_keyword_argument":
-        return f"there is no configuration field {field!r}.{did_you_mean(field, field_names())}"
-    return f"{field} is {first['input']!r}, but {first['msg'][0].lower()}{first['msg'][1:]}."
+    problem = first_problem(error, depth=1)
+    if problem.unknown:
+        return f"there is no configuration field {problem.field!r}.{did_you_mean(problem.field, field_names())}"
+    return f"{problem}."
 
 
 def _text_problems(config: TrainConfig) -> Iterator[str]:

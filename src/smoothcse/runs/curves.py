@@ -1,4 +1,4 @@
-"""Pictures of runs, drawn from their ``metrics.jsonl``."""
+"""Learning curves of runs, drawn from their ``metrics.jsonl``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from smoothcse._utils.extras import extra
 
 Points = list[tuple[float, float]]
-"""Pairs ``(x, y)`` to draw."""
+"""Points ``(x, y)`` of a curve."""
 
 
 def learning_curves(
@@ -23,13 +23,13 @@ def learning_curves(
     """Draw dev score and loss against the step, one line per run.
 
     Args:
-        runs: label to the run's metrics, as ``RunFolder.metrics`` gives them.
+        runs: Metrics of each run by label, as ``RunFolder.metrics`` returns them.
         path: PNG or SVG file to write.
-        score_name: label of the score axis.
-        reference: label and height of a dashed line to compare with.
+        score_name: Label of the score axis.
+        reference: Label and height of a dashed line for comparison.
 
     Raises:
-        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+        SmoothCSEError: If matplotlib (extra ``plots``) is not installed.
     """
     plt = pyplot()
     figure, (scores, losses) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
@@ -49,15 +49,15 @@ def learning_curves(
 
 def _line(axes: Any, metrics: list[dict[str, Any]], key: str, label: str, **style: Any) -> None:
     points = finite_points(metrics, key)
-    style |= {"marker": "o"} if len(points) == 1 else {}  # a line of one point would not be seen
+    style |= {"marker": "o"} if len(points) == 1 else {}  # a line through one point is invisible
     axes.plot([step for step, _ in points], [value for _, value in points], label=label, **style)
 
 
 def pyplot() -> Any:
-    """Return ``matplotlib.pyplot``, drawing to files.
+    """Return ``matplotlib.pyplot`` with a backend that draws to files.
 
     Raises:
-        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+        SmoothCSEError: If matplotlib (extra ``plots``) is not installed.
     """
     with extra("plots", "Pictures"):
         import matplotlib as mpl

@@ -1,4 +1,4 @@
-"""What a run is made of and with, for ``run.json``."""
+"""Provenance of a run: versions, code revision, hardware, start time."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from smoothcse.encoders.hardware import Hardware
 from smoothcse.encoders.precision import resolve_precision
 from smoothcse.encoders.reading import pooling_of
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.manifest import SCHEMA_VERSION, Manifest
 
 _PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")
 
 
 def running_manifest(
     config: TrainConfig, corpus: Corpus, hardware: Hardware, model: SentenceTransformer, dev_fingerprint: str | None
-) -> dict[str, Any]:
-    """Return what ``run.json`` says of a run that is going on.
+) -> Manifest:
+    """Return the manifest of a run that is going on.
 
     Args:
-        config: Configuration of the run.
-        corpus: Text, with its fingerprint.
+        config: Configuration.
+        corpus: Training text.
         hardware: Devices and precision.
         model: Encoder before the first step.
-        dev_fingerprint: Fingerprint of the data that the run selects by; None for none.
+        dev_fingerprint: Fingerprint of the labelled data that selects the best step; None without labels.
     """
-    return {
+    values = {
+        "schema_version": SCHEMA_VERSION,
         "status": "running",
         "config": config.as_dict(),
         "pooling": config.pooling or pooling_of(model),
@@ -43,10 +45,11 @@ def running_manifest(
         "dev_precision": resolve_precision("auto", "measure", hardware.device_type),
         **provenance(hardware.describe()),
     }
+    return Manifest.model_validate(values)
 
 
 def provenance(hardware: str) -> dict[str, Any]:
-    """Return versions, code revision, hardware and time of a run."""
+    """Return start time, hardware, versions and code revision of a run."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware,

@@ -1,29 +1,26 @@
-"""What a run came to, and how it is read back."""
+"""The result of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.runs.folder import RunFolder
+from smoothcse.errors import SmoothCSEError
+from smoothcse.runs.manifest import Manifest, manifest_file, read_manifest
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        folder: of the run.
-        start_score: of the untrained model, by the criterion that selects.
-        best_score: of the selected model; equal to ``start_score`` if nothing beat the start.
-        best_step: 0 if nothing beat the start.
-        last_score: of the model after the last step.
-        criterion: what the scores are.
+        folder: Run folder.
+        start_score: Score of the untrained model, by the criterion that selects.
+        best_score: Score of the selected model; equal to ``start_score`` if no step was better.
+        best_step: Step of the selected model; 0 if no step was better than the start.
+        last_score: Score of the model after the last step.
+        criterion: Name of the criterion, such as ``STS-B dev, Spearman x 100``.
     """
 
     folder: Path
@@ -44,11 +41,11 @@ class TrainResult:
         return self.folder / "last"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields but the folder, for ``run.json``."""
+        """Return all fields except the folder, for ``run.json``."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "folder"}
 
     def verdict(self) -> str:
-        """Return in one plain sentence what the training did."""
+        """Return one sentence that says whether training helped."""
         if self.best_step == 0:
             return (
                 f"No step beat the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
@@ -61,24 +58,31 @@ class TrainResult:
 
 
 def read_result(folder: str | Path) -> TrainResult:
-    """Read the result of a finished run from its folder.
+    """Read the result of a finished run.
 
     Raises:
-        SmoothCSEError: if the folder holds no finished run.
+        SmoothCSEError: If the folder holds no finished run.
     """
-    manifest = RunFolder(folder).read_manifest()
-    if manifest.get("status") != "finished":
+    manifest = read_manifest(folder)
+    if not manifest.finished:
         raise SmoothCSEError(f"The run in {folder} has not finished; continue it with --resume.")
-    return result_of(RunFolder(folder), manifest)
+    return result_of(folder, manifest)
 
 
-def result_of(folder: RunFolder, manifest: Mapping[str, Any]) -> TrainResult:
-    """Return the result that the record of a finished run holds.
+def result_of(folder: str | Path, manifest: Manifest) -> TrainResult:
+    """Return the result in the manifest of a finished run.
 
     Raises:
-        SmoothCSEError: if it holds none.
+        SmoothCSEError: If the manifest has no result.
     """
-    try:
-        return TypeAdapter(TrainResult).validate_python({**manifest["result"], "folder": folder.path})
-    except (KeyError, TypeError, ValueError) as error:
-        raise SmoothCSEError(f"{folder.manifest_file} holds no result of a run: {first_line(error)}.") from error
+    scores = manifest.result
+    if scores is None:
+        raise SmoothCSEError(f"{manifest_file(folder)} has no result, although the run has finished; train again.")
+    return TrainResult(
+        folder=Path(folder),
+        start_score=scores.start_score,
+        best_score=scores.best_score,
+        best_step=scores.best_step,
+        last_score=scores.last_score,
+        criterion=scores.criterion,
+    )

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
+from smoothcse._utils.progress import progress_bar
 from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
@@ -276,12 +276,12 @@ class Index:
     def _take_in(
         self, documents: Iterable[Document], source: str, *, skip_known: bool, complete: bool, console: Console | None
     ) -> None:
-        with self._unfinished(source, complete), _progress(console) as bar:
-            task = bar.add_task("indexing", total=None, done=0)
+        with self._unfinished(source, complete), progress_bar(console, unit="documents") as bar:
+            task = bar.add_task("indexing", total=None)
             for number, part in enumerate(_batched(documents, _COMMIT)):
                 self._commit(list({document.id: document for document in part}.values()), skip_known)
-                bar.update(task, done=number * _COMMIT + len(part))
-            bar.update(task, description="putting in order")
+                bar.update(task, completed=number * _COMMIT + len(part))
+            bar.update(task, description="sorting")
             self._store.put_in_order(self.record.codes)
 
     @contextmanager
@@ -454,15 +454,6 @@ def _remove(path: Path) -> None:
 
 def _metadata(row: Mapping[str, Any]) -> dict[str, Scalar]:
     return {name_of(column): row[column] for column in row if column not in _NO_METADATA and row[column] is not None}
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description} {task.fields[done]:,} documents"),
-        TimeElapsedColumn(),
-        console=console or Console(stderr=True),
-    )
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse.errors import SmoothCSEError, first_line
 
 Codes = Literal["pq", "int8", "binary"]
@@ -62,7 +62,7 @@ class Record:
             SmoothCSEError: if the disk refuses.
         """
         try:
-            write_whole(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
+            write_text_atomic(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
         except OSError as error:
             raise SmoothCSEError(
                 f"The record of the index {folder} could not be written: {first_line(error)}"

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
-from smoothcse._utils.disk import again
 from smoothcse.errors import SmoothCSEError
+from smoothcse.runs.disk import again
 from smoothcse.runs.folder import RunFolder
 
 

@@ -15,7 +15,6 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers import PrinterCallback
 
-from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.encoders.reading import require_distinct_embeddings
@@ -23,9 +22,12 @@ from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.methods.table import find_method, make_settings
-from smoothcse.runs.checkpoints import SealCheckpoints, step_of
+from smoothcse.runs import model_folder
+from smoothcse.runs.checkpoints import WriteChecksums, step_of
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.disk import explain_failed_writes, require_space
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import Manifest, write_manifest
 from smoothcse.runs.provenance import running_manifest
 from smoothcse.runs.result import TrainResult, read_result
 from smoothcse.runs.start import require_same_config, settle, take_folder
@@ -100,7 +102,7 @@ def train(
     )
     _check_batch(config, corpus, hardware)
     model, criterion = read_start(config, hardware), choose_criterion(config, corpus)
-    manifest = running_manifest(config, corpus, hardware, model, criterion.fingerprint) if is_main_process() else {}
+    manifest = running_manifest(config, corpus, hardware, model, criterion.fingerprint) if is_main_process() else None
     with (
         explain_failed_writes(folder.path),
         explain_full_memory(folder),
@@ -114,10 +116,10 @@ def train(
 
 @contextmanager
 def _taken(
-    folder: RunFolder, manifest: dict[str, Any], *, resume: bool, overwrite: bool, console: Console
+    folder: RunFolder, manifest: Manifest | None, *, resume: bool, overwrite: bool, console: Console
 ) -> Iterator[Path | None]:
     """Take the folder, which one rank does for all, and say where a resumed run continues."""
-    if not is_main_process():
+    if manifest is None:
         yield folder.latest_checkpoint() if resume else None
         return
     with take_folder(folder, manifest, resume=resume, overwrite=overwrite) as checkpoint:
@@ -172,19 +174,17 @@ class _Run:
         self.stop = StopOnSignal()
         self.trainer = self._make_trainer()
 
-    def execute(self, manifest: dict[str, Any], checkpoint: Path | None) -> TrainResult:
+    def execute(self, manifest: Manifest | None, checkpoint: Path | None) -> TrainResult:
         """Train to the end and write everything.
 
         Args:
-            manifest: Record of the run so far; empty where another rank writes it.
+            manifest: Manifest of the run so far; None where another rank writes it.
             checkpoint: Where to continue from, or None.
         """
         started = time.perf_counter()
-        manifest |= {"data": self.corpus.report.as_dict()}  # the method may have added texts
-        self._write(manifest)
+        manifest = self._write(manifest, data=self.corpus.report.as_dict())  # the method may have added texts
         self.console.print(self.corpus.report.table())
         text = self._check_start()
-        manifest |= {"text": dataclasses.asdict(text)}
         try:
             start_score = self._start_score(checkpoint, text)
             if is_main_process():
@@ -195,13 +195,19 @@ class _Run:
                 self._train(checkpoint)
             if is_main_process():
                 note = {"step": self.steps, "score": self.selection.last_score}
-                self.folder.save_model(self.model, self.folder.last, note)
+                model_folder.save_model(self.model, self.folder.last, note)
         finally:
             self.bar.close()
         result = self._result(start_score)
-        manifest |= {"status": "finished", "result": result.as_dict(), "warnings": self.notices.said}
-        manifest |= {"times": self._times(time.perf_counter() - started), "peak_memory_mb": self.cost.peak_memory_mb}
-        self._write(manifest)
+        self._write(
+            manifest,
+            status="finished",
+            text=dataclasses.asdict(text),
+            result=result.as_dict(),
+            warnings=self.notices.said,
+            times=self._times(time.perf_counter() - started),
+            peak_memory_mb=self.cost.peak_memory_mb,
+        )
         self._write_cards()
         self.console.print(result.verdict(), style="bold", markup=False)
         self.console.print(f"The model is in {result.best}.", markup=False, soft_wrap=True)
@@ -304,7 +310,7 @@ class _Run:
                 *([self.state] if self.state else []),
                 NoiseShare(self.loss),
                 *([Metrics(self.folder)] if is_main_process() else []),
-                SealCheckpoints(self.folder.checkpoints, writes=is_main_process()),
+                WriteChecksums(self.folder.checkpoints, writes=is_main_process()),
                 GiveBackFreedMemory(),
                 *([NoiseShareGuard(self.notices)] if self.config.noise_for(self.config.batch_size) else []),
                 CollapseGuard(self.model, self.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices),
@@ -342,9 +348,13 @@ class _Run:
             if is_main_process() and model.is_dir():
                 write_model_card(model)
 
-    def _write(self, manifest: dict[str, Any]) -> None:
-        if is_main_process():
-            self.folder.write_manifest(manifest)
+    def _write(self, manifest: Manifest | None, **changes: Any) -> Manifest | None:
+        """Write the manifest with some fields changed, unless another rank does."""
+        if manifest is None:
+            return None
+        changed = manifest.replace(**changes)
+        write_manifest(self.folder.path, changed)
+        return changed
 
 
 def _check_pairs(config: TrainConfig) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
@@ -13,7 +11,8 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.table import find_method, make_settings
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
-from smoothcse.training.launch import is_main_process, main_process_first
+from smoothcse.runs.manifest import Manifest, write_manifest
+from smoothcse.training.launch import main_process_first
 from smoothcse.training.parts import host_arguments
 from smoothcse.views.further import with_further, write_further
 
@@ -24,7 +23,7 @@ def with_texts(
     model: SentenceTransformer,
     folder: RunFolder,
     hardware: Hardware,
-    manifest: dict[str, Any],
+    manifest: Manifest | None,
     console: Console,
 ) -> Corpus:
     """Return the corpus with the texts that the method makes, once for the run and all of its ranks."""
@@ -38,9 +37,9 @@ def with_texts(
         )
     host_arguments(config, folder, hardware)  # connects the ranks
     with main_process_first():
-        if is_main_process() and not folder.texts_file.is_file():
-            # What is cut off in the midst of this can be resumed, too.
-            folder.write_manifest(manifest)
+        if manifest and not folder.texts_file.is_file():
+            # so that an interruption from here on can be resumed
+            write_manifest(folder.path, manifest)
             own = make_settings(config.method, config.settings or {})
             texts = add_texts(corpus.dataset, model, own, config.seed, console)
             write_further(folder.texts_file, corpus, texts, console)

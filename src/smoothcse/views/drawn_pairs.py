@@ -16,11 +16,11 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 from torch.nn import functional
 
+from smoothcse._utils.progress import progress_bar
 from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.inference import encode
 from smoothcse.objectives.debcse import draw, negative_log_weights, positive_log_weights
 from smoothcse.objectives.draws import row_keys, uniforms
-from smoothcse.views.further import progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -76,7 +76,7 @@ def draw_pairs(
         The rows of the positives and of the negatives, ``(n,)`` each; a positive may be the sentence itself.
     """
     pairs = np.empty((2, len(sentences)), np.int64)
-    with progress(console) as bar:
+    with progress_bar(console, unit="sentences") as bar:
         task = bar.add_task("drawing pairs", total=len(sentences))
         for rows in _blocks(len(sentences), settings.block_size, seed):
             texts = sentences.select(rows)["sentence"][:]

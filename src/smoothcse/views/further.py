@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from smoothcse._utils.durable import new_file
+from smoothcse._utils.atomic import open_atomic
+from smoothcse._utils.progress import progress_bar
 from smoothcse.corpus.load import Corpus
 from smoothcse.errors import SmoothCSEError
 
@@ -41,23 +41,15 @@ def write_further(path: Path, corpus: Corpus, texts: FurtherTexts, console: Cons
     """
     metadata = {"fingerprint": corpus.report.fingerprint, "note": texts.note}
     schema = pa.schema([(name, pa.string()) for name in texts.columns], metadata=metadata)
-    with new_file(path) as file, pa.ipc.new_stream(file, schema) as writer, progress(console) as bar:
+    with (
+        open_atomic(path) as file,
+        pa.ipc.new_stream(file, schema) as writer,
+        progress_bar(console, unit="sentences") as bar,
+    ):
         task = bar.add_task(" and ".join(texts.columns), total=len(corpus))
         for batch in texts.batches:
             writer.write_batch(pa.record_batch([pa.array(column, pa.string()) for column in batch], schema=schema))
             bar.advance(task, len(batch[0]))
-
-
-def progress(console: Console) -> Progress:
-    """Return a bar with sentences done and time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=14),
-        MofNCompleteColumn(),
-        TextColumn("sentences, left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
 
 
 def with_further(corpus: Corpus, path: Path) -> Corpus:

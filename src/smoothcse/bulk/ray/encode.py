@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from smoothcse._utils.extras import extra
+from smoothcse._utils.progress import progress_bar
 from smoothcse.bulk.ray.job import Job, choose_columns, only_writer, open_job
 from smoothcse.bulk.ray.shards import Shard, input_files, is_finished, plan_shards
 from smoothcse.bulk.ray.worker import ShardEncoder
@@ -140,8 +140,8 @@ def _encode_shards(
     """Make the shards that are not there yet."""
     left = [shard for shard in shards if not is_finished(shard)]
     total, to_do = (sum(shard.rows for shard in some) for some in (shards, left))
-    with _progress(console) as bar:
-        task = bar.add_task("rows", total=total, completed=total - to_do)
+    with progress_bar(console, unit="rows") as bar:
+        task = bar.add_task("encoding", total=total, completed=total - to_do)
         for rows in _outcomes(ray, left, worker, min(workers, len(left))) if left else ():
             bar.advance(task, rows)
 
@@ -233,15 +233,3 @@ def _remove_leftovers(output: Path) -> None:
     """Delete what killed workers left behind; nobody else writes here while we hold the lock."""
     for file in output.rglob("*.new"):
         file.unlink(missing_ok=True)
-
-
-def _progress(console: Console | None) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left:"),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-    )

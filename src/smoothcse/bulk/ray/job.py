@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
-from smoothcse.bulk.ray.shards import Shard, new_file
+from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
+from smoothcse.bulk.ray.shards import Shard
 from smoothcse.corpus.columns import choose_column
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
@@ -92,8 +93,8 @@ def open_job(job: Job, output: Path, shards: Iterable[Shard]) -> None:
     elif present:
         raise SmoothCSEError(f"{output} holds Parquet files and no {MANIFEST}; give an empty or a new folder.")
     else:
-        with new_file(manifest) as file:
-            file.write((json.dumps(asdict(job), indent=2) + "\n").encode())
+        with explain_unwritable(manifest):
+            write_text_atomic(manifest, json.dumps(asdict(job), indent=2) + "\n")
     strangers = sorted(present - {shard.target for shard in shards})
     if strangers:
         raise SmoothCSEError(

@@ -5,18 +5,16 @@ from __future__ import annotations
 import glob
 import hashlib
 import io
-import os
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smoothcse._utils.atomic import explain_unwritable, open_atomic
 from smoothcse.errors import SmoothCSEError, first_line
 
 SOURCE_KEY = b"smoothcse.source"
@@ -150,7 +148,10 @@ def write_rows(shard: Shard, tables: Iterator[pa.Table]) -> int:
         SmoothCSEError: if the file cannot be written, or the tables have another number of rows than the shard.
     """
     rows, writer = 0, None
-    with new_file(Path(shard.target)) as file, ExitStack() as open_writer:
+    target = Path(shard.target)
+    with explain_unwritable(target), ExitStack() as open_writer:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = open_writer.enter_context(open_atomic(target, unique=True))
         for table in tables:
             table = table.replace_schema_metadata({SOURCE_KEY: shard.digest})
             if writer is None:
@@ -164,31 +165,6 @@ def write_rows(shard: Shard, tables: Iterator[pa.Table]) -> int:
     return rows
 
 
-@contextmanager
-def new_file(target: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name, and the place of a former one, only when it is complete and synced.
-
-    Its name until then is its own (``.TARGET.x.new``, which readers of folders pass over): a worker that was given up
-    for dead and still writes meets nobody, and the last of two to finish replaces one complete file by another of the
-    same rows.
-    """
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise SmoothCSEError(
-            f"{target} cannot be written ({error.strerror or error}): make room, or give another place."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def leftovers(target: Path) -> list[Path]:
     """Return the files that killed writers of ``target`` left behind."""
     return list(target.parent.glob(f".{glob.escape(target.name)}.*.new"))
@@ -198,12 +174,3 @@ def _digest(metadata: pq.FileMetaData) -> str:
     footer = io.BytesIO()
     metadata.write_metadata_file(footer)
     return hashlib.sha256(footer.getvalue()).hexdigest()[:32]
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk hold the folder's names, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,4 +1,4 @@
-"""The model of the best evaluation is kept."""
+"""Keeps the model of the best evaluation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from smoothcse.runs import model_folder
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE
 
@@ -15,16 +16,16 @@ class Selection(TrainerCallback):
     """Keeps the model of the best evaluation, the one at step 0 included.
 
     Args:
-        folder: of the run.
-        model: being trained.
-        writes: whether this process is the one that writes files.
+        folder: Run folder.
+        model: Model being trained.
+        writes: Whether this process is the one that writes files.
     """
 
     def __init__(self, folder: RunFolder, model: SentenceTransformer, *, writes: bool) -> None:
         self.folder = folder
         self.model = model
         self.writes = writes
-        note = folder.note_of(folder.best) or {}
+        note = model_folder.read_note(folder.best) or {}
         self.best_score: float | None = note.get("score")
         self.best_step: int = note.get("step", 0)
         self.last_score: float | None = None
@@ -32,7 +33,7 @@ class Selection(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Have the last step evaluated too, whatever the interval."""
+        """Evaluate the last step too, whatever the interval."""
         if state.global_step == state.max_steps:
             control.should_evaluate = True
 
@@ -44,10 +45,10 @@ class Selection(TrainerCallback):
         metrics: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Save the model if its score is higher than every earlier one."""
+        """Save the model if its score beats all earlier ones."""
         self.last_score = metrics[f"eval_{DEV_SCORE}"]
         if self.best_score is not None and not self.last_score > self.best_score:
             return
         self.best_score, self.best_step = self.last_score, state.global_step
         if self.writes:
-            self.folder.save_model(self.model, self.folder.best, {"step": self.best_step, "score": self.best_score})
+            model_folder.save_model(self.model, self.folder.best, {"step": self.best_step, "score": self.best_score})

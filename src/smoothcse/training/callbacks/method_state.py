@@ -1,4 +1,4 @@
-"""What a method keeps between steps lies in each checkpoint, is there after a resume, and is equal on all ranks."""
+"""Saves and restores the state that a method keeps between steps, and keeps it equal on all ranks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FILE = "method_state.safetensors"
 
 
 class MethodState(TrainerCallback):
-    """Saves a method's state with each checkpoint; it must stand before the callback that seals them.
+    """Saves a method's state with each checkpoint. It must come before the callback that writes the checksums.
 
     Args:
-        state: of the method, equal on all ranks.
-        folder: that holds the checkpoints.
-        writes: whether this process is the one that writes.
+        state: State of the method, equal on all ranks.
+        folder: Folder of the checkpoints.
+        writes: Whether this process is the one that writes.
     """
 
     def __init__(self, state: nn.Module, folder: Path, *, writes: bool) -> None:
@@ -44,5 +44,5 @@ class MethodState(TrainerCallback):
                 parameter.grad /= distributed.get_world_size()
 
     def restore(self, checkpoint: Path) -> None:
-        """Take the state from a checkpoint."""
+        """Restore the state from a checkpoint."""
         self.state.load_state_dict(load_file(checkpoint / _FILE))

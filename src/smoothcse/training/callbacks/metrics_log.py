@@ -1,4 +1,4 @@
-"""``metrics.jsonl``, line by line; a checkpoint never outlives the lines before it."""
+"""Writes ``metrics.jsonl``; its lines reach the disk before the checkpoint that follows them counts."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse._utils.durable import sync
+from smoothcse._utils.atomic import fsync
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.metrics import append_metrics
 
 
 class Metrics(TrainerCallback):
     """Writes ``metrics.jsonl``.
 
     Args:
-        folder: of the run.
+        folder: Run folder.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -32,8 +33,8 @@ class Metrics(TrainerCallback):
     ) -> None:
         """Write one line."""
         seconds = round(time.perf_counter() - self.started, 3)
-        self.folder.log({"step": state.global_step, **logs, "seconds": seconds})
+        append_metrics(self.folder.metrics_file, {"step": state.global_step, **logs, "seconds": seconds})
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Have the disk hold the lines before the checkpoint is sealed; the callback that seals must stand behind."""
-        sync(self.folder.metrics_file)
+        """Flush the lines to disk. The callback that writes the checkpoint's checksums must come later."""
+        fsync(self.folder.metrics_file)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from smoothcse._utils.progress import progress_bar
 from smoothcse.training.callbacks.best_step import Selection
 from smoothcse.training.selection import DEV_SCORE
 
@@ -36,15 +31,8 @@ class ProgressBar(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Open the bar."""
-        self.progress = Progress(  # fits a terminal of 80 columns with every figure in it
-            BarColumn(bar_width=14),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self.task = self.progress.add_task("training", total=state.max_steps, completed=state.global_step, status="")
+        self.progress = progress_bar(self.console)  # without a unit, all figures fit in 80 columns
+        self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step)
         self.progress.start()
 
     def on_step_end(

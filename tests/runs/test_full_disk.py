@@ -17,14 +17,16 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.bulk.files import encode_file
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.runs import start as run_start
+from smoothcse.runs.disk import explain_failed_writes, require_space
 from smoothcse.runs.folder import RunFolder
+from smoothcse.runs.manifest import read_manifest
+from smoothcse.runs.model_folder import read_note
 from smoothcse.training import make_config, read_result, train
 from smoothcse.training.callbacks import NoiseStep
 from tiny import sentences
@@ -96,12 +98,12 @@ def check_refusal(code: int, stderr: str, folder: Path, reason: str) -> None:
     [sentence] = [line for line in stderr.splitlines() if line.startswith("smoothcse: ")]
     assert sentence.startswith(f"smoothcse: Writing to {folder} failed (")
     assert reason in sentence.lower()
-    assert sentence.endswith("Make room or mend the permissions, then go on with --resume.")
+    assert sentence.endswith("Free some space or fix the permissions, then go on with --resume.")
 
 
 def go_on(folder: RunFolder) -> None:
     """Resume the run in this process and see that it comes to its end."""
-    config = make_config(folder.read_manifest()["config"])
+    config = read_manifest(folder.path).train_config()
     result = train(config, resume=True, console=Console(quiet=True))
     assert read_result(folder.path) == result
     assert [entry["step"] for entry in folder.metrics() if "loss" in entry][-1] == config.max_steps
@@ -150,7 +152,7 @@ def test_a_limit_on_files_that_the_optimiser_state_exceeds(tmp_path, corpus_file
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
     check_refusal(run.returncode, run.stderr, folder.path, "files are limited in size, see ulimit -f")
-    assert folder.note_of(folder.best)["step"] in (0, 10)
+    assert read_note(folder.best)["step"] in (0, 10)
     assert folder.latest_checkpoint() is None
     go_on(folder)
 
@@ -205,7 +207,7 @@ def test_a_disk_that_turns_read_only(config, tmp_path, monkeypatch):
     with mounted(tmp_path / "disk", 16 * 2**20):
         during_step(monkeypatch, 5, lambda: remount("ro"))
         refused_at_step_5(config, r"Writing to .*run failed \(Read-only file system\); .* go on with --resume")
-        with pytest.raises(SmoothCSEError, match=r"other.* cannot be made: Read-only file system"):
+        with pytest.raises(SmoothCSEError, match=r"other.* cannot be created: Read-only file system"):
             train(config.replace(output=str(tmp_path / "disk" / "other")), console=Console(quiet=True))
         remount("rw")
         go_on(RunFolder(config.output))
@@ -221,7 +223,7 @@ def test_too_many_open_files(config, monkeypatch):
 
     during_step(monkeypatch, 5, allow_no_more)
     try:
-        with pytest.raises(SmoothCSEError, match=r"could not open one more file; .*ulimit -n\), then go on with"):
+        with pytest.raises(SmoothCSEError, match=r"could not open another file; .*ulimit -n\), then go on with"):
             train(config, console=Console(quiet=True))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -242,12 +244,12 @@ def test_what_a_resumed_run_has_on_the_disk_is_not_asked_for_again(tmp_path):
     with mounted(tmp_path / "disk", 50 * 2**20) as disk:
         require_space(disk / "run", model)
         (disk / "others").write_bytes(bytes(10 * 2**20))
-        with pytest.raises(SmoothCSEError, match=r"needs about 0\.05 GB .* 0\.04 GB are free; make room"):
+        with pytest.raises(SmoothCSEError, match=r"needs about 0\.05 GB .* 0\.04 GB are free; free some space"):
             require_space(disk / "run", model)
         (disk / "others").rename(disk / "mine")
         (disk / "run" / "best").mkdir(parents=True)
         (disk / "mine").rename(disk / "run" / "texts.arrow")  # is no part of what will be written
-        with pytest.raises(SmoothCSEError, match="make room"):
+        with pytest.raises(SmoothCSEError, match="free some space"):
             require_space(disk / "run", model)
         (disk / "run" / "texts.arrow").rename(disk / "run" / "best" / "mine")
         require_space(disk / "run", model)
@@ -267,7 +269,10 @@ def test_errors_about_something_else_pass(tmp_path):
 def test_encoding_to_a_full_disk(suffix, cramped, text, tiny_bert):
     folder, little_room, reason = cramped
     encoder = load_encoder(tiny_bert, device="cpu")
-    with little_room, pytest.raises(SmoothCSEError, match=rf"out{suffix} cannot be written \({reason}\): make room"):
+    with (
+        little_room,
+        pytest.raises(SmoothCSEError, match=rf"out{suffix} cannot be written \({reason}\): free some space"),
+    ):
         encode_file(encoder, text, folder / f"out{suffix}", precision="fp32")
     gc.collect()  # a writer that is taken down must not write again
     assert list(folder.iterdir()) == []

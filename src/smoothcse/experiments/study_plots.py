@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.evaluation.results import AVERAGE
-from smoothcse.experiments.records import Record
+from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.statistics import mean_sd
 from smoothcse.experiments.study import Study
 from smoothcse.runs.curves import pyplot
 
 
 def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
-    """Draw the dev score against the step: mean over seeds, and each seed as a thin line.
+    """Plot the dev score against the step: the mean over seeds, and each seed as a thin line.
 
-    One panel per point of the grid that has a run.
+    One panel for each point of the grid that has a run.
 
     Raises:
-        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+        SmoothCSEError: If matplotlib (extra ``plots``) is not installed.
     """
     points = _points_with_runs(study, records)
     width = min(4.5 * len(points) + 3, 20)
@@ -49,10 +49,10 @@ def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
 
 
 def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
-    """Draw the last score against the points of the grid, with the standard deviation over seeds as bars.
+    """Plot the last score against the points of the grid, with the standard deviation over seeds as bars.
 
     Raises:
-        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+        SmoothCSEError: If matplotlib (extra ``plots``) is not installed.
     """
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
@@ -80,17 +80,17 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
 
 
 def plot_sts(study: Study, records: Sequence[Record], file: Path) -> None:
-    """Draw the average of the seven tasks: mean and standard deviation over seeds, and each seed as a small dot.
+    """Plot the average of the seven tasks: mean and standard deviation over seeds, and each seed as a small dot.
 
-    One panel per point of the grid that has a run.
+    One panel for each point of the grid.
 
     Args:
-        study: that was run.
-        records: of runs scored on the seven tasks.
-        file: to write.
+        study: The study.
+        records: Records of runs scored on the seven tasks.
+        file: Image file to write.
 
     Raises:
-        SmoothCSEError: if matplotlib (extra ``plots``) is not installed.
+        SmoothCSEError: If matplotlib (extra ``plots``) is not installed.
     """
     points, names = study.points(), list(study.variants)
     width, height = min(3.5 * len(points) + 3, 20), 0.35 * len(names) + 1.6
@@ -115,12 +115,12 @@ def plot_sts(study: Study, records: Sequence[Record], file: Path) -> None:
 
 
 def _marker(curve: Sequence[Any]) -> str:
-    """Return how the points of a curve are marked: a line of one point would not be seen."""
+    """Return the marker of a curve, since a line through a single point is invisible."""
     return "o" if len(curve) == 1 else ""
 
 
 def _points_with_runs(study: Study, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return the points of the grid that a study cut short has reached; the first one where there are none."""
+    """Return the points of the grid that have runs; the first point if none has."""
     points = study.points()
     return [point for point in points if any(dict(record.point) == point for record in records)] or points[:1]
 

@@ -1,4 +1,4 @@
-"""Disks that are full or refuse, and limits on files: seen before the run where possible, explained where not."""
+"""Full or read-only disks and file limits: checked before a run where possible, explained otherwise."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.runs.manifest import manifest_file
 
 _TRAINING_STATE_FACTOR = 3  # weights, and AdamW's two moments of the same size
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
@@ -23,14 +24,14 @@ _CODE = re.compile(r"\b(?:os error|code:|errno) (\d+)\b")
 
 
 def require_space(folder: Path, model: nn.Module) -> None:
-    """Check that the run's files will fit: best, last, and three checkpoints while one replaces another.
+    """Check that the files of a run will fit on the disk: best, last, and three checkpoints during a replacement.
 
     Args:
-        folder: of the run; models and checkpoints that a resumed run has there already are not asked for again.
-        model: as trained.
+        folder: Run folder. Models and checkpoints that a resumed run already has there are subtracted.
+        model: Model to train.
 
     Raises:
-        SmoothCSEError: with what is needed and what is there.
+        SmoothCSEError: With the space needed and the space available.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     there = sum(path.stat().st_size for path in folder.glob("*/**/*") if path.is_file())
@@ -39,33 +40,33 @@ def require_space(folder: Path, model: nn.Module) -> None:
     if free < needed:
         raise SmoothCSEError(
             f"The run needs about {needed / 1e9:.2f} GB for checkpoints and models in {folder}, where "
-            f"{free / 1e9:.2f} GB are free; make room or give another --output."
+            f"{free / 1e9:.2f} GB are free; free some space or give another --output."
         )
 
 
 @contextmanager
 def explain_failed_writes(folder: Path) -> Iterator[None]:
-    """Turn what the libraries below raise when they cannot write to a run's folder, or open a file, into one sentence.
+    """Explain in one sentence why a run folder could not be written, or a file not opened.
 
     Args:
-        folder: of the run, named in the message.
+        folder: Run folder, named in the message.
 
     Raises:
-        SmoothCSEError: in place of an ``OSError``, and of what safetensors, tokenizers and ``torch.save`` raise when
-            the disk is full; any other error passes as it is.
+        SmoothCSEError: In place of an ``OSError``, and of what safetensors, tokenizers and ``torch.save`` raise when
+            the disk is full. Any other error passes unchanged.
     """
     try:
         yield
     except Exception as error:
         if _code(error) in _OPEN_FILES_ERRORS:
             raise SmoothCSEError(
-                f"The run in {folder} could not open one more file; what was complete is kept. "
+                f"The run in {folder} could not open another file; completed files are kept. "
                 f"Raise the limit (ulimit -n), then {again(folder)}."
             ) from error
         if reason := _reason(error):
             raise SmoothCSEError(
-                f"Writing to {folder} failed ({reason}); what was complete is kept. "
-                f"Make room or mend the permissions, then {again(folder)}."
+                f"Writing to {folder} failed ({reason}); completed files are kept. "
+                f"Free some space or fix the permissions, then {again(folder)}."
             ) from error
         if isinstance(error, OSError):
             raise SmoothCSEError(f"The run in {folder} stopped: {first_line(error)}") from error
@@ -73,12 +74,12 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
 
 
 def again(folder: Path) -> str:
-    """Say how to go on; a run that failed before its first step has left nothing to resume."""
-    return "go on with --resume" if (folder / "run.json").is_file() else "start it again"
+    """Return how to continue; a run that failed before its first step has nothing to resume."""
+    return "go on with --resume" if manifest_file(folder).is_file() else "start it again"
 
 
 def _reason(error: Exception) -> str | None:
-    """Say why a write failed; None when the error is about something else."""
+    """Return why a write failed; None for an error of another kind."""
     code = _code(error)
     if code in _DISK_ERRORS:
         limit = ", see ulimit -f" if code == errno.EFBIG else ""
@@ -89,7 +90,7 @@ def _reason(error: Exception) -> str | None:
 
 
 def _code(error: Exception) -> int | None:
-    """Return the system's error code; safetensors, tokenizers and torch have it in their messages alone."""
+    """Return the system's error code, which safetensors, tokenizers and torch only mention in their messages."""
     if isinstance(error, OSError):
         return error.errno
     match = _CODE.search(str(error))
@@ -97,7 +98,7 @@ def _code(error: Exception) -> int | None:
 
 
 def _comes_from_torch_save(error: Exception) -> bool:
-    # Its messages ("unexpected pos 64 vs 0", "iostream error") say nothing of a disk and change with the release.
+    # Its messages ("unexpected pos 64 vs 0", "iostream error") do not mention a disk, and change between releases.
     return any(frame.f_code is torch.save.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
 
 

@@ -1,0 +1,63 @@
+"""Runs in this process, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from smoothcse.evaluation.evaluate import evaluate
+from smoothcse.experiments.planned_runs import PlannedRun
+from smoothcse.experiments.runner import Work
+from smoothcse.experiments.seven_tasks import SevenTasks
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
+from smoothcse.training.run import train
+
+
+@dataclass
+class InProcess:
+    """Trains and scores in this process; the first error ends the plan.
+
+    Attributes:
+        console: Console for progress and results.
+        devices: Processes that share each batch, as in :func:`~smoothcse.training.train`.
+        same_start: Whether all runs start from one model and are judged alike, so that the start is scored once.
+    """
+
+    console: Console
+    devices: int | None = None
+    same_start: bool = False
+    _start_metrics: dict[str, float] | None = field(default=None, init=False)
+
+    def each(self, runs: Sequence[PlannedRun], work: Work) -> Iterator[tuple[PlannedRun, None]]:
+        """Carry out the work in the main thread, the only one that gets signals."""
+        for number, run in enumerate(runs, start=1):
+            self.console.rule(f"{run.name}, {number} of {len(runs)}")
+            work(run, self)
+            yield run, None
+
+    def train(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
+        """Train a run in the folder that its configuration names."""
+        train(
+            config,
+            resume=resume,
+            overwrite=overwrite,
+            devices=self.devices,
+            start_metrics=self._start_metrics,
+            console=self.console,
+        )
+        if self.same_start and self._start_metrics is None:
+            self._start_metrics = _start_metrics(RunFolder(config.output))
+
+    def score(self, model: Path, wanted: SevenTasks, data: Path, file: Path) -> None:
+        """Score a model on the seven tasks and write ``file``."""
+        evaluate(model, ["sts"], data, pairs=wanted.pairs, precision="fp32", console=self.console).save(file)
+
+
+def _start_metrics(folder: RunFolder) -> dict[str, float]:
+    """Return the metrics of a run's start, under the names that its criterion gave them."""
+    start = folder.metrics()[0]
+    return {name.removeprefix("eval_"): value for name, value in start.items() if name.startswith("eval_")}

@@ -1,0 +1,78 @@
+"""Carries out a study: runs what is missing, and keeps tables and plots up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from smoothcse._utils.folder_lock import lock_folder
+from smoothcse._utils.progress import progress_bar
+from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.planned_runs import Plan
+from smoothcse.experiments.run_records import Record, recorded
+from smoothcse.experiments.runner import RunFailed, missing_runs, run_missing
+from smoothcse.experiments.study import Study
+from smoothcse.experiments.subprocesses import Subprocesses
+from smoothcse.experiments.summary import write_summary
+
+
+def run_study(
+    study: Study,
+    output: Path,
+    *,
+    runs_folder: Path | None = None,
+    only: Sequence[str] | None = None,
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> list[Record]:
+    """Run what ``output/runs.jsonl`` does not record yet, and update tables and plots.
+
+    A run is recorded when it has finished and never repeated; an interrupted run is resumed from its last checkpoint.
+    A study can therefore be stopped at any time and started again, on another machine too. If the study asks for the
+    seven tasks, runs without these scores are scored, which needs their run folders.
+
+    Args:
+        study: Study from :func:`~smoothcse.experiments.study.read_study`.
+        output: Folder of ``runs.jsonl``, ``runs.csv``, ``summary.md`` and the plots.
+        runs_folder: Folder that holds the run folders, with the models; None for ``output/runs``.
+        only: Variants to run now; None for all.
+        jobs: Runs at a time; None for one per visible GPU, or one without GPUs. On a CPU they share the cores.
+        console: Console for progress and tables; None for standard error.
+
+    Returns:
+        The records of this study's runs, in the order of the study.
+
+    Raises:
+        SmoothCSEError: If runs failed, after all others have ended; the message names their logs.
+    """
+    console = console or Console(stderr=True)
+    plan = study.plan(runs_folder or output / "runs", only)
+    output.mkdir(parents=True, exist_ok=True)
+    with lock_folder(output, remedy="wait until that study ends, or give another --output"):
+        failed = _run(study, plan, output, Subprocesses(jobs), console)
+        records = recorded(plan.runs, output / "runs.jsonl")
+        write_summary(study, records, output, console=console)
+    if failed:
+        raise SmoothCSEError(
+            f"{len(failed)} of the study's runs failed; start it again to retry: {', '.join(failed)}."
+        )
+    return records
+
+
+def _run(study: Study, plan: Plan, output: Path, workers: Subprocesses, console: Console) -> list[str]:
+    """Carry out the runs that are due, and return those that failed, each with its reason."""
+    record_file, failed = output / "runs.jsonl", []
+    due = len(plan.due or ())
+    before = due - len(missing_runs(plan, recorded(plan.runs, record_file)))
+    console.print(f"{study.about}\n{due} runs, {before} of them recorded before.", markup=False)
+    with progress_bar(console, unit="runs") as bar:
+        task = bar.add_task("study", total=due, completed=before)
+        for run, ended in run_missing(plan, workers, replace="changed", record_file=record_file):
+            if isinstance(ended, RunFailed):
+                failed.append(f"{run.name} ({ended})")
+            else:
+                write_summary(study, recorded(plan.runs, record_file), output)
+            bar.update(task, advance=1, status=run.name)
+    return failed
