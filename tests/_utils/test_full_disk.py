@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.disk import explain_failed_writes, require_space
-from smoothcse.bulk.files import encode_file
+from smoothcse.bulk.encode_file import encode_file
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError

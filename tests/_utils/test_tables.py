@@ -10,7 +10,7 @@ from rich.console import Console
 
 from smoothcse import cli
 from smoothcse.corpus import Corpus
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
 from smoothcse.encoders.build import build_encoder
 from smoothcse.evaluation.published import published_results
 from smoothcse.evaluation.results import AVERAGE, Evaluation
@@ -22,7 +22,7 @@ from smoothcse.experiments.records import Record
 from smoothcse.experiments.reproduction import plan_reproduction
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
-from smoothcse.export.measure import Comparison, Measured
+from smoothcse.export.comparison import Comparison, Measured
 from smoothcse.runs.result import TrainResult
 from smoothcse.training import TrainConfig
 from smoothcse.training.card import Probe, start_card

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 from sentence_transformers.util import quantize_embeddings
 
-from smoothcse.bulk import files as bulk
-from smoothcse.bulk.files import encode_file, ranges_file
+from smoothcse.bulk import encode_file as bulk
+from smoothcse.bulk.encode_file import encode_file, ranges_file
 from smoothcse.bulk.quantisation import EmbeddingFormat, read_ranges
 from smoothcse.encoders.build import load_encoder
 from smoothcse.errors import SmoothCSEError

@@ -19,7 +19,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from smoothcse.bulk.ray.encode import encode_on_ray
+from smoothcse.bulk.ray.driver import encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
 from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
 from smoothcse.encoders.build import load_encoder

@@ -105,7 +105,7 @@ def test_encode_streams_any_number_of_lines(compressed, run_folder, monkeypatch,
     text.write_bytes(gzip.compress(data) if compressed else data)
     expected = load_encoder(folder / "run", device="cpu").encode(lines)
 
-    from smoothcse.bulk import files as bulk
+    from smoothcse.bulk import encode_file as bulk
 
     monkeypatch.setattr(bulk, "CHUNK", 7)
     encoder = load_encoder(folder / "run", device="cpu")

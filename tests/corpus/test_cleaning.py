@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothcse.corpus.build import Options, build
 from smoothcse.corpus.cleaning import clean, first_occurrences, hash_sentences
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
+from smoothcse.corpus.pipeline import Options, build
 
 # Few letters, so that sentences meet again, composed and decomposed; odd blanks, controls; all of Unicode.
 TRICKY = st.sampled_from("ab e\u0301\u00e9\t\u00a0\u2028\u200b\ufeff\x00\x07\x85\u3000\uac00\u1100\u1161")

@@ -20,7 +20,7 @@ import yaml
 from smoothcse._utils.strict_yaml import read_yaml
 from smoothcse.bulk.quantisation import read_ranges
 from smoothcse.corpus import blocks, load_sentences, parquet
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.corpus.records import MOST_COLUMNS, read_records
 from smoothcse.errors import SmoothCSEError
@@ -58,7 +58,7 @@ def refusal(path: Path, column: str | None = None) -> str:
 _MEASURED = """
 import sys
 from pathlib import Path
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.errors import SmoothCSEError
 for line in sys.stdin:

@@ -13,7 +13,7 @@ import pytest
 
 from loopback_hub import Fault, LoopbackHub
 from smoothcse.corpus import load_sentences
-from smoothcse.corpus.hub import HubAddress
+from smoothcse.corpus.hub_datasets import HubAddress
 from smoothcse.errors import SmoothCSEError
 
 LARGE = "".join(f"Sentence number {i} of a larger file.\n" for i in range(5000)).encode()

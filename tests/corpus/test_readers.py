@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothcse.corpus import blocks
-from smoothcse.corpus.files import TextFile, is_supported
+from smoothcse.corpus.formats import TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, read_texts
 from smoothcse.corpus.records import read_records
 from smoothcse.errors import SmoothCSEError

@@ -9,9 +9,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 from smoothcse import TrainConfig, train
+from smoothcse.encoders.behaviour import is_causal, require_distinct_embeddings
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
-from smoothcse.encoders.reading import is_causal, require_distinct_embeddings
 from smoothcse.errors import SmoothCSEError
 from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, sentences
 

@@ -104,7 +104,7 @@ def encode(
 
     quiet_libraries()
     if engine == "ray":
-        from smoothcse.bulk.ray.encode import encode_on_ray
+        from smoothcse.bulk.ray.driver import encode_on_ray
 
         encode_on_ray(
             model,
@@ -120,7 +120,7 @@ def encode(
         )
         return
 
-    from smoothcse.bulk.files import encode_file
+    from smoothcse.bulk.encode_file import encode_file
     from smoothcse.encoders.build import load_encoder
 
     encode_file(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from smoothcse.corpus.corpus_report import CorpusReport
 from smoothcse.corpus.load import Corpus, load_sentences
-from smoothcse.corpus.report import CorpusReport
 
 __all__ = ["Corpus", "CorpusReport", "load_sentences"]

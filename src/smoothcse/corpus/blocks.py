@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.errors import SmoothCSEError, first_line
 
 LINE_FEED = b"\n"

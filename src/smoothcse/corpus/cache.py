@@ -18,8 +18,8 @@ import pyarrow as pa
 import xxhash
 
 from smoothcse._utils.cache import cache_folder
-from smoothcse.corpus.build import Options
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
+from smoothcse.corpus.pipeline import Options
 from smoothcse.corpus.sources import Source
 from smoothcse.errors import SmoothCSEError
 

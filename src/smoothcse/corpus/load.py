@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcse.corpus.build import Options, build
 from smoothcse.corpus.cache import cached
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
+from smoothcse.corpus.pipeline import Options, build
 from smoothcse.corpus.sources import WIKI1M, WIKI1M_LINES, Source, resolve
 from smoothcse.errors import SmoothCSEError
 
@@ -86,7 +86,7 @@ def load_sentences(
 
 def _build(source: Source, options: Options, target: Path) -> CorpusReport:
     if any(file.sha256 for file in source.files):
-        from smoothcse.corpus.hub import verify
+        from smoothcse.corpus.hub_datasets import verify
 
         for file in source.files:
             verify(file)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.errors import SmoothCSEError, first_line
 
 BATCH_BYTES = 64 << 20

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
-from smoothcse.corpus.columns import choose_columns
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.parquet import parquet_batches
 from smoothcse.corpus.records import Record, delimited_rows, numbered_lines, parse_record
+from smoothcse.corpus.text_columns import choose_columns
 from smoothcse.errors import SmoothCSEError
 
 BATCH_ROWS = 16_384

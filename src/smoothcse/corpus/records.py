@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
-from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.parquet import parquet_batches
 from smoothcse.errors import SmoothCSEError
 

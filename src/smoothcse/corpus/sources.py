@@ -13,7 +13,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
 
@@ -132,7 +132,7 @@ def _stamp(path: Path) -> list[str | int]:
 
 def _is_on_hub(name: str) -> bool:
     """Whether a name unknown here may be known there: ``data/wkii.txt`` is a slip, not a repository."""
-    from smoothcse.corpus.hub import HubAddress
+    from smoothcse.corpus.hub_datasets import HubAddress
 
     address = HubAddress.parse(name)
     if address is None:
@@ -141,7 +141,7 @@ def _is_on_hub(name: str) -> bool:
 
 
 def _from_hub(name: str) -> Source:
-    from smoothcse.corpus.hub import HubAddress, fetch
+    from smoothcse.corpus.hub_datasets import HubAddress, fetch
 
     address = HubAddress.parse(name)
     assert address is not None

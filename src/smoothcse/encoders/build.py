@@ -23,7 +23,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from smoothcse._utils.extras import extra
 from smoothcse._utils.paths import local_path
-from smoothcse.encoders.reading import is_causal, require_distinct_embeddings, runs_decoder
+from smoothcse.encoders.behaviour import is_causal, require_distinct_embeddings, runs_decoder
 from smoothcse.encoders.safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
 from smoothcse.errors import SmoothCSEError, first_line
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.columns import choose_columns
-from smoothcse.corpus.files import COMPRESSIONS, TextFile, is_supported
+from smoothcse.corpus.formats import COMPRESSIONS, TextFile, is_supported
 from smoothcse.corpus.records import Record, read_records
+from smoothcse.corpus.text_columns import choose_columns
 from smoothcse.errors import SmoothCSEError, some_of
 from smoothcse.evaluation.retrieval import RetrievalTask
 

@@ -18,7 +18,7 @@ from smoothcse.encoders.exported import is_exported, load_exported
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import STSTask
-from smoothcse.export.measure import Comparison, compare
+from smoothcse.export.comparison import Comparison, compare
 from smoothcse.export.onnx import quantize_onnx, write_onnx
 from smoothcse.export.openvino import write_openvino
 

@@ -12,10 +12,10 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus
+from smoothcse.encoders.behaviour import pooling_of
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.hardware import Hardware
 from smoothcse.encoders.precision import resolve_precision
-from smoothcse.encoders.reading import pooling_of
 from smoothcse.runs.config import TrainConfig
 
 _PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "datasets", "accelerate", "numpy")

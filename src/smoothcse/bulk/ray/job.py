@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from smoothcse.bulk.ray.shards import Shard, new_file
-from smoothcse.corpus.columns import choose_column
+from smoothcse.corpus.text_columns import choose_column
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 MANIFEST = "_manifest.json"
@@ -55,7 +55,7 @@ def choose_columns(files: Iterable[Path], column: str | None, keep: Iterable[str
 
     Args:
         files: Parquet files.
-        column: the user's choice; None as in :func:`~smoothcse.corpus.columns.choose_column`.
+        column: the user's choice; None as in :func:`~smoothcse.corpus.text_columns.choose_column`.
         keep: columns to copy; none for the encoded one.
 
     Raises:

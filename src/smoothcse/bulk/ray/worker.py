@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 
 from smoothcse._utils.quiet import quiet_libraries
-from smoothcse.bulk.files import CHUNK
+from smoothcse.bulk.encode_file import CHUNK
 from smoothcse.bulk.ray.job import Job
 from smoothcse.bulk.ray.shards import Shard, leftovers, read_rows, write_rows
 from smoothcse.encoders.build import load_encoder

@@ -18,7 +18,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub import errors as hub_errors
 
-from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.errors import SmoothCSEError, did_you_mean, first_line, some_of
 
 _SPELLING = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<file>.+))?")

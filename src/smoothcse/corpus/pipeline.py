@@ -20,7 +20,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from smoothcse.corpus.cleaning import clean, first_occurrences, hash_rows
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
 from smoothcse.errors import SmoothCSEError
 
 COLUMNS = ("sentence", "positive", "hard_negative")
