@@ -25,8 +25,8 @@ from rich.table import Table
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.bulk.quantisation import EmbeddingFormat
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.retrieval import python_docs_task, rank_of_relevant, retrieval_scores
 
 PRECISIONS = ("float32", "int8", "binary")

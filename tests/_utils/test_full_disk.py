@@ -20,7 +20,8 @@ from sentence_transformers import SentenceTransformer
 from smoothcse._utils.disk import explain_failed_writes, require_space
 from smoothcse.bulk.encode_file import encode_file
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.runs import start as run_start

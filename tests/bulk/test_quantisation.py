@@ -13,7 +13,7 @@ from sentence_transformers.util import quantize_embeddings
 from smoothcse.bulk import encode_file as bulk
 from smoothcse.bulk.encode_file import encode_file, ranges_file
 from smoothcse.bulk.quantisation import EmbeddingFormat, read_ranges
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from tiny import sentences
 

@@ -22,9 +22,9 @@ from rich.console import Console
 from smoothcse.bulk.ray.driver import encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
 from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from tiny import save_tiny_model, sentences
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from smoothcse import cli
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from tiny import sentences
 
 

@@ -10,8 +10,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothcse.encoders.bf16_weights import with_bf16_weights
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
 from tiny import ARCHITECTURES, save_tiny_model, sentences

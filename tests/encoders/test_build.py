@@ -10,7 +10,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 
-from smoothcse.encoders.build import PROJECTION, build_encoder, load_encoder, strip_projection
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.projection import PROJECTION, strip_projection
 from smoothcse.errors import SmoothCSEError
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 

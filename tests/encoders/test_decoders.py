@@ -10,8 +10,9 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 
 from smoothcse import TrainConfig, train
 from smoothcse.encoders.behaviour import is_causal, require_distinct_embeddings
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, sentences
 

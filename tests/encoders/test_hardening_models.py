@@ -16,7 +16,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from transformers import AutoTokenizer
 
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.safety import require_safe_folder
 from smoothcse.errors import SmoothCSEError
 
@@ -149,7 +150,7 @@ def test_code_elsewhere_is_not_fetched_for_an_architecture_that_is_known(model):
     [
         "os.system",
         "modeling_evil.EvilModel",
-        "smoothcse.encoders.build.load_encoder",
+        "smoothcse.encoders.load.load_encoder",
         "sentence_transformers.util.misc.importlib",
         "sentence_transformers.base.model.torch",
         "sentence_transformers.base.modules.Router",

@@ -14,9 +14,12 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from smoothcse.encoders.build import build_encoder, load_encoder, strip_projection
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
-from smoothcse.encoders.templates import read_prompts, require_room, with_template
+from smoothcse.encoders.length import require_room
+from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.projection import strip_projection
+from smoothcse.encoders.templates import read_prompts, with_template
 from smoothcse.errors import SmoothCSEError
 from smoothcse.export.export import export
 from smoothcse.methods.table import make_settings

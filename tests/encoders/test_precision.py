@@ -14,9 +14,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import (
     ASSUME_BF16,
     has_fast_bf16,

@@ -21,10 +21,11 @@ from typer.testing import CliRunner
 from smoothcse import TrainConfig, train
 from smoothcse.cli import app
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode, token_counts
+from smoothcse.encoders.length import require_room
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.prompts import prompt_of
-from smoothcse.encoders.templates import require_room
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval
 from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts

@@ -18,7 +18,7 @@ from rich.console import Console
 from test_transfer import small_file
 
 from smoothcse.cli import main
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import evaluate as module
 from smoothcse.evaluation import transfer

@@ -20,9 +20,10 @@ from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.exported import backend_of
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, open_openvino
 from smoothcse.errors import SmoothCSEError
 from smoothcse.export import export as export_module

@@ -10,9 +10,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.exported import backend_of
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.export.export import export
 from tiny import save_tiny_model, sentences

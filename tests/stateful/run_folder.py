@@ -34,7 +34,7 @@ from rich.console import Console
 
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.quiet import quiet_libraries
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.export.export import export
 from smoothcse.runs.checkpoints import SealCheckpoints

@@ -121,7 +121,7 @@ def encode(
         return
 
     from smoothcse.bulk.encode_file import encode_file
-    from smoothcse.encoders.build import load_encoder
+    from smoothcse.encoders.load import load_encoder
 
     encode_file(
         load_encoder(model, pooling),  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def export(
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.corpus import load_sentences
-    from smoothcse.encoders.build import load_encoder
+    from smoothcse.encoders.load import load_encoder
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
     from smoothcse.export.export import CALIBRATION

@@ -7,7 +7,7 @@ from inspect import signature
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WeightedLayerPooling
+from sentence_transformers.sentence_transformer.modules import Transformer
 from transformers import PreTrainedTokenizerBase
 
 from smoothcse.encoders.inference import encode
@@ -67,13 +67,3 @@ def require_distinct_embeddings(model: SentenceTransformer, name: str, texts: Se
 
 def _are_same(rows: torch.Tensor) -> bool:
     return bool((rows - rows[0]).abs().max() <= _SAME * rows.abs().max())  # NaN is left to the diagnoses of evaluation
-
-
-def pooling_of(model: SentenceTransformer) -> str | None:
-    """Return the name of a model's pooling, such as ``mean``; None if it has no pooling module."""
-    modes = [module.pooling_mode for module in model if isinstance(module, Pooling)]
-    if not modes:
-        return None
-    names = [modes[0]] if isinstance(modes[0], str) else modes[0]
-    layers = any(isinstance(module, WeightedLayerPooling) for module in model)
-    return "+".join(names) + (" over weighted layers" if layers else "")

@@ -25,8 +25,8 @@ from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from smoothcse.encoders.build import assemble
-from smoothcse.encoders.prompts import prompt_of
+from smoothcse.encoders.assemble import assemble
+from smoothcse.encoders.length import require_room
 from smoothcse.errors import SmoothCSEError
 
 SENTENCE, MASK = "{sentence}", "{mask}"
@@ -102,24 +102,6 @@ def check_template(template: str) -> str:
     if template.count(SENTENCE) != 1 or template.count(MASK) != 1:
         raise PydanticCustomError("template", "a template holds {sentence} once and {mask} once")
     return template
-
-
-def require_room(model: SentenceTransformer, max_length: int) -> None:
-    """Check that a length leaves room for a sentence beside the tokens that are put around it.
-
-    Raises:
-        SmoothCSEError: if it does not; the tokenizer would then cut nothing at all.
-    """
-    tokenizer = model.tokenizer
-    added = 0
-    if isinstance(tokenizer, PreTrainedTokenizerFast):
-        prompt = tokenizer(prompt_of(model), add_special_tokens=False, verbose=False)["input_ids"]
-        added = tokenizer.num_special_tokens_to_add() + len(prompt)
-    if max_length <= added:
-        raise SmoothCSEError(
-            f"max_length {max_length} leaves no room for a sentence: the model puts {added} tokens of its own around "
-            f"each; give {added + 1} at the very least."
-        )
 
 
 def _own_tokenizer(tokenizer: Any, new_tokens: Sequence[str]) -> PreTrainedTokenizerFast:

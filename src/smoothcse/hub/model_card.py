@@ -11,8 +11,9 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
-from smoothcse.hub.licence import PACKAGED_MINILM, card_of, licence_of
+from smoothcse.hub.licence import card_of, licence_of
 
 CARD = "README.md"
 

@@ -20,7 +20,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.durable import replace_folder, write_whole
-from smoothcse.encoders.build import strip_projection
+from smoothcse.encoders.projection import strip_projection
 from smoothcse.encoders.safety import require_safe_folder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.checkpoints import find_damage, newest_first, newest_intact

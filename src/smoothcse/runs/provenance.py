@@ -12,9 +12,9 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus
-from smoothcse.encoders.behaviour import pooling_of
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.hardware import Hardware
+from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.precision import resolve_precision
 from smoothcse.runs.config import TrainConfig
 

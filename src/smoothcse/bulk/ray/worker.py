@@ -14,9 +14,9 @@ from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.bulk.encode_file import CHUNK
 from smoothcse.bulk.ray.job import Job
 from smoothcse.bulk.ray.shards import Shard, leftovers, read_rows, write_rows
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 
 ATTEMPTS = 3
