@@ -1,4 +1,4 @@
-"""Reading, cleaning and de-duplicating sentences: from whatever the user has to one Arrow column of text."""
+"""Reading, cleaning and de-duplication of text: from files, folders and datasets to Arrow columns."""
 
 from __future__ import annotations
 
