@@ -268,7 +268,10 @@ def test_errors_about_something_else_pass(tmp_path):
 def test_encoding_to_a_full_disk(suffix, cramped, text, tiny_bert):
     folder, little_room, reason = cramped
     encoder = load_encoder(tiny_bert, device="cpu")
-    with little_room, pytest.raises(SmoothCSEError, match=rf"out{suffix} cannot be written \({reason}\): make room"):
+    with (
+        little_room,
+        pytest.raises(SmoothCSEError, match=rf"out{suffix} cannot be written \({reason}\): free disk space"),
+    ):
         encode_file(encoder, text, folder / f"out{suffix}", precision="fp32")
     gc.collect()  # a writer that is taken down must not write again
     assert list(folder.iterdir()) == []

@@ -191,9 +191,9 @@ def test_ranges_of_a_file_that_is_replaced_go_with_it(encoder, text, tmp_path):
         ({"dimensions": 33}, "33 dimensions cannot be kept: the model's embeddings have 32"),
         ({"embedding_precision": "binary", "ranges": "good"}, "binary embeddings have no ranges"),
         ({"embedding_precision": "int8", "ranges": "nowhere.npy"}, "nowhere.npy cannot be read as ranges"),
-        ({"embedding_precision": "int8", "ranges": "good", "dimensions": 8}, "ranges are of 32 dimensions"),
-        ({"embedding_precision": "int8", "ranges": "vectors"}, "holds no ranges"),
-        ({"embedding_precision": "int8", "source": "short"}, "60 lines are too few to find the ranges"),
+        ({"embedding_precision": "int8", "ranges": "good", "dimensions": 8}, "ranges have 32 dimensions"),
+        ({"embedding_precision": "int8", "ranges": "vectors"}, "contains no ranges"),
+        ({"embedding_precision": "int8", "source": "short"}, "60 lines are too few to compute the ranges"),
     ],
 )
 def test_mistakes_are_one_sentence_and_leave_no_file(options, message, encoder, text, tmp_path):

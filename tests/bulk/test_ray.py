@@ -150,9 +150,9 @@ def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
     # A finished job is left as it is; another model, or rows that have changed, are not mixed in.
     assert encode_on_ray(tiny_bert, tmp_path / "in", output, **options) == ROWS
     assert finished(output) == after
-    with pytest.raises(SmoothCSEError, match=r"changed: fingerprint .* Repeat the options"):
+    with pytest.raises(SmoothCSEError, match=r"other settings: fingerprint .* Use the same settings"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, pooling="cls", **options)
-    with pytest.raises(SmoothCSEError, match=r"changed: normalize \(False then, True now\)"):
+    with pytest.raises(SmoothCSEError, match=r"other settings: normalize \(False before, True now\)"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, normalize=True, **options)
     write_input(tmp_path / "in", ROWS, row_group_size=300)
     with pytest.raises(SmoothCSEError, match=r"part-0-00000.parquet was not made from .*part-0.parquet as it is now"):
@@ -244,13 +244,13 @@ def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monke
     pytest.importorskip("ray", reason="needs the extra 'ray'")
     write_input(tmp_path / "in", 20)
     output = tmp_path / "out"
-    with pytest.raises(SmoothCSEError, match="lies in the input"):
+    with pytest.raises(SmoothCSEError, match="is inside the input"):
         encode_on_ray(tiny_bert, tmp_path / "in", tmp_path / "in" / "out")
     with pytest.raises(SmoothCSEError, match="precision 'fp8' is unknown"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, precision="fp8")
     with pytest.raises(SmoothCSEError, match="has no column 'ident' to keep"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, keep=["ident"])
-    with pytest.raises(SmoothCSEError, match="column 'id' does not hold text"):
+    with pytest.raises(SmoothCSEError, match="column 'id' does not contain text"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, column="id")
     (tmp_path / "text.txt").write_text("a sentence\n")
     for source in (tmp_path / "text.txt", tmp_path / "nothing.parquet"):

@@ -164,8 +164,8 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
         ),
         (["train", "--learnig-rate", "1"], "--learning-rate"),
         (["encode", "{run}", "nowhere.txt", "-o", "x.npy"], "no file or folder 'nowhere.txt'"),
-        (["encode", "{run}", "{run}/run.json", "-o", "x.npy"], "run.json is of a kind that cannot be read: supported"),
-        (["encode", "{run}", "{run}", "-o", "x.npy"], "is a folder: give one file"),
+        (["encode", "{run}", "{run}/run.json", "-o", "x.npy"], "run.json has an unsupported format: supported"),
+        (["encode", "{run}", "{run}", "-o", "x.npy"], "is a folder: give a file"),
         (
             ["encode", "{run}", "{run}/../text.txt", "--column", "a", "-o", "x.npy"],
             "text.txt is plain text and has no",

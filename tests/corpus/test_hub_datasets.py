@@ -51,7 +51,7 @@ def test_a_whole_repository_prefers_training_files(hub):
     hub.write("datasets/me/data/train-a.txt.gz", gzip.compress(b"one\n"))
     corpus = load_sentences("me/data")
     assert corpus.dataset["sentence"][:] == ["one", "two"]
-    assert corpus.report.notes == ("files taken: train-a.txt.gz, train/b.jsonl",)
+    assert corpus.report.notes == ("files read: train-a.txt.gz, train/b.jsonl",)
 
 
 def test_a_revision(hub):
@@ -80,7 +80,7 @@ def test_a_cut_connection_is_resumed(hub, monkeypatch):
 def test_a_wrong_checksum_is_refused_and_the_next_try_works(hub):
     hub.inject(Fault("large.txt", content=LARGE.replace(b"larger", b"LARGER")))
     message = refusal("me/data:large.txt")
-    assert "me/data:large.txt was damaged on its way (sha256" in message
+    assert "me/data:large.txt was damaged during the download (sha256" in message
     assert "run the command again" in message
     assert load_sentences("me/data:large.txt").dataset["sentence"][0] == "Sentence number 0 of a larger file."
 
@@ -116,8 +116,8 @@ def test_unknown_file(hub):
 
 def test_files_of_other_kinds(hub):
     hub.write("datasets/me/pictures/a.png", b"")
-    assert "me/pictures holds no file that can be read: supported are .txt" in refusal("me/pictures")
-    assert "me/data:README.md is of a kind that cannot be read" in refusal("me/data:README.md")
+    assert "me/pictures contains no file in a supported format: supported are .txt" in refusal("me/pictures")
+    assert "me/data:README.md has an unsupported format" in refusal("me/data:README.md")
 
 
 @pytest.mark.parametrize(("status", "part"), [(401, "hf auth whoami"), (403, "hf auth whoami"), (503, "503")])
@@ -133,7 +133,7 @@ def test_no_network(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for source in ("me/data", "me/data:large.txt"):
         message = refusal(source)
-        assert f"Dataset {source} cannot be fetched" in message
+        assert f"Dataset {source} cannot be downloaded" in message
         assert "give a local file or folder instead" in message
 
 
@@ -144,7 +144,7 @@ def test_no_room_for_a_download(hub):
         message = refusal("me/data:large.txt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "Dataset me/data:large.txt cannot be stored (File too large): make room, or set HF_HOME" in message
+    assert "Dataset me/data:large.txt cannot be stored (File too large): free disk space, or set HF_HOME" in message
     assert len(load_sentences("me/data:large.txt")) == 5000
 
 

@@ -56,7 +56,7 @@ def test_a_folder_is_read_in_path_order_and_other_files_are_mentioned(tmp_path):
     (tmp_path / ".hidden.txt").write_text("never\n")
     corpus = load_sentences(tmp_path, column="text")
     assert corpus.dataset["sentence"][:] == ["one", "three", "two"]
-    assert corpus.report.notes == ("1 files of other kinds ignored: picture.png",)
+    assert corpus.report.notes == ("1 files in other formats ignored: picture.png",)
 
 
 def test_python_docs_is_read_through_its_iterator(monkeypatch):
@@ -155,7 +155,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         ("x.txt", "same\nsame\n", {}, ["one distinct sentence in 2 read", "at least 2"]),
         ("x.txt", "a\nb\n", {"column": "text"}, ["plain text", "'text'", "leave out `column`"]),
         ("x.txt", "a\nb\n", {"limit": 1}, ["limit=1", "at least 2"]),
-        ("x.txt", "a\nb\n", {"min_chars": 0}, ["min_chars=0", "least is 1"]),
+        ("x.txt", "a\nb\n", {"min_chars": 0}, ["min_chars=0", "at least 1"]),
         ("x.txt", "a\nb\n", {"min_chars": 9, "max_chars": 3}, ["max_chars=3", "min_chars=9"]),
         ("x.docx", "a\n", {}, ["x.docx", ".txt, .jsonl, .csv, .tsv, .parquet", ".gz or .zst"]),
     ],
@@ -188,7 +188,7 @@ def test_an_empty_name_is_not_the_current_folder():
 def test_a_folder_without_readable_files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     message = refusal(tmp_path)
-    assert f"Folder {tmp_path} holds no file that can be read (1 of other kinds)" in message
+    assert f"Folder {tmp_path} contains no file in a supported format (1 in other formats)" in message
     assert ".parquet" in message
 
 
@@ -207,7 +207,7 @@ def test_a_link_that_leads_nowhere_is_told_as_one(tmp_path, leads_to):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "link.txt").symlink_to(leads_to)
     for source in (tmp_path / "link.txt", tmp_path):  # of a folder no part is left out in silence
-        with pytest.raises(SmoothCSEError, match=rf"link\.txt is a symbolic link to {leads_to}, which leads nowhere"):
+        with pytest.raises(SmoothCSEError, match=rf"link\.txt is a symbolic link to {leads_to}, which does not exist"):
             load_sentences(source)
 
 

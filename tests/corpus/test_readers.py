@@ -170,14 +170,14 @@ def test_the_column_that_is_read(tmp_path, columns, wanted, expected):
     ("name", "content", "column", "parts"),
     [
         ("x.csv", b"id,body\n1,a\n", "bdy", ["x.csv", "'bdy'", "'id', 'body'", "Did you mean 'body'?"]),
-        ("x.csv", b"id,body\n1,a\n", None, ["x.csv", "'id', 'body'", "say which one with `column`"]),
+        ("x.csv", b"id,body\n1,a\n", None, ["x.csv", "'id', 'body'", "choose one with `column`"]),
         ("x.jsonl", b'{"a": 1}\n', None, ["x.jsonl:1", "no column of text", "'a'"]),
-        ("x.jsonl", b'{"text": null, "id": "7"}\n', None, ["x.jsonl:1", "'text' does not hold text", "'id'"]),
+        ("x.jsonl", b'{"text": null, "id": "7"}\n', None, ["x.jsonl:1", "'text' does not contain text", "'id'"]),
         (
             "x.jsonl",
             b'{"t": "a"}\n{"t": 5}\n',
             None,
-            ["x.jsonl:2", "'t' must be a string", "type int", "mend"],
+            ["x.jsonl:2", "'t' must be a string", "type int", "correct"],
         ),
         ("x.jsonl", b'{"t": "a"}\n\n{"u": "b"}\n', None, ["x.jsonl:3", "'t'", "missing"]),
         (
@@ -230,7 +230,7 @@ def test_parquet_column_that_is_not_text(tmp_path):
     pq.write_table(pa.table({"n": [1], "text": ["a"]}), tmp_path / "x.parquet")
     message = refusal(tmp_path / "x.parquet", "n")
     assert "x.parquet" in message
-    assert "column 'n' does not hold text; those that do: 'text'" in message
+    assert "column 'n' does not contain text; choose one that does: 'text'" in message
 
 
 def test_an_endless_line_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):

@@ -137,7 +137,7 @@ def test_load_encoder_takes_the_best_of_a_run_folder(tiny_bert, tmp_path):
 
 def test_no_dropout_is_an_error_that_says_what_to_do(tmp_path):
     folder = save_tiny_model(tmp_path, "modernbert")
-    with pytest.raises(SmoothCSEError, match=r"dropout 0 everywhere .*embedding_dropout.* set one"):
+    with pytest.raises(SmoothCSEError, match=r"dropout 0 everywhere .*embedding_dropout.* set a rate"):
         build_encoder(folder, device="cpu")
 
 

@@ -187,7 +187,7 @@ def test_no_room_is_told(start):
 def test_an_encoder_without_a_mask_is_told(start):
     model = build_encoder(start("bert"), device="cpu")
     model.tokenizer.mask_token = None
-    with pytest.raises(SmoothCSEError, match="no fast tokenizer with mask"):
+    with pytest.raises(SmoothCSEError, match="needs a fast tokenizer with mask"):
         with_template(model, QUOTED)
 
 

@@ -362,7 +362,7 @@ def test_a_prompt_needs_room_in_training(prompted):
     model = load_encoder(prompted, device="cpu")
     needed = len(model.tokenizer(PROMPTS["other"])["input_ids"])
     require_room(model, needed + 1)
-    with pytest.raises(SmoothCSEError, match=f"puts {needed} tokens of its own"):
+    with pytest.raises(SmoothCSEError, match=f"adds {needed} tokens"):
         require_room(model, needed)
 
 

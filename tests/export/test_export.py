@@ -171,7 +171,7 @@ def test_another_model_in_the_file_is_noticed_and_leaves_nothing(tiny_bert, writ
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    with pytest.raises(SmoothCSEError, match="The exported model is another one"):
+    with pytest.raises(SmoothCSEError, match="The exported model differs from the original"):
         export(other, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
     assert not list(tmp_path.iterdir())
 
@@ -246,7 +246,7 @@ def test_the_command_prints_size_speed_and_score_and_encode_reads_the_result(
     arguments = ["--pooling", "mean", "--texts", corpus_file, "--sentences", 30, "--dev", tmp_path / "sts", "-o", out]
     result = CliRunner().invoke(app, ["export", tiny_bert, *map(str, arguments)], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
-    for words in ("before: torch, float32", "after: onnx, float32", "STS-B dev", "sentences a second", "30 sentences"):
+    for words in ("before: torch, float32", "after: onnx, float32", "STS-B dev", "sentences/s", "30 sentences"):
         assert words in result.stdout
     record = json.loads((out / "export.json").read_text())
     assert record["before"]["sts_dev"] == pytest.approx(record["after"]["sts_dev"], abs=1e-6)

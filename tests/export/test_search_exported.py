@@ -71,7 +71,7 @@ def test_an_index_tells_one_export_from_another(exported, tiny_bert, tmp_path):
 
 
 def test_an_exported_model_is_not_exported_again_nor_trained(exported, tmp_path):
-    with pytest.raises(SmoothCSEError, match="is exported already"):
+    with pytest.raises(SmoothCSEError, match="is already exported"):
         export(load_encoder(exported), tmp_path / "again", "safetensors", sentences(5), console=QUIET)
     assert not list(tmp_path.iterdir())
     with pytest.raises(SmoothCSEError, match="cannot be loaded"):

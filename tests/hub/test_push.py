@@ -136,12 +136,12 @@ def check_refusal(result, *parts):
 
 def test_mistakes_are_one_sentence_and_send_nothing(hub, run, tmp_path):
     (tmp_path / "text").mkdir()
-    check_refusal(push(hub.url, tmp_path / "text", "me/tiny"), "holds no model")
-    check_refusal(push(hub.url, tmp_path / "nothing", "me/tiny"), "is no folder on this machine")
+    check_refusal(push(hub.url, tmp_path / "text", "me/tiny"), "contains no model")
+    check_refusal(push(hub.url, tmp_path / "nothing", "me/tiny"), "is not a folder on this machine")
     check_refusal(push(hub.url, run, "tiny"), "write owner/name")
-    check_refusal(push(hub.url, run, "me/tiny", token=""), "There is no token", "hf auth login")
+    check_refusal(push(hub.url, run, "me/tiny", token=""), "No token for the hub", "hf auth login")
     assert not hub.requests
-    check_refusal(push(hub.url, run, "me/tiny", token="hf_other"), "refuses to let your token write", "401")
+    check_refusal(push(hub.url, run, "me/tiny", token="hf_other"), "does not allow your token to write", "401")
     assert not (hub.root / "models").exists()
     check_refusal(push("http://127.0.0.1:9", run, "me/tiny"), "cannot be pushed", "check the network and HF_ENDPOINT")
     check_refusal(push(hub.url, run, "me/tiny", HF_HUB_OFFLINE="1"), "unset it")
@@ -149,7 +149,7 @@ def test_mistakes_are_one_sentence_and_send_nothing(hub, run, tmp_path):
 
 def test_a_hub_that_fails_at_the_commit_has_nothing(hub, run):
     hub.inject(Fault("/commit/main", status=403, method="POST"))
-    check_refusal(push(hub.url, run, "me/tiny"), "refuses to let your token write", "403")
+    check_refusal(push(hub.url, run, "me/tiny"), "does not allow your token to write", "403")
     assert not contents(hub.root / "models" / "me" / "tiny")
 
 
