@@ -39,7 +39,7 @@ def loops(vectors, ranges):
     return out
 
 
-def test_int8_equals_its_definition_and_is_restored_to_half_a_step(vectors):
+def test_int8_equals_its_definition_and_is_dequantised_to_half_a_step(vectors):
     form = EmbeddingFormat(precision="uint8")
     shrunk = form.shrink(vectors)
     np.testing.assert_array_equal(form.ranges, [vectors.min(axis=0), vectors.max(axis=0)])
@@ -53,7 +53,7 @@ def test_int8_equals_its_definition_and_is_restored_to_half_a_step(vectors):
 
 @pytest.mark.parametrize("precision", ["binary", "ubinary"])
 @pytest.mark.parametrize("dimensions", [None, 16, 13])
-def test_bits_are_the_signs_of_the_dimensions_kept(precision, dimensions, vectors):
+def test_binary_embeddings_are_the_signs_of_the_dimensions(precision, dimensions, vectors):
     form = EmbeddingFormat(dimensions, precision)
     shrunk = form.shrink(vectors)
     width = dimensions or 48
@@ -62,13 +62,13 @@ def test_bits_are_the_signs_of_the_dimensions_kept(precision, dimensions, vector
     np.testing.assert_array_equal(form.restore(shrunk, width), np.where(vectors[:, :width] > 0, 1, -1))
 
 
-def test_dimensions_are_cut_before_the_length_is_made_one(vectors):
+def test_embeddings_are_truncated_before_they_are_normalised(vectors):
     cut = EmbeddingFormat(8, normalize=True).shrink(vectors)
     np.testing.assert_allclose(cut, vectors[:, :8] / np.linalg.norm(vectors[:, :8], axis=1, keepdims=True), rtol=1e-5)
     assert cut.dtype == np.float32
 
 
-def test_ranges_stay_those_of_the_first_embeddings(vectors):
+def test_ranges_are_computed_from_the_first_embeddings(vectors):
     form = EmbeddingFormat(precision="int8")
     form.shrink(vectors)
     later = form.shrink(100 * vectors)
@@ -104,7 +104,7 @@ def test_neighbours_kept_equals_loops(precision, vectors):
     )
 
 
-def test_neighbours_kept_orders_formats_by_their_size(vectors):
+def test_larger_formats_keep_more_neighbours(vectors):
     kept = {}
     for name, form in {
         "float32": EmbeddingFormat(),
@@ -133,7 +133,7 @@ def text(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("suffix", [".npy", ".parquet"])
-def test_a_file_is_encoded_in_the_format_asked_for(precision, suffix, encoder, text, tmp_path):
+def test_a_file_is_encoded_in_the_requested_format(precision, suffix, encoder, text, tmp_path):
     target = tmp_path / f"out{suffix}"
     options = {"precision": "fp32", "dimensions": 24, "normalize": True, "console": QUIET}
     assert encode_file(encoder, text, target, embedding_precision=precision, **options) == 250
@@ -168,15 +168,15 @@ def test_shards_share_the_ranges_of_the_first(encoder, text, tmp_path):
     assert np.mean(np.load(part) != np.load(whole)[200:]) < 0.01
 
 
-def test_the_cost_is_told(encoder, text, tmp_path):
+def test_the_cost_of_quantisation_is_printed(encoder, text, tmp_path):
     console = Console(file=io.StringIO(), width=200)
     encode_file(encoder, text, tmp_path / "out.npy", embedding_precision="ubinary", console=console)
     told = console.file.getvalue()
-    assert "4 bytes an embedding instead of 128; among the first 120 lines" in told
+    assert "4 bytes per embedding instead of 128; among the first 120 lines" in told
     assert "of the ten nearest neighbours stay the same" in told
 
 
-def test_ranges_of_a_file_that_is_replaced_go_with_it(encoder, text, tmp_path):
+def test_ranges_of_a_replaced_file_are_removed(encoder, text, tmp_path):
     target = tmp_path / "out.npy"
     encode_file(encoder, text, target, embedding_precision="int8", console=QUIET)
     assert ranges_file(target).is_file()
@@ -196,7 +196,7 @@ def test_ranges_of_a_file_that_is_replaced_go_with_it(encoder, text, tmp_path):
         ({"embedding_precision": "int8", "source": "short"}, "60 lines are too few to compute the ranges"),
     ],
 )
-def test_mistakes_are_one_sentence_and_leave_no_file(options, message, encoder, text, tmp_path):
+def test_errors_are_one_sentence_and_leave_no_file(options, message, encoder, text, tmp_path):
     options = dict(options)
     np.save(tmp_path / "good.npy", np.stack((-np.ones(32), np.ones(32))).astype(np.float32))
     np.save(tmp_path / "vectors.npy", np.ones((5, 32), dtype=np.float32))

@@ -103,7 +103,7 @@ def wait_for(condition, seconds=240):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # some seconds alone, minutes on a machine with other work: five processes import torch
-def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
+def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path):
     table = write_input(tmp_path / "in", ROWS)
     output = tmp_path / "out"
     command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(tmp_path / "in"), "-o", str(output)]
@@ -155,14 +155,16 @@ def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
     with pytest.raises(SmoothCSEError, match=r"other settings: normalize \(False before, True now\)"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, normalize=True, **options)
     write_input(tmp_path / "in", ROWS, row_group_size=300)
-    with pytest.raises(SmoothCSEError, match=r"part-0-00000.parquet was not made from .*part-0.parquet as it is now"):
+    with pytest.raises(
+        SmoothCSEError, match=r"part-0-00000.parquet was written from another version of .*part-0.parquet"
+    ):
         encode_on_ray(tiny_bert, tmp_path / "in", output, **options)
     (tmp_path / "in" / "part-1.parquet").unlink()
     with pytest.raises(SmoothCSEError, match=r"part-1-00000.parquet belongs to no file of the input"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, **options)
 
 
-def test_a_shard_that_kills_its_workers_is_given_up(tiny_bert, tmp_path):
+def test_a_shard_that_kills_its_workers_fails_the_job(tiny_bert, tmp_path):
     from smoothcse.bulk.ray.job import Job
     from smoothcse.bulk.ray.worker import ATTEMPTS, OUTCOME, ShardEncoder
 
@@ -189,7 +191,7 @@ def test_a_shard_that_kills_its_workers_is_given_up(tiny_bert, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "rows_per_shard", "row_group_size", "chunk"), [(10, 4, 3, 2), (9, 3, 100, 8), (7, 50, 1, 3)]
 )
-def test_shards_hold_each_row_once(rows, rows_per_shard, row_group_size, chunk, tmp_path):
+def test_shards_contain_each_row_once(rows, rows_per_shard, row_group_size, chunk, tmp_path):
     table = write_input(tmp_path / "in" / "deep", rows, files=2, row_group_size=row_group_size)
     shards = plan_shards(tmp_path / "in", tmp_path / "out", rows_per_shard)
     assert shards == plan_shards(tmp_path / "in", tmp_path / "out", rows_per_shard)
@@ -204,7 +206,7 @@ def test_shards_hold_each_row_once(rows, rows_per_shard, row_group_size, chunk, 
     assert read_output(tmp_path / "out" / "deep")["sentence"].to_pylist() == table["sentence"].to_pylist()
 
 
-def test_a_shard_is_whole_or_not_there(tmp_path):
+def test_a_shard_is_written_completely_or_not_at_all(tmp_path):
     write_input(tmp_path / "in", 20, files=1)
     [shard] = plan_shards(tmp_path / "in", tmp_path / "out", 100)
 
@@ -222,7 +224,7 @@ def test_a_shard_is_whole_or_not_there(tmp_path):
         is_finished(shard)
 
 
-def test_the_fingerprint_follows_what_decides_embeddings(tiny_bert, tmp_path):
+def test_the_fingerprint_covers_everything_that_determines_embeddings(tiny_bert, tmp_path):
     here = load_encoder(tiny_bert, device="cpu")
     expected = fingerprint(here)
     here.encode(["a cat", "the cat sat"])  # leaves its padding in the tokenizer
@@ -240,7 +242,7 @@ def test_the_fingerprint_follows_what_decides_embeddings(tiny_bert, tmp_path):
     assert fingerprint(load_encoder(other, device="cpu")) != expected
 
 
-def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monkeypatch):
+def test_invalid_arguments_are_refused_before_anything_is_written(tiny_bert, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra 'ray'")
     write_input(tmp_path / "in", 20)
     output = tmp_path / "out"
@@ -257,7 +259,9 @@ def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monke
         with pytest.raises(SmoothCSEError, match=r"must be a \.parquet file or a folder of them"):
             encode_on_ray(tiny_bert, source, output)
     pq.write_table(pa.table({"id": ["a"], "sentence": ["b"]}), tmp_path / "in" / "part-2.parquet")
-    with pytest.raises(SmoothCSEError, match=r"part-2.parquet: column 'id' is string, in the files before it int64"):
+    with pytest.raises(
+        SmoothCSEError, match=r"part-2.parquet: column 'id' has the type string, in the files before it int64"
+    ):
         choose_columns(sorted((tmp_path / "in").iterdir()), None, ["id"])
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SmoothCSEError, match=r'pip install -c constraints.txt "\.\[ray\]"'):
@@ -265,7 +269,7 @@ def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monke
     assert not output.exists()
 
 
-def test_two_jobs_do_not_share_an_output(tmp_path):
+def test_two_jobs_cannot_share_an_output(tmp_path):
     with only_writer(tmp_path / "out"):  # noqa: SIM117
         with pytest.raises(SmoothCSEError, match="Another job is writing"), only_writer(tmp_path / "out"):
             pass

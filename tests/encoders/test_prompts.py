@@ -77,7 +77,7 @@ def unit(rows):
     "prompts", [{}, PROMPTS, {"query": "a "}, {"passage": "b "}, {"corpus": "c "}, {"document": "", "passage": "d "}]
 )
 @pytest.mark.parametrize("default", [None, "query", "other"])
-def test_the_rule_is_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatch):
+def test_prompt_selection_equals_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatch):
     prompts = prompts | ({default: "by default "} if default else {})
     model = load_encoder(save(tmp_path, tiny_bert, prompts, default), device="cpu")
     asked = []
@@ -89,7 +89,7 @@ def test_the_rule_is_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatc
     assert prompt_of(model, "query", prompt="") == ""
 
 
-def test_mistakes_are_told(prompted):
+def test_invalid_prompts_are_refused(prompted):
     model = load_encoder(prompted, device="cpu")
     with pytest.raises(
         SmoothCSEError, match=r"no prompt 'qery'; it has: query, document, other\. Did you mean 'query'"
@@ -101,7 +101,7 @@ def test_mistakes_are_told(prompted):
         encode(model, TEXTS, prompt="a ", prompt_name="query")
 
 
-def test_embeddings_are_the_hosts(prompted, host):
+def test_embeddings_equal_the_hosts(prompted, host):
     model = load_encoder(prompted, device="cpu")
     assert_equal(encode(model, TEXTS), host.encode(TEXTS))
     assert_equal(encode(model, TEXTS, "query"), host.encode_query(TEXTS))
@@ -113,14 +113,14 @@ def test_embeddings_are_the_hosts(prompted, host):
     assert token_counts(model, TEXTS, prompt_of(model)).tolist() == [len(row) for row in ids]
 
 
-def test_another_pooling_keeps_the_prompt_out(tiny_bert, tmp_path):
+def test_a_replaced_pooling_still_excludes_the_prompt(tiny_bert, tmp_path):
     path = save(tmp_path, tiny_bert, include_prompt=False)
     host = SentenceTransformer(path, device="cpu")
     host[1].pooling_mode = "max"
     assert_equal(encode(load_encoder(path, "max", device="cpu"), TEXTS), host.encode(TEXTS))
 
 
-def test_scores_are_the_hosts(prompted, host):
+def test_scores_equal_the_hosts(prompted, host):
     model = load_encoder(prompted, device="cpu")
     queries, documents = TEXTS[:12], [f"{text} by the sea" for text in reversed(TEXTS[:12])]
     relevant = np.arange(12)[::-1]
@@ -149,7 +149,7 @@ def smoothcse(*arguments):
     return result.stdout
 
 
-def test_the_commands(prompted, host, tmp_path):
+def test_commands_apply_prompts(prompted, host, tmp_path):
     file, rows = tmp_path / "texts.txt", tmp_path / "rows.npy"
     file.write_text("\n".join(TEXTS) + "\n")
     fp32 = ("--precision", "fp32", "-o", rows)
@@ -170,7 +170,7 @@ def test_the_commands(prompted, host, tmp_path):
     assert smoothcse("similarity", prompted, TEXTS[0], TEXTS[1]) == f"{score:.4f}\n"
 
 
-def test_an_index_stores_documents_and_is_asked_queries(prompted, host, tmp_path):
+def test_an_index_applies_document_and_query_prompts(prompted, host, tmp_path):
     pytest.importorskip("lancedb", reason="needs the extra 'search'")
     from smoothcse.search import Document, Index
     from smoothcse.search.simcse_tool import SimCSE
@@ -188,7 +188,7 @@ def test_an_index_stores_documents_and_is_asked_queries(prompted, host, tmp_path
     assert_equal([found[text] for text in TEXTS], expected, atol)
 
 
-def test_an_index_from_before_is_not_mixed_with_one_of_now(left_out, tmp_path):
+def test_an_index_without_prompts_is_not_extended(left_out, tmp_path):
     pytest.importorskip("lancedb", reason="needs the extra 'search'")
     from smoothcse.encoders import fingerprint as module
     from smoothcse.search import Document, Index
@@ -200,7 +200,7 @@ def test_an_index_from_before_is_not_mixed_with_one_of_now(left_out, tmp_path):
         Index.open(tmp_path / "index")
 
 
-def test_the_worker_of_a_cluster(prompted, host, tmp_path):
+def test_ray_workers_apply_prompts(prompted, host, tmp_path):
     from smoothcse.bulk.ray.job import Job
     from smoothcse.bulk.ray.shards import plan_shards
     from smoothcse.bulk.ray.worker import ShardEncoder
@@ -242,7 +242,7 @@ def client(prompted, tmp_path_factory):
         yield found
 
 
-def test_the_service(client, prompted, host):
+def test_the_service_applies_prompts(client, prompted, host):
     from smoothcse.encoders.inference import in_precision
 
     atol = 0.02 if in_precision(host, "auto") is not host else 1e-5
@@ -274,7 +274,7 @@ def test_the_service(client, prompted, host):
     assert_equal(scores, unit(host.encode(TEXTS[:2])) @ unit(host.encode(TEXTS[2:4])).T, atol)
 
 
-def test_one_batch_of_several_prompts(prompted, host):
+def test_a_batch_may_mix_prompts(prompted, host):
     from smoothcse.service.batcher import Batcher
 
     batcher = Batcher(load_encoder(prompted, device="cpu"), batch_texts=64, waiting_texts=1000)
@@ -288,7 +288,7 @@ def test_one_batch_of_several_prompts(prompted, host):
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_exported_models(format, left_out, tmp_path):
+def test_exported_models_apply_prompts(format, left_out, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino", reason=f"needs the extra {format!r}")
     host = SentenceTransformer(left_out, device="cpu")
@@ -302,7 +302,7 @@ def test_exported_models(format, left_out, tmp_path):
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-def test_training_reads_what_encode_reads(prompted, host, corpus_file):
+def test_training_applies_the_same_prompt_as_encode(prompted, host, corpus_file):
     corpus = load_sentences(str(corpus_file))
     model = build_encoder(prompted, projection=False, max_length=None, device="cpu")
     dataset, collate = tokenised_once(corpus.dataset, model, 16)
@@ -322,7 +322,7 @@ def test_training_reads_what_encode_reads(prompted, host, corpus_file):
         assert_equal(view, host.encode(TEXTS), 1e-5)
 
 
-def test_padding_on_the_left_is_left_to_the_host(prompted, tmp_path):
+def test_left_padding_is_handled_by_the_host(prompted, tmp_path):
     model = load_encoder(prompted, device="cpu")
     model.tokenizer.padding_side = "left"
     # The rows that are looked at have one length, later ones another.
@@ -358,7 +358,7 @@ def test_a_run_trains_with_the_prompt(method, left_out, tmp_path, corpus_file):
     assert with_prompt[0] != without[0]
 
 
-def test_a_prompt_needs_room_in_training(prompted):
+def test_a_prompt_without_room_for_text_is_refused_in_training(prompted):
     model = load_encoder(prompted, device="cpu")
     needed = len(model.tokenizer(PROMPTS["other"])["input_ids"])
     require_room(model, needed + 1)
@@ -366,7 +366,7 @@ def test_a_prompt_needs_room_in_training(prompted):
         require_room(model, needed)
 
 
-def test_the_criterion_without_labels(prompted, host, corpus_file):
+def test_the_label_free_criterion_applies_prompts(prompted, host, corpus_file):
     corpus = load_sentences(str(corpus_file))
     scores = label_free(corpus, 32).score(load_encoder(prompted, device="cpu"))
     rows = torch.from_numpy(unit(host.encode(corpus.dataset["sentence"])))
@@ -374,7 +374,7 @@ def test_the_criterion_without_labels(prompted, host, corpus_file):
     assert scores["uniformity"] == pytest.approx(float(expected), abs=2e-3)
 
 
-def test_the_first_token_behind_a_prompt_is_no_cls(left_out):
+def test_cls_pooling_reads_the_first_token_with_a_prompt(left_out):
     """A last layer that computes [CLS] alone would leave out the token that is read."""
     for include_prompt in (True, False):
         model = load_encoder(left_out, "cls", device="cpu")
@@ -383,7 +383,7 @@ def test_the_first_token_behind_a_prompt_is_no_cls(left_out):
         assert ("forward" in vars(model[0].model.encoder.layer[-1])) == include_prompt
 
 
-def test_the_second_view_of_esimcse_leaves_the_prompt_as_it_is(left_out):
+def test_esimcse_does_not_repeat_tokens_of_the_prompt(left_out):
     model = build_encoder(left_out, max_length=None, device="cpu")
     features = model.preprocess(TEXTS, prompt=PROMPTS["other"])
     loss = ESimCSELoss(model, settings=ESimCSESettings(repetition_rate=1.0, queue_size=0))

@@ -41,7 +41,7 @@ def test_an_exported_folder_is_loaded_like_any_other(exported, tiny_bert):
         load_encoder(exported, "cls")
 
 
-def test_the_commands_take_it(exported, tmp_path):
+def test_commands_accept_an_exported_folder(exported, tmp_path):
     def smoothcse(*arguments):
         result = CliRunner().invoke(app, list(map(str, arguments)))
         assert result.exit_code == 0, result.output
@@ -55,7 +55,7 @@ def test_the_commands_take_it(exported, tmp_path):
     assert smoothcse("similarity", exported, "a cat", "a cat") == "1.0000\n"
 
 
-def test_an_index_tells_one_export_from_another(exported, tiny_bert, tmp_path):
+def test_an_index_distinguishes_exported_models(exported, tiny_bert, tmp_path):
     Index.build(tmp_path / "docs.index", str(exported), map(Document, sentences(10)), console=QUIET)
     shutil.copytree(exported, tmp_path / "copy")
     assert len(Index.open(tmp_path / "docs.index", str(tmp_path / "copy"))) == 10

@@ -82,7 +82,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_arrives_is_the_folder_byte_for_byte_with_a_card(hub, run):
+def test_the_folder_is_uploaded_byte_for_byte_with_a_card(hub, run):
     before = contents(run)
     result = push(hub.url, run, "me/tiny")
     assert result.returncode == 0, result.stderr
@@ -104,7 +104,7 @@ def test_what_arrives_is_the_folder_byte_for_byte_with_a_card(hub, run):
     assert (sent == received).all()
 
 
-def test_what_training_left_is_never_pushed(hub, run):
+def test_files_of_training_are_never_uploaded(hub, run):
     for name in LEFT_BY_TRAINING:
         path = run / "best" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +119,7 @@ def test_what_training_left_is_never_pushed(hub, run):
     assert json.loads((hub.root / "settings" / "me" / "tiny.json").read_text())["visibility"] == "public"
 
 
-def test_a_second_push_replaces_what_changed(hub, run):
+def test_a_second_push_replaces_changed_files(hub, run):
     assert push(hub.url, run, "me/tiny").returncode == 0
     (run / "best" / "smoothcse.json").write_text('{"step": 5}\n')
     assert push(hub.url, run, "me/tiny").returncode == 0
@@ -134,7 +134,7 @@ def check_refusal(result, *parts):
         assert part in line
 
 
-def test_mistakes_are_one_sentence_and_send_nothing(hub, run, tmp_path):
+def test_errors_are_one_sentence_and_upload_nothing(hub, run, tmp_path):
     (tmp_path / "text").mkdir()
     check_refusal(push(hub.url, tmp_path / "text", "me/tiny"), "contains no model")
     check_refusal(push(hub.url, tmp_path / "nothing", "me/tiny"), "is not a folder on this machine")
@@ -147,7 +147,7 @@ def test_mistakes_are_one_sentence_and_send_nothing(hub, run, tmp_path):
     check_refusal(push(hub.url, run, "me/tiny", HF_HUB_OFFLINE="1"), "unset it")
 
 
-def test_a_hub_that_fails_at_the_commit_has_nothing(hub, run):
+def test_a_failed_commit_uploads_nothing(hub, run):
     hub.inject(Fault("/commit/main", status=403, method="POST"))
     check_refusal(push(hub.url, run, "me/tiny"), "does not allow your token to write", "403")
     assert not contents(hub.root / "models" / "me" / "tiny")

@@ -55,7 +55,7 @@ def test_a_parsed_sentence_is_negated_by_the_rule(line, negated):
 
 
 @pytest.mark.parametrize(("line", "negated"), PARSED.items())
-def test_documents_of_spacy_are_such_tokens(line, negated):
+def test_spacy_documents_satisfy_the_token_protocol(line, negated):
     spacy = pytest.importorskip("spacy", reason="needs the extra 'negation'")
     tokens = tokens_of(line)
     root = next((place for place, token in enumerate(tokens) if token.dep_ == "ROOT"), 0)
@@ -98,7 +98,7 @@ def test_rules_negate_by_words(sentence, negated):
 
 
 @given(st.text(max_size=60))
-def test_rules_take_any_text_and_change_it(sentence):
+def test_rules_change_any_text(sentence):
     assert negate_by_rules(sentence) != sentence
 
 
@@ -118,13 +118,13 @@ def test_final_punctuation_does_not_matter():
     ]
 
 
-def test_rules_say_that_they_are_a_makeshift():
+def test_the_note_says_that_rules_are_a_substitute():
     texts = negations(dataset("It is."), "rules")
     assert texts.columns == ("negation",)
-    assert "makeshift" in texts.note
+    assert "substitute for a parser" in texts.note
 
 
-def test_without_spacy_auto_takes_the_rules_and_says_why(monkeypatch):
+def test_auto_uses_rules_without_spacy_and_notes_the_reason(monkeypatch):
     sentences = dataset("It is.")  # as datasets looks for spaCy, too
     monkeypatch.setitem(sys.modules, "spacy", None)
     texts = negations(sentences)
@@ -150,7 +150,7 @@ def fake_spacy(installed, names):
     return SimpleNamespace(util=util, load=lambda name, exclude: Pipeline(names))
 
 
-def test_a_pipeline_that_is_missing_or_does_not_parse_is_told(monkeypatch):
+def test_a_missing_or_incomplete_pipeline_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", fake_spacy([], []))
     with pytest.raises(SmoothCSEError, match="python -m spacy download en_core_web_sm"):
         load_parser("en_core_web_sm")
@@ -159,7 +159,7 @@ def test_a_pipeline_that_is_missing_or_does_not_parse_is_told(monkeypatch):
         load_parser("one")
 
 
-def test_auto_uses_spacy_where_it_is(monkeypatch):
+def test_auto_uses_spacy_if_it_is_installed(monkeypatch):
     sentences = dataset("is")
     monkeypatch.setitem(sys.modules, "spacy", fake_spacy(["en_core_web_sm"], ["tagger", "parser"]))
     texts = negations(sentences)
