@@ -188,7 +188,7 @@ def test_ranges_of_a_replaced_file_are_removed(encoder, text, tmp_path):
     ("options", "message"),
     [
         ({"embedding_precision": "int4"}, "'int4' is unknown; choose one of float32, int8"),
-        ({"dimensions": 33}, "33 dimensions cannot be kept: the model's embeddings have 32"),
+        ({"dimensions": 33}, "33 dimensions cannot be kept: choose from 1 to 32"),
         ({"embedding_precision": "binary", "ranges": "good"}, "binary embeddings have no ranges"),
         ({"embedding_precision": "int8", "ranges": "nowhere.npy"}, "nowhere.npy cannot be read as ranges"),
         ({"embedding_precision": "int8", "ranges": "good", "dimensions": 8}, "ranges have 32 dimensions"),

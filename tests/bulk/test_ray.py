@@ -180,7 +180,7 @@ def test_a_shard_that_kills_its_workers_fails_the_job(tiny_bert, tmp_path):
         (tmp_path / "out" / f".part-0-00000.parquet.{attempt:08x}.new").touch()
     [outcome] = worker(batch).to_pylist()
     assert outcome["rows"] == 0
-    assert "workers died over rows 0 to 19 of" in outcome["error"]
+    assert "workers died on rows 0 to 19 of" in outcome["error"]
     (tmp_path / "out" / f".part-0-00000.parquet.{0:08x}.new").unlink()
     assert worker(batch) == pa.Table.from_pylist([{"rows": 20, "error": None}], schema=OUTCOME)
 

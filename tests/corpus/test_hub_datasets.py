@@ -66,7 +66,7 @@ def test_wiki1m_is_downloaded_and_its_size_is_noted(hub):
     hub.write("datasets/princeton-nlp/datasets-for-simcse/wiki1m_for_simcse.txt", LARGE)
     report = load_sentences("wiki1m").report
     assert report.source == "wiki1m"
-    assert report.notes == ("5,000 lines read where wiki1m has 1,000,000: the file on the hub may have changed",)
+    assert report.notes == ("5,000 lines read, but wiki1m has 1,000,000: the file on the hub may have changed",)
 
 
 def test_an_interrupted_download_is_resumed(hub, monkeypatch):

@@ -157,4 +157,4 @@ def test_runs_of_several_seeds_are_pushed_one_by_one(hub, tmp_path):
     for seed in (42, 43):
         (tmp_path / "seeds" / f"seed-{seed}").mkdir(parents=True)
     (tmp_path / "seeds" / "seeds.json").write_text("{}")
-    check_refusal(push(hub.url, tmp_path / "seeds", "me/tiny"), "a run for each seed (seed-42, seed-43)")
+    check_refusal(push(hub.url, tmp_path / "seeds", "me/tiny"), "one run per seed (seed-42, seed-43)")
