@@ -1,4 +1,4 @@
-"""Smaller embeddings: what is kept, what it stands for, and what it says it costs."""
+"""Quantisation and truncation of embeddings: values, dequantisation and reported cost."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PRECISIONS = ["float32", "int8", "uint8", "binary", "ubinary"]
 
 @pytest.fixture(scope="module")
 def vectors():
-    """200 embeddings around 20 centres, so that they have neighbours worth the name."""
+    """200 embeddings around 20 centres, so that they have close neighbours."""
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(20, 48))
     return (centres[np.arange(200) % 20] + 0.3 * generator.normal(size=(200, 48))).astype(np.float32)
 
 
 def loops(vectors, ranges):
-    """int8 by the letter of its definition: 256 steps between the least and the greatest value."""
+    """int8 by its definition: 256 steps between the minimum and the maximum."""
     out = np.zeros(vectors.shape, dtype=np.int64)
     for i, vector in enumerate(vectors):
         for j, value in enumerate(vector):
@@ -73,7 +73,7 @@ def test_ranges_are_computed_from_the_first_embeddings(vectors):
     form.shrink(vectors)
     later = form.shrink(100 * vectors)
     np.testing.assert_array_equal(later, quantize_embeddings(100 * vectors, "int8", ranges=form.ranges))
-    assert {later.min(), later.max()} == {-128, 127}  # what lies outside is clipped
+    assert {later.min(), later.max()} == {-128, 127}  # values outside of the ranges are clipped
     assert (form.ranges[1] == vectors.max(axis=0)).all()
 
 
@@ -98,7 +98,7 @@ def test_neighbours_kept_equals_loops(precision, vectors):
     exact = neighbours_by_loops(vectors.astype(np.float64), queries)
     rough = neighbours_by_loops(form.restore(shrunk, 24).astype(np.float64), queries)
     expected = np.mean([len(a & b) / 10 for a, b in zip(exact, rough, strict=True)])
-    # Bits tie; where they do, either of two neighbours may be counted.
+    # Binary embeddings have ties, and either of two tied neighbours may be counted.
     assert form.neighbours_kept(vectors, shrunk, queries=5) == pytest.approx(
         expected, abs=0.1 if precision == "binary" else 1e-9
     )
@@ -150,7 +150,7 @@ def test_a_file_is_encoded_in_the_requested_format(precision, suffix, encoder, t
     difference = np.abs(found.astype(np.float64) - expected)
     if precision == "float32":
         assert difference.max() < 1e-5
-    else:  # rounding in the encoder may move a value over the edge of its step, or a sign over zero
+    else:  # rounding may move a value to the next step, or change the sign of a value near zero
         assert np.mean(difference > 0) < 0.01
         assert difference.max() <= 1 or "binary" in precision
     assert ranges_file(target).is_file() == ("int8" in precision)

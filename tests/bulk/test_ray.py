@@ -1,4 +1,4 @@
-"""Bulk encoding on a real Ray cluster of two workers on this machine: exactly once per row, whatever dies."""
+"""Bulk encoding on a real Ray cluster of two local workers: exactly once per row, despite crashes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHARDS = ROWS // ROWS_PER_SHARD
 
 
 def write_input(folder, rows, files=2, row_group_size=700):
-    """Write rows of (id, sentence) into files whose row groups do not end where shards do."""
+    """Write rows of (id, sentence) to files whose row groups are not aligned with shards."""
     folder.mkdir(parents=True, exist_ok=True)
     distinct = sentences(500)
     table = pa.table({"id": range(rows), "sentence": [distinct[i % 500] for i in range(rows)]})
@@ -51,15 +51,15 @@ def read_output(folder):
 
 
 def check_output(folder, table, model_path):
-    """Every row there once, in order, beside its own embedding."""
-    assert pq.read_table(folder).num_rows == len(table)  # a plain reader is not put off by the job's own files
+    """Check that every row exists once, in order, with its embedding."""
+    assert pq.read_table(folder).num_rows == len(table)  # plain readers ignore the job's other files
     found = read_output(folder)
     assert found["id"].to_pylist() == table["id"].to_pylist()
     texts = table["sentence"].to_pylist()
     expected = encode(load_encoder(model_path, device="cpu"), texts[:500])
     vectors = np.stack(found["embedding"].to_numpy())
     assert vectors.dtype == np.float32
-    assert np.abs(expected - expected.mean(0)).max() > 0.1  # one sentence's embedding is not another's
+    assert np.abs(expected - expected.mean(0)).max() > 0.1  # the embeddings differ
     np.testing.assert_allclose(vectors, expected[np.arange(len(vectors)) % 500], atol=2e-5)
     assert not list(folder.glob("*.new"))
 
@@ -68,19 +68,19 @@ def check_output(folder, table, model_path):
 def cluster():
     ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default they wait for all else on this machine
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default workers run at low priority
     ray.init(num_cpus=2, object_store_memory=150 * 2**20, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
 
 
 def finished(output):
-    """Return when each shard's file was written."""
+    """Return the time at which each shard's file was written."""
     return {path.name: path.stat().st_mtime_ns for path in output.glob("*.parquet")}
 
 
 def busy_workers(output):
-    """Return the processes of this machine's workers that are writing a shard into ``output``."""
+    """Return the local worker processes that are writing a shard to ``output``."""
     found = []
     for process in psutil.process_iter(["cmdline", "uids"]):
         if "ray::MapWorker" in " ".join(process.info["cmdline"] or []) and process.info["uids"].real == os.getuid():
@@ -102,7 +102,7 @@ def wait_for(condition, seconds=240):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # some seconds alone, minutes on a machine with other work: five processes import torch
+@pytest.mark.timeout(900)  # seconds on an idle machine, minutes on a busy one, since five processes import torch
 def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path):
     table = write_input(tmp_path / "in", ROWS)
     output = tmp_path / "out"
@@ -119,12 +119,12 @@ def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path):
     finally:
         job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL, job.stderr.read()
-    wait_for(lambda: not busy_workers(output))  # Ray ends the workers of a driver that is gone
+    wait_for(lambda: not busy_workers(output))  # Ray stops the workers of a killed driver
     before = finished(output)
     assert 3 <= len(before) <= SHARDS // 2
-    (output / ".part-1-00005.parquet.deadbeef.new").touch()  # as of a worker that had no time to clean up
+    (output / ".part-1-00005.parquet.deadbeef.new").touch()  # as a killed worker leaves it behind
 
-    # ... and in its continuation a worker is killed in the middle of a shard.
+    # ... and when it is resumed, a worker is killed in the middle of a shard.
     killed = []
 
     def kill_half_way():
@@ -147,7 +147,7 @@ def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path):
     manifest = json.loads((output / "_manifest.json").read_text())
     assert manifest["fingerprint"] == fingerprint(load_encoder(tiny_bert, device="cpu"))
 
-    # A finished job is left as it is; another model, or rows that have changed, are not mixed in.
+    # A finished job is not changed, and other models or changed rows are refused.
     assert encode_on_ray(tiny_bert, tmp_path / "in", output, **options) == ROWS
     assert finished(output) == after
     with pytest.raises(SmoothCSEError, match=r"other settings: fingerprint .* Use the same settings"):
@@ -227,7 +227,7 @@ def test_a_shard_is_written_completely_or_not_at_all(tmp_path):
 def test_the_fingerprint_covers_everything_that_determines_embeddings(tiny_bert, tmp_path):
     here = load_encoder(tiny_bert, device="cpu")
     expected = fingerprint(here)
-    here.encode(["a cat", "the cat sat"])  # leaves its padding in the tokenizer
+    here.encode(["a cat", "the cat sat"])  # sets the padding of the tokenizer
     assert fingerprint(here) == expected
     shutil.copytree(tiny_bert, tmp_path / "moved")
     assert fingerprint(load_encoder(tmp_path / "moved", device="cpu")) == expected

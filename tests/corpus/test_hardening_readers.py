@@ -1,4 +1,4 @@
-"""Files at their worst: bounded memory, one sentence with the place, no path out of a folder."""
+"""Malicious and damaged files: bounded memory, one sentence with the place, no path outside of a folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from smoothcse.runs.config_file import read_config_file, resolve_config
 from smoothcse.runs.folder import RunFolder
 
 LIMIT_MB = 700
-"""Of a process that reads an extreme file; importing what it needs takes about half of it."""
+"""Memory limit of a process that reads an extreme file; its imports take about half of it."""
 
 
 def text_file(path: Path) -> TextFile:
@@ -53,7 +53,7 @@ def refusal(path: Path, column: str | None = None) -> str:
     return str(error.value)
 
 
-# ---- real sizes, in a process whose memory is measured --------------------------------------------------
+# ---- full size, in a process whose memory is measured -------------------------------------------------
 
 _MEASURED = """
 import sys
@@ -75,7 +75,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def measured() -> Iterator[Callable[[Path], tuple[str, int]]]:
-    """Reads a file in another process, one for all; returns what it said and the most memory it took, in MB."""
+    """Return a function that reads a file in another process and returns its message and peak memory in MB."""
     command = [sys.executable, "-c", _MEASURED]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -99,7 +99,7 @@ def pieces(total: int, piece: bytes) -> Iterator[bytes]:
 def test_a_sparse_gigabyte_without_a_line_end_uses_little_memory(tmp_path, suffix, measured):
     path = tmp_path / f"long{suffix}"
     path.write_bytes(b"a" * 100)
-    os.truncate(path, 1 << 30)  # the rest is NUL bytes that take no room on the disk
+    os.truncate(path, 1 << 30)  # the rest is NUL bytes that take no disk space
     said, peak = measured(path)
     assert said.startswith(f"long{suffix}:1 ")
     assert peak < LIMIT_MB
@@ -154,7 +154,7 @@ def test_ten_million_columns_are_refused_with_a_short_message(tmp_path, measured
 
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_a_parquet_file_that_repeats_a_long_text_is_read_in_parts(tmp_path, dictionary, measured):
-    """Its few kilobytes are 16,384 rows of a megabyte."""
+    """Its few kilobytes expand to 16,384 rows of one megabyte."""
     path = tmp_path / "bomb.parquet"
     rows = 16_384 if dictionary else 400
     column = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * (1 << 20)]))
@@ -165,13 +165,13 @@ def test_a_parquet_file_that_repeats_a_long_text_is_read_in_parts(tmp_path, dict
     assert peak < (LIMIT_MB if dictionary else 2 * LIMIT_MB)
 
 
-# ---- the same, small ------------------------------------------------------------------------------------
+# ---- small files ----------------------------------------------------------------
 
 
 def test_an_overlong_line_is_reported_with_its_number(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "LONGEST_LINE", 1 << 20)
     path = tmp_path / "a.txt"
-    path.write_bytes(b"short\n" * 3 + b"b" * (6 << 20) + b"\nshort\n")  # more than a block, which is let through
+    path.write_bytes(b"short\n" * 3 + b"b" * (6 << 20) + b"\nshort\n")  # longer than a block
     assert refusal(path).startswith("a.txt:4 is longer than 1 MB")
 
 

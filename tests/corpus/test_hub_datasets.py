@@ -1,4 +1,4 @@
-"""Datasets from the hub, against a hub on this machine: what works, what resumes, what is refused and how."""
+"""Datasets from a local hub: downloads, resuming and error messages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGE = "".join(f"Sentence number {i} of a larger file.\n" for i in range(5000))
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch, no_backoff):
-    """A hub with one data set, both caches empty, and no waiting between tries."""
+    """A hub with one dataset, empty caches, and no delay between retries."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "downloads"))
     monkeypatch.setenv("SMOOTHCSE_CACHE", str(tmp_path / "cache"))
@@ -70,7 +70,9 @@ def test_wiki1m_is_downloaded_and_its_size_is_noted(hub):
 
 
 def test_an_interrupted_download_is_resumed(hub, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 500)  # else what came of 10 MB is lost
+    monkeypatch.setattr(
+        huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 500
+    )  # the default of 10 MB would lose the first part
     hub.inject(Fault("large.txt", cut_after=1000))
     assert len(load_sentences("me/data:large.txt")) == 5000
     assert hub.count("GET", "large.txt") == 2

@@ -1,4 +1,4 @@
-"""``load_sentences`` from end to end: sources, the cache, the report, refusals."""
+"""``load_sentences`` from end to end: sources, cache, report and error messages."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def cache_folder(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def builds(monkeypatch):
-    """A list that grows by one with each corpus that is really built."""
+    """List with one entry per corpus that is built rather than read from the cache."""
     seen = []
     original = load.build
     monkeypatch.setattr(load, "build", lambda *args: seen.append(args[0]) or original(*args))
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
 def test_a_dangling_link_is_reported(tmp_path, leads_to):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "link.txt").symlink_to(leads_to)
-    for source in (tmp_path / "link.txt", tmp_path):  # of a folder no part is left out in silence
+    for source in (tmp_path / "link.txt", tmp_path):  # a folder is never read in part without an error
         with pytest.raises(SmoothCSEError, match=rf"link\.txt is a symbolic link to {leads_to}, which does not exist"):
             load_sentences(source)
 

@@ -1,4 +1,4 @@
-"""Labelled pairs and triplets: the columns asked for, whole rows or none, from every format that has columns."""
+"""Labelled pairs and triplets: requested columns and complete rows, from every format with columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = ("id", "sent0", "sent1", "hard_neg")
 ROWS = [
     ("1", "A  man eats.", "A man, eating.", "Nobody eats."),
     ("2", "A man eats.", "", "A cell is empty."),
-    ("3", "A man eats.", "A man, eating.", "Nobody eats."),  # row 1 again, once cleaned
+    ("3", "A man eats.", "A man, eating.", "Nobody eats."),  # equals row 1 after cleaning
     ("4", "A man eats.", "Someone eats.", "Nobody eats."),
     ("5", "Dogs run.", "Animals move.", "Dogs sleep."),
 ]

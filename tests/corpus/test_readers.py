@@ -1,4 +1,4 @@
-"""Every format, compressed and not, and every mistake in one, with its place and remedy."""
+"""All formats, compressed or not, and the message for every error in them, with its place and remedy."""
 
 from __future__ import annotations
 

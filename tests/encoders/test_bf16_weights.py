@@ -1,4 +1,4 @@
-"""Inference in bf16: near to fp32, free of casts, and nothing of it left in the model it was asked of."""
+"""Inference in bf16: close to fp32, without casts between layers, and without changes to the original model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
 class Casts(TorchDispatchMode):
-    """Counts the copies to another floating-point type."""
+    """Counts the casts to another floating-point type."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Encoders are put together right for every architecture, and what ships is plain."""
+"""Building and loading of encoders for every architecture, and the plain model that is shipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoders are read at their last token, and no model is used that cannot tell sentences apart."""
+"""Pooling of decoders, and refusal of models that do not distinguish sentences."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cls_pooling_of_a_causal_model_is_refused(tmp_path):
     for make in (load_encoder, lambda *a, **k: build_encoder(*a, dropout=0.1, **k)):
         with pytest.raises(SmoothCSEError, match=r"is causal: its first token .* --pooling lasttoken or mean"):
             make(path, "cls", device="cpu")
-    # A model folder that says so of itself; without a start token, sentences that begin alike show it.
+    # A saved folder with cls pooling. Without a start token, sentences with the same first word reveal it.
     for bos in (True, False):
         bare = Transformer(save_tiny_generator(tmp_path / f"{bos}", "gpt2", bos=bos, pad_token="[PAD]"))
         folder = str(tmp_path / f"own-{bos}")
@@ -88,7 +88,7 @@ def test_a_tokenizer_without_a_padding_token_pads_with_its_end_token(architectur
     assert model.tokenizer.pad_token == "[SEP]"
     alone = np.concatenate([encode(model, [text]) for text in TEXTS])
     np.testing.assert_allclose(encode(model, TEXTS), alone, atol=1e-5)
-    model.save_pretrained(str(tmp_path / "saved"))  # and so for who loads it without us
+    model.save_pretrained(str(tmp_path / "saved"))  # the saved folder, loaded by the host
     saved = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(saved.encode(TEXTS), alone, atol=1e-5)
 

@@ -1,4 +1,4 @@
-"""Evil model folders, real ones: each is refused in one sentence, and what it carries never runs."""
+"""Malicious model folders: each is refused with one sentence, and its code never runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smoothcse.errors import SmoothCSEError
 
 
 class Evil:
-    """Leaves a trace where it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -34,7 +34,7 @@ class Evil:
 
 @pytest.fixture(scope="module")
 def good(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A harmless model with a Dense module, as a start for evil ones."""
+    """A harmless model with a Dense module, from which malicious ones are made."""
     folder = tmp_path_factory.mktemp("good") / "model"
     model = build_encoder(tiny_bert, "mean", projection=False, device="cpu")
     SentenceTransformer(modules=[*model, Dense(32, 16), Normalize()], device="cpu").save_pretrained(str(folder))
@@ -43,7 +43,7 @@ def good(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(good: Path, tmp_path: Path) -> Path:
-    """A copy that a test may turn evil."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
@@ -59,7 +59,7 @@ def change_module(model: Path, number: int, **values: Any) -> None:
 
 
 def refused(model: Path) -> str:
-    """Return the sentence of a refusal; what training and inference say is the same."""
+    """Return the message of a refusal, which is the same in training and inference."""
     with pytest.raises(SmoothCSEError) as first:
         load_encoder(model, device="cpu")
     with pytest.raises(SmoothCSEError) as second:
@@ -213,7 +213,7 @@ def test_a_link_to_itself_is_refused(model):
 
 
 def hub_layout(model: Path, tmp_path: Path) -> Path:
-    """Lay a model out as the hub's cache does."""
+    """Arrange a model like the hub's cache."""
     blobs = tmp_path / "models--a--b" / "blobs"
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
     shutil.copytree(model, snapshot)
@@ -235,7 +235,7 @@ def test_a_fake_hub_cache_does_not_allow_links_outside(model, tmp_path):
     assert "outside of the model" in refused(snapshot)
 
 
-# ---- damage and lies ------------------------------------------------------------------------------------
+# ---- damaged and inconsistent files ----------------------------------------------------------------
 
 DESCRIPTIONS = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json"]
 DAMAGES: dict[str, bytes] = {

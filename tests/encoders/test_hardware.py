@@ -1,6 +1,6 @@
-"""Every branch on the hardware, forced on any machine: what a GPU would be given is computed here, or faked.
+"""Every branch on the hardware, forced on any machine: the GPU branches run on the CPU or with fakes.
 
-Whether hardware has bf16 is in test_precision.py. What is left for test_gpu.py are the kernels themselves.
+test_precision.py covers bf16 support. Only the kernels themselves are left to test_gpu.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tiny import save_tiny_model, sentences
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """Take the ways of a GPU, with tensors that lie where they lie."""
+    """Use the GPU branches with tensors on the CPU."""
     monkeypatch.setattr(devices, "is_cpu", lambda device: False)
 
 
@@ -72,7 +72,7 @@ def test_chunked_rows_keep_their_order(tiny_bert, as_on_a_gpu, monkeypatch):
 
 
 def test_mask_tokens_are_not_searched_on_a_gpu(tmp_path, monkeypatch):
-    """It would have to wait for the answer: the layer computes every token there, to the same end."""
+    """Searching would synchronise the GPU, so the layer computes every token there, with the same result."""
     model = with_template(build_encoder(save_tiny_model(tmp_path), device="cpu"), "the {sentence} on {mask} .").eval()
     use_read_token(model)
     alone = []
@@ -104,7 +104,7 @@ def test_chunks_of_a_cached_batch_are_as_large_as_a_gpu_allows(tiny_bert, as_on_
 
 @pytest.mark.parametrize(("kind", "sizes"), [("cuda", [12]), ("mps", [3, 3, 3, 3])])
 def test_a_gpu_encodes_larger_batches(kind, sizes, tiny_bert, monkeypatch):
-    """Of a kind that is not known, as much as a CPU."""
+    """Unknown types of devices use the batch size of a CPU."""
     model = build_encoder(tiny_bert, device="cpu")
     monkeypatch.setattr(encoding, "_TOKENS_AT_A_TIME", {"cuda": 10_000})
     seen = []
@@ -116,7 +116,7 @@ def test_a_gpu_encodes_larger_batches(kind, sizes, tiny_bert, monkeypatch):
 
 
 class FakeDevice(SimpleNamespace):
-    """What is asked of a device."""
+    """The attributes of a device that are read."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(type=kind)
@@ -178,7 +178,7 @@ def test_runs_of_a_study_share_the_gpus(gpus, jobs, found, monkeypatch):
 
 @pytest.fixture
 def fake_memory(monkeypatch):
-    """A GPU's counters."""
+    """Counters of a GPU."""
     state = SimpleNamespace(used=100, peak=100, waited=0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: state.used)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: state.peak)

@@ -1,4 +1,4 @@
-"""Encoders with a template: plain folders that write it by themselves, and sentences moved between templates."""
+"""Encoders with a template: plain folders that apply it, and sentences moved between templates."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ OWN_TOKENIZERS = {
     ),
     "roberta": lambda: transformers.RobertaTokenizer(**byte_level_vocabulary()),
 }
-"""Of the classes that published models have, which make their post-processor anew when they are loaded."""
+"""Tokenizer classes of published models, which rebuild their post-processor when they are loaded."""
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Return a function that writes a tiny model with its own kind of tokenizer, once for each kind."""
+    """Return a function that writes a tiny model with the tokenizer of its architecture, once per architecture."""
     folders = {}
 
     def write(architecture):
@@ -112,14 +112,14 @@ def test_a_saved_encoder_applies_its_template(architecture, template, start, tmp
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
 @pytest.mark.parametrize("template", [QUOTED.replace('"', ' " '), LEARNED])
 def test_the_template_equals_the_text_inserted_by_hand(architecture, template, start):
-    """A template's tokens and a sentence's own are those of the whole text, tokenised as one."""
+    """Tokens of template and sentence equal those of the whole text, tokenised at once."""
     model = prompted(start(architecture), template, NEW)
     whole = template.replace("{mask}", model.tokenizer.mask_token)
     backend = model.tokenizer.backend_tokenizer
     for text in ("cat", "the cat sat", "stars, rivers"):
         [one] = [backend.encode(whole.replace("{sentence}", text), add_special_tokens=False).ids]
         found = model.tokenizer(text)["input_ids"][1:-1]
-        if architecture == "roberta" and template != LEARNED:  # whose own text begins without a blank
+        if architecture == "roberta" and template != LEARNED:  # its whole text starts without a space
             found, one = found[1:], one[len(one) - len(found) + 1 :]
         assert found == list(one)
 
@@ -152,7 +152,7 @@ def test_new_tokens_have_reproducible_embeddings(start):
 
 
 def test_a_template_can_be_replaced(start, tmp_path):
-    """The first one is gone, and so are the words it learned nothing of."""
+    """The first template is removed, and so are its new tokens."""
     once = prompted(prompted_folder(start("roberta"), tmp_path), LEARNED, NEW)
     direct = prompted(start("roberta"), LEARNED, NEW)
     assert once.tokenizer("the cat")["input_ids"] == direct.tokenizer("the cat")["input_ids"]
@@ -204,7 +204,7 @@ ALL = [QUOTED, LEARNED, "dogs {mask} : {sentence}", "{sentence} . and {mask} , t
 
 @pytest.fixture(scope="module", params=["bert", "roberta"])
 def tokenizers(request, start):
-    """Return for each template a tokenizer that writes it; all have the same vocabulary."""
+    """Return one tokenizer per template, all with the same vocabulary."""
     return [prompted(start(request.param), template, NEW).tokenizer for template in ALL]
 
 

@@ -1,6 +1,6 @@
-"""What measures computes in fp32 everywhere; bf16 is for training, and elsewhere where it is asked for or said.
+"""Precision: fp32 for measuring on every machine; bf16 for training, and for encoding if requested or reported.
 
-Each test that depends on the hardware runs as if it had instructions for bf16 and as if it had none.
+Each test that depends on the hardware runs as if it had bf16 instructions and as if it had none.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(params=["1", "0"], ids=["with bf16", "without bf16"])
 def assumed(request, monkeypatch) -> bool:
-    """Whether the hardware is taken for one with bf16."""
+    """Whether the hardware is assumed to have bf16 instructions."""
     monkeypatch.setenv(ASSUME_BF16, request.param)
     monkeypatch.setenv("SMOOTHCSE_CPU", "1")
     return request.param == "1"
@@ -104,7 +104,7 @@ def test_a_score_does_not_depend_on_the_hardware(tiny_bert, shared, monkeypatch)
 
 @pytest.mark.parametrize("wrapped", ["", "accelerate", "outside"])
 def test_fp32_is_not_affected_by_the_trainers_autocast(wrapped, tiny_bert):
-    """The trainer puts autocast on the forward of the model that it trains, and evaluations are of that very model."""
+    """The trainer wraps the forward of the model in autocast, and evaluation during training uses this model."""
     model, texts = load_encoder(tiny_bert, device="cpu"), sentences(20)
     expected = encode(model, texts), *dropout_views(model, texts)
     if wrapped == "accelerate":
@@ -128,7 +128,7 @@ def test_autocast_is_restored_after_an_error(tiny_bert):
 
 
 def test_selection_in_a_bf16_run_computes_in_fp32(tiny_bert, corpus_file, tmp_path, monkeypatch):
-    """The embeddings that a run in bf16 judges its last model by are those of the shipped one in fp32."""
+    """A bf16 run selects its model by the fp32 embeddings of the shipped model."""
     judged = []
     monkeypatch.setattr(selection, "encode", lambda *given: judged.append((given[1], encode(*given))) or judged[-1][1])
     fields = {"corpus": str(corpus_file), "model": tiny_bert, "batch_size": 16, "max_steps": 2, "eval_steps": 1}

@@ -1,4 +1,4 @@
-"""Each text gets the prompt that sentence-transformers gives it: in every command, in training and in the service."""
+"""Each text gets the same prompt as in sentence-transformers: in every command, in training and in the service."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_embeddings_equal_the_hosts(prompted, host):
     assert_equal(encode(model, TEXTS, "document"), host.encode_document(TEXTS))
     assert_equal(encode(model, TEXTS, prompt_name="query"), host.encode(TEXTS, prompt_name="query"))
     assert_equal(encode(model, TEXTS, prompt="ran past "), host.encode(TEXTS, prompt="ran past "))
-    assert np.abs(host.encode_query(TEXTS) - host.encode(TEXTS)).max() > 0.01  # they differ at all
+    assert np.abs(host.encode_query(TEXTS) - host.encode(TEXTS)).max() > 0.01  # the prompts make a difference
     ids = host.tokenizer([PROMPTS["other"] + text for text in TEXTS])["input_ids"]
     assert token_counts(model, TEXTS, prompt_of(model)).tolist() == [len(row) for row in ids]
 
@@ -178,7 +178,7 @@ def test_an_index_applies_document_and_query_prompts(prompted, host, tmp_path):
     index = Index.build(tmp_path / "index", prompted, map(Document, TEXTS), console=QUIET)
     index = Index.open(tmp_path / "index")
     expected = (unit(host.encode_query(["small books"])) @ unit(host.encode_document(TEXTS)).T)[0]
-    atol = 0.02 if index._encoder is not index.model else 1e-5  # computed in bf16 where that is fast
+    atol = 0.02 if index._encoder is not index.model else 1e-5  # bf16 on hardware with bf16 instructions
     found = {hit.text: hit.score for hit in index.search("small books", len(TEXTS), exact=True)}
     assert_equal([found[text] for text in TEXTS], expected, atol)
 
@@ -194,7 +194,7 @@ def test_an_index_without_prompts_is_not_extended(left_out, tmp_path):
     from smoothcse.search import Document, Index
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "has_prompts", lambda model: False)  # as all fingerprints were
+        patch.setattr(module, "has_prompts", lambda model: False)  # as in older versions
         Index.build(tmp_path / "index", left_out, map(Document, TEXTS[:3]), console=QUIET)
     with pytest.raises(SmoothCSEError, match="build the index anew"):
         Index.open(tmp_path / "index")
@@ -325,7 +325,7 @@ def test_training_applies_the_same_prompt_as_encode(prompted, host, corpus_file)
 def test_left_padding_is_handled_by_the_host(prompted, tmp_path):
     model = load_encoder(prompted, device="cpu")
     model.tokenizer.padding_side = "left"
-    # The rows that are looked at have one length, later ones another.
+    # The rows compared have one length, later rows another.
     (tmp_path / "t.txt").write_text("\n".join([f"the {w} sat" for w in ("cat", "dogs", "old", "sea")] + TEXTS) + "\n")
     corpus = load_sentences(str(tmp_path / "t.txt"))
     dataset, collate = tokenised_once(corpus.dataset, model, 16)
@@ -375,7 +375,7 @@ def test_the_label_free_criterion_applies_prompts(prompted, host, corpus_file):
 
 
 def test_cls_pooling_reads_the_first_token_with_a_prompt(left_out):
-    """A last layer that computes [CLS] alone would leave out the token that is read."""
+    """If the last layer computed only [CLS], it would skip the token that is pooled."""
     for include_prompt in (True, False):
         model = load_encoder(left_out, "cls", device="cpu")
         model.set_pooling_include_prompt(include_prompt)

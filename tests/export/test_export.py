@@ -1,4 +1,4 @@
-"""``smoothcse export``: another format is the same model, or there is no folder."""
+"""``smoothcse export``: the exported model equals the original, or no folder is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TEXT = [*sentences(40), "the", "", "the cat sat on a mat " * 30]
 
 @pytest.fixture(scope="module")
 def model(tiny_bert):
-    return build_encoder(tiny_bert, "mean", max_length=None, device="cpu").eval()  # with a training head
+    return build_encoder(tiny_bert, "mean", max_length=None, device="cpu").eval()  # with a projection head
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def onnx_folder(model, tmp_path_factory):
 
 @pytest.fixture
 def written_before(onnx_folder, monkeypatch):
-    """Let the graph be the one that is there: writing it takes torch seconds, and is tested by that fixture."""
+    """Copy the graph of ``onnx_folder``, since torch takes seconds to write one."""
 
     def copy(model, path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def test_onnx_has_the_layout_of_the_hosts_backend(onnx_folder):
 
     assert (onnx_folder / "onnx" / "model.onnx").is_file()
     assert backend_of(onnx_folder) == "onnx"
-    assert not list(onnx_folder.rglob("*.safetensors"))  # the weights are there once; the head is gone
+    assert not list(onnx_folder.rglob("*.safetensors"))  # the weights are stored once, without the head
     session = onnxruntime.InferenceSession(str(onnx_folder / ONNX_FILE))
     assert [node.name for node in session.get_inputs()] == ["input_ids", "attention_mask"]
     assert [node.name for node in session.get_outputs()] == ["last_hidden_state"]
@@ -100,7 +100,7 @@ def test_onnx_int8_is_smaller_and_nearly_the_same(model, written_before, onnx_fo
     assert found.after.megabytes < json.loads((onnx_folder / "export.json").read_text())["after"]["megabytes"]
     similarity = cosines(model, load_encoder(tmp_path / "int8"))
     assert similarity.min() > 0.9
-    assert similarity.min() < 0.999999  # it is another arithmetic, and the comparison sees that
+    assert similarity.min() < 0.999999  # the arithmetic differs, and the comparison shows it
     assert found.min_cosine < 0.999999
 
 
@@ -132,7 +132,7 @@ def test_signals_work_after_openvino_graphs_are_destroyed(tiny_bert, tmp_path):
     arrived = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: arrived.append(number))
     try:
-        signal.raise_signal(signal.SIGUSR1)  # once a segmentation fault: the signal stack was no longer there
+        signal.raise_signal(signal.SIGUSR1)  # was a segmentation fault when the signal stack was unmapped
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert arrived == [signal.SIGUSR1]
@@ -163,7 +163,7 @@ def test_safetensors_is_the_plain_folder_without_the_head(model, tmp_path):
 def test_other_architectures(architecture, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     encoder = load_encoder(save_tiny_model(tmp_path / "start", architecture), "cls", device="cpu")
-    encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny ones have no more than 64
+    encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny models have 64
     export(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
     assert cosines(encoder, load_encoder(tmp_path / "onnx")).min() > 0.999999
 

@@ -1,4 +1,4 @@
-"""Exported folders are models like any other: for every command, and for indexes that know one from another."""
+"""Exported folders work like any other model in every command, and indexes distinguish them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_index_distinguishes_exported_models(exported, tiny_bert, tmp_path):
     for parameter in other.parameters():
         parameter.data.mul_(1.01)
     export(other, tmp_path / "other", "onnx", sentences(20), console=QUIET)
-    shutil.copyfile(tmp_path / "other" / "onnx" / "model.onnx", graph)  # another graph in the same settings
+    shutil.copyfile(tmp_path / "other" / "onnx" / "model.onnx", graph)  # another graph with the same settings
     for model in (str(tmp_path / "copy"), load_encoder(tiny_bert, "mean")):
         with pytest.raises(SmoothCSEError, match="made by another model"):
             Index.open(tmp_path / "docs.index", model)

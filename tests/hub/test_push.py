@@ -1,4 +1,4 @@
-"""``smoothcse push`` against a hub on this machine: what arrives, and what never does."""
+"""``smoothcse push`` to a local hub: files that are uploaded, and files that never are."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def tiny(tiny_bert, tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, tiny, tiny_bert):
-    """A run folder as training leaves it, around a real model."""
+    """A run folder as training leaves it, with a real model."""
     folder = RunFolder(tmp_path / "my-run")
     folder.path.mkdir()
     folder.save_model(SentenceTransformer(str(tiny), device="cpu"), folder.best, {"step": 4, "score": 51.5})
@@ -71,7 +71,7 @@ def manifest(start: str) -> dict:
 
 
 def push(hub_url, *arguments, token=loopback_upload.TOKEN, **environment):
-    """Run the command in a process of its own: the client reads its environment when it is imported."""
+    """Run the command in a new process, since the client reads its environment when it is imported."""
     variables = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     variables |= {"HF_ENDPOINT": hub_url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token, "HF_HOME": "/nonexistent"}
     command = [sys.executable, "-m", "smoothcse", "push", *map(str, arguments)]
@@ -91,7 +91,7 @@ def test_the_folder_is_uploaded_byte_for_byte_with_a_card(hub, run):
     arrived = contents(hub.root / "models" / "me" / "tiny")
     card = arrived.pop("README.md").decode()
     assert arrived == contents(run / "best")
-    assert max(map(len, arrived.values())) > loopback_upload.LARGE  # so both ways of sending were used
+    assert max(map(len, arrived.values())) > loopback_upload.LARGE  # so both upload methods were used
     assert min(map(len, arrived.values())) < loopback_upload.LARGE
     assert 'SentenceTransformer("me/tiny")' in card
     assert hub.count("POST", "/commit/main") == 1

@@ -1,4 +1,4 @@
-"""Negation: the rule on parsed tokens, by hand and with spaCy's own where it is installed, and the lists of words."""
+"""Negation: the rule on parsed tokens, written by hand and parsed by spaCy if installed, and the word lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smoothcse.views.negation.parsed import negate_parsed
 from smoothcse.views.negation.rules import negate_by_rules
 from smoothcse.views.negation.spacy_parser import load_parser
 
-# Each token is text|tag|dep|lemma; a "_" before it says that no blank stands between it and the one before.
+# Each token is text|tag|dep|lemma. A leading "_" means that no space separates it from the token before.
 PARSED = {
     "A|DT|det|a cat|NN|nsubj|cat is|VBZ|aux|be sitting|VBG|ROOT|sit _.|.|punct|.": "A cat is not sitting.",
     "It|PRP|nsubj|it was|VBD|auxpass|be sold|VBN|ROOT|sell": "It was not sold",
@@ -111,7 +111,7 @@ def made(texts):
 
 
 def test_final_punctuation_does_not_matter():
-    """The released code looks negations up by a sentence that it has changed since, and finds none of these."""
+    """The released code looks up negations by a sentence that it has modified, and finds none of these."""
     assert made(negations(dataset("A dog is here", "A dog is here."), "rules")) == [
         "A dog is not here",
         "A dog is not here.",
@@ -125,7 +125,7 @@ def test_the_note_says_that_rules_are_a_substitute():
 
 
 def test_auto_uses_rules_without_spacy_and_notes_the_reason(monkeypatch):
-    sentences = dataset("It is.")  # as datasets looks for spaCy, too
+    sentences = dataset("It is.")  # before spaCy is hidden, since datasets imports it, too
     monkeypatch.setitem(sys.modules, "spacy", None)
     texts = negations(sentences)
     assert 'pip install -c constraints.txt ".[negation]"' in texts.note
@@ -136,7 +136,7 @@ def test_auto_uses_rules_without_spacy_and_notes_the_reason(monkeypatch):
 
 
 class Pipeline:
-    """What is used of spaCy's."""
+    """The part of a spaCy pipeline that is used."""
 
     def __init__(self, names):
         self.pipe_names = names
@@ -164,5 +164,5 @@ def test_auto_uses_spacy_if_it_is_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", fake_spacy(["en_core_web_sm"], ["tagger", "parser"]))
     texts = negations(sentences)
     monkeypatch.undo()
-    assert made(texts) == ["Not is"]  # by the fake parse, in which nothing is an auxiliary
+    assert made(texts) == ["Not is"]  # the fake parse has no auxiliary
     assert "spaCy's en_core_web_sm" in texts.note

@@ -47,15 +47,15 @@ def read_config(name: str) -> PretrainedConfig:
     if os.path.isdir(folder):
         if not (folder / "config.json").is_file():
             raise SmoothCSEError(
-                f"{name} holds no config.json, so it is not a transformer model; give the folder of a saved model."
+                f"{name} contains no config.json, so it is not a transformer model; give the folder of a saved model."
             )
         require_safe_folder(folder)
     try:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise SmoothCSEError(
-            f"The model {name} is neither a folder on this machine nor a model that the hub gave us; check the name "
-            f"and the network, or give the path of a downloaded model ({first_line(error)})"
+            f"The model {name} is neither a folder on this machine nor available from the hub; check the name and the "
+            f"network, or give the path of a downloaded model ({first_line(error)})"
         ) from error
     if not os.path.isdir(folder):
         require_safe_repository(name)

@@ -41,7 +41,7 @@ class ShardEncoder:
         torch.set_num_threads(threads)
         self.job, self.batch_size = job, batch_size
         self.model = load_encoder(job.model, job.pooling, device="cuda" if gpus else "cpu")  # type: ignore[arg-type]
-        self.trouble = "" if fingerprint(self.model) == job.fingerprint else "holds another model under this name"
+        self.has_other_model = fingerprint(self.model) != job.fingerprint
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Encode the shards described by a table's rows. A :class:`SmoothCSEError` is returned as a value."""
@@ -49,8 +49,11 @@ class ShardEncoder:
 
     def _attempt(self, shard: Shard) -> dict[str, Any]:
         try:
-            if self.trouble:
-                raise SmoothCSEError(f"The node {os.uname().nodename} {self.trouble}: {self.job.model}.")
+            if self.has_other_model:
+                raise SmoothCSEError(
+                    f"The node {os.uname().nodename} has a different model under the name {self.job.model}; copy the "
+                    "same model to every node."
+                )
             if len(leftovers(Path(shard.target))) >= ATTEMPTS:
                 raise SmoothCSEError(
                     f"{ATTEMPTS} workers died on rows {shard.first:,} to {shard.first + shard.rows - 1:,} of "

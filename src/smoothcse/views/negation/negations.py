@@ -34,7 +34,7 @@ def negations(sentences: Dataset, by: NegationBy = "auto", pipeline: str = "en_c
         SmoothCSEError: ``by`` is ``"spacy"``, and spaCy or its pipeline is not installed.
     """
     if by == "rules":
-        return _by_rules(sentences, "as asked for")
+        return _by_rules(sentences, "Requested by negation=rules.")
     try:
         parser = load_parser(pipeline)
     except SmoothCSEError as error:
