@@ -185,7 +185,7 @@ def test_a_shard_that_kills_its_workers_fails_the_job(tiny_bert, tmp_path):
     assert worker(batch) == pa.Table.from_pylist([{"rows": 20, "error": None}], schema=OUTCOME)
 
     other = ShardEncoder(Job(**{**vars(job), "fingerprint": "0" * 32}), batch_size=8, threads=1, gpus=0)
-    assert "holds another model under this name" in other(batch)["error"][0].as_py()
+    assert "has a different model under the name" in other(batch)["error"][0].as_py()
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_bad_arguments(arguments, message, tiny_bert):
 def test_unknown_model_and_empty_folder(tmp_path):
     with pytest.raises(SmoothCSEError, match=r"no/such-model is neither a folder .* check the name and the network"):
         build_encoder("no/such-model")
-    with pytest.raises(SmoothCSEError, match=r"holds no config\.json"):
+    with pytest.raises(SmoothCSEError, match=r"contains no config\.json"):
         build_encoder(tmp_path)
 
 
