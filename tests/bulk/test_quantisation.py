@@ -41,13 +41,13 @@ def loops(vectors, ranges):
 
 def test_int8_equals_its_definition_and_is_dequantised_to_half_a_step(vectors):
     form = EmbeddingFormat(precision="uint8")
-    shrunk = form.shrink(vectors)
+    shrunk = form.quantise(vectors)
     np.testing.assert_array_equal(form.ranges, [vectors.min(axis=0), vectors.max(axis=0)])
     np.testing.assert_array_equal(shrunk, loops(vectors, form.ranges))
     signed = EmbeddingFormat(precision="int8", ranges=form.ranges)
-    np.testing.assert_array_equal(signed.shrink(vectors).astype(int) + 128, shrunk)
+    np.testing.assert_array_equal(signed.quantise(vectors).astype(int) + 128, shrunk)
     steps = np.ptp(vectors, axis=0) / 255
-    for kept in (form.restore(shrunk, 48), signed.restore(signed.shrink(vectors), 48)):
+    for kept in (form.dequantise(shrunk, 48), signed.dequantise(signed.quantise(vectors), 48)):
         assert (np.abs(kept - vectors) <= 0.501 * steps + 1e-6).all()
 
 
@@ -55,23 +55,23 @@ def test_int8_equals_its_definition_and_is_dequantised_to_half_a_step(vectors):
 @pytest.mark.parametrize("dimensions", [None, 16, 13])
 def test_binary_embeddings_are_the_signs_of_the_dimensions(precision, dimensions, vectors):
     form = EmbeddingFormat(dimensions, precision)
-    shrunk = form.shrink(vectors)
+    shrunk = form.quantise(vectors)
     width = dimensions or 48
     assert shrunk.shape == (200, -(-width // 8))
     assert shrunk.itemsize == 1
-    np.testing.assert_array_equal(form.restore(shrunk, width), np.where(vectors[:, :width] > 0, 1, -1))
+    np.testing.assert_array_equal(form.dequantise(shrunk, width), np.where(vectors[:, :width] > 0, 1, -1))
 
 
 def test_embeddings_are_truncated_before_they_are_normalised(vectors):
-    cut = EmbeddingFormat(8, normalize=True).shrink(vectors)
+    cut = EmbeddingFormat(8, normalize=True).quantise(vectors)
     np.testing.assert_allclose(cut, vectors[:, :8] / np.linalg.norm(vectors[:, :8], axis=1, keepdims=True), rtol=1e-5)
     assert cut.dtype == np.float32
 
 
 def test_ranges_are_computed_from_the_first_embeddings(vectors):
     form = EmbeddingFormat(precision="int8")
-    form.shrink(vectors)
-    later = form.shrink(100 * vectors)
+    form.quantise(vectors)
+    later = form.quantise(100 * vectors)
     np.testing.assert_array_equal(later, quantize_embeddings(100 * vectors, "int8", ranges=form.ranges))
     assert {later.min(), later.max()} == {-128, 127}  # values outside of the ranges are clipped
     assert (form.ranges[1] == vectors.max(axis=0)).all()
@@ -93,10 +93,10 @@ def neighbours_by_loops(vectors, queries):
 @pytest.mark.parametrize("precision", ["float32", "int8", "binary"])
 def test_neighbours_kept_equals_loops(precision, vectors):
     form = EmbeddingFormat(24, precision)
-    shrunk = form.shrink(vectors)
+    shrunk = form.quantise(vectors)
     queries = [0, 50, 100, 149, 199]
     exact = neighbours_by_loops(vectors.astype(np.float64), queries)
-    rough = neighbours_by_loops(form.restore(shrunk, 24).astype(np.float64), queries)
+    rough = neighbours_by_loops(form.dequantise(shrunk, 24).astype(np.float64), queries)
     expected = np.mean([len(a & b) / 10 for a, b in zip(exact, rough, strict=True)])
     # Binary embeddings have ties, and either of two tied neighbours may be counted.
     assert form.neighbours_kept(vectors, shrunk, queries=5) == pytest.approx(
@@ -112,7 +112,7 @@ def test_larger_formats_keep_more_neighbours(vectors):
         "binary": EmbeddingFormat(precision="binary"),
         "two": EmbeddingFormat(2),
     }.items():
-        kept[name] = form.neighbours_kept(vectors, form.shrink(vectors))
+        kept[name] = form.neighbours_kept(vectors, form.quantise(vectors))
     assert kept["float32"] == 1.0
     assert kept["float32"] > kept["int8"] > kept["binary"] > kept["two"]
     assert EmbeddingFormat().neighbours_kept(vectors[:11], vectors[:11]) is None

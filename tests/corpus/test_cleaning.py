@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from smoothcse.corpus.cleaning import clean, first_occurrences, hash_sentences
 from smoothcse.corpus.corpus_report import CorpusReport
-from smoothcse.corpus.pipeline import Options, build
+from smoothcse.corpus.pipeline import CorpusOptions, write_corpus
 
 # Few letters, so that sentences repeat; composed and decomposed characters; unusual spaces; controls; all of Unicode.
 TRICKY = st.sampled_from("ab e\u0301\u00e9\t\u00a0\u2028\u200b\ufeff\x00\x07\x85\u3000\uac00\u1100\u1161")
@@ -40,10 +40,10 @@ def chunks(texts: list[str], size: int) -> Iterator[pa.RecordBatch]:
     return (pa.record_batch({"0": pa.array(texts[i : i + size], pa.string())}) for i in range(0, len(texts), size))
 
 
-def run_build(texts: list[str], size: int = 7, options: Options | None = None) -> tuple[list[str], CorpusReport]:
+def run_build(texts: list[str], size: int = 7, options: CorpusOptions | None = None) -> tuple[list[str], CorpusReport]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder, "out.arrow")
-        report = build("test", chunks(texts, size), target, options or Options())
+        report = write_corpus("test", chunks(texts, size), target, options or CorpusOptions())
         with pa.OSFile(str(target)) as file:
             return pa.ipc.open_stream(file).read_all()["sentence"].to_pylist(), report
 
@@ -77,7 +77,7 @@ def test_hashes_equal_the_published_value():
 @settings(max_examples=60, deadline=None)
 @given(SENTENCES.map(lambda texts: [*texts, "first", "second"]), st.integers(1, 4), st.integers(4, 6))
 def test_build_equals_plain_python(texts, low, high):
-    kept, report = run_build(texts, options=Options(min_chars=low, max_chars=high + 2))
+    kept, report = run_build(texts, options=CorpusOptions(min_chars=low, max_chars=high + 2))
     assert kept == naive_keep(texts, low, high + 2)
     assert report.read == len(texts)
     assert report.kept == len(kept) == report.read - sum(report.dropped.values())
@@ -86,28 +86,28 @@ def test_build_equals_plain_python(texts, low, high):
 @settings(max_examples=60, deadline=None)
 @given(SENTENCES.map(lambda texts: [*texts, "x", "y", "z"]), st.integers(1, 40), st.integers(2, 9))
 def test_the_result_is_independent_of_the_batch_size(texts, size, limit):
-    options = Options(limit=limit)
+    options = CorpusOptions(limit=limit)
     assert run_build(texts, size, options) == run_build(texts, 1, options)
 
 
 def test_the_limit_draws_an_ordered_sample_from_the_seed():
     texts = [f"sentence {i}" for i in range(1000)]
-    sample, report = run_build(texts, options=Options(limit=50, seed=3))
-    assert sample == run_build(texts, options=Options(limit=50, seed=3))[0]
-    assert sample != run_build(texts, options=Options(limit=50, seed=4))[0]
+    sample, report = run_build(texts, options=CorpusOptions(limit=50, seed=3))
+    assert sample == run_build(texts, options=CorpusOptions(limit=50, seed=3))[0]
+    assert sample != run_build(texts, options=CorpusOptions(limit=50, seed=4))[0]
     assert sample == [text for text in texts if text in sample]
     assert sample != texts[:50]
     assert (report.kept, report.dropped["over the limit"]) == (50, 950)
 
 
 def test_a_limit_beyond_the_corpus_keeps_all():
-    assert run_build(["a", "b", "c"], options=Options(limit=9))[0] == ["a", "b", "c"]
+    assert run_build(["a", "b", "c"], options=CorpusOptions(limit=9))[0] == ["a", "b", "c"]
 
 
 def test_each_reason_is_counted():
     _, report = run_build(
         ["", " \t", "a", "long enough", "Long  enough", "long enough", "x" * 50, "another one"],
-        options=Options(min_chars=2, max_chars=20),
+        options=CorpusOptions(min_chars=2, max_chars=20),
     )
     assert report.dropped == {"empty": 2, "too short": 1, "too long": 1, "duplicate": 1, "over the limit": 0}
 

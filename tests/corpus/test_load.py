@@ -25,8 +25,8 @@ def cache_folder(tmp_path_factory, monkeypatch):
 def builds(monkeypatch):
     """List with one entry per corpus that is built rather than read from the cache."""
     seen = []
-    original = load.build
-    monkeypatch.setattr(load, "build", lambda *args: seen.append(args[0]) or original(*args))
+    original = load.write_corpus
+    monkeypatch.setattr(load, "write_corpus", lambda *args: seen.append(args[0]) or original(*args))
     return seen
 
 

@@ -99,10 +99,10 @@ def encode_file(
         task = progress.add_task("", total=None, lines=0, rate=0.0)
         for lines in _chunks(source, column):
             embeddings = encode(model, lines, input_type, prompt=prompt, batch_size=batch_size, precision=precision)
-            shrunk = form.shrink(embeddings)
+            quantised = form.quantise(embeddings)
             if not done and not form.is_plain:
-                _print_cost(form, embeddings, shrunk, progress.console)
-            writer.write(lines, shrunk)
+                _print_cost(form, embeddings, quantised, progress.console)
+            writer.write(lines, quantised)
             done += len(lines)
             progress.update(task, lines=done, rate=done / max(progress.tasks[0].elapsed or 0, 1e-9))
         if not done:
@@ -129,12 +129,12 @@ def _save_ranges(form: EmbeddingFormat, target: Path) -> None:
         np.save(file, form.ranges)
 
 
-def _print_cost(form: EmbeddingFormat, embeddings: NDArray[Any], shrunk: NDArray[Any], console: Console) -> None:
-    kept = form.neighbours_kept(embeddings, shrunk)
+def _print_cost(form: EmbeddingFormat, embeddings: NDArray[Any], quantised: NDArray[Any], console: Console) -> None:
+    kept = form.neighbours_kept(embeddings, quantised)
     if kept is not None:
         console.print(
-            f"{shrunk[0].nbytes:,} bytes per embedding instead of {embeddings[0].nbytes:,}; among the first "
-            f"{len(shrunk):,} lines {kept:.1%} of the ten nearest neighbours stay the same."
+            f"{quantised[0].nbytes:,} bytes per embedding instead of {embeddings[0].nbytes:,}; among the first "
+            f"{len(quantised):,} lines {kept:.1%} of the ten nearest neighbours stay the same."
         )
 
 

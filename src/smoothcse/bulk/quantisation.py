@@ -26,7 +26,7 @@ class EmbeddingFormat:
     """Conversion of a model's embeddings to the format in which they are stored.
 
     int8 and uint8 divide the range of each dimension into 256 steps. The ranges are computed from the first embeddings
-    passed to :meth:`shrink` and used for all later ones; values outside are clipped. Only embeddings with the same
+    passed to :meth:`quantise` and used for all later ones; values outside are clipped. Only embeddings with the same
     ranges can be compared, so the shards of a corpus and the queries to it must share them.
 
     Args:
@@ -66,7 +66,7 @@ class EmbeddingFormat:
         """Whether embeddings are stored as float32 with all dimensions."""
         return self.dimensions is None and self.precision == "float32"
 
-    def shrink(self, embeddings: FloatArray) -> NDArray[Any]:
+    def quantise(self, embeddings: FloatArray) -> NDArray[Any]:
         """Convert embeddings to this format.
 
         Args:
@@ -80,18 +80,18 @@ class EmbeddingFormat:
             SmoothCSEError: The embeddings have fewer dimensions than requested, the ranges have another width, or
                 there are too few embeddings to compute the ranges.
         """
-        small = self.cut(embeddings)
+        truncated = self.truncate(embeddings)
         if self.has_ranges and self.ranges is None:
-            self.ranges = _ranges_of(small)
-        if self.ranges is not None and self.ranges.shape[1] != small.shape[1]:
+            self.ranges = _ranges_of(truncated)
+        if self.ranges is not None and self.ranges.shape[1] != truncated.shape[1]:
             raise SmoothCSEError(
-                f"The ranges have {self.ranges.shape[1]} dimensions, the embeddings {small.shape[1]}; give the ranges "
-                "of the same model and the same --dimensions."
+                f"The ranges have {self.ranges.shape[1]} dimensions, the embeddings {truncated.shape[1]}; give the "
+                "ranges of the same model and the same --dimensions."
             )
-        shrunk: NDArray[Any] = quantize_embeddings(small, precision=self.precision, ranges=self.ranges)
-        return shrunk
+        quantised: NDArray[Any] = quantize_embeddings(truncated, precision=self.precision, ranges=self.ranges)
+        return quantised
 
-    def cut(self, embeddings: FloatArray) -> FloatArray:
+    def truncate(self, embeddings: FloatArray) -> FloatArray:
         """Truncate embeddings to the dimensions to keep, and normalise them if requested.
 
         Args:
@@ -108,29 +108,29 @@ class EmbeddingFormat:
             raise SmoothCSEError(
                 f"{self.dimensions} dimensions cannot be kept: choose from 1 to {width}, the model's number of them."
             )
-        small = np.ascontiguousarray(embeddings[:, : self.dimensions], dtype=np.float32)
-        return _unit(small) if self.normalize else small
+        truncated = np.ascontiguousarray(embeddings[:, : self.dimensions], dtype=np.float32)
+        return _unit(truncated) if self.normalize else truncated
 
-    def restore(self, shrunk: NDArray[Any], width: int) -> FloatArray:
+    def dequantise(self, quantised: NDArray[Any], width: int) -> FloatArray:
         """Dequantise embeddings: a bit becomes -1 or 1, a byte the middle of its step.
 
         Args:
-            shrunk: Result of :meth:`shrink`.
+            quantised: Result of :meth:`quantise`.
             width: Number of dimensions, which packed bits do not record.
 
         Returns:
             Embeddings, float32 ``(n, width)``.
         """
         if self.precision in ("binary", "ubinary"):
-            raw = shrunk.view(np.uint8) ^ np.uint8(0x80 if self.precision == "binary" else 0)
+            raw = quantised.view(np.uint8) ^ np.uint8(0x80 if self.precision == "binary" else 0)
             return np.unpackbits(raw, axis=-1)[:, :width].astype(np.float32) * 2 - 1
         if self.ranges is None:
-            return np.asarray(shrunk, dtype=np.float32)
+            return np.asarray(quantised, dtype=np.float32)
         steps = (self.ranges[1] - self.ranges[0]) / 255
-        numbers = shrunk.astype(np.float32) + (128.5 if self.precision == "int8" else 0.5)
+        numbers = quantised.astype(np.float32) + (128.5 if self.precision == "int8" else 0.5)
         return np.asarray(numbers * np.where(steps == 0, 1, steps) + self.ranges[0], dtype=np.float32)
 
-    def neighbours_kept(self, embeddings: FloatArray, shrunk: NDArray[Any], queries: int = 256) -> float | None:
+    def neighbours_kept(self, embeddings: FloatArray, quantised: NDArray[Any], queries: int = 256) -> float | None:
         """Return the share of nearest neighbours that this format preserves.
 
         For some embeddings, the ten nearest others by cosine are found twice, among the float32 embeddings and among
@@ -138,7 +138,7 @@ class EmbeddingFormat:
 
         Args:
             embeddings: Embeddings of the model, float32 ``(n, d)``.
-            shrunk: Result of :meth:`shrink` for them.
+            quantised: Result of :meth:`quantise` for them.
             queries: Number of embeddings to use as queries, evenly spaced. Default 256.
 
         Returns:
@@ -149,7 +149,7 @@ class EmbeddingFormat:
             return None
         chosen = np.unique(np.linspace(0, count - 1, min(queries, count)).astype(np.int64))
         width = self.dimensions or embeddings.shape[1]
-        exact, rough = (_nearest(vectors, chosen) for vectors in (embeddings, self.restore(shrunk, width)))
+        exact, rough = (_nearest(vectors, chosen) for vectors in (embeddings, self.dequantise(quantised, width)))
         return float(np.mean([len(set(a) & set(b)) / NEIGHBOURS for a, b in zip(exact, rough, strict=True)]))
 
 

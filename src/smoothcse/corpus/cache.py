@@ -19,7 +19,7 @@ import xxhash
 
 from smoothcse._utils.cache import cache_folder
 from smoothcse.corpus.corpus_report import CorpusReport
-from smoothcse.corpus.pipeline import Options
+from smoothcse.corpus.pipeline import CorpusOptions
 from smoothcse.corpus.sources import Source
 from smoothcse.errors import SmoothCSEError
 
@@ -28,7 +28,7 @@ FORMAT_VERSION = 2  # increment when the same text and options give other senten
 Builder = Callable[[Path], CorpusReport]
 
 
-def cached(source: Source, options: Options, build: Builder) -> tuple[Path, CorpusReport]:
+def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path, CorpusReport]:
     """Return the cache entry of a source and options; build it if it is missing or damaged.
 
     Args:
@@ -56,7 +56,7 @@ def cached(source: Source, options: Options, build: Builder) -> tuple[Path, Corp
     return arrow, report
 
 
-def _key(source: Source, options: Options) -> str:
+def _key(source: Source, options: CorpusOptions) -> str:
     parts = [FORMAT_VERSION, source.identity(), list(source.notes), asdict(options)]
     return xxhash.xxh3_128_hexdigest(json.dumps(parts).encode())
 

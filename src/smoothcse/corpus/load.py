@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from smoothcse.corpus.cache import cached
 from smoothcse.corpus.corpus_report import CorpusReport
-from smoothcse.corpus.pipeline import Options, build
+from smoothcse.corpus.pipeline import CorpusOptions, write_corpus
 from smoothcse.corpus.sources import WIKI1M, WIKI1M_LINES, Source, resolve
 from smoothcse.errors import SmoothCSEError
 
@@ -73,7 +73,7 @@ def load_sentences(
     if column is not None and columns is not None:
         raise SmoothCSEError("column and columns are both set; give one of them.")
     wanted = tuple(columns) if columns is not None else None if column is None else (column,)
-    options = Options(wanted, limit, seed, min_chars, max_chars)
+    options = CorpusOptions(wanted, limit, seed, min_chars, max_chars)
     found = resolve(source)
     if wanted and all(file.format == ".txt" for file in found.files):
         option = "column" if columns is None else "columns"
@@ -84,13 +84,13 @@ def load_sentences(
     return Corpus(Dataset.from_file(str(path)), replace(report, source=found.name))
 
 
-def _build(source: Source, options: Options, target: Path) -> CorpusReport:
+def _build(source: Source, options: CorpusOptions, target: Path) -> CorpusReport:
     if any(file.sha256 for file in source.files):
         from smoothcse.corpus.hub_datasets import verify
 
         for file in source.files:
             verify(file)
-    report = build(source.name, source.batches(options.columns), target, options)
+    report = write_corpus(source.name, source.batches(options.columns), target, options)
     return replace(report, notes=(*source.notes, *_count_notes(source.name, report.read)))
 
 

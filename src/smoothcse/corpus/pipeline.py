@@ -28,8 +28,8 @@ COLUMNS = ("sentence", "positive", "hard_negative")
 
 
 @dataclass(frozen=True)
-class Options:
-    """Options of :func:`~smoothcse.corpus.load.load_sentences`, checked.
+class CorpusOptions:
+    """CorpusOptions of :func:`~smoothcse.corpus.load.load_sentences`, checked.
 
     Attributes:
         columns: Columns to read; None to choose one, see :func:`~smoothcse.corpus.text_columns.choose_column`.
@@ -63,7 +63,7 @@ class Options:
             )
 
 
-def build(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: Options) -> CorpusReport:
+def write_corpus(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: CorpusOptions) -> CorpusReport:
     """Clean, de-duplicate and sample rows, and write those kept as an Arrow stream.
 
     A row is dropped if any of its texts is empty, too short or too long. Rows are duplicates if all their texts are
@@ -96,7 +96,7 @@ def build(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: O
 
 
 def _write_cleaned(
-    batches: Iterable[pa.RecordBatch], path: Path, options: Options, dropped: Counter[str]
+    batches: Iterable[pa.RecordBatch], path: Path, options: CorpusOptions, dropped: Counter[str]
 ) -> NDArray[np.uint64]:
     """Write the rows of allowed length, count the others, and return the hashes of the written rows."""
     hashes = [np.empty(0, np.uint64)]
@@ -117,7 +117,7 @@ def _write_cleaned(
     return np.concatenate(hashes)
 
 
-def _sample(kept: NDArray[np.intp], options: Options) -> NDArray[np.intp]:
+def _sample(kept: NDArray[np.intp], options: CorpusOptions) -> NDArray[np.intp]:
     """Draw ``limit`` positions without replacement, and return them in ascending order."""
     if options.limit is None or options.limit >= len(kept):
         return kept
