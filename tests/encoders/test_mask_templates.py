@@ -21,7 +21,7 @@ from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.projection import strip_projection
 from smoothcse.encoders.templates import read_prompts, with_template
 from smoothcse.errors import SmoothCSEError
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from smoothcse.methods.table import make_settings
 from smoothcse.objectives.templates import Templates, move_sentences, template_places
 from smoothcse.views.embed import embed_views
@@ -128,7 +128,7 @@ def test_an_encoder_with_a_template_can_be_exported(start, tmp_path):
     for module in ("onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra 'onnx'")
     model = prompted(start("bert"), LEARNED, NEW)
-    export(model, tmp_path / "onnx", "onnx", sentences(5), console=Console(quiet=True))
+    export_model(model, tmp_path / "onnx", "onnx", sentences(5), console=Console(quiet=True))
     np.testing.assert_allclose(encode(load_encoder(tmp_path / "onnx"), TEXTS), encode(model, TEXTS), atol=2e-6)
 
 

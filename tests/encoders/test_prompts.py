@@ -29,7 +29,7 @@ from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval
 from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
 from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings
@@ -292,7 +292,7 @@ def test_exported_models_apply_prompts(format, left_out, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino", reason=f"needs the extra {format!r}")
     host = SentenceTransformer(left_out, device="cpu")
-    export(load_encoder(left_out, device="cpu"), tmp_path / "out", format, TEXTS, console=QUIET)
+    export_model(load_encoder(left_out, device="cpu"), tmp_path / "out", format, TEXTS, console=QUIET)
     model = load_encoder(tmp_path / "out")
     assert_equal(encode(model, TEXTS), host.encode(TEXTS), 1e-5)
     assert_equal(encode(model, TEXTS, "query"), host.encode_query(TEXTS), 1e-5)

@@ -28,9 +28,9 @@ from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, open_openvino
 from smoothcse.errors import SmoothCSEError
-from smoothcse.export import export as export_module
+from smoothcse.export import export_model as export_module
 from smoothcse.export import openvino as openvino_module
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from smoothcse.export.openvino import write_openvino
 from tiny import save_tiny_model, sentences
 
@@ -48,7 +48,7 @@ def onnx_folder(model, tmp_path_factory):
     for module in ("onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra 'onnx'")
     folder = tmp_path_factory.mktemp("export") / "onnx"
-    export(model, folder, "onnx", sentences(20), console=QUIET)
+    export_model(model, folder, "onnx", sentences(20), console=QUIET)
     return folder
 
 
@@ -95,7 +95,7 @@ def test_onnx_has_the_layout_of_the_hosts_backend(onnx_folder):
 
 
 def test_onnx_int8_is_smaller_and_nearly_the_same(model, written_before, onnx_folder, tmp_path):
-    found = export(model, tmp_path / "int8", "onnx", sentences(20), quantize="int8", console=QUIET)
+    found = export_model(model, tmp_path / "int8", "onnx", sentences(20), quantize="int8", console=QUIET)
     assert sorted(path.name for path in (tmp_path / "int8" / "onnx").iterdir()) == ["model.onnx"]
     assert found.after.megabytes < json.loads((onnx_folder / "export.json").read_text())["after"]["megabytes"]
     similarity = cosines(model, load_encoder(tmp_path / "int8"))
@@ -108,7 +108,7 @@ def test_onnx_int8_is_smaller_and_nearly_the_same(model, written_before, onnx_fo
 def test_openvino_gives_the_same_embeddings(quantize, model, written_before, tmp_path):
     for module in ("openvino", "nncf"):
         pytest.importorskip(module, reason="needs the extra 'openvino'")
-    found = export(model, tmp_path / "openvino", "openvino", sentences(20), quantize=quantize, console=QUIET)
+    found = export_model(model, tmp_path / "openvino", "openvino", sentences(20), quantize=quantize, console=QUIET)
     assert backend_of(tmp_path / "openvino") == "openvino"
     assert (tmp_path / "openvino" / OPENVINO_FILE).is_file()
     similarity = cosines(model, load_encoder(tmp_path / "openvino"))
@@ -149,7 +149,7 @@ def test_openvino_sends_no_telemetry(tmp_path):
 
 def test_safetensors_is_the_plain_folder_without_the_head(model, tmp_path):
     assert [type(module).__name__ for module in model] == ["Transformer", "Pooling", "Dense"]
-    found = export(model, tmp_path / "plain", "safetensors", sentences(20), console=QUIET)
+    found = export_model(model, tmp_path / "plain", "safetensors", sentences(20), console=QUIET)
     assert found.max_difference == 0.0
     assert backend_of(tmp_path / "plain") is None
     loaded = SentenceTransformer(str(tmp_path / "plain"), device="cpu")
@@ -164,7 +164,7 @@ def test_other_architectures(architecture, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     encoder = load_encoder(save_tiny_model(tmp_path / "start", architecture), "cls", device="cpu")
     encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny models have 64
-    export(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
+    export_model(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
     assert cosines(encoder, load_encoder(tmp_path / "onnx")).min() > 0.999999
 
 
@@ -174,7 +174,7 @@ def test_an_export_of_another_model_is_refused_and_removed(tiny_bert, written_be
         for parameter in other.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     with pytest.raises(SmoothCSEError, match="The exported model differs from the original"):
-        export(other, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
+        export_model(other, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
     assert not list(tmp_path.iterdir())
 
 
@@ -183,7 +183,7 @@ def test_nan_embeddings_do_not_match(tiny_bert, written_before, tmp_path):
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
     with pytest.raises(SmoothCSEError, match="is nan"):
-        export(broken, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
+        export_model(broken, tmp_path / "wrong", "onnx", sentences(20), console=QUIET)
 
 
 @pytest.mark.parametrize(
@@ -196,28 +196,28 @@ def test_nan_embeddings_do_not_match(tiny_bert, written_before, tmp_path):
 )
 def test_invalid_arguments_are_refused_before_anything_is_written(format_, quantize, message, model, tmp_path):
     with pytest.raises(SmoothCSEError, match=message):
-        export(model, tmp_path / "out", format_, sentences(5), quantize=quantize, console=QUIET)
+        export_model(model, tmp_path / "out", format_, sentences(5), quantize=quantize, console=QUIET)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_folder_is_not_overwritten(model, tmp_path):
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(SmoothCSEError, match="exists; give the name of a new folder"):
-        export(model, tmp_path / "mine", "safetensors", sentences(5), console=QUIET)
+        export_model(model, tmp_path / "mine", "safetensors", sentences(5), console=QUIET)
     assert (tmp_path / "mine").read_text() == "precious"
 
 
 def test_a_pooling_over_layers_is_refused(tiny_bert, tmp_path):
     encoder = load_encoder(tiny_bert, "avg_first_last", device="cpu")
     with pytest.raises(SmoothCSEError, match="averages several layers"):
-        export(encoder, tmp_path / "out", "onnx", sentences(5), console=QUIET)
+        export_model(encoder, tmp_path / "out", "onnx", sentences(5), console=QUIET)
 
 
 @pytest.mark.parametrize(("format_", "module"), [("onnx", "onnxscript"), ("openvino", "openvino")])
 def test_a_missing_extra_is_named(format_, module, model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SmoothCSEError, match=rf"package {module} is not.*constraints.txt \"\.\[{format_}\]\""):
-        export(model, tmp_path / "out", format_, sentences(5), console=QUIET)
+        export_model(model, tmp_path / "out", format_, sentences(5), console=QUIET)
     assert not list(tmp_path.iterdir())
 
 

@@ -15,7 +15,7 @@ from smoothcse.encoders.exported import backend_of
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from tiny import save_tiny_model, sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
@@ -29,7 +29,7 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def exported(tiny_bert, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exported") / "onnx"
-    export(load_encoder(tiny_bert, "mean", device="cpu"), folder, "onnx", sentences(20), console=QUIET)
+    export_model(load_encoder(tiny_bert, "mean", device="cpu"), folder, "onnx", sentences(20), console=QUIET)
     return folder
 
 
@@ -63,7 +63,7 @@ def test_an_index_distinguishes_exported_models(exported, tiny_bert, tmp_path):
     other = load_encoder(save_tiny_model(tmp_path / "plain", attention_probs_dropout_prob=0.0), "mean", device="cpu")
     for parameter in other.parameters():
         parameter.data.mul_(1.01)
-    export(other, tmp_path / "other", "onnx", sentences(20), console=QUIET)
+    export_model(other, tmp_path / "other", "onnx", sentences(20), console=QUIET)
     shutil.copyfile(tmp_path / "other" / "onnx" / "model.onnx", graph)  # another graph with the same settings
     for model in (str(tmp_path / "copy"), load_encoder(tiny_bert, "mean")):
         with pytest.raises(SmoothCSEError, match="made by another model"):
@@ -72,7 +72,7 @@ def test_an_index_distinguishes_exported_models(exported, tiny_bert, tmp_path):
 
 def test_an_exported_model_is_not_exported_again_nor_trained(exported, tmp_path):
     with pytest.raises(SmoothCSEError, match="is already exported"):
-        export(load_encoder(exported), tmp_path / "again", "safetensors", sentences(5), console=QUIET)
+        export_model(load_encoder(exported), tmp_path / "again", "safetensors", sentences(5), console=QUIET)
     assert not list(tmp_path.iterdir())
     with pytest.raises(SmoothCSEError, match="cannot be loaded"):
         build_encoder(exported)

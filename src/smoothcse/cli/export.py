@@ -35,8 +35,7 @@ def export(
     from smoothcse.encoders.load import load_encoder
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
-    from smoothcse.export.export import CALIBRATION
-    from smoothcse.export.export import export as export_model
+    from smoothcse.export.export_model import CALIBRATION, export_model
     from smoothcse.hub.model_card import require_card, write_model_card
 
     quiet_libraries()

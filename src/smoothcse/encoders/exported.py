@@ -43,7 +43,7 @@ def is_exported(model: SentenceTransformer) -> bool:
 
 
 def load_exported(folder: Path, backend: Backend) -> SentenceTransformer:
-    """Load a model written by :func:`~smoothcse.export.export.export`, to run on the CPU.
+    """Load a model written by :func:`~smoothcse.export.export_model.export_model`, to run on the CPU.
 
     The other runtime runs the transformer; pooling and everything after it stay in torch.
 

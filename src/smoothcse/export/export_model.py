@@ -38,7 +38,7 @@ RECORD = "export.json"
 """File in the exported folder with the format and the comparison."""
 
 
-def export(
+def export_model(
     model: SentenceTransformer,
     target: Path,
     format: Format,
