@@ -25,8 +25,8 @@ from rich.table import Table
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.bulk.quantisation import EmbeddingFormat
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.retrieval import python_docs_task, rank_of_relevant, retrieval_scores
 
 PRECISIONS = ("float32", "int8", "binary")
@@ -85,18 +85,18 @@ def measure(
 ) -> dict[str, float | str]:
     """Return the figures of one format; the ranges of int8 are those of the documents."""
     form = EmbeddingFormat(dimensions, precision, normalize=True)  # type: ignore[arg-type]
-    shrunk = form.shrink(documents)
-    kept = form.restore(shrunk, dimensions)
-    asked = form.restore(form.shrink(queries), dimensions)
+    shrunk = form.quantise(documents)
+    kept = form.dequantise(shrunk, dimensions)
+    asked = form.dequantise(form.quantise(queries), dimensions)
     relevant = np.arange(len(queries))
     return {
         "dimensions": dimensions,
         "precision": precision,
         "bytes": int(shrunk[0].nbytes),
         "recall": overlap(exact, nearest(asked, kept)),
-        "recall_float_queries": overlap(exact, nearest(form.cut(queries), kept)),
+        "recall_float_queries": overlap(exact, nearest(form.truncate(queries), kept)),
         "mrr": retrieval_scores(rank_of_relevant(asked, kept, relevant))["MRR"],
-        "mrr_float_queries": retrieval_scores(rank_of_relevant(form.cut(queries), kept, relevant))["MRR"],
+        "mrr_float_queries": retrieval_scores(rank_of_relevant(form.truncate(queries), kept, relevant))["MRR"],
     }
 
 

@@ -16,8 +16,8 @@ from harness import SHARED, alternate, keep, precisions, ratios, show, spread
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 
 AGREEMENT = 1000  # sentences encoded in both precisions
 

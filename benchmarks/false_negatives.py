@@ -21,8 +21,8 @@ from rich.table import Table
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.experiments.statistics import mean_sd
 
 BATCHES = (64, 128, 256, 512, 1024)

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
 from smoothcse._utils.quiet import quiet_libraries
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.sts import SEVEN_STS, STSTask, Subset, evaluate_sts, load_tasks
 
 RESULTS = Path(__file__).parent / "results" / "sts_evaluation.json"

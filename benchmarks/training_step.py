@@ -37,7 +37,8 @@ from transformers import BertConfig, BertModel, PrinterCallback, TrainerCallback
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, strip_projection
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.projection import strip_projection
 from smoothcse.training import make_config, train
 from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.selection import DEV_SCORE

@@ -33,8 +33,9 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 from torch.nn import functional
 
-from smoothcse.encoders.build import assemble, load_encoder
+from smoothcse.encoders.assemble import assemble
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.transfer import (
     PENALTIES,
     SEED,

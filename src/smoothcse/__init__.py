@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from smoothcse.corpus import Corpus, load_sentences
-    from smoothcse.encoders.build import build_encoder, load_encoder, strip_projection
+    from smoothcse.encoders.build import build_encoder
     from smoothcse.encoders.inference import encode
+    from smoothcse.encoders.load import load_encoder
+    from smoothcse.encoders.projection import strip_projection
     from smoothcse.errors import SmoothCSEError
     from smoothcse.evaluation.evaluate import evaluate
     from smoothcse.evaluation.results import Evaluation
@@ -27,8 +29,8 @@ _HOMES = {
     "Corpus": "corpus",
     "load_sentences": "corpus",
     "build_encoder": "encoders.build",
-    "load_encoder": "encoders.build",
-    "strip_projection": "encoders.build",
+    "load_encoder": "encoders.load",
+    "strip_projection": "encoders.projection",
     "encode": "encoders.inference",
     "SmoothCSEError": "errors",
     "evaluate": "evaluation.evaluate",

@@ -10,7 +10,7 @@ import pytest
 
 from smoothcse._utils import freed_memory
 from smoothcse._utils.freed_memory import give_back_freed_memory
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.service import batcher
 from smoothcse.service.batcher import Batcher
 

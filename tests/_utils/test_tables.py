@@ -10,7 +10,7 @@ from rich.console import Console
 
 from smoothcse import cli
 from smoothcse.corpus import Corpus
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
 from smoothcse.encoders.build import build_encoder
 from smoothcse.evaluation.published import published_results
 from smoothcse.evaluation.results import AVERAGE, Evaluation
@@ -22,7 +22,7 @@ from smoothcse.experiments.reproduction import plan_reproduction
 from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
-from smoothcse.export.measure import Comparison, Measured
+from smoothcse.export.comparison import Comparison, FormatFigures
 from smoothcse.runs.result import TrainResult
 from smoothcse.training import TrainConfig
 from smoothcse.training.card import Probe, start_card
@@ -125,7 +125,10 @@ def test_seeds(tmp_path, monkeypatch):
 
 
 def test_export():
-    before, after = Measured(MODELS[0], 1340.5, 12345.6, 85.37), Measured("openvino, int8", 335.1, 23456.7, None)
+    before, after = (
+        FormatFigures(MODELS[0], 1340.5, 12345.6, 85.37),
+        FormatFigures("openvino, int8", 335.1, 23456.7, None),
+    )
     text = printed(Comparison(before, after, 0.9876, 0.9123, 0.01, 512).table())
     require_whole(text, ["1340.5", "12346", "85.37", "23457", "0.9123"])
     assert named(text, MODELS[0])

@@ -1,4 +1,4 @@
-"""Bulk encoding on a real Ray cluster of two workers on this machine: exactly once per row, whatever dies."""
+"""Bulk encoding on a real Ray cluster of two local workers: exactly once per row, despite crashes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from smoothcse.bulk.ray.encode import encode_on_ray
+from smoothcse.bulk.ray.driver import encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
 from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from tiny import save_tiny_model, sentences
 
@@ -35,7 +35,7 @@ SHARDS = ROWS // ROWS_PER_SHARD
 
 
 def write_input(folder, rows, files=2, row_group_size=700):
-    """Write rows of (id, sentence) into files whose row groups do not end where shards do."""
+    """Write rows of (id, sentence) to files whose row groups are not aligned with shards."""
     folder.mkdir(parents=True, exist_ok=True)
     distinct = sentences(500)
     table = pa.table({"id": range(rows), "sentence": [distinct[i % 500] for i in range(rows)]})
@@ -51,15 +51,15 @@ def read_output(folder):
 
 
 def check_output(folder, table, model_path):
-    """Every row there once, in order, beside its own embedding."""
-    assert pq.read_table(folder).num_rows == len(table)  # a plain reader is not put off by the job's own files
+    """Check that every row exists once, in order, with its embedding."""
+    assert pq.read_table(folder).num_rows == len(table)  # plain readers ignore the job's other files
     found = read_output(folder)
     assert found["id"].to_pylist() == table["id"].to_pylist()
     texts = table["sentence"].to_pylist()
     expected = encode(load_encoder(model_path, device="cpu"), texts[:500])
     vectors = np.stack(found["embedding"].to_numpy())
     assert vectors.dtype == np.float32
-    assert np.abs(expected - expected.mean(0)).max() > 0.1  # one sentence's embedding is not another's
+    assert np.abs(expected - expected.mean(0)).max() > 0.1  # the embeddings differ
     np.testing.assert_allclose(vectors, expected[np.arange(len(vectors)) % 500], atol=2e-5)
     assert not list(folder.glob("*.new"))
 
@@ -68,19 +68,19 @@ def check_output(folder, table, model_path):
 def cluster():
     ray = pytest.importorskip("ray", reason="needs the extra 'ray'")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default they wait for all else on this machine
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - by default workers run at low priority
     ray.init(num_cpus=2, object_store_memory=150 * 2**20, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
 
 
 def finished(output):
-    """Return when each shard's file was written."""
+    """Return the time at which each shard's file was written."""
     return {path.name: path.stat().st_mtime_ns for path in output.glob("*.parquet")}
 
 
 def busy_workers(output):
-    """Return the processes of this machine's workers that are writing a shard into ``output``."""
+    """Return the local worker processes that are writing a shard to ``output``."""
     found = []
     for process in psutil.process_iter(["cmdline", "uids"]):
         if "ray::MapWorker" in " ".join(process.info["cmdline"] or []) and process.info["uids"].real == os.getuid():
@@ -102,8 +102,8 @@ def wait_for(condition, seconds=240):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # some seconds alone, minutes on a machine with other work: five processes import torch
-def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
+@pytest.mark.timeout(900)  # seconds on an idle machine, minutes on a busy one, since five processes import torch
+def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path):
     table = write_input(tmp_path / "in", ROWS)
     output = tmp_path / "out"
     command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(tmp_path / "in"), "-o", str(output)]
@@ -119,12 +119,12 @@ def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
     finally:
         job.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL, job.stderr.read()
-    wait_for(lambda: not busy_workers(output))  # Ray ends the workers of a driver that is gone
+    wait_for(lambda: not busy_workers(output))  # Ray stops the workers of a killed driver
     before = finished(output)
     assert 3 <= len(before) <= SHARDS // 2
-    (output / ".part-1-00005.parquet.deadbeef.new").touch()  # as of a worker that had no time to clean up
+    (output / ".part-1-00005.parquet.deadbeef.new").touch()  # as a killed worker leaves it behind
 
-    # ... and in its continuation a worker is killed in the middle of a shard.
+    # ... and when it is resumed, a worker is killed in the middle of a shard.
     killed = []
 
     def kill_half_way():
@@ -147,22 +147,24 @@ def test_whatever_dies_each_row_is_there_once(cluster, tiny_bert, tmp_path):
     manifest = json.loads((output / "_manifest.json").read_text())
     assert manifest["fingerprint"] == fingerprint(load_encoder(tiny_bert, device="cpu"))
 
-    # A finished job is left as it is; another model, or rows that have changed, are not mixed in.
+    # A finished job is not changed, and other models or changed rows are refused.
     assert encode_on_ray(tiny_bert, tmp_path / "in", output, **options) == ROWS
     assert finished(output) == after
-    with pytest.raises(SmoothCSEError, match=r"changed: fingerprint .* Repeat the options"):
+    with pytest.raises(SmoothCSEError, match=r"other settings: fingerprint .* Use the same settings"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, pooling="cls", **options)
-    with pytest.raises(SmoothCSEError, match=r"changed: normalize \(False then, True now\)"):
+    with pytest.raises(SmoothCSEError, match=r"other settings: normalize \(False before, True now\)"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, normalize=True, **options)
     write_input(tmp_path / "in", ROWS, row_group_size=300)
-    with pytest.raises(SmoothCSEError, match=r"part-0-00000.parquet was not made from .*part-0.parquet as it is now"):
+    with pytest.raises(
+        SmoothCSEError, match=r"part-0-00000.parquet was written from another version of .*part-0.parquet"
+    ):
         encode_on_ray(tiny_bert, tmp_path / "in", output, **options)
     (tmp_path / "in" / "part-1.parquet").unlink()
     with pytest.raises(SmoothCSEError, match=r"part-1-00000.parquet belongs to no file of the input"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, **options)
 
 
-def test_a_shard_that_kills_its_workers_is_given_up(tiny_bert, tmp_path):
+def test_a_shard_that_kills_its_workers_fails_the_job(tiny_bert, tmp_path):
     from smoothcse.bulk.ray.job import Job
     from smoothcse.bulk.ray.worker import ATTEMPTS, OUTCOME, ShardEncoder
 
@@ -178,18 +180,18 @@ def test_a_shard_that_kills_its_workers_is_given_up(tiny_bert, tmp_path):
         (tmp_path / "out" / f".part-0-00000.parquet.{attempt:08x}.new").touch()
     [outcome] = worker(batch).to_pylist()
     assert outcome["rows"] == 0
-    assert "workers died over rows 0 to 19 of" in outcome["error"]
+    assert "workers died on rows 0 to 19 of" in outcome["error"]
     (tmp_path / "out" / f".part-0-00000.parquet.{0:08x}.new").unlink()
     assert worker(batch) == pa.Table.from_pylist([{"rows": 20, "error": None}], schema=OUTCOME)
 
     other = ShardEncoder(Job(**{**vars(job), "fingerprint": "0" * 32}), batch_size=8, threads=1, gpus=0)
-    assert "holds another model under this name" in other(batch)["error"][0].as_py()
+    assert "has a different model under the name" in other(batch)["error"][0].as_py()
 
 
 @pytest.mark.parametrize(
     ("rows", "rows_per_shard", "row_group_size", "chunk"), [(10, 4, 3, 2), (9, 3, 100, 8), (7, 50, 1, 3)]
 )
-def test_shards_hold_each_row_once(rows, rows_per_shard, row_group_size, chunk, tmp_path):
+def test_shards_contain_each_row_once(rows, rows_per_shard, row_group_size, chunk, tmp_path):
     table = write_input(tmp_path / "in" / "deep", rows, files=2, row_group_size=row_group_size)
     shards = plan_shards(tmp_path / "in", tmp_path / "out", rows_per_shard)
     assert shards == plan_shards(tmp_path / "in", tmp_path / "out", rows_per_shard)
@@ -204,7 +206,7 @@ def test_shards_hold_each_row_once(rows, rows_per_shard, row_group_size, chunk, 
     assert read_output(tmp_path / "out" / "deep")["sentence"].to_pylist() == table["sentence"].to_pylist()
 
 
-def test_a_shard_is_whole_or_not_there(tmp_path):
+def test_a_shard_is_written_completely_or_not_at_all(tmp_path):
     write_input(tmp_path / "in", 20, files=1)
     [shard] = plan_shards(tmp_path / "in", tmp_path / "out", 100)
 
@@ -222,10 +224,10 @@ def test_a_shard_is_whole_or_not_there(tmp_path):
         is_finished(shard)
 
 
-def test_the_fingerprint_follows_what_decides_embeddings(tiny_bert, tmp_path):
+def test_the_fingerprint_covers_everything_that_determines_embeddings(tiny_bert, tmp_path):
     here = load_encoder(tiny_bert, device="cpu")
     expected = fingerprint(here)
-    here.encode(["a cat", "the cat sat"])  # leaves its padding in the tokenizer
+    here.encode(["a cat", "the cat sat"])  # sets the padding of the tokenizer
     assert fingerprint(here) == expected
     shutil.copytree(tiny_bert, tmp_path / "moved")
     assert fingerprint(load_encoder(tmp_path / "moved", device="cpu")) == expected
@@ -240,24 +242,26 @@ def test_the_fingerprint_follows_what_decides_embeddings(tiny_bert, tmp_path):
     assert fingerprint(load_encoder(other, device="cpu")) != expected
 
 
-def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monkeypatch):
+def test_invalid_arguments_are_refused_before_anything_is_written(tiny_bert, tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="needs the extra 'ray'")
     write_input(tmp_path / "in", 20)
     output = tmp_path / "out"
-    with pytest.raises(SmoothCSEError, match="lies in the input"):
+    with pytest.raises(SmoothCSEError, match="is inside the input"):
         encode_on_ray(tiny_bert, tmp_path / "in", tmp_path / "in" / "out")
     with pytest.raises(SmoothCSEError, match="precision 'fp8' is unknown"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, precision="fp8")
     with pytest.raises(SmoothCSEError, match="has no column 'ident' to keep"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, keep=["ident"])
-    with pytest.raises(SmoothCSEError, match="column 'id' does not hold text"):
+    with pytest.raises(SmoothCSEError, match="column 'id' does not contain text"):
         encode_on_ray(tiny_bert, tmp_path / "in", output, column="id")
     (tmp_path / "text.txt").write_text("a sentence\n")
     for source in (tmp_path / "text.txt", tmp_path / "nothing.parquet"):
         with pytest.raises(SmoothCSEError, match=r"must be a \.parquet file or a folder of them"):
             encode_on_ray(tiny_bert, source, output)
     pq.write_table(pa.table({"id": ["a"], "sentence": ["b"]}), tmp_path / "in" / "part-2.parquet")
-    with pytest.raises(SmoothCSEError, match=r"part-2.parquet: column 'id' is string, in the files before it int64"):
+    with pytest.raises(
+        SmoothCSEError, match=r"part-2.parquet: column 'id' has the type string, in the files before it int64"
+    ):
         choose_columns(sorted((tmp_path / "in").iterdir()), None, ["id"])
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(SmoothCSEError, match=r'pip install -c constraints.txt "\.\[ray\]"'):
@@ -265,7 +269,7 @@ def test_mistakes_are_told_before_anything_is_written(tiny_bert, tmp_path, monke
     assert not output.exists()
 
 
-def test_two_jobs_do_not_share_an_output(tmp_path):
+def test_two_jobs_cannot_share_an_output(tmp_path):
     with only_writer(tmp_path / "out"):  # noqa: SIM117
         with pytest.raises(SmoothCSEError, match="Another job is writing"), only_writer(tmp_path / "out"):
             pass

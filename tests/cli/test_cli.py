@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from smoothcse import cli
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from tiny import sentences
 
 
@@ -105,7 +105,7 @@ def test_encode_streams_any_number_of_lines(compressed, run_folder, monkeypatch,
     text.write_bytes(gzip.compress(data) if compressed else data)
     expected = load_encoder(folder / "run", device="cpu").encode(lines)
 
-    from smoothcse.bulk import files as bulk
+    from smoothcse.bulk import encode_file as bulk
 
     monkeypatch.setattr(bulk, "CHUNK", 7)
     encoder = load_encoder(folder / "run", device="cpu")
@@ -164,8 +164,8 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
         ),
         (["train", "--learnig-rate", "1"], "--learning-rate"),
         (["encode", "{run}", "nowhere.txt", "-o", "x.npy"], "no file or folder 'nowhere.txt'"),
-        (["encode", "{run}", "{run}/run.json", "-o", "x.npy"], "run.json is of a kind that cannot be read: supported"),
-        (["encode", "{run}", "{run}", "-o", "x.npy"], "is a folder: give one file"),
+        (["encode", "{run}", "{run}/run.json", "-o", "x.npy"], "run.json has an unsupported format: supported"),
+        (["encode", "{run}", "{run}", "-o", "x.npy"], "is a folder: give a file"),
         (
             ["encode", "{run}", "{run}/../text.txt", "--column", "a", "-o", "x.npy"],
             "text.txt is plain text and has no",

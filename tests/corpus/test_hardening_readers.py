@@ -1,4 +1,4 @@
-"""Files at their worst: bounded memory, one sentence with the place, no path out of a folder."""
+"""Malicious and damaged files: bounded memory, one sentence with the place, no path outside of a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import yaml
 from smoothcse._utils.strict_yaml import read_yaml
 from smoothcse.bulk.quantisation import read_ranges
 from smoothcse.corpus import blocks, load_sentences, parquet
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.corpus.records import MOST_COLUMNS, read_records
 from smoothcse.errors import SmoothCSEError
@@ -34,7 +34,7 @@ from smoothcse.runs.config_file import read_config_file, resolve_config
 from smoothcse.runs.manifest import read_manifest
 
 LIMIT_MB = 700
-"""Of a process that reads an extreme file; importing what it needs takes about half of it."""
+"""Memory limit of a process that reads an extreme file; its imports take about half of it."""
 
 
 def text_file(path: Path) -> TextFile:
@@ -53,12 +53,12 @@ def refusal(path: Path, column: str | None = None) -> str:
     return str(error.value)
 
 
-# ---- real sizes, in a process whose memory is measured --------------------------------------------------
+# ---- full size, in a process whose memory is measured -------------------------------------------------
 
 _MEASURED = """
 import sys
 from pathlib import Path
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.errors import SmoothCSEError
 for line in sys.stdin:
@@ -75,7 +75,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def measured() -> Iterator[Callable[[Path], tuple[str, int]]]:
-    """Reads a file in another process, one for all; returns what it said and the most memory it took, in MB."""
+    """Return a function that reads a file in another process and returns its message and peak memory in MB."""
     command = [sys.executable, "-c", _MEASURED]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin
@@ -96,10 +96,10 @@ def pieces(total: int, piece: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".csv", ".tsv"])
-def test_a_sparse_gigabyte_without_a_line_end_takes_no_memory(tmp_path, suffix, measured):
+def test_a_sparse_gigabyte_without_a_line_end_uses_little_memory(tmp_path, suffix, measured):
     path = tmp_path / f"long{suffix}"
     path.write_bytes(b"a" * 100)
-    os.truncate(path, 1 << 30)  # the rest is NUL bytes that take no room on the disk
+    os.truncate(path, 1 << 30)  # the rest is NUL bytes that take no disk space
     said, peak = measured(path)
     assert said.startswith(f"long{suffix}:1 ")
     assert peak < LIMIT_MB
@@ -107,7 +107,7 @@ def test_a_sparse_gigabyte_without_a_line_end_takes_no_memory(tmp_path, suffix, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
-def test_a_line_of_a_gigabyte_of_text_takes_no_memory(tmp_path, suffix, measured):
+def test_a_line_of_a_gigabyte_uses_little_memory(tmp_path, suffix, measured):
     path = tmp_path / f"long{suffix}"
     with path.open("wb") as file:
         file.writelines(pieces(1 << 30, b"a" * (1 << 20)))
@@ -117,7 +117,7 @@ def test_a_line_of_a_gigabyte_of_text_takes_no_memory(tmp_path, suffix, measured
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
-def test_a_bomb_of_one_line_is_refused_early(tmp_path, codec, measured):
+def test_a_decompression_bomb_of_one_line_is_refused_early(tmp_path, codec, measured):
     path = tmp_path / f"bomb.txt.{'gz' if codec == 'gzip' else 'zst'}"
     with pa.CompressedOutputStream(str(path), codec) as stream:
         for piece in pieces(512 << 20, b"a" * (4 << 20)):
@@ -131,7 +131,7 @@ def test_a_bomb_of_one_line_is_refused_early(tmp_path, codec, measured):
 
 
 @pytest.mark.slow
-def test_a_bomb_of_many_lines_is_read_at_constant_memory(tmp_path, measured):
+def test_a_decompression_bomb_of_many_lines_is_read_in_constant_memory(tmp_path, measured):
     path = tmp_path / "bomb.txt.gz"
     with gzip.open(path, "wb", compresslevel=1) as file:
         for piece in pieces(1 << 29, b"a cat sat on the mat\n" * 50_000):
@@ -141,20 +141,20 @@ def test_a_bomb_of_many_lines_is_read_at_constant_memory(tmp_path, measured):
     assert peak < LIMIT_MB
 
 
-def test_ten_million_columns_are_refused_in_a_short_sentence(tmp_path, measured):
+def test_ten_million_columns_are_refused_with_a_short_message(tmp_path, measured):
     path = tmp_path / "wide.csv"
     path.write_bytes(b"," * 10_000_000 + b"\n" + b"," * 10_000_000 + b"\n")
     said, peak = measured(path)
     assert said == (
-        f"wide.csv:1 has 10,000,001 columns, more than the {MOST_COLUMNS:,} that are read: check the separator, "
-        "or keep the columns that are needed."
+        f"wide.csv:1 has 10,000,001 columns, and at most {MOST_COLUMNS:,} are supported: check the separator, "
+        "or keep only the columns you need."
     )
     assert peak < LIMIT_MB
 
 
 @pytest.mark.parametrize("dictionary", [True, False])
 def test_a_parquet_file_that_repeats_a_long_text_is_read_in_parts(tmp_path, dictionary, measured):
-    """Its few kilobytes are 16,384 rows of a megabyte."""
+    """Its few kilobytes expand to 16,384 rows of one megabyte."""
     path = tmp_path / "bomb.parquet"
     rows = 16_384 if dictionary else 400
     column = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * (1 << 20)]))
@@ -165,18 +165,18 @@ def test_a_parquet_file_that_repeats_a_long_text_is_read_in_parts(tmp_path, dict
     assert peak < (LIMIT_MB if dictionary else 2 * LIMIT_MB)
 
 
-# ---- the same, small ------------------------------------------------------------------------------------
+# ---- small files ----------------------------------------------------------------
 
 
-def test_the_limit_of_a_line_is_told_with_its_number(tmp_path, monkeypatch):
+def test_an_overlong_line_is_reported_with_its_number(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "LONGEST_LINE", 1 << 20)
     path = tmp_path / "a.txt"
-    path.write_bytes(b"short\n" * 3 + b"b" * (6 << 20) + b"\nshort\n")  # more than a block, which is let through
+    path.write_bytes(b"short\n" * 3 + b"b" * (6 << 20) + b"\nshort\n")  # longer than a block
     assert refusal(path).startswith("a.txt:4 is longer than 1 MB")
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".csv", ".tsv"])
-def test_nul_and_broken_characters_are_told_with_their_line(tmp_path, suffix):
+def test_nul_and_invalid_bytes_are_reported_with_their_line(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     start = b'{"text": "a"}\n' if suffix == ".jsonl" else b"text\n"
     for broken in (b"\0", b"\xff", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf4\x90\x80\x80"):
@@ -184,7 +184,7 @@ def test_nul_and_broken_characters_are_told_with_their_line(tmp_path, suffix):
         assert f"a{suffix}:{2 if suffix == '.jsonl' else 3} " in refusal(path)
 
 
-def test_a_table_names_only_some_of_its_thousand_columns(tmp_path):
+def test_messages_list_only_some_of_a_thousand_columns(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(",".join(f"column {number}" for number in range(1000)) + "\n")
     assert "and 980 more" in refusal(path)
@@ -197,7 +197,7 @@ def test_escapes_in_a_file_do_not_reach_the_terminal(tmp_path):
     assert refusal(path).isprintable()
 
 
-def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path):
+def test_a_pipe_in_a_folder_is_ignored(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     (tmp_path / "a.txt").write_text("one\ntwo\nthree\n")
     assert len(load_sentences(tmp_path)) == 3
@@ -213,7 +213,7 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_footer_that_lies_is_told(table):
+def test_an_inconsistent_footer_is_refused(table):
     good = table.read_bytes()
     length = int.from_bytes(good[-8:-4], "little")
     lies = [good[:-8] + n.to_bytes(4, "little") + good[-4:] for n in (0, 1, length + 1, 2**31 - 1, 2**32 - 1)]
@@ -223,7 +223,7 @@ def test_a_footer_that_lies_is_told(table):
         assert "cannot be read as Parquet" in refusal(table)
 
 
-def test_text_that_is_not_utf8_is_told(tmp_path):
+def test_parquet_text_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "a.parquet"
     text = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe"))
     pq.write_table(pa.table({"text": text}), path, store_schema=False)
@@ -239,7 +239,7 @@ def test_two_columns_of_a_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.b", "text.list.element", "", "`", "\n"])
-def test_columns_of_odd_names_are_read(tmp_path, name):
+def test_columns_with_unusual_names_are_read(tmp_path, name):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({name: ["x", "y"]}), path)
     assert all_of(path) == ["x", "y"]
@@ -253,7 +253,7 @@ def test_a_parquet_value_that_is_too_long_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
-def test_parts_have_all_rows_in_order(tmp_path, monkeypatch, kind):
+def test_split_batches_have_all_rows_in_order(tmp_path, monkeypatch, kind):
     monkeypatch.setattr(parquet, "BATCH_BYTES", 100)
     path = tmp_path / "a.parquet"
     texts = [f"{number % 90} " * 10 if number % 7 else None for number in range(500)]
@@ -289,7 +289,7 @@ def member(name: str, size: int = 0, **fields: object) -> tarfile.TarInfo:
 
 
 @pytest.mark.parametrize("name", ["../../SICK/a.txt", "/SICK/a.txt", "x/../../../SICK/a.txt"])
-def test_an_archive_is_unpacked_under_our_names_only(tmp_path, name):
+def test_an_archive_is_unpacked_to_fixed_names_only(tmp_path, name):
     path = archive(tmp_path / "a.tar", (member(name, 3), b"abc"), (member("../evil.txt", 1), b"x"))
     _unpack(path, ["SICK/a.txt"], tmp_path / "deep" / "er" / "sts")
     assert (tmp_path / "deep" / "er" / "sts" / "SICK" / "a.txt").read_bytes() == b"abc"
@@ -297,7 +297,7 @@ def test_an_archive_is_unpacked_under_our_names_only(tmp_path, name):
     assert found == {"a.tar", "a.txt"}
 
 
-def test_links_and_devices_of_an_archive_are_left_out(tmp_path):
+def test_links_and_devices_in_an_archive_are_ignored(tmp_path):
     link = member("SICK/a.txt", type=tarfile.SYMTYPE, linkname="/etc/passwd")
     device = member("SICK/a.txt", type=tarfile.CHRTYPE, devmajor=1, devminor=5)
     path = archive(tmp_path / "a.tar", (link, b""), (device, b""))
@@ -341,7 +341,7 @@ EVIL_YAML = {
 
 
 @pytest.mark.parametrize("name", EVIL_YAML)
-def test_evil_configurations_are_refused_in_a_sentence(tmp_path, name, monkeypatch):
+def test_malicious_configurations_are_refused_with_a_short_message(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "config.yaml"
     path.write_text(EVIL_YAML[name].replace("RAN", str(tmp_path / "ran")), encoding="utf-8")
@@ -352,7 +352,7 @@ def test_evil_configurations_are_refused_in_a_sentence(tmp_path, name, monkeypat
     assert not (tmp_path / "ran").exists()
 
 
-def test_aliases_are_read_where_they_repeat_little(tmp_path):
+def test_yaml_aliases_are_read_if_they_expand_little(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("base: &b {corpus: a.txt}\nvariants: {x: {<<: *b}, y: *b}\n")
     assert read_config_file(path)["variants"] == {"x": {"corpus": "a.txt"}, "y": {"corpus": "a.txt"}}
@@ -365,7 +365,7 @@ def test_a_key_that_overrides_a_merged_one_is_given_once(tmp_path):
     assert merged == [{"k": 1, "l": 1}, [[{"k": 2, "l": 1}]], {"k": 3, "l": 1, "m": {"k": 2, "l": 1}}]
 
 
-def test_a_variant_given_twice_is_told_with_its_line(tmp_path):
+def test_a_duplicate_variant_is_reported_with_its_line(tmp_path):
     path = tmp_path / "study.yaml"
     path.write_text("seeds: [0]\nvariants:\n  a: {}\n  b: {}\n  a: {seed: 1}\n")
     with pytest.raises(SmoothCSEError, match=r"study\.yaml:5 .*the key 'a' is given twice"):
@@ -416,7 +416,7 @@ def test_a_grid_of_a_billion_runs_is_refused(tmp_path):
         ("\xff", ""),
     ],
 )
-def test_a_damaged_run_is_told_with_its_file(tmp_path, manifest, metrics):
+def test_a_damaged_run_is_reported_with_its_file(tmp_path, manifest, metrics):
     (tmp_path / "run.json").write_text(manifest, encoding="latin-1")
     (tmp_path / "metrics.jsonl").write_text(metrics)
     with pytest.raises(SmoothCSEError, match="run.json" if not metrics else "metrics.jsonl:1"):
@@ -431,7 +431,7 @@ def test_an_oversized_run_json_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["7", "{}", "[" * 100_000, '{"variant": 1}'])
-def test_a_damaged_record_of_a_study_is_told_with_its_line(tmp_path, line):
+def test_a_damaged_record_of_a_study_is_reported_with_its_line(tmp_path, line):
     (tmp_path / "runs.jsonl").write_text(line + "\n")
     with pytest.raises(SmoothCSEError, match=r"runs.jsonl:1 is no record"):
         read_study_records(tmp_path / "runs.jsonl")
@@ -451,7 +451,7 @@ def test_a_damaged_record_of_a_study_is_told_with_its_line(tmp_path, line):
         b"__import__('os').mkdir('ran')\n",
     ],
 )
-def test_evil_ranges_are_refused(tmp_path, header, monkeypatch):
+def test_malicious_ranges_are_refused(tmp_path, header, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a.ranges.npy"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(32))

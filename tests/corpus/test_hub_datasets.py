@@ -1,4 +1,4 @@
-"""Datasets from the hub, against a hub on this machine: what works, what resumes, what is refused and how."""
+"""Datasets from a local hub: downloads, resuming and error messages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from loopback_hub import Fault, LoopbackHub
 from smoothcse.corpus import load_sentences
-from smoothcse.corpus.hub import HubAddress
+from smoothcse.corpus.hub_datasets import HubAddress
 from smoothcse.errors import SmoothCSEError
 
 LARGE = "".join(f"Sentence number {i} of a larger file.\n" for i in range(5000)).encode()
@@ -21,7 +21,7 @@ LARGE = "".join(f"Sentence number {i} of a larger file.\n" for i in range(5000))
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch, no_backoff):
-    """A hub with one data set, both caches empty, and no waiting between tries."""
+    """A hub with one dataset, empty caches, and no delay between retries."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "downloads"))
     monkeypatch.setenv("SMOOTHCSE_CACHE", str(tmp_path / "cache"))
@@ -51,7 +51,7 @@ def test_a_whole_repository_prefers_training_files(hub):
     hub.write("datasets/me/data/train-a.txt.gz", gzip.compress(b"one\n"))
     corpus = load_sentences("me/data")
     assert corpus.dataset["sentence"][:] == ["one", "two"]
-    assert corpus.report.notes == ("files taken: train-a.txt.gz, train/b.jsonl",)
+    assert corpus.report.notes == ("files read: train-a.txt.gz, train/b.jsonl",)
 
 
 def test_a_revision(hub):
@@ -62,36 +62,38 @@ def test_a_revision(hub):
     assert "branch, tag or commit" in message
 
 
-def test_wiki1m_is_fetched_and_its_size_is_noted(hub):
+def test_wiki1m_is_downloaded_and_its_size_is_noted(hub):
     hub.write("datasets/princeton-nlp/datasets-for-simcse/wiki1m_for_simcse.txt", LARGE)
     report = load_sentences("wiki1m").report
     assert report.source == "wiki1m"
-    assert report.notes == ("5,000 lines read where wiki1m has 1,000,000: the file on the hub may have changed",)
+    assert report.notes == ("5,000 lines read, but wiki1m has 1,000,000: the file on the hub may have changed",)
 
 
-def test_a_cut_connection_is_resumed(hub, monkeypatch):
-    monkeypatch.setattr(huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 500)  # else what came of 10 MB is lost
+def test_an_interrupted_download_is_resumed(hub, monkeypatch):
+    monkeypatch.setattr(
+        huggingface_hub.constants, "DOWNLOAD_CHUNK_SIZE", 500
+    )  # the default of 10 MB would lose the first part
     hub.inject(Fault("large.txt", cut_after=1000))
     assert len(load_sentences("me/data:large.txt")) == 5000
     assert hub.count("GET", "large.txt") == 2
     assert hub.ranges == ["bytes=1000-"]
 
 
-def test_a_wrong_checksum_is_refused_and_the_next_try_works(hub):
+def test_a_wrong_checksum_is_refused_and_the_next_download_works(hub):
     hub.inject(Fault("large.txt", content=LARGE.replace(b"larger", b"LARGER")))
     message = refusal("me/data:large.txt")
-    assert "me/data:large.txt was damaged on its way (sha256" in message
+    assert "me/data:large.txt was damaged during the download (sha256" in message
     assert "run the command again" in message
     assert load_sentences("me/data:large.txt").dataset["sentence"][0] == "Sentence number 0 of a larger file."
 
 
-def test_what_was_fetched_once_loads_without_network(hub, monkeypatch):
+def test_a_downloaded_dataset_loads_without_network(hub, monkeypatch):
     load_sentences("me/data")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert len(load_sentences("me/data")) == 5000
 
 
-def test_what_was_fetched_once_loads_in_offline_mode(hub, monkeypatch):
+def test_a_downloaded_dataset_loads_in_offline_mode(hub, monkeypatch):
     load_sentences("me/data")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     before = hub.requests.total()
@@ -114,10 +116,10 @@ def test_unknown_file(hub):
     assert "Did you mean 'large.txt'?" in message
 
 
-def test_files_of_other_kinds(hub):
+def test_files_in_unsupported_formats(hub):
     hub.write("datasets/me/pictures/a.png", b"")
-    assert "me/pictures holds no file that can be read: supported are .txt" in refusal("me/pictures")
-    assert "me/data:README.md is of a kind that cannot be read" in refusal("me/data:README.md")
+    assert "me/pictures contains no file in a supported format: supported are .txt" in refusal("me/pictures")
+    assert "me/data:README.md has an unsupported format" in refusal("me/data:README.md")
 
 
 @pytest.mark.parametrize(("status", "part"), [(401, "hf auth whoami"), (403, "hf auth whoami"), (503, "503")])
@@ -133,18 +135,18 @@ def test_no_network(hub, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     for source in ("me/data", "me/data:large.txt"):
         message = refusal(source)
-        assert f"Dataset {source} cannot be fetched" in message
+        assert f"Dataset {source} cannot be downloaded" in message
         assert "give a local file or folder instead" in message
 
 
-def test_no_room_for_a_download(hub):
+def test_a_full_disk_during_a_download(hub):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
     try:
         message = refusal("me/data:large.txt")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "Dataset me/data:large.txt cannot be stored (File too large): make room, or set HF_HOME" in message
+    assert "Dataset me/data:large.txt cannot be stored (File too large): free disk space, or set HF_HOME" in message
     assert len(load_sentences("me/data:large.txt")) == 5000
 
 
@@ -156,7 +158,7 @@ def test_offline_mode(hub, monkeypatch):
         assert "local file" in message
 
 
-def test_the_environment_is_honoured_in_a_fresh_process(hub, tmp_path):
+def test_a_new_process_reads_the_environment_variables(hub, tmp_path):
     code = "from smoothcse.corpus import load_sentences; print(len(load_sentences('me/data')))"
     environment = {
         **os.environ,
@@ -194,5 +196,5 @@ def test_addresses(text, parts):
 
 
 @pytest.mark.parametrize("text", ["a", "./a/b/c", "/a/b", "a/b/c", "a b/c"])
-def test_what_is_no_address(text):
+def test_an_invalid_address_is_not_parsed(text):
     assert HubAddress.parse(text) is None

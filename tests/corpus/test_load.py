@@ -1,4 +1,4 @@
-"""``load_sentences`` from end to end: sources, the cache, the report, refusals."""
+"""``load_sentences`` from end to end: sources, cache, report and error messages."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def cache_folder(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def builds(monkeypatch):
-    """A list that grows by one with each corpus that is really built."""
+    """List with one entry per corpus that is built rather than read from the cache."""
     seen = []
-    original = load.build
-    monkeypatch.setattr(load, "build", lambda *args: seen.append(args[0]) or original(*args))
+    original = load.write_corpus
+    monkeypatch.setattr(load, "write_corpus", lambda *args: seen.append(args[0]) or original(*args))
     return seen
 
 
@@ -47,7 +47,7 @@ def test_a_text_file(tmp_path):
     assert corpus.report.source == str(path)
 
 
-def test_a_folder_is_read_in_path_order_and_other_files_are_mentioned(tmp_path):
+def test_a_folder_is_read_in_path_order_and_ignored_files_are_noted(tmp_path):
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "x.jsonl").write_text('{"text": "three"}\n')
     (tmp_path / "a.txt").write_text("one\n")
@@ -56,7 +56,7 @@ def test_a_folder_is_read_in_path_order_and_other_files_are_mentioned(tmp_path):
     (tmp_path / ".hidden.txt").write_text("never\n")
     corpus = load_sentences(tmp_path, column="text")
     assert corpus.dataset["sentence"][:] == ["one", "three", "two"]
-    assert corpus.report.notes == ("1 files of other kinds ignored: picture.png",)
+    assert corpus.report.notes == ("1 files in other formats ignored: picture.png",)
 
 
 def test_python_docs_is_read_through_its_iterator(monkeypatch):
@@ -70,7 +70,7 @@ def test_python_docs_is_read_through_its_iterator(monkeypatch):
     assert load_sentences("python-docs").dataset["sentence"][:] == ["A sentence.", "Another."]
 
 
-def test_python_docs_is_built_anew_when_its_code_changes():
+def test_python_docs_is_rebuilt_when_its_code_changes():
     (_, *stamps) = sources.Source("python-docs").identity()
     code = {str(path) for folder in python_docs.__path__ for path in Path(folder).glob("*.py")}
     assert {path for path, _, _ in stamps} == code
@@ -95,7 +95,7 @@ def test_the_second_load_reuses_the_first(tmp_path, builds):
 
 
 @pytest.mark.parametrize("options", [{"limit": 2}, {"min_chars": 2}, {"max_chars": 3}, {"limit": 2, "seed": 1}])
-def test_other_options_build_anew(tmp_path, builds, options):
+def test_other_options_cause_a_rebuild(tmp_path, builds, options):
     path = tmp_path / "corpus.txt"
     path.write_text("aa\nbb\ncc\n")
     load_sentences(path)
@@ -103,7 +103,7 @@ def test_other_options_build_anew(tmp_path, builds, options):
     assert len(builds) == 2
 
 
-def test_a_changed_file_builds_anew(tmp_path, builds):
+def test_a_changed_file_causes_a_rebuild(tmp_path, builds):
     path = tmp_path / "corpus.txt"
     path.write_text("a\nb\n")
     load_sentences(path)
@@ -113,7 +113,7 @@ def test_a_changed_file_builds_anew(tmp_path, builds):
     assert len(builds) == 2
 
 
-def test_a_new_format_version_builds_anew(tmp_path, builds, monkeypatch):
+def test_a_new_format_version_causes_a_rebuild(tmp_path, builds, monkeypatch):
     (tmp_path / "corpus.txt").write_text("a\nb\n")
     load_sentences(tmp_path / "corpus.txt")
     monkeypatch.setattr(cache, "FORMAT_VERSION", cache.FORMAT_VERSION + 1)
@@ -122,7 +122,7 @@ def test_a_new_format_version_builds_anew(tmp_path, builds, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", [".arrow", ".json"])
-def test_a_damaged_entry_is_built_anew(tmp_path, builds, cache_folder, suffix):
+def test_a_damaged_entry_is_rebuilt(tmp_path, builds, cache_folder, suffix):
     (tmp_path / "corpus.txt").write_text("a\nb\n")
     load_sentences(tmp_path / "corpus.txt")
     (entry,) = cache_folder.rglob(f"*{suffix}")
@@ -155,7 +155,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
         ("x.txt", "same\nsame\n", {}, ["one distinct sentence in 2 read", "at least 2"]),
         ("x.txt", "a\nb\n", {"column": "text"}, ["plain text", "'text'", "leave out `column`"]),
         ("x.txt", "a\nb\n", {"limit": 1}, ["limit=1", "at least 2"]),
-        ("x.txt", "a\nb\n", {"min_chars": 0}, ["min_chars=0", "least is 1"]),
+        ("x.txt", "a\nb\n", {"min_chars": 0}, ["min_chars=0", "at least 1"]),
         ("x.txt", "a\nb\n", {"min_chars": 9, "max_chars": 3}, ["max_chars=3", "min_chars=9"]),
         ("x.docx", "a\n", {}, ["x.docx", ".txt, .jsonl, .csv, .tsv, .parquet", ".gz or .zst"]),
     ],
@@ -166,7 +166,7 @@ def test_refusals(tmp_path, name, content, options, parts):
     assert [part for part in parts if part not in message] == [], message
 
 
-def test_a_missing_file_names_its_neighbour(tmp_path):
+def test_the_message_for_a_missing_file_suggests_a_similar_name(tmp_path):
     (tmp_path / "sentences.txt").write_text("a\nb\n")
     message = refusal(tmp_path / "sentence.txt")
     assert str(tmp_path / "sentence.txt") in message
@@ -188,7 +188,7 @@ def test_an_empty_name_is_not_the_current_folder():
 def test_a_folder_without_readable_files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     message = refusal(tmp_path)
-    assert f"Folder {tmp_path} holds no file that can be read (1 of other kinds)" in message
+    assert f"Folder {tmp_path} contains no file in a supported format (1 in other formats)" in message
     assert ".parquet" in message
 
 
@@ -203,15 +203,15 @@ def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("leads_to", ["link.txt", "nowhere.txt"])
-def test_a_link_that_leads_nowhere_is_told_as_one(tmp_path, leads_to):
+def test_a_dangling_link_is_reported(tmp_path, leads_to):
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     (tmp_path / "link.txt").symlink_to(leads_to)
-    for source in (tmp_path / "link.txt", tmp_path):  # of a folder no part is left out in silence
-        with pytest.raises(SmoothCSEError, match=rf"link\.txt is a symbolic link to {leads_to}, which leads nowhere"):
+    for source in (tmp_path / "link.txt", tmp_path):  # a folder is never read in part without an error
+        with pytest.raises(SmoothCSEError, match=rf"link\.txt is a symbolic link to {leads_to}, which does not exist"):
             load_sentences(source)
 
 
-def test_the_folder_of_an_unknown_user_is_not_there():
+def test_the_home_folder_of_an_unknown_user_does_not_exist():
     with pytest.raises(SmoothCSEError, match="no file or folder '~nobody-of-this-name/x'"):
         load_sentences("~nobody-of-this-name/x")
 

@@ -1,4 +1,4 @@
-"""Labelled pairs and triplets: the columns asked for, whole rows or none, from every format that has columns."""
+"""Labelled pairs and triplets: requested columns and complete rows, from every format with columns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = ("id", "sent0", "sent1", "hard_neg")
 ROWS = [
     ("1", "A  man eats.", "A man, eating.", "Nobody eats."),
     ("2", "A man eats.", "", "A cell is empty."),
-    ("3", "A man eats.", "A man, eating.", "Nobody eats."),  # row 1 again, once cleaned
+    ("3", "A man eats.", "A man, eating.", "Nobody eats."),  # equals row 1 after cleaning
     ("4", "A man eats.", "Someone eats.", "Nobody eats."),
     ("5", "Dogs run.", "Animals move.", "Dogs sleep."),
 ]
@@ -43,7 +43,7 @@ def refusal(source, **options):
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
-def test_rows_are_kept_whole_and_once(suffix, tmp_path):
+def test_rows_are_kept_complete_and_without_duplicates(suffix, tmp_path):
     corpus = load_sentences(write(tmp_path / f"nli{suffix}"), columns=COLUMNS)
     assert corpus.dataset[:] == {
         "sentence": ["A man eats.", "A man eats.", "Dogs run."],
@@ -56,7 +56,7 @@ def test_rows_are_kept_whole_and_once(suffix, tmp_path):
     assert CorpusReport.from_dict(json.loads(json.dumps(report.as_dict()))) == report
 
 
-def test_the_order_is_that_of_the_columns_asked_for(tmp_path):
+def test_columns_are_in_the_requested_order(tmp_path):
     for suffix in (".csv", ".parquet"):
         corpus = load_sentences(write(tmp_path / f"nli{suffix}"), columns=["hard_neg", "sent0"])
         assert corpus.dataset.column_names == ["sentence", "positive"]
@@ -64,7 +64,7 @@ def test_the_order_is_that_of_the_columns_asked_for(tmp_path):
         assert corpus.report.unit == "pairs"
 
 
-def test_one_column_of_the_same_file_is_another_corpus(tmp_path):
+def test_pairs_and_a_single_column_of_one_file_are_different_corpora(tmp_path):
     path = write(tmp_path / "nli.csv")
     assert len(load_sentences(path, columns=COLUMNS)) == 3
     single = load_sentences(path, column="sent0")
@@ -72,7 +72,7 @@ def test_one_column_of_the_same_file_is_another_corpus(tmp_path):
     assert single.report.unit == "sentences"
 
 
-def test_lengths_hold_for_each_text_of_a_row(tmp_path):
+def test_length_limits_apply_to_each_text_of_a_row(tmp_path):
     rows = [("1", "abc", "abcd", "ab"), ("2", "abc", "a", "ab"), ("3", "abc", "abcdef", "a"), ("4", "ab", "cd", "ef")]
     rows.append(("5", "ab", "abcdef", "ef"))
     corpus = load_sentences(write(tmp_path / "nli.csv", rows), columns=COLUMNS, min_chars=2, max_chars=4)
@@ -80,7 +80,7 @@ def test_lengths_hold_for_each_text_of_a_row(tmp_path):
     assert corpus.dataset["positive"][:] == ["abcd", "cd"]
 
 
-def test_a_pair_is_no_other_pair_for_what_stands_where(tmp_path):
+def test_rows_with_the_same_words_in_other_columns_are_different(tmp_path):
     """("a b", "c") and ("a", "b c") are two rows, and so are (a, b) and (b, a)."""
     rows = [("1", "a b", "c", "x"), ("2", "a", "b c", "x"), ("3", "c", "a b", "x")]
     assert len(load_sentences(write(tmp_path / "nli.csv", rows), columns=["sent0", "sent1"])) == 3

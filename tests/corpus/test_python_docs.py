@@ -57,7 +57,7 @@ def test_sentences_are_split(sentences):
     assert split_sentences(" ".join(sentences)) == sentences
 
 
-def test_nothing_has_no_sentences():
+def test_an_empty_paragraph_has_no_sentences():
     assert split_sentences("") == []
 
 
@@ -130,7 +130,7 @@ def test_a_sentence_that_starts_with_a_call_is_not_a_signature():
     assert docstrings._without_signature("exit() raises SystemExit.") == "exit() raises SystemExit."
 
 
-def test_a_docstring_knows_its_summary_and_whether_it_is_public():
+def test_summary_and_visibility_of_a_docstring():
     docstring = Docstring("os.PathLike.__fspath__", "Return the *path*. It is a string.\n\nMore.")
     assert docstring.summary == "Return the path."
     assert docstring.is_public
@@ -146,13 +146,13 @@ def test_docstrings_are_many_and_unique():
     assert all(texts)
 
 
-def test_docstrings_carry_the_names_people_know():
+def test_docstrings_have_public_names():
     names = {docstring.name for docstring in iter_docstrings()}
     assert {"time.sleep", "str.split", "os.getcwd", "json.dumps", "itertools.chain", "socket.socket"} <= names
     assert not any(name.startswith(("test.", "idlelib", "pip.")) for name in names)
 
 
-def test_the_documentation_of_compiled_functions_is_there():
+def test_compiled_functions_have_docstrings():
     [sleep] = [docstring for docstring in iter_docstrings() if docstring.name == "time.sleep"]
     assert sleep.summary == "Delay execution for a given number of seconds."
     assert sleep.summary in set(iter_sentences())
@@ -171,7 +171,7 @@ def everything() -> list[str]:
     return [*iter_sentences(), *(str(pair) for pair in labelled_pairs())]
 
 
-def test_another_process_reads_the_same():
+def test_another_process_reads_the_same_documentation():
     replaced = "import sys, time; sys.excepthook = time.sleep = lambda *given: None; "  # as shells and servers do
     code = replaced + "import json, test_python_docs; print(json.dumps(test_python_docs.everything()))"
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parent)}
@@ -182,7 +182,7 @@ def test_another_process_reads_the_same():
     assert here == there
 
 
-def test_pairs_make_an_honest_task():
+def test_the_pairs_satisfy_their_rules():
     pairs = labelled_pairs()
     assert 1_500 < len(pairs) < 6_000
     assert len({pair.query.lower() for pair in pairs}) == len(pairs)
@@ -214,6 +214,6 @@ def test_a_python_without_sources_is_reported(tmp_path: Path, monkeypatch: pytes
         docstrings._docstrings.__wrapped__()
 
 
-def test_the_reference_may_be_missing(monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_language_reference_is_allowed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     assert docstrings.reference_topics() == []

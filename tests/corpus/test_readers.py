@@ -1,4 +1,4 @@
-"""Every format, compressed and not, and every mistake in one, with its place and remedy."""
+"""All formats, compressed or not, and the message for every error in them, with its place and remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smoothcse.corpus import blocks
-from smoothcse.corpus.files import TextFile, is_supported
+from smoothcse.corpus.formats import TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, read_texts
 from smoothcse.corpus.records import read_records
 from smoothcse.errors import SmoothCSEError
@@ -75,7 +75,7 @@ def test_parquet(tmp_path, kind):
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(["", "a", "é", "long line", "\r", "\n", "\r\n", "你" * 9])), st.integers(1, 40))
-def test_blocks_and_line_ends_do_not_matter(tmp_path_factory, parts, block_bytes):
+def test_lines_are_independent_of_block_size_and_line_ends(tmp_path_factory, parts, block_bytes):
     path = tmp_path_factory.mktemp("blocks") / "corpus.txt"
     path.write_bytes("".join(parts).encode())
     expected = path.read_text(encoding="utf-8").split("\n")  # Python's universal newlines
@@ -109,14 +109,14 @@ EMPTY_RECORDS = {
 
 
 @pytest.mark.parametrize("name", EMPTY_RECORDS)
-def test_a_record_without_text_counts_and_a_line_without_record_does_not(tmp_path, name):
+def test_empty_texts_are_records_and_empty_lines_are_not(tmp_path, name):
     content, expected = EMPTY_RECORDS[name]
     path = tmp_path / name
     path.write_bytes(content.encode())
     assert list(read_texts(TextFile(path, name))) == expected
 
 
-def test_a_missing_value_of_parquet_is_an_empty_text(tmp_path):
+def test_a_missing_value_in_parquet_is_an_empty_text(tmp_path):
     pq.write_table(pa.table({"a": ["one", None, "", "two"], "b": ["x"] * 4}), tmp_path / "a.parquet")
     assert list(read_texts(TextFile(tmp_path / "a.parquet", "a.parquet"), "a")) == ["one", "", "", "two"]
 
@@ -134,7 +134,7 @@ def test_a_missing_value_of_parquet_is_an_empty_text(tmp_path):
         ("x.jsonl", '{"text": "a", "text": "b"}\n', "the field 'text' is given twice"),
     ],
 )
-def test_a_name_given_twice_is_refused_by_every_reader(tmp_path, name, content, said):
+def test_duplicate_names_are_refused_by_every_reader(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_text(content)
     assert said in refusal(path, "text")
@@ -144,7 +144,7 @@ def test_a_name_given_twice_is_refused_by_every_reader(tmp_path, name, content, 
         assert said in str(caught.value)
 
 
-def test_separators_behind_the_last_column_are_no_names(tmp_path):
+def test_trailing_separators_in_the_header_are_ignored(tmp_path):
     path = tmp_path / "spreadsheet.csv"
     path.write_text("text,id,,\none,1,,\ntwo,2,,\n")
     assert read(path) == ["one", "two"]
@@ -160,7 +160,7 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
     ("columns", "wanted", "expected"),
     [("text,sentence", None, 1), ("a,text", None, 1), ("only", None, 0), ("a,b", "b", 1), ("text,b", "b", 1)],
 )
-def test_the_column_that_is_read(tmp_path, columns, wanted, expected):
+def test_the_default_column(tmp_path, columns, wanted, expected):
     path = tmp_path / "corpus.csv"
     path.write_text(f"{columns}\n" + ",".join(["zero", "one"][: columns.count(",") + 1]) + "\n")
     assert read(path, wanted) == [["zero", "one"][expected]]
@@ -170,14 +170,14 @@ def test_the_column_that_is_read(tmp_path, columns, wanted, expected):
     ("name", "content", "column", "parts"),
     [
         ("x.csv", b"id,body\n1,a\n", "bdy", ["x.csv", "'bdy'", "'id', 'body'", "Did you mean 'body'?"]),
-        ("x.csv", b"id,body\n1,a\n", None, ["x.csv", "'id', 'body'", "say which one with `column`"]),
+        ("x.csv", b"id,body\n1,a\n", None, ["x.csv", "'id', 'body'", "choose one with `column`"]),
         ("x.jsonl", b'{"a": 1}\n', None, ["x.jsonl:1", "no column of text", "'a'"]),
-        ("x.jsonl", b'{"text": null, "id": "7"}\n', None, ["x.jsonl:1", "'text' does not hold text", "'id'"]),
+        ("x.jsonl", b'{"text": null, "id": "7"}\n', None, ["x.jsonl:1", "'text' does not contain text", "'id'"]),
         (
             "x.jsonl",
             b'{"t": "a"}\n{"t": 5}\n',
             None,
-            ["x.jsonl:2", "'t' must be a string", "type int", "mend"],
+            ["x.jsonl:2", "'t' must be a string", "type int", "correct"],
         ),
         ("x.jsonl", b'{"t": "a"}\n\n{"u": "b"}\n', None, ["x.jsonl:3", "'t'", "missing"]),
         (
@@ -230,10 +230,10 @@ def test_parquet_column_that_is_not_text(tmp_path):
     pq.write_table(pa.table({"n": [1], "text": ["a"]}), tmp_path / "x.parquet")
     message = refusal(tmp_path / "x.parquet", "n")
     assert "x.parquet" in message
-    assert "column 'n' does not hold text; those that do: 'text'" in message
+    assert "column 'n' does not contain text; choose one that does: 'text'" in message
 
 
-def test_an_endless_line_is_refused_before_it_fills_the_memory(tmp_path, monkeypatch):
+def test_an_endless_line_is_refused_before_memory_runs_out(tmp_path, monkeypatch):
     monkeypatch.setattr(blocks, "LONGEST_LINE", 3 << 20)
     path = tmp_path / "x.txt.gz"
     path.write_bytes(gzip.compress(b"short\n" + b"x" * (64 << 20), mtime=0))

@@ -1,4 +1,4 @@
-"""Inference in bf16: near to fp32, free of casts, and nothing of it left in the model it was asked of."""
+"""Inference in bf16: close to fp32, without casts between layers, and without changes to the original model."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from smoothcse.encoders.bf16_weights import with_bf16_weights
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
 class Casts(TorchDispatchMode):
-    """Counts the copies to another floating-point type."""
+    """Counts the casts to another floating-point type."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "avg_first_last"])
-def test_embeddings_of_a_real_encoder_stay_what_they_are(pooling, minilm):
+def test_embeddings_of_a_real_encoder_hardly_change(pooling, minilm):
     model, texts = load_encoder(minilm, pooling, device="cpu"), sentences(200)
     exact, rounded = (encode(model, texts, precision=precision) for precision in ("fp32", "bf16"))
     assert cosines(exact, rounded).min() > 0.9995
@@ -50,7 +51,7 @@ def test_every_architecture(architecture, tmp_path):
     assert cosines(exact, rounded).min() > 0.999
 
 
-def test_nothing_is_cast_on_the_way(minilm):
+def test_no_layer_casts_its_input(minilm):
     model = load_encoder(minilm, device="cpu")
     features = model.preprocess(["a sentence", "and another one"])
     half = with_bf16_weights(model)
@@ -62,13 +63,13 @@ def test_nothing_is_cast_on_the_way(minilm):
     assert autocast.to_bf16 > 30
 
 
-def test_pooling_and_what_follows_are_in_fp32(minilm):
+def test_pooling_and_later_modules_are_in_fp32(minilm):
     pooled = encode(load_encoder(minilm, "mean", device="cpu"), sentences(20), precision="bf16")
     assert pooled.dtype == np.float32
     assert (torch.from_numpy(pooled).bfloat16().float().numpy() != pooled).mean() > 0.9
 
 
-def test_the_model_is_left_as_it_was(tiny_bert):
+def test_the_original_model_is_not_changed(tiny_bert):
     model, texts = build_encoder(tiny_bert, device="cpu"), sentences(20)
     use_fast_dropout(model)
     use_read_token(model)
@@ -85,7 +86,7 @@ def test_the_model_is_left_as_it_was(tiny_bert):
     np.testing.assert_array_equal(encode(model, texts), before)
 
 
-def test_two_precisions_at_the_same_time(tiny_bert):
+def test_both_precisions_can_be_used_together(tiny_bert):
     model, texts = load_encoder(tiny_bert, device="cpu"), sentences(50)
     alone = {precision: encode(model, texts, precision=precision) for precision in ("fp32", "bf16")}
     with ThreadPoolExecutor(4) as pool:
@@ -96,6 +97,6 @@ def test_two_precisions_at_the_same_time(tiny_bert):
             np.testing.assert_array_equal(found, alone[precision])
 
 
-def test_a_model_that_is_not_in_fp32_is_taken_as_it_is(tiny_bert):
+def test_a_model_that_is_not_in_fp32_is_returned_unchanged(tiny_bert):
     model = load_encoder(tiny_bert, device="cpu").bfloat16()
     assert with_bf16_weights(model) is model

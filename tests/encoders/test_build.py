@@ -1,4 +1,4 @@
-"""Encoders are put together right for every architecture, and what ships is plain."""
+"""Building and loading of encoders for every architecture, and the plain model that is shipped."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 
-from smoothcse.encoders.build import PROJECTION, build_encoder, load_encoder, strip_projection
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.projection import PROJECTION, strip_projection
 from smoothcse.errors import SmoothCSEError
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
@@ -56,7 +58,7 @@ def test_poolings_equal_their_definition(pooling, tiny_bert):
     np.testing.assert_allclose(encoder.encode(TEXTS), expected.numpy(), atol=1e-6)
 
 
-def test_a_start_that_ends_in_a_dense_layer_of_another_width_keeps_it(tiny_bert, tmp_path):
+def test_a_final_dense_layer_of_another_width_is_kept(tiny_bert, tmp_path):
     plain = build_encoder(tiny_bert, projection=False, device="cpu")
     start = SentenceTransformer(modules=[*plain, Dense(32, 8)], device="cpu")
     start.save_pretrained(str(tmp_path))
@@ -66,7 +68,7 @@ def test_a_start_that_ends_in_a_dense_layer_of_another_width_keeps_it(tiny_bert,
 
 
 @pytest.mark.parametrize("pooling", ["cls", "avg_first_last"])
-def test_what_ships_is_plain_and_encodes_the_same(pooling, tiny_bert, tmp_path):
+def test_the_stripped_model_is_plain_and_encodes_the_same(pooling, tiny_bert, tmp_path):
     encoder = build_encoder(tiny_bert, pooling, device="cpu")
     assert any(isinstance(module, Dense) for module in encoder)
     stripped = strip_projection(encoder)
@@ -82,7 +84,7 @@ def test_what_ships_is_plain_and_encodes_the_same(pooling, tiny_bert, tmp_path):
     assert not list(tmp_path.rglob("*.bin"))
 
 
-def test_head_is_initialised_as_simcse_does_and_from_its_seed(tiny_bert):
+def test_the_head_is_initialised_like_simcse_from_its_seed(tiny_bert):
     head = next(module for module in build_encoder(tiny_bert, device="cpu", seed=3) if isinstance(module, Dense))
     again = next(module for module in build_encoder(tiny_bert, device="cpu", seed=3) if isinstance(module, Dense))
     other = next(module for module in build_encoder(tiny_bert, device="cpu", seed=4) if isinstance(module, Dense))
@@ -104,13 +106,13 @@ def test_a_sentence_transformers_folder_keeps_or_replaces_its_pooling(minilm):
     np.testing.assert_allclose(kept.encode(TEXTS), plain.encode(TEXTS), atol=1e-6)
 
 
-def test_max_length_is_set_or_left(minilm):
+def test_max_length_is_set_or_kept(minilm):
     assert build_encoder(minilm, device="cpu").max_seq_length == 32
     assert build_encoder(minilm, max_length=None, device="cpu").max_seq_length == 256
 
 
 @pytest.mark.parametrize("get", [build_encoder, load_encoder])
-def test_weights_saved_in_half_precision_are_held_in_float32(get, tmp_path):
+def test_weights_saved_in_half_precision_are_loaded_in_float32(get, tmp_path):
     folder = save_tiny_model(tmp_path)
     half = SentenceTransformer(folder, device="cpu", model_kwargs={"torch_dtype": torch.float16})
     half.save_pretrained(str(tmp_path / "half"))
@@ -118,13 +120,13 @@ def test_weights_saved_in_half_precision_are_held_in_float32(get, tmp_path):
     assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
 
 
-def test_the_unused_pooler_stays_but_is_not_trained(tiny_bert):
+def test_the_unused_pooler_is_kept_and_frozen(tiny_bert):
     pooler = build_encoder(tiny_bert, device="cpu")[0].model.pooler
     assert pooler is not None
     assert not any(parameter.requires_grad for parameter in pooler.parameters())
 
 
-def test_load_encoder_takes_the_best_of_a_run_folder(tiny_bert, tmp_path):
+def test_load_encoder_loads_the_best_model_of_a_run_folder(tiny_bert, tmp_path):
     strip_projection(build_encoder(tiny_bert, device="cpu")).save_pretrained(str(tmp_path / "best"))
     (tmp_path / "run.json").write_text("{}")
     np.testing.assert_allclose(
@@ -133,9 +135,9 @@ def test_load_encoder_takes_the_best_of_a_run_folder(tiny_bert, tmp_path):
     assert load_encoder(tmp_path, "mean", device="cpu")[1].pooling_mode == "mean"
 
 
-def test_no_dropout_is_an_error_that_says_what_to_do(tmp_path):
+def test_a_model_without_dropout_is_refused(tmp_path):
     folder = save_tiny_model(tmp_path, "modernbert")
-    with pytest.raises(SmoothCSEError, match=r"dropout 0 everywhere .*embedding_dropout.* set one"):
+    with pytest.raises(SmoothCSEError, match=r"dropout 0 everywhere .*embedding_dropout.* set a rate"):
         build_encoder(folder, device="cpu")
 
 
@@ -144,7 +146,7 @@ def test_no_dropout_is_an_error_that_says_what_to_do(tmp_path):
     [
         ({"pooling": "middle"}, "pooling 'middle' is unknown; choose one of cls, mean"),
         ({"dropout": 1.0}, "dropout must lie between 0 and 1"),
-        ({"max_length": 65}, "max_length 65 is more than the 64 positions"),
+        ({"max_length": 65}, "max_length 65 exceeds the 64 positions"),
         ({"max_length": 2}, "max_length must be at least 3"),
     ],
 )
@@ -156,10 +158,10 @@ def test_bad_arguments(arguments, message, tiny_bert):
 def test_unknown_model_and_empty_folder(tmp_path):
     with pytest.raises(SmoothCSEError, match=r"no/such-model is neither a folder .* check the name and the network"):
         build_encoder("no/such-model")
-    with pytest.raises(SmoothCSEError, match=r"holds no config\.json"):
+    with pytest.raises(SmoothCSEError, match=r"contains no config\.json"):
         build_encoder(tmp_path)
 
 
-def test_an_unknown_pooling_is_told_when_a_model_is_loaded_too(tiny_bert):
+def test_load_encoder_refuses_an_unknown_pooling(tiny_bert):
     with pytest.raises(SmoothCSEError, match="pooling 'cl' is unknown; choose one of cls"):
         load_encoder(tiny_bert, "cl")

@@ -1,4 +1,4 @@
-"""Decoders are read at their last token, and no model is used that cannot tell sentences apart."""
+"""Pooling of decoders, and refusal of models that do not distinguish sentences."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
 from smoothcse import TrainConfig, train
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.behaviour import is_causal, require_distinct_embeddings
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
-from smoothcse.encoders.reading import is_causal, require_distinct_embeddings
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, sentences
 
@@ -27,7 +28,7 @@ def pooling_of(model):
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("bos", [True, False])
 @pytest.mark.parametrize("architecture", DECODERS)
-def test_a_decoder_is_read_at_its_last_token(architecture, bos, side, tmp_path):
+def test_a_decoder_uses_last_token_pooling(architecture, bos, side, tmp_path):
     path = save_tiny_generator(tmp_path, architecture, bos=bos, pad_token="[PAD]", padding_side=side)
     model = load_encoder(path, device="cpu")
     built = build_encoder(path, dropout=0.1, projection=False, max_length=None, device="cpu")
@@ -47,12 +48,12 @@ def test_an_encoder_is_not_causal(architecture, tmp_path):
     assert not is_causal(Transformer(save_tiny_model(tmp_path, architecture)))
 
 
-def test_the_first_token_of_a_causal_model_is_refused(tmp_path):
+def test_cls_pooling_of_a_causal_model_is_refused(tmp_path):
     path = save_tiny_generator(tmp_path / "bare", "llama", pad_token="[PAD]")
     for make in (load_encoder, lambda *a, **k: build_encoder(*a, dropout=0.1, **k)):
         with pytest.raises(SmoothCSEError, match=r"is causal: its first token .* --pooling lasttoken or mean"):
             make(path, "cls", device="cpu")
-    # A model folder that says so of itself; without a start token, sentences that begin alike show it.
+    # A saved folder with cls pooling. Without a start token, sentences with the same first word reveal it.
     for bos in (True, False):
         bare = Transformer(save_tiny_generator(tmp_path / f"{bos}", "gpt2", bos=bos, pad_token="[PAD]"))
         folder = str(tmp_path / f"own-{bos}")
@@ -71,7 +72,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(tiny_bert, tmp_path):
         load_encoder(str(tmp_path), device="cpu")
 
 
-def test_texts_of_the_same_tokens_say_nothing_about_a_model(tiny_bert):
+def test_texts_with_equal_tokens_are_not_compared(tiny_bert):
     model = load_encoder(tiny_bert, device="cpu")
     require_distinct_embeddings(model, "it", ["the cat", "The  CAT"])
     for parameter in model.parameters():
@@ -82,23 +83,23 @@ def test_texts_of_the_same_tokens_say_nothing_about_a_model(tiny_bert):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "t5"])
-def test_a_tokenizer_without_padding_pads_with_its_end(architecture, tmp_path):
+def test_a_tokenizer_without_a_padding_token_pads_with_its_end_token(architecture, tmp_path):
     model = load_encoder(save_tiny_generator(tmp_path / "bare", architecture), device="cpu")
     assert model.tokenizer.pad_token == "[SEP]"
     alone = np.concatenate([encode(model, [text]) for text in TEXTS])
     np.testing.assert_allclose(encode(model, TEXTS), alone, atol=1e-5)
-    model.save_pretrained(str(tmp_path / "saved"))  # and so for who loads it without us
+    model.save_pretrained(str(tmp_path / "saved"))  # the saved folder, loaded by the host
     saved = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(saved.encode(TEXTS), alone, atol=1e-5)
 
 
-def test_a_tokenizer_without_padding_and_end_is_refused(tmp_path):
+def test_a_tokenizer_without_padding_and_end_tokens_is_refused(tmp_path):
     path = save_tiny_generator(tmp_path, "llama", eos_token=None)
     with pytest.raises(SmoothCSEError, match="neither a padding token nor an end token"):
         load_encoder(path, device="cpu")
 
 
-def test_of_t5_the_encoder_is_read_and_bart_is_refused(tmp_path):
+def test_t5_loads_its_encoder_and_bart_is_refused(tmp_path):
     t5 = save_tiny_generator(tmp_path / "t5", "t5", pad_token="[PAD]")
     assert type(load_encoder(t5, device="cpu")[0].model).__name__ == "T5EncoderModel"
     np.testing.assert_array_equal(
@@ -110,7 +111,7 @@ def test_of_t5_the_encoder_is_read_and_bart_is_refused(tmp_path):
             make(bart, device="cpu")
 
 
-def test_a_folder_that_pools_bart_itself_is_what_the_host_makes_of_it(tmp_path):
+def test_a_saved_bart_model_equals_the_hosts(tmp_path):
     bart = Transformer(save_tiny_generator(tmp_path / "bart", "bart", pad_token="[PAD]"))
     host = SentenceTransformer(modules=[bart, Pooling(32, "mean")], device="cpu")
     host.save_pretrained(str(tmp_path / "own"))
@@ -150,7 +151,7 @@ def run(folder, model, **changes):
         ("t5", {"pad_token": "[PAD]"}),
     ],
 )
-def test_it_is_trained_and_ships_what_the_host_reads(architecture, tokens, tmp_path):
+def test_a_decoder_can_be_trained_and_loaded_by_the_host(architecture, tokens, tmp_path):
     result = run(tmp_path, save_tiny_generator(tmp_path / "start", architecture, **tokens))
     last = str(result.folder / "last")
     shipped = SentenceTransformer(last, device="cpu")

@@ -1,4 +1,4 @@
-"""Evil model folders, real ones: each is refused in one sentence, and what it carries never runs."""
+"""Malicious model folders: each is refused with one sentence, and its code never runs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize
 from transformers import AutoTokenizer
 
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.safety import require_safe_folder
 from smoothcse.errors import SmoothCSEError
 
 
 class Evil:
-    """Leaves a trace where it is unpickled."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -33,7 +34,7 @@ class Evil:
 
 @pytest.fixture(scope="module")
 def good(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A harmless model with a Dense module, as a start for evil ones."""
+    """A harmless model with a Dense module, from which malicious ones are made."""
     folder = tmp_path_factory.mktemp("good") / "model"
     model = build_encoder(tiny_bert, "mean", projection=False, device="cpu")
     SentenceTransformer(modules=[*model, Dense(32, 16), Normalize()], device="cpu").save_pretrained(str(folder))
@@ -42,7 +43,7 @@ def good(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(good: Path, tmp_path: Path) -> Path:
-    """A copy that a test may turn evil."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(good, tmp_path / "model"))
 
 
@@ -58,7 +59,7 @@ def change_module(model: Path, number: int, **values: Any) -> None:
 
 
 def refused(model: Path) -> str:
-    """Return the sentence of a refusal; what training and inference say is the same."""
+    """Return the message of a refusal, which is the same in training and inference."""
     with pytest.raises(SmoothCSEError) as first:
         load_encoder(model, device="cpu")
     with pytest.raises(SmoothCSEError) as second:
@@ -83,11 +84,11 @@ def test_the_packaged_model_is_harmless(minilm):
 def test_pickled_weights_are_refused_and_not_read(model, tmp_path, where):
     (model / where / "model.safetensors").unlink()
     torch.save({"weight": Evil(tmp_path / "ran")}, model / where / "pytorch_model.bin")
-    assert "pytorch_model.bin holds weights as a pickle" in refused(model)
+    assert "pytorch_model.bin contains pickled weights" in refused(model)
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_evil_pickle_would_run_if_it_were_read(tmp_path):
+def test_the_malicious_pickle_runs_when_it_is_read(tmp_path):
     torch.save({"weight": Evil(tmp_path / "ran")}, tmp_path / "pytorch_model.bin")
     torch.load(tmp_path / "pytorch_model.bin", weights_only=False)
     assert (tmp_path / "ran").is_dir()
@@ -100,22 +101,22 @@ def test_settings_cannot_ask_for_the_pickle_beside_safe_weights(model, tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_pickle_beside_safe_weights_is_let_lie(model, tmp_path):
+def test_a_pickle_beside_safe_weights_is_ignored(model, tmp_path):
     torch.save({"weight": Evil(tmp_path / "ran")}, model / "pytorch_model.bin")
     load_encoder(model, device="cpu")
     assert not (tmp_path / "ran").exists()
 
 
-def test_decoy_weights_do_not_open_the_way_to_a_pickle(model, tmp_path):
+def test_decoy_weights_do_not_allow_a_pickle(model, tmp_path):
     (model / "2_Dense" / "model.safetensors").rename(model / "2_Dense" / "decoy.safetensors")
     torch.save({"weight": Evil(tmp_path / "ran")}, model / "2_Dense" / "pytorch_model.bin")
-    assert "as a pickle" in refused(model)
+    assert "pickled weights" in refused(model)
 
 
 def test_a_plain_pickle_is_refused_whatever_its_protocol(model, tmp_path):
     (model / "model.safetensors").unlink()
     (model / "pytorch_model.bin").write_bytes(pickle.dumps(Evil(tmp_path / "ran"), protocol=0))
-    assert "as a pickle" in refused(model)
+    assert "pickled weights" in refused(model)
     assert not (tmp_path / "ran").exists()
 
 
@@ -129,17 +130,17 @@ def write_code(folder: Path, trace: Path, name: str = "modeling_evil.py") -> Non
 def test_code_in_the_folder_is_refused_and_not_run(model, tmp_path):
     write_code(model, tmp_path / "ran")
     change(model / "config.json", auto_map={"AutoModel": "modeling_evil.EvilModel"})
-    assert "brings code of its own, modeling_evil.py" in refused(model)
+    assert "contains code, modeling_evil.py" in refused(model)
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_architecture_that_only_foreign_code_knows_is_refused(model):
+def test_an_architecture_unknown_to_transformers_is_refused(model):
     auto_map = {"AutoConfig": "owner/name--configuration_evil.EvilConfig", "AutoModel": "owner/name--evil.EvilModel"}
     change(model / "config.json", model_type="evil", auto_map=auto_map)
-    assert "of the architecture 'evil'" in refused(model)
+    assert "has the architecture 'evil'" in refused(model)
 
 
-def test_code_elsewhere_is_not_fetched_for_an_architecture_that_is_known(model):
+def test_remote_code_is_ignored_for_a_known_architecture(model):
     change(model / "config.json", auto_map={"AutoModel": "owner/name--evil.EvilModel"})
     assert load_encoder(model, device="cpu")[0].model.__class__.__name__ == "BertModel"
 
@@ -149,7 +150,7 @@ def test_code_elsewhere_is_not_fetched_for_an_architecture_that_is_known(model):
     [
         "os.system",
         "modeling_evil.EvilModel",
-        "smoothcse.encoders.build.load_encoder",
+        "smoothcse.encoders.load.load_encoder",
         "sentence_transformers.util.misc.importlib",
         "sentence_transformers.base.model.torch",
         "sentence_transformers.base.modules.Router",
@@ -169,7 +170,7 @@ def test_a_foreign_activation_is_refused(model, activation):
 
 
 @pytest.mark.parametrize("activation", ["torch.nn.GELU", "torch.nn.modules.linear.Identity"])
-def test_torchs_activations_are_loaded(model, activation):
+def test_activations_of_torch_are_loaded(model, activation):
     change(model / "2_Dense" / "config.json", activation_function=activation)
     assert type(load_encoder(model, device="cpu")[2].activation_function).__name__ == activation.split(".")[-1]
 
@@ -193,9 +194,9 @@ def test_an_adapter_of_a_model_elsewhere_is_refused(model):
 
 
 @pytest.mark.parametrize("path", ["../other", "1_Pooling/../../other", "/etc", "..\\other", "C:\\other"])
-def test_a_module_path_that_climbs_is_refused(model, path):
+def test_a_module_path_outside_of_the_folder_is_refused(model, path):
     change_module(model, 1, path=path)
-    assert "leads out of the model" in refused(model)
+    assert "outside of the model" in refused(model)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "1_Pooling"])
@@ -203,7 +204,7 @@ def test_a_link_out_of_the_folder_is_refused(model, tmp_path, name):
     outside = tmp_path / "outside"
     (model / name).rename(outside)
     (model / name).symlink_to(outside)
-    assert f"{name} is a link that leads out" in refused(model)
+    assert f"{name} is a link to a file outside" in refused(model)
 
 
 def test_a_link_to_itself_is_refused(model):
@@ -212,7 +213,7 @@ def test_a_link_to_itself_is_refused(model):
 
 
 def hub_layout(model: Path, tmp_path: Path) -> Path:
-    """Lay a model out as the hub's cache does."""
+    """Arrange a model like the hub's cache."""
     blobs = tmp_path / "models--a--b" / "blobs"
     snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
     shutil.copytree(model, snapshot)
@@ -226,15 +227,15 @@ def test_links_within_the_hubs_cache_are_followed(model, tmp_path):
     load_encoder(hub_layout(model, tmp_path), device="cpu")
 
 
-def test_a_false_cache_does_not_open_the_way_out(model, tmp_path):
+def test_a_fake_hub_cache_does_not_allow_links_outside(model, tmp_path):
     snapshot = hub_layout(model, tmp_path)
     blobs = snapshot.parents[1] / "blobs"
     blobs.rename(tmp_path / "elsewhere")
     blobs.symlink_to(tmp_path / "elsewhere")
-    assert "leads out" in refused(snapshot)
+    assert "outside of the model" in refused(snapshot)
 
 
-# ---- damage and lies ------------------------------------------------------------------------------------
+# ---- damaged and inconsistent files ----------------------------------------------------------------
 
 DESCRIPTIONS = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json"]
 DAMAGES: dict[str, bytes] = {
@@ -250,7 +251,7 @@ DAMAGES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", DESCRIPTIONS)
-def test_a_damaged_description_is_told_with_its_name(model, name, damage):
+def test_a_damaged_json_file_is_reported_with_its_name(model, name, damage):
     (model / name).write_bytes(DAMAGES[damage])
     assert name in refused(model)
 
@@ -265,14 +266,14 @@ def test_a_damaged_description_is_told_with_its_name(model, name, damage):
         {"max_position_embeddings": 10**12},
     ],
 )
-def test_settings_of_a_giant_are_refused_before_memory_is_taken(model, lie):
+def test_oversized_settings_are_refused_before_memory_is_allocated(model, lie):
     change(model / "config.json", **lie)
     assert "larger model than its weights" in refused(model)
 
 
-def test_a_description_of_many_megabytes_is_refused(model):
+def test_an_oversized_json_file_is_refused(model):
     (model / "config.json").write_text('{"a": "' + "x" * (17 << 20) + '"}', encoding="utf-8")
-    assert "longer than 16 MB" in refused(model)
+    assert "larger than 16 MB" in refused(model)
 
 
 def cut(data: bytes) -> bytes:
@@ -290,30 +291,30 @@ def deep_header(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("damage", [cut, lying_header, deep_header, lambda data: b"", lambda data: data[:4]])
 @pytest.mark.parametrize("where", [".", "2_Dense"])
-def test_damaged_weights_are_told(model, damage: Callable[[bytes], bytes], where):
+def test_damaged_weights_are_refused(model, damage: Callable[[bytes], bytes], where):
     file = model / where / "model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
     told = refused(model)
     assert "cannot be loaded" in told or "larger model than its weights" in told
 
 
-def test_a_damaged_tokenizer_is_told(model):
+def test_a_damaged_tokenizer_is_refused(model):
     (model / "tokenizer.json").write_bytes(b'{"version": "1.0", "model": {"type": "WordPiece"')
     assert "cannot be loaded" in refused(model)
 
 
-def test_weights_of_another_model_are_told(model):
+def test_weights_of_another_model_are_refused(model):
     change(model / "config.json", hidden_size=64)
     assert "other shapes than its config.json says" in refused(model)
 
 
-def test_a_folder_without_a_tokenizer_is_refused_and_not_scored(model):
+def test_a_folder_without_a_tokenizer_is_refused(model):
     for file in [*model.glob("*token*"), *model.glob("vocab*")]:
         file.unlink()
     assert "has no vocabulary" in refused(model)
 
 
-def test_a_tokenizer_of_another_model_is_told(model):
+def test_a_tokenizer_of_another_model_is_refused(model):
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.add_tokens([f"word{number}" for number in range(100)])
     tokenizer.save_pretrained(model)

@@ -1,6 +1,6 @@
-"""Every branch on the hardware, forced on any machine: what a GPU would be given is computed here, or faked.
+"""Every branch on the hardware, forced on any machine: the GPU branches run on the CPU or with fakes.
 
-Whether hardware has bf16 is in test_precision.py. What is left for test_gpu.py are the kernels themselves.
+test_precision.py covers bf16 support. Only the kernels themselves are left to test_gpu.py.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tiny import save_tiny_model, sentences
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """Take the ways of a GPU, with tensors that lie where they lie."""
+    """Use the GPU branches with tensors on the CPU."""
     monkeypatch.setattr(devices, "is_cpu", lambda device: False)
 
 
@@ -48,7 +48,7 @@ def loss_and_gradients(model_path: str) -> list[torch.Tensor]:
     return [value.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
 
 
-def test_a_batch_is_embedded_whole_on_a_gpu_and_in_groups_on_a_cpu(tiny_bert, monkeypatch):
+def test_a_batch_is_embedded_at_once_on_a_gpu_and_in_groups_on_a_cpu(tiny_bert, monkeypatch):
     grouped = loss_and_gradients(tiny_bert)
     monkeypatch.setattr(devices, "is_cpu", lambda device: False)
     whole = loss_and_gradients(tiny_bert)
@@ -57,7 +57,7 @@ def test_a_batch_is_embedded_whole_on_a_gpu_and_in_groups_on_a_cpu(tiny_bert, mo
         torch.testing.assert_close(ours, others, rtol=1e-9, atol=1e-12)
 
 
-def test_rows_in_pieces_keep_their_order(tiny_bert, as_on_a_gpu, monkeypatch):
+def test_chunked_rows_keep_their_order(tiny_bert, as_on_a_gpu, monkeypatch):
     model = build_encoder(tiny_bert, device="cpu")
     monkeypatch.setattr("smoothcse.views.embed._GPU_ROWS", 5)
     sizes = []
@@ -71,8 +71,8 @@ def test_rows_in_pieces_keep_their_order(tiny_bert, as_on_a_gpu, monkeypatch):
     assert sizes == [5, 5, 2]
 
 
-def test_a_mask_token_is_not_looked_for_on_a_gpu(tmp_path, monkeypatch):
-    """It would have to wait for the answer: the layer computes every token there, to the same end."""
+def test_mask_tokens_are_not_searched_on_a_gpu(tmp_path, monkeypatch):
+    """Searching would synchronise the GPU, so the layer computes every token there, with the same result."""
     model = with_template(build_encoder(save_tiny_model(tmp_path), device="cpu"), "the {sentence} on {mask} .").eval()
     use_read_token(model)
     alone = []
@@ -86,7 +86,7 @@ def test_a_mask_token_is_not_looked_for_on_a_gpu(tmp_path, monkeypatch):
     assert not alone
 
 
-def test_pieces_of_a_cached_batch_are_as_large_as_fits_on_a_gpu(tiny_bert, as_on_a_gpu, monkeypatch):
+def test_chunks_of_a_cached_batch_are_as_large_as_a_gpu_allows(tiny_bert, as_on_a_gpu, monkeypatch):
     model = build_encoder(tiny_bert, device="cpu").eval()
     monkeypatch.setattr(mini_batch, "_MOST_TOKENS", 256)
     config = make_config({"mini_batch": "auto", "max_length": 32})
@@ -103,8 +103,8 @@ def test_pieces_of_a_cached_batch_are_as_large_as_fits_on_a_gpu(tiny_bert, as_on
 
 
 @pytest.mark.parametrize(("kind", "sizes"), [("cuda", [12]), ("mps", [3, 3, 3, 3])])
-def test_a_gpu_encodes_more_at_a_time(kind, sizes, tiny_bert, monkeypatch):
-    """Of a kind that is not known, as much as a CPU."""
+def test_a_gpu_encodes_larger_batches(kind, sizes, tiny_bert, monkeypatch):
+    """Unknown types of devices use the batch size of a CPU."""
     model = build_encoder(tiny_bert, device="cpu")
     monkeypatch.setattr(encoding, "_TOKENS_AT_A_TIME", {"cuda": 10_000})
     seen = []
@@ -116,7 +116,7 @@ def test_a_gpu_encodes_more_at_a_time(kind, sizes, tiny_bert, monkeypatch):
 
 
 class FakeDevice(SimpleNamespace):
-    """What is asked of a device."""
+    """The attributes of a device that are read."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(type=kind)
@@ -126,7 +126,7 @@ class FakeDevice(SimpleNamespace):
     ("cuda", "mps", "forced", "found"),
     [(True, True, "", "cuda"), (False, True, "", "mps"), (False, False, "", "cpu"), (True, True, "1", "cpu")],
 )
-def test_the_best_device_is_taken(cuda, mps, forced, found, monkeypatch):
+def test_the_best_device_is_chosen(cuda, mps, forced, found, monkeypatch):
     monkeypatch.setenv("SMOOTHCSE_CPU", forced)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -140,7 +140,7 @@ def test_the_best_device_is_taken(cuda, mps, forced, found, monkeypatch):
 
 
 @pytest.mark.parametrize(("device", "fast"), [("cpu", True), ("cuda", False)])
-def test_fast_dropout_is_for_cpus(device, fast, tiny_bert, monkeypatch):
+def test_fast_dropout_is_used_on_cpus_only(device, fast, tiny_bert, monkeypatch):
     config = make_config({"model": tiny_bert})
     hardware = SimpleNamespace(device_type=device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -152,7 +152,7 @@ def test_fast_dropout_is_for_cpus(device, fast, tiny_bert, monkeypatch):
     ("gpus", "devices_asked", "launched"),
     [(0, None, False), (0, 2, True), (1, None, False), (2, None, True), (2, 1, True)],
 )
-def test_several_gpus_are_given_to_torchrun(gpus, devices_asked, launched, monkeypatch):
+def test_several_gpus_are_used_through_torchrun(gpus, devices_asked, launched, monkeypatch):
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     assert launch.wants_launch(devices_asked) == launched
@@ -160,7 +160,7 @@ def test_several_gpus_are_given_to_torchrun(gpus, devices_asked, launched, monke
     assert not launch.wants_launch(devices_asked)
 
 
-def test_more_gpus_than_there_are(monkeypatch, tmp_path):
+def test_more_gpus_than_available_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SmoothCSEError, match="--devices 3 was asked for, but 2 GPUs are visible"):
         launch.launch(make_config({"output": str(tmp_path)}), resume=False, overwrite=False, devices=3)
@@ -178,7 +178,7 @@ def test_runs_of_a_study_share_the_gpus(gpus, jobs, found, monkeypatch):
 
 @pytest.fixture
 def fake_memory(monkeypatch):
-    """A GPU's counters."""
+    """Counters of a GPU."""
     state = SimpleNamespace(used=100, peak=100, waited=0)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: state.used)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: state.peak)
@@ -187,7 +187,7 @@ def fake_memory(monkeypatch):
     return state
 
 
-def test_the_peak_of_a_gpu_is_what_torch_allocated(fake_memory):
+def test_peak_gpu_memory_is_the_memory_allocated_by_torch(fake_memory):
     memory = PeakMemory("cuda")
     fake_memory.peak = 900
     assert memory.bytes() == 800
@@ -195,7 +195,7 @@ def test_the_peak_of_a_gpu_is_what_torch_allocated(fake_memory):
     assert memory.bytes() == 0
 
 
-def test_a_span_of_steps_on_a_gpu_ends_when_it_is_computed(fake_memory):
+def test_timing_on_a_gpu_waits_for_the_computation(fake_memory):
     cost = StepCost("cuda")
     cost.on_train_begin(None, None, None)
     fake_memory.peak = 3_000_100
@@ -205,7 +205,7 @@ def test_a_span_of_steps_on_a_gpu_ends_when_it_is_computed(fake_memory):
 
 
 @pytest.mark.parametrize(("backend", "device"), [("nccl", "cuda"), ("gloo", "cpu")])
-def test_ranks_agree_on_a_stop_where_their_backend_computes(backend, device, monkeypatch):
+def test_ranks_agree_to_stop_on_the_device_of_their_backend(backend, device, monkeypatch):
     asked = []
     plain = torch.tensor
     monkeypatch.setattr(torch, "tensor", lambda value, device: asked.append(device) or plain(value))

@@ -1,4 +1,4 @@
-"""Encoders with a template: plain folders that write it by themselves, and sentences moved between templates."""
+"""Encoders with a template: plain folders that apply it, and sentences moved between templates."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from smoothcse.encoders.build import build_encoder, load_encoder, strip_projection
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
-from smoothcse.encoders.templates import read_prompts, require_room, with_template
+from smoothcse.encoders.length import require_room
+from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.projection import strip_projection
+from smoothcse.encoders.templates import read_prompts, with_template
 from smoothcse.errors import SmoothCSEError
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from smoothcse.methods.table import make_settings
 from smoothcse.objectives.templates import Templates, move_sentences, template_places
 from smoothcse.views.embed import embed_views
@@ -58,12 +61,12 @@ OWN_TOKENIZERS = {
     ),
     "roberta": lambda: transformers.RobertaTokenizer(**byte_level_vocabulary()),
 }
-"""Of the classes that published models have, which make their post-processor anew when they are loaded."""
+"""Tokenizer classes of published models, which rebuild their post-processor when they are loaded."""
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Return a function that writes a tiny model with its own kind of tokenizer, once for each kind."""
+    """Return a function that writes a tiny model with the tokenizer of its architecture, once per architecture."""
     folders = {}
 
     def write(architecture):
@@ -87,7 +90,7 @@ def prompted(path, template=QUOTED, new=()):
 
 @pytest.mark.parametrize("template", [QUOTED, LEARNED])
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet", "distilbert", "electra", "modernbert"])
-def test_a_saved_encoder_writes_its_template_by_itself(architecture, template, start, tmp_path):
+def test_a_saved_encoder_applies_its_template(architecture, template, start, tmp_path):
     model = prompted(start(architecture), template, NEW if template == LEARNED else ())
     model.save_pretrained(str(tmp_path))
     plain = SentenceTransformer(str(tmp_path), device="cpu", trust_remote_code=False)
@@ -108,28 +111,28 @@ def test_a_saved_encoder_writes_its_template_by_itself(architecture, template, s
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta", "mpnet"])
 @pytest.mark.parametrize("template", [QUOTED.replace('"', ' " '), LEARNED])
-def test_the_template_around_a_text_is_the_text_in_the_template(architecture, template, start):
-    """A template's tokens and a sentence's own are those of the whole text, tokenised as one."""
+def test_the_template_equals_the_text_inserted_by_hand(architecture, template, start):
+    """Tokens of template and sentence equal those of the whole text, tokenised at once."""
     model = prompted(start(architecture), template, NEW)
     whole = template.replace("{mask}", model.tokenizer.mask_token)
     backend = model.tokenizer.backend_tokenizer
     for text in ("cat", "the cat sat", "stars, rivers"):
         [one] = [backend.encode(whole.replace("{sentence}", text), add_special_tokens=False).ids]
         found = model.tokenizer(text)["input_ids"][1:-1]
-        if architecture == "roberta" and template != LEARNED:  # whose own text begins without a blank
+        if architecture == "roberta" and template != LEARNED:  # its whole text starts without a space
             found, one = found[1:], one[len(one) - len(found) + 1 :]
         assert found == list(one)
 
 
-def test_it_can_be_exported(start, tmp_path):
+def test_an_encoder_with_a_template_can_be_exported(start, tmp_path):
     for module in ("onnxscript", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra 'onnx'")
     model = prompted(start("bert"), LEARNED, NEW)
-    export(model, tmp_path / "onnx", "onnx", sentences(5), console=Console(quiet=True))
+    export_model(model, tmp_path / "onnx", "onnx", sentences(5), console=Console(quiet=True))
     np.testing.assert_allclose(encode(load_encoder(tmp_path / "onnx"), TEXTS), encode(model, TEXTS), atol=2e-6)
 
 
-def test_it_reads_the_state_of_the_mask(start):
+def test_the_embedding_is_the_state_of_the_mask(start):
     model = prompted(start("bert"))
     features = model.preprocess(TEXTS[:3])
     states = model[0].model(features["input_ids"], attention_mask=features["attention_mask"]).last_hidden_state
@@ -137,7 +140,7 @@ def test_it_reads_the_state_of_the_mask(start):
     torch.testing.assert_close(model(dict(features))["sentence_embedding"], at_mask)
 
 
-def test_learned_tokens_are_rows_of_the_table_that_are_the_same_each_time(start):
+def test_new_tokens_have_reproducible_embeddings(start):
     first, second = (prompted(start("bert"), LEARNED, NEW) for _ in range(2))
     tables = [model[0].model.get_input_embeddings().weight for model in (first, second)]
     assert torch.equal(*tables)
@@ -148,8 +151,8 @@ def test_learned_tokens_are_rows_of_the_table_that_are_the_same_each_time(start)
     assert (tables[0].grad[ids].abs().sum(dim=1) > 0).all()
 
 
-def test_an_encoder_can_get_another_template(start, tmp_path):
-    """The first one is gone, and so are the words it learned nothing of."""
+def test_a_template_can_be_replaced(start, tmp_path):
+    """The first template is removed, and so are its new tokens."""
     once = prompted(prompted_folder(start("roberta"), tmp_path), LEARNED, NEW)
     direct = prompted(start("roberta"), LEARNED, NEW)
     assert once.tokenizer("the cat")["input_ids"] == direct.tokenizer("the cat")["input_ids"]
@@ -161,7 +164,7 @@ def prompted_folder(path, folder):
     return str(folder)
 
 
-def test_what_says_which_token_is_read_is_not_trained(start, tmp_path):
+def test_token_weights_are_not_trained(start, tmp_path):
     again = build_encoder(prompted_folder(start("bert"), tmp_path), max_length=None, device="cpu")
     assert not any(parameter.requires_grad for parameter in again[1].parameters())
     views = embed_views(again.train(), [again.preprocess(sentences(20))])
@@ -170,27 +173,29 @@ def test_what_says_which_token_is_read_is_not_trained(start, tmp_path):
     assert again[1].emb_layer.weight.grad is None
 
 
-def test_no_room_is_told(start):
+def test_a_template_without_room_for_text_is_refused(start):
     model = prompted(start("bert"))
     added = model.tokenizer.num_special_tokens_to_add()
     require_room(model, added + 1)
-    with pytest.raises(SmoothCSEError, match=f"max_length {added} leaves no room .* {added} tokens .* {added + 1} at"):
+    with pytest.raises(
+        SmoothCSEError, match=f"max_length {added} leaves no room .* {added} tokens .* at least {added + 1}"
+    ):
         require_room(model, added)
     short = build_encoder(start("bert"), max_length=8, device="cpu")
     with pytest.raises(SmoothCSEError, match="no room"):
         with_template(short, QUOTED)
 
 
-def test_an_encoder_without_a_mask_is_told(start):
+def test_an_encoder_without_a_mask_token_is_refused(start):
     model = build_encoder(start("bert"), device="cpu")
     model.tokenizer.mask_token = None
-    with pytest.raises(SmoothCSEError, match="no fast tokenizer with mask"):
+    with pytest.raises(SmoothCSEError, match="needs a fast tokenizer with mask"):
         with_template(model, QUOTED)
 
 
 @pytest.mark.parametrize("template", ["{sentence} alone", "{mask} alone", "{sentence} {sentence} {mask}"])
-def test_a_template_without_its_parts_is_told(template):
-    with pytest.raises(SmoothCSEError, match=r"but a template holds \{sentence\} once and \{mask\} once"):
+def test_an_incomplete_template_is_refused(template):
+    with pytest.raises(SmoothCSEError, match=r"but a template must contain \{sentence\} once and \{mask\} once"):
         make_settings("promptbert", {"anchor": template})
 
 
@@ -199,7 +204,7 @@ ALL = [QUOTED, LEARNED, "dogs {mask} : {sentence}", "{sentence} . and {mask} , t
 
 @pytest.fixture(scope="module", params=["bert", "roberta"])
 def tokenizers(request, start):
-    """Return for each template a tokenizer that writes it; all have the same vocabulary."""
+    """Return one tokenizer per template, all with the same vocabulary."""
     return [prompted(start(request.param), template, NEW).tokenizer for template in ALL]
 
 

@@ -1,6 +1,6 @@
-"""What measures computes in fp32 everywhere; bf16 is for training, and elsewhere where it is asked for or said.
+"""Precision: fp32 for measuring on every machine; bf16 for training, and for encoding if requested or reported.
 
-Each test that depends on the hardware runs as if it had instructions for bf16 and as if it had none.
+Each test that depends on the hardware runs as if it had bf16 instructions and as if it had none.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from smoothcse.cli import app
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import (
     ASSUME_BF16,
     has_fast_bf16,
@@ -35,14 +35,14 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(params=["1", "0"], ids=["with bf16", "without bf16"])
 def assumed(request, monkeypatch) -> bool:
-    """Whether the hardware is taken for one with bf16."""
+    """Whether the hardware is assumed to have bf16 instructions."""
     monkeypatch.setenv(ASSUME_BF16, request.param)
     monkeypatch.setenv("SMOOTHCSE_CPU", "1")
     return request.param == "1"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
-def test_what_auto_comes_to(device, assumed):
+def test_auto_precision(device, assumed):
     fast = "bf16" if assumed else "fp32"
     assert resolve_precision("auto", "train", device) == fast
     assert resolve_precision("auto", "encode", device) == fast
@@ -50,7 +50,7 @@ def test_what_auto_comes_to(device, assumed):
 
 
 @pytest.mark.parametrize(("purpose", "precision"), itertools.product(["train", "encode", "measure"], ["fp32", "bf16"]))
-def test_what_is_asked_for_is_computed_in(purpose, precision, assumed):
+def test_an_explicit_precision_is_used(purpose, precision, assumed):
     assert resolve_precision(precision, purpose, "cpu") == precision
 
 
@@ -75,14 +75,14 @@ def test_fp16_is_for_training_on_cuda():
         ("mps", None, False),
     ],
 )
-def test_the_hardware_is_asked(device, found, fast, monkeypatch):
+def test_bf16_support_is_read_from_the_hardware(device, found, fast, monkeypatch):
     monkeypatch.delenv(ASSUME_BF16, raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: found)
     assert has_fast_bf16(device) is fast
 
 
-def test_a_run_computes_in_what_the_hardware_is_fast_in(assumed):
+def test_a_run_uses_bf16_on_hardware_with_bf16_instructions(assumed):
     hardware = find_hardware("auto")
     assert hardware.autocast_dtype is (torch.bfloat16 if assumed else None)
     assert hardware.describe().endswith("bf16" if assumed else "fp32")
@@ -103,8 +103,8 @@ def test_a_score_does_not_depend_on_the_hardware(tiny_bert, shared, monkeypatch)
 
 
 @pytest.mark.parametrize("wrapped", ["", "accelerate", "outside"])
-def test_fp32_is_fp32_under_a_trainers_autocast(wrapped, tiny_bert):
-    """The trainer puts autocast on the forward of the model that it trains, and evaluations are of that very model."""
+def test_fp32_is_not_affected_by_the_trainers_autocast(wrapped, tiny_bert):
+    """The trainer wraps the forward of the model in autocast, and evaluation during training uses this model."""
     model, texts = load_encoder(tiny_bert, device="cpu"), sentences(20)
     expected = encode(model, texts), *dropout_views(model, texts)
     if wrapped == "accelerate":
@@ -119,7 +119,7 @@ def test_fp32_is_fp32_under_a_trainers_autocast(wrapped, tiny_bert):
     assert wrapped != "accelerate" or model.forward is replaced
 
 
-def test_autocast_is_back_after_an_error(tiny_bert):
+def test_autocast_is_restored_after_an_error(tiny_bert):
     model = load_encoder(tiny_bert, device="cpu")
     model.forward = replaced = torch.autocast("cpu", dtype=torch.bfloat16)(model.forward)
     with pytest.raises(ZeroDivisionError), without_autocast(model):
@@ -127,8 +127,8 @@ def test_autocast_is_back_after_an_error(tiny_bert):
     assert model.forward is replaced
 
 
-def test_a_run_in_bf16_is_selected_by_what_fp32_computes(tiny_bert, corpus_file, tmp_path, monkeypatch):
-    """The embeddings that a run in bf16 judges its last model by are those of the shipped one in fp32."""
+def test_selection_in_a_bf16_run_computes_in_fp32(tiny_bert, corpus_file, tmp_path, monkeypatch):
+    """A bf16 run selects its model by the fp32 embeddings of the shipped model."""
     judged = []
     monkeypatch.setattr(selection, "encode", lambda *given: judged.append((given[1], encode(*given))) or judged[-1][1])
     fields = {"corpus": str(corpus_file), "model": tiny_bert, "batch_size": 16, "max_steps": 2, "eval_steps": 1}
@@ -138,7 +138,7 @@ def test_a_run_in_bf16_is_selected_by_what_fp32_computes(tiny_bert, corpus_file,
     np.testing.assert_allclose(rows, encode(load_encoder(result.last, device="cpu"), texts), atol=1e-6)
 
 
-def test_commands_that_encode_say_in_what(tiny_bert, corpus_file, tmp_path, assumed):
+def test_commands_that_encode_print_their_precision(tiny_bert, corpus_file, tmp_path, assumed):
     said = precision_notice("auto", "bf16" if assumed else "fp32")
     arguments = ["encode", tiny_bert, str(corpus_file), "-o", str(tmp_path / "rows.npy")]
     shown = CliRunner().invoke(app, arguments)
@@ -151,7 +151,7 @@ def test_commands_that_encode_say_in_what(tiny_bert, corpus_file, tmp_path, assu
     assert "Precision: fp32." in shown.output
 
 
-def test_an_index_says_in_what(tiny_bert, corpus_file, tmp_path, assumed):
+def test_indexing_prints_its_precision(tiny_bert, corpus_file, tmp_path, assumed):
     pytest.importorskip("lancedb", reason="needs the extra 'search'")
     arguments = ["index", tiny_bert, str(corpus_file), "-o", str(tmp_path / "docs.index")]
     shown = CliRunner().invoke(app, arguments)

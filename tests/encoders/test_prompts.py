@@ -1,4 +1,4 @@
-"""Each text gets the prompt that sentence-transformers gives it: in every command, in training and in the service."""
+"""Each text gets the same prompt as in sentence-transformers: in every command, in training and in the service."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from typer.testing import CliRunner
 from smoothcse import TrainConfig, train
 from smoothcse.cli import app
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode, token_counts
+from smoothcse.encoders.length import require_room
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.prompts import prompt_of
-from smoothcse.encoders.templates import require_room
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval
 from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
 from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings
@@ -76,7 +77,7 @@ def unit(rows):
     "prompts", [{}, PROMPTS, {"query": "a "}, {"passage": "b "}, {"corpus": "c "}, {"document": "", "passage": "d "}]
 )
 @pytest.mark.parametrize("default", [None, "query", "other"])
-def test_the_rule_is_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatch):
+def test_prompt_selection_equals_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatch):
     prompts = prompts | ({default: "by default "} if default else {})
     model = load_encoder(save(tmp_path, tiny_bert, prompts, default), device="cpu")
     asked = []
@@ -88,7 +89,7 @@ def test_the_rule_is_the_hosts(prompts, default, tiny_bert, tmp_path, monkeypatc
     assert prompt_of(model, "query", prompt="") == ""
 
 
-def test_mistakes_are_told(prompted):
+def test_invalid_prompts_are_refused(prompted):
     model = load_encoder(prompted, device="cpu")
     with pytest.raises(
         SmoothCSEError, match=r"no prompt 'qery'; it has: query, document, other\. Did you mean 'query'"
@@ -100,26 +101,26 @@ def test_mistakes_are_told(prompted):
         encode(model, TEXTS, prompt="a ", prompt_name="query")
 
 
-def test_embeddings_are_the_hosts(prompted, host):
+def test_embeddings_equal_the_hosts(prompted, host):
     model = load_encoder(prompted, device="cpu")
     assert_equal(encode(model, TEXTS), host.encode(TEXTS))
     assert_equal(encode(model, TEXTS, "query"), host.encode_query(TEXTS))
     assert_equal(encode(model, TEXTS, "document"), host.encode_document(TEXTS))
     assert_equal(encode(model, TEXTS, prompt_name="query"), host.encode(TEXTS, prompt_name="query"))
     assert_equal(encode(model, TEXTS, prompt="ran past "), host.encode(TEXTS, prompt="ran past "))
-    assert np.abs(host.encode_query(TEXTS) - host.encode(TEXTS)).max() > 0.01  # they differ at all
+    assert np.abs(host.encode_query(TEXTS) - host.encode(TEXTS)).max() > 0.01  # the prompts make a difference
     ids = host.tokenizer([PROMPTS["other"] + text for text in TEXTS])["input_ids"]
     assert token_counts(model, TEXTS, prompt_of(model)).tolist() == [len(row) for row in ids]
 
 
-def test_another_pooling_keeps_the_prompt_out(tiny_bert, tmp_path):
+def test_a_replaced_pooling_still_excludes_the_prompt(tiny_bert, tmp_path):
     path = save(tmp_path, tiny_bert, include_prompt=False)
     host = SentenceTransformer(path, device="cpu")
     host[1].pooling_mode = "max"
     assert_equal(encode(load_encoder(path, "max", device="cpu"), TEXTS), host.encode(TEXTS))
 
 
-def test_scores_are_the_hosts(prompted, host):
+def test_scores_equal_the_hosts(prompted, host):
     model = load_encoder(prompted, device="cpu")
     queries, documents = TEXTS[:12], [f"{text} by the sea" for text in reversed(TEXTS[:12])]
     relevant = np.arange(12)[::-1]
@@ -148,7 +149,7 @@ def smoothcse(*arguments):
     return result.stdout
 
 
-def test_the_commands(prompted, host, tmp_path):
+def test_commands_apply_prompts(prompted, host, tmp_path):
     file, rows = tmp_path / "texts.txt", tmp_path / "rows.npy"
     file.write_text("\n".join(TEXTS) + "\n")
     fp32 = ("--precision", "fp32", "-o", rows)
@@ -169,7 +170,7 @@ def test_the_commands(prompted, host, tmp_path):
     assert smoothcse("similarity", prompted, TEXTS[0], TEXTS[1]) == f"{score:.4f}\n"
 
 
-def test_an_index_stores_documents_and_is_asked_queries(prompted, host, tmp_path):
+def test_an_index_applies_document_and_query_prompts(prompted, host, tmp_path):
     pytest.importorskip("lancedb", reason="needs the extra 'search'")
     from smoothcse.search import Document, Index
     from smoothcse.search.simcse_tool import SimCSE
@@ -177,7 +178,7 @@ def test_an_index_stores_documents_and_is_asked_queries(prompted, host, tmp_path
     index = Index.build(tmp_path / "index", prompted, map(Document, TEXTS), console=QUIET)
     index = Index.open(tmp_path / "index")
     expected = (unit(host.encode_query(["small books"])) @ unit(host.encode_document(TEXTS)).T)[0]
-    atol = 0.02 if index._encoder is not index.model else 1e-5  # computed in bf16 where that is fast
+    atol = 0.02 if index._encoder is not index.model else 1e-5  # bf16 on hardware with bf16 instructions
     found = {hit.text: hit.score for hit in index.search("small books", len(TEXTS), exact=True)}
     assert_equal([found[text] for text in TEXTS], expected, atol)
 
@@ -187,19 +188,19 @@ def test_an_index_stores_documents_and_is_asked_queries(prompted, host, tmp_path
     assert_equal([found[text] for text in TEXTS], expected, atol)
 
 
-def test_an_index_from_before_is_not_mixed_with_one_of_now(left_out, tmp_path):
+def test_an_index_without_prompts_is_not_extended(left_out, tmp_path):
     pytest.importorskip("lancedb", reason="needs the extra 'search'")
     from smoothcse.encoders import fingerprint as module
     from smoothcse.search import Document, Index
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "has_prompts", lambda model: False)  # as all fingerprints were
+        patch.setattr(module, "has_prompts", lambda model: False)  # as in older versions
         Index.build(tmp_path / "index", left_out, map(Document, TEXTS[:3]), console=QUIET)
     with pytest.raises(SmoothCSEError, match="build the index anew"):
         Index.open(tmp_path / "index")
 
 
-def test_the_worker_of_a_cluster(prompted, host, tmp_path):
+def test_ray_workers_apply_prompts(prompted, host, tmp_path):
     from smoothcse.bulk.ray.job import Job
     from smoothcse.bulk.ray.shards import plan_shards
     from smoothcse.bulk.ray.worker import ShardEncoder
@@ -241,7 +242,7 @@ def client(prompted, tmp_path_factory):
         yield found
 
 
-def test_the_service(client, prompted, host):
+def test_the_service_applies_prompts(client, prompted, host):
     from smoothcse.encoders.inference import in_precision
 
     atol = 0.02 if in_precision(host, "auto") is not host else 1e-5
@@ -273,7 +274,7 @@ def test_the_service(client, prompted, host):
     assert_equal(scores, unit(host.encode(TEXTS[:2])) @ unit(host.encode(TEXTS[2:4])).T, atol)
 
 
-def test_one_batch_of_several_prompts(prompted, host):
+def test_a_batch_may_mix_prompts(prompted, host):
     from smoothcse.service.batcher import Batcher
 
     batcher = Batcher(load_encoder(prompted, device="cpu"), batch_texts=64, waiting_texts=1000)
@@ -287,11 +288,11 @@ def test_one_batch_of_several_prompts(prompted, host):
 
 
 @pytest.mark.parametrize("format", ["onnx", "openvino"])
-def test_exported_models(format, left_out, tmp_path):
+def test_exported_models_apply_prompts(format, left_out, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     pytest.importorskip("onnxruntime" if format == "onnx" else "openvino", reason=f"needs the extra {format!r}")
     host = SentenceTransformer(left_out, device="cpu")
-    export(load_encoder(left_out, device="cpu"), tmp_path / "out", format, TEXTS, console=QUIET)
+    export_model(load_encoder(left_out, device="cpu"), tmp_path / "out", format, TEXTS, console=QUIET)
     model = load_encoder(tmp_path / "out")
     assert_equal(encode(model, TEXTS), host.encode(TEXTS), 1e-5)
     assert_equal(encode(model, TEXTS, "query"), host.encode_query(TEXTS), 1e-5)
@@ -301,7 +302,7 @@ def test_exported_models(format, left_out, tmp_path):
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
-def test_training_reads_what_encode_reads(prompted, host, corpus_file):
+def test_training_applies_the_same_prompt_as_encode(prompted, host, corpus_file):
     corpus = load_sentences(str(corpus_file))
     model = build_encoder(prompted, projection=False, max_length=None, device="cpu")
     dataset, collate = tokenised_once(corpus.dataset, model, 16)
@@ -321,10 +322,10 @@ def test_training_reads_what_encode_reads(prompted, host, corpus_file):
         assert_equal(view, host.encode(TEXTS), 1e-5)
 
 
-def test_padding_on_the_left_is_left_to_the_host(prompted, tmp_path):
+def test_left_padding_is_handled_by_the_host(prompted, tmp_path):
     model = load_encoder(prompted, device="cpu")
     model.tokenizer.padding_side = "left"
-    # The rows that are looked at have one length, later ones another.
+    # The rows compared have one length, later rows another.
     (tmp_path / "t.txt").write_text("\n".join([f"the {w} sat" for w in ("cat", "dogs", "old", "sea")] + TEXTS) + "\n")
     corpus = load_sentences(str(tmp_path / "t.txt"))
     dataset, collate = tokenised_once(corpus.dataset, model, 16)
@@ -357,15 +358,15 @@ def test_a_run_trains_with_the_prompt(method, left_out, tmp_path, corpus_file):
     assert with_prompt[0] != without[0]
 
 
-def test_a_prompt_needs_room_in_training(prompted):
+def test_a_prompt_without_room_for_text_is_refused_in_training(prompted):
     model = load_encoder(prompted, device="cpu")
     needed = len(model.tokenizer(PROMPTS["other"])["input_ids"])
     require_room(model, needed + 1)
-    with pytest.raises(SmoothCSEError, match=f"puts {needed} tokens of its own"):
+    with pytest.raises(SmoothCSEError, match=f"adds {needed} tokens"):
         require_room(model, needed)
 
 
-def test_the_criterion_without_labels(prompted, host, corpus_file):
+def test_the_label_free_criterion_applies_prompts(prompted, host, corpus_file):
     corpus = load_sentences(str(corpus_file))
     scores = label_free(corpus, 32).score(load_encoder(prompted, device="cpu"))
     rows = torch.from_numpy(unit(host.encode(corpus.dataset["sentence"])))
@@ -373,8 +374,8 @@ def test_the_criterion_without_labels(prompted, host, corpus_file):
     assert scores["uniformity"] == pytest.approx(float(expected), abs=2e-3)
 
 
-def test_the_first_token_behind_a_prompt_is_no_cls(left_out):
-    """A last layer that computes [CLS] alone would leave out the token that is read."""
+def test_cls_pooling_reads_the_first_token_with_a_prompt(left_out):
+    """If the last layer computed only [CLS], it would skip the token that is pooled."""
     for include_prompt in (True, False):
         model = load_encoder(left_out, "cls", device="cpu")
         model.set_pooling_include_prompt(include_prompt)
@@ -382,7 +383,7 @@ def test_the_first_token_behind_a_prompt_is_no_cls(left_out):
         assert ("forward" in vars(model[0].model.encoder.layer[-1])) == include_prompt
 
 
-def test_the_second_view_of_esimcse_leaves_the_prompt_as_it_is(left_out):
+def test_esimcse_does_not_repeat_tokens_of_the_prompt(left_out):
     model = build_encoder(left_out, max_length=None, device="cpu")
     features = model.preprocess(TEXTS, prompt=PROMPTS["other"])
     loss = ESimCSELoss(model, settings=ESimCSESettings(repetition_rate=1.0, queue_size=0))

@@ -18,7 +18,7 @@ from rich.console import Console
 from test_transfer import small_file
 
 from smoothcse.cli import main
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import evaluate as module
 from smoothcse.evaluation import transfer
@@ -415,7 +415,7 @@ def no_model_runs(monkeypatch):
         (["--compare", "simcse", "--tasks", "geometry"], "add it to --tasks"),
         (["-o", "{tmp}/none/r.json"], "there is no folder {tmp}/none"),
         (["-o", "{tmp}/r.txt"], "must end in .json"),
-        (["{tmp}/data"], "{tmp}/data holds no config.json"),
+        (["{tmp}/data"], "{tmp}/data contains no config.json"),
         (["no/such-model"], "no/such-model is neither a folder"),
         (["--data", "{tmp}/nowhere"], "The data {tmp}/nowhere does not exist"),
         (["--tasks", "retrieval", "--data", "{tmp}/nowhere.csv"], "The data {tmp}/nowhere.csv does not exist"),

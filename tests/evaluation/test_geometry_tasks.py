@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import geometry
 from smoothcse.evaluation.geometry import (

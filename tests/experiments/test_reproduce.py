@@ -18,7 +18,7 @@ import pytest
 
 from loopback_hub import Fault, LoopbackHub
 from smoothcse import cli
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import evaluate_sts

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from starlette.testclient import TestClient
 
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.search import Document, Index
 from smoothcse.service import Limits, Served, create_app
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smoothcse.bulk.quantisation import read_ranges
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.corpus.records import read_records
 from smoothcse.encoders.safety import require_safe_folder

@@ -1,4 +1,4 @@
-"""The model card: what a run recorded of itself, and nothing about who trained it."""
+"""Model cards: the records of the run, without information about the machine or the user."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ QUIET = Console(quiet=True)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two real runs, of two seeds, from a start that names its licence."""
+    """Two real runs with two seeds, from a model that names its licence."""
     home = tmp_path_factory.mktemp("somebody")
     start = save_tiny_model(home / "their-encoder")
     (home / "their-encoder" / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Theirs\n")
@@ -60,7 +60,7 @@ def test_a_card_says_what_the_run_recorded(runs):
         "label-free",
     ):
         assert words in card
-    assert "flatters" not in card  # nothing labelled was used to select
+    assert "flatters" not in card  # selection used no labels
 
 
 def test_a_card_names_no_folder_of_the_machine(runs, tmp_path_factory):
@@ -69,14 +69,14 @@ def test_a_card_names_no_folder_of_the_machine(runs, tmp_path_factory):
     assert str(folder) not in card
     assert str(tmp_path_factory.getbasetemp()) not in card
     assert "somebody" not in card
-    assert "base_model" not in card  # a local start has no name on the hub
+    assert "base_model" not in card  # a local model has no hub name
     assert "datasets" not in card.split("---")[1]
 
 
 def test_the_snippet_of_a_card_loads_its_model(runs, monkeypatch):
     folder, _ = runs
     monkeypatch.chdir(folder.parent)
-    single = folder.rename(folder.with_name("moved"))  # a card is that of the folder as it is now
+    single = folder.rename(folder.with_name("moved"))  # a card describes the folder in its current place
     try:
         for model in (single / "seed-42" / "best", Path("moved/seed-43/last")):
             [snippet] = re.findall(r"```python\n(.*?)```", write_model_card(model).read_text(), re.DOTALL)
@@ -101,7 +101,7 @@ def test_the_front_matter_is_what_the_hub_reads(runs, tmp_path):
     assert metadata["license"] == "cc-by-4.0"
     assert metadata["library_name"] == "sentence-transformers"
     assert metadata["pipeline_tag"] == "sentence-similarity"
-    assert "model-index" not in metadata  # the criterion was no benchmark
+    assert "model-index" not in metadata  # the criterion was not a benchmark
     assert ModelCard.load(path).data.tags
     path.unlink()
 

@@ -1,4 +1,4 @@
-"""``smoothcse push`` against a hub on this machine: what arrives, and what never does."""
+"""``smoothcse push`` to a local hub: files that are uploaded, and files that never are."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def tiny(tiny_bert, tmp_path_factory):
 
 @pytest.fixture
 def run(tmp_path, tiny, tiny_bert):
-    """A run folder as training leaves it, around a real model."""
+    """A run folder as training leaves it, with a real model."""
     folder = RunFolder(tmp_path / "my-run")
     folder.path.mkdir()
     save_model(SentenceTransformer(str(tiny), device="cpu"), folder.best, {"step": 4, "score": 51.5})
@@ -73,7 +73,7 @@ def manifest(start: str) -> dict:
 
 
 def push(hub_url, *arguments, token=loopback_upload.TOKEN, **environment):
-    """Run the command in a process of its own: the client reads its environment when it is imported."""
+    """Run the command in a new process, since the client reads its environment when it is imported."""
     variables = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     variables |= {"HF_ENDPOINT": hub_url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token, "HF_HOME": "/nonexistent"}
     command = [sys.executable, "-m", "smoothcse", "push", *map(str, arguments)]
@@ -84,7 +84,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_what_arrives_is_the_folder_byte_for_byte_with_a_card(hub, run):
+def test_the_folder_is_uploaded_byte_for_byte_with_a_card(hub, run):
     before = contents(run)
     result = push(hub.url, run, "me/tiny")
     assert result.returncode == 0, result.stderr
@@ -93,7 +93,7 @@ def test_what_arrives_is_the_folder_byte_for_byte_with_a_card(hub, run):
     arrived = contents(hub.root / "models" / "me" / "tiny")
     card = arrived.pop("README.md").decode()
     assert arrived == contents(run / "best")
-    assert max(map(len, arrived.values())) > loopback_upload.LARGE  # so both ways of sending were used
+    assert max(map(len, arrived.values())) > loopback_upload.LARGE  # so both upload methods were used
     assert min(map(len, arrived.values())) < loopback_upload.LARGE
     assert 'SentenceTransformer("me/tiny")' in card
     assert hub.count("POST", "/commit/main") == 1
@@ -106,7 +106,7 @@ def test_what_arrives_is_the_folder_byte_for_byte_with_a_card(hub, run):
     assert (sent == received).all()
 
 
-def test_what_training_left_is_never_pushed(hub, run):
+def test_files_of_training_are_never_uploaded(hub, run):
     for name in LEFT_BY_TRAINING:
         path = run / "best" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def test_what_training_left_is_never_pushed(hub, run):
     assert json.loads((hub.root / "settings" / "me" / "tiny.json").read_text())["visibility"] == "public"
 
 
-def test_a_second_push_replaces_what_changed(hub, run):
+def test_a_second_push_replaces_changed_files(hub, run):
     assert push(hub.url, run, "me/tiny").returncode == 0
     (run / "best" / "smoothcse.json").write_text('{"step": 5}\n')
     assert push(hub.url, run, "me/tiny").returncode == 0
@@ -136,22 +136,22 @@ def check_refusal(result, *parts):
         assert part in line
 
 
-def test_mistakes_are_one_sentence_and_send_nothing(hub, run, tmp_path):
+def test_errors_are_one_sentence_and_upload_nothing(hub, run, tmp_path):
     (tmp_path / "text").mkdir()
-    check_refusal(push(hub.url, tmp_path / "text", "me/tiny"), "holds no model")
-    check_refusal(push(hub.url, tmp_path / "nothing", "me/tiny"), "is no folder on this machine")
+    check_refusal(push(hub.url, tmp_path / "text", "me/tiny"), "contains no model")
+    check_refusal(push(hub.url, tmp_path / "nothing", "me/tiny"), "is not a folder on this machine")
     check_refusal(push(hub.url, run, "tiny"), "write owner/name")
-    check_refusal(push(hub.url, run, "me/tiny", token=""), "There is no token", "hf auth login")
+    check_refusal(push(hub.url, run, "me/tiny", token=""), "No token for the hub", "hf auth login")
     assert not hub.requests
-    check_refusal(push(hub.url, run, "me/tiny", token="hf_other"), "refuses to let your token write", "401")
+    check_refusal(push(hub.url, run, "me/tiny", token="hf_other"), "does not allow your token to write", "401")
     assert not (hub.root / "models").exists()
     check_refusal(push("http://127.0.0.1:9", run, "me/tiny"), "cannot be pushed", "check the network and HF_ENDPOINT")
     check_refusal(push(hub.url, run, "me/tiny", HF_HUB_OFFLINE="1"), "unset it")
 
 
-def test_a_hub_that_fails_at_the_commit_has_nothing(hub, run):
+def test_a_failed_commit_uploads_nothing(hub, run):
     hub.inject(Fault("/commit/main", status=403, method="POST"))
-    check_refusal(push(hub.url, run, "me/tiny"), "refuses to let your token write", "403")
+    check_refusal(push(hub.url, run, "me/tiny"), "does not allow your token to write", "403")
     assert not contents(hub.root / "models" / "me" / "tiny")
 
 
@@ -159,4 +159,4 @@ def test_runs_of_several_seeds_are_pushed_one_by_one(hub, tmp_path):
     for seed in (42, 43):
         (tmp_path / "seeds" / f"seed-{seed}").mkdir(parents=True)
     (tmp_path / "seeds" / "seeds.json").write_text("{}")
-    check_refusal(push(hub.url, tmp_path / "seeds", "me/tiny"), "a run for each seed (seed-42, seed-43)")
+    check_refusal(push(hub.url, tmp_path / "seeds", "me/tiny"), "one run per seed (seed-42, seed-43)")

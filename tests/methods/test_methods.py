@@ -12,8 +12,9 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.modules.module import register_module_forward_hook
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import with_gradient_caching
 from smoothcse.methods.table import METHODS, find_method, make_settings

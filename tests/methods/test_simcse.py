@@ -14,7 +14,9 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from torch.nn import functional
 
-from smoothcse.encoders.build import PoolingName, build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.pooling import PoolingName
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.methods import gs_info_nce, with_gradient_caching

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from smoothcse.cli.report import report
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import load_task
 from smoothcse.report import page

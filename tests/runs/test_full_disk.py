@@ -17,9 +17,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from smoothcse.bulk.files import encode_file
+from smoothcse.bulk.encode_file import encode_file
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.runs import start as run_start

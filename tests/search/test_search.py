@@ -17,8 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from smoothcse.cli import main
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from tiny import save_tiny_model, sentences
 

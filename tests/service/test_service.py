@@ -16,8 +16,8 @@ import pytest
 from rich.console import Console
 
 from served import listening, until
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from tiny import sentences
 
 for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb"):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from served import until
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.inference import encode, in_precision
+from smoothcse.encoders.load import load_encoder
 from tiny import sentences
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")

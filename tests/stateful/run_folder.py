@@ -34,9 +34,9 @@ from rich.console import Console
 
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.quiet import quiet_libraries
-from smoothcse.encoders.build import load_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.export.export import export
+from smoothcse.export.export_model import export_model
 from smoothcse.runs.checkpoints import WriteChecksums
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
@@ -279,7 +279,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         before = contents(self.folder.path)
         vectors = load_encoder(self.folder.path, device="cpu").encode(TEXTS)
         target = Path(self.scratch.name) / "exported"
-        export(load_encoder(self.folder.best, device="cpu"), target, "safetensors", TEXTS, console=QUIET)
+        export_model(load_encoder(self.folder.best, device="cpu"), target, "safetensors", TEXTS, console=QUIET)
         assert np.array_equal(load_encoder(target, device="cpu").encode(TEXTS), vectors)
         shutil.rmtree(target)
         assert contents(self.folder.path) == before

@@ -85,8 +85,8 @@ def test_workers_change_nothing(config, tmp_path):
 
 
 def test_an_encoding_does_not_depend_on_its_batch_but_for_rounding(tiny_bert):
-    from smoothcse.encoders.build import load_encoder
     from smoothcse.encoders.inference import encode
+    from smoothcse.encoders.load import load_encoder
 
     model = load_encoder(tiny_bert, device="cpu")
     texts = sentences(20)

@@ -6,8 +6,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise
 from smoothcse.runs.folder import RunFolder

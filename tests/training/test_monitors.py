@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, train

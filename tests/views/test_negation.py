@@ -1,4 +1,4 @@
-"""Negation: the rule on parsed tokens, by hand and with spaCy's own where it is installed, and the lists of words."""
+"""Negation: the rule on parsed tokens, written by hand and parsed by spaCy if installed, and the word lists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from smoothcse.views.negation.parsed import negate_parsed
 from smoothcse.views.negation.rules import negate_by_rules
 from smoothcse.views.negation.spacy_parser import load_parser
 
-# Each token is text|tag|dep|lemma; a "_" before it says that no blank stands between it and the one before.
+# Each token is text|tag|dep|lemma. A leading "_" means that no space separates it from the token before.
 PARSED = {
     "A|DT|det|a cat|NN|nsubj|cat is|VBZ|aux|be sitting|VBG|ROOT|sit _.|.|punct|.": "A cat is not sitting.",
     "It|PRP|nsubj|it was|VBD|auxpass|be sold|VBN|ROOT|sell": "It was not sold",
@@ -55,7 +55,7 @@ def test_a_parsed_sentence_is_negated_by_the_rule(line, negated):
 
 
 @pytest.mark.parametrize(("line", "negated"), PARSED.items())
-def test_documents_of_spacy_are_such_tokens(line, negated):
+def test_spacy_documents_satisfy_the_token_protocol(line, negated):
     spacy = pytest.importorskip("spacy", reason="needs the extra 'negation'")
     tokens = tokens_of(line)
     root = next((place for place, token in enumerate(tokens) if token.dep_ == "ROOT"), 0)
@@ -98,7 +98,7 @@ def test_rules_negate_by_words(sentence, negated):
 
 
 @given(st.text(max_size=60))
-def test_rules_take_any_text_and_change_it(sentence):
+def test_rules_change_any_text(sentence):
     assert negate_by_rules(sentence) != sentence
 
 
@@ -111,21 +111,21 @@ def made(texts):
 
 
 def test_final_punctuation_does_not_matter():
-    """The released code looks negations up by a sentence that it has changed since, and finds none of these."""
+    """The released code looks up negations by a sentence that it has modified, and finds none of these."""
     assert made(negations(dataset("A dog is here", "A dog is here."), "rules")) == [
         "A dog is not here",
         "A dog is not here.",
     ]
 
 
-def test_rules_say_that_they_are_a_makeshift():
+def test_the_note_says_that_rules_are_a_substitute():
     texts = negations(dataset("It is."), "rules")
     assert texts.columns == ("negation",)
-    assert "makeshift" in texts.note
+    assert "substitute for a parser" in texts.note
 
 
-def test_without_spacy_auto_takes_the_rules_and_says_why(monkeypatch):
-    sentences = dataset("It is.")  # as datasets looks for spaCy, too
+def test_auto_uses_rules_without_spacy_and_notes_the_reason(monkeypatch):
+    sentences = dataset("It is.")  # before spaCy is hidden, since datasets imports it, too
     monkeypatch.setitem(sys.modules, "spacy", None)
     texts = negations(sentences)
     assert 'pip install -c constraints.txt ".[negation]"' in texts.note
@@ -136,7 +136,7 @@ def test_without_spacy_auto_takes_the_rules_and_says_why(monkeypatch):
 
 
 class Pipeline:
-    """What is used of spaCy's."""
+    """The part of a spaCy pipeline that is used."""
 
     def __init__(self, names):
         self.pipe_names = names
@@ -150,7 +150,7 @@ def fake_spacy(installed, names):
     return SimpleNamespace(util=util, load=lambda name, exclude: Pipeline(names))
 
 
-def test_a_pipeline_that_is_missing_or_does_not_parse_is_told(monkeypatch):
+def test_a_missing_or_incomplete_pipeline_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "spacy", fake_spacy([], []))
     with pytest.raises(SmoothCSEError, match="python -m spacy download en_core_web_sm"):
         load_parser("en_core_web_sm")
@@ -159,10 +159,10 @@ def test_a_pipeline_that_is_missing_or_does_not_parse_is_told(monkeypatch):
         load_parser("one")
 
 
-def test_auto_uses_spacy_where_it_is(monkeypatch):
+def test_auto_uses_spacy_if_it_is_installed(monkeypatch):
     sentences = dataset("is")
     monkeypatch.setitem(sys.modules, "spacy", fake_spacy(["en_core_web_sm"], ["tagger", "parser"]))
     texts = negations(sentences)
     monkeypatch.undo()
-    assert made(texts) == ["Not is"]  # by the fake parse, in which nothing is an auxiliary
+    assert made(texts) == ["Not is"]  # the fake parse has no auxiliary
     assert "spaCy's en_core_web_sm" in texts.note

@@ -9,7 +9,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from torch.nn import functional
 
-from smoothcse.encoders.build import PROJECTION, build_encoder
+from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.projection import PROJECTION
 from smoothcse.fastpath.asked import current_ids, every_token, wants_every_token
 from smoothcse.methods import state as memory
 from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks

@@ -14,7 +14,8 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Dense
 from torch import nn
 
-from smoothcse.encoders.build import assemble, build_encoder
+from smoothcse.encoders.assemble import assemble
+from smoothcse.encoders.build import build_encoder
 
 FOLDER = Path("build") / "encoders"
 WIDTHS = (96, 1536)

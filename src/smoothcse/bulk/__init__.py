@@ -1,1 +1,1 @@
-"""Encoding of files of any length, and quantised embeddings."""
+"""Encoding of files of any length, and quantisation of embeddings."""

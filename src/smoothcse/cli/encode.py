@@ -104,7 +104,7 @@ def encode(
 
     quiet_libraries()
     if engine == "ray":
-        from smoothcse.bulk.ray.encode import encode_on_ray
+        from smoothcse.bulk.ray.driver import encode_on_ray
 
         encode_on_ray(
             model,
@@ -120,8 +120,8 @@ def encode(
         )
         return
 
-    from smoothcse.bulk.files import encode_file
-    from smoothcse.encoders.build import load_encoder
+    from smoothcse.bulk.encode_file import encode_file
+    from smoothcse.encoders.load import load_encoder
 
     encode_file(
         load_encoder(model, pooling),  # type: ignore[arg-type]

@@ -32,11 +32,10 @@ def export(
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.corpus import load_sentences
-    from smoothcse.encoders.build import load_encoder
+    from smoothcse.encoders.load import load_encoder
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
-    from smoothcse.export.export import CALIBRATION
-    from smoothcse.export.export import export as export_model
+    from smoothcse.export.export_model import CALIBRATION, export_model
     from smoothcse.hub.model_card import require_card, write_model_card
 
     quiet_libraries()

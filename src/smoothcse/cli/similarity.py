@@ -17,8 +17,8 @@ def similarity(
 ) -> None:
     """Print the cosine similarity of two sentences."""
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.encoders.build import load_encoder
     from smoothcse.encoders.inference import encode
+    from smoothcse.encoders.load import load_encoder
 
     quiet_libraries()
     a, b = encode(load_encoder(model, pooling), [first, second], normalize=True)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
-"""Reading, cleaning and de-duplicating sentences: from whatever the user has to one Arrow column of text."""
+"""Reading, cleaning and de-duplication of text: from files, folders and datasets to Arrow columns."""
 
 from __future__ import annotations
 
+from smoothcse.corpus.corpus_report import CorpusReport
 from smoothcse.corpus.load import Corpus, load_sentences
-from smoothcse.corpus.report import CorpusReport
 
 __all__ = ["Corpus", "CorpusReport", "load_sentences"]

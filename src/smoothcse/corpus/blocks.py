@@ -1,8 +1,8 @@
-"""Bytes of a text file, decompressed and checked, as blocks of whole lines.
+"""Text files as blocks of whole lines: decompressed, checked and decoded.
 
-A line ends with a line feed, a carriage return, or both; a block has line feeds only.
+A line ends with a line feed, a carriage return, or both. Blocks contain line feeds only.
 
-Everything that can be wrong with a text file, whatever its format, is found here and reported with its line.
+Errors that any text format can have (encoding, NUL bytes, overlong lines) are detected here, with their line.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.errors import SmoothCSEError, first_line
 
 LINE_FEED = b"\n"
@@ -34,12 +34,12 @@ _SIGNATURES = {
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines in a row.
+    """Consecutive whole lines.
 
     Attributes:
         first_line: Number of the first line, counted from 1.
-        data: The lines in UTF-8, the last one without its line feed.
-        text: The same, decoded.
+        data: Lines in UTF-8, the last one without its line feed.
+        text: Decoded ``data``.
     """
 
     first_line: int
@@ -51,20 +51,20 @@ def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bloc
     """Read a file block by block, so that memory does not grow with the file.
 
     Args:
-        file: The file, compressed or not.
-        block_bytes: How much to read at once; at most the longest line allowed.
+        file: Text file, compressed or not.
+        block_bytes: Bytes to read at once; at most the length of the longest line allowed (10 MB).
 
     Yields:
         Blocks of whole lines, in order.
 
     Raises:
-        SmoothCSEError: When the file cannot be opened or decompressed, is not UTF-8, or has an overlong line.
+        SmoothCSEError: The file cannot be opened or decompressed, is not UTF-8, or has a line that is too long.
     """
     line, rest = 1, b""
     for chunk in _with_line_feeds(_read_chunks(file, block_bytes)):
         data = rest + chunk
         cut = data.rfind(LINE_FEED) + 1
-        # Only the line that straddles two chunks can be longer than a chunk.
+        # Only a line that spans two chunks can be longer than a chunk.
         if (data.find(LINE_FEED) if cut else len(data)) > LONGEST_LINE:
             raise SmoothCSEError(
                 f"{file.label}:{line} is longer than {LONGEST_LINE >> 20} MB: "
@@ -82,7 +82,7 @@ def _with_line_feeds(chunks: Iterator[bytes]) -> Iterator[bytes]:
     held = b""
     for chunk in chunks:
         data = held + chunk
-        held = b"\r" if data.endswith(b"\r") else b""  # the line feed that belongs to it may be in the next chunk
+        held = b"\r" if data.endswith(b"\r") else b""  # its line feed may be in the next chunk
         yield data.removesuffix(b"\r").replace(b"\r\n", LINE_FEED).replace(b"\r", LINE_FEED)
     if held:
         yield LINE_FEED
@@ -100,13 +100,13 @@ def _read_chunks(file: TextFile, size: int) -> Iterator[bytes]:
             f"{file.label} cannot be read: permission denied; change its permissions (chmod u+r) or copy it."
         ) from error
     except (OSError, pa.ArrowInvalid) as error:
-        remedy = "fetch or write it again" if file.compression else "check the disk and the path"
+        remedy = "download or write it again" if file.compression else "check the disk and the path"
         what = f"is not valid {file.compression} data or is cut short" if file.compression else "cannot be read"
         raise SmoothCSEError(f"{file.label} {what} ({first_line(error).rstrip('.')}): {remedy}.") from error
 
 
 def _checked_head(file: TextFile, head: bytes) -> bytes:
-    """Drop a byte order mark; refuse what is known not to be UTF-8 text."""
+    """Remove a byte order mark, and refuse known formats that are not UTF-8 text."""
     if head.startswith(_UTF_16_MARKS):
         raise SmoothCSEError(
             f"{file.label} is UTF-16 text: convert it, for example `iconv -f UTF-16 -t UTF-8 OLD > NEW`."
@@ -120,8 +120,8 @@ def _checked_head(file: TextFile, head: bytes) -> bytes:
 def _checked(file: TextFile, data: bytes, line: int) -> Block:
     if (nul := data.find(b"\0")) >= 0:
         raise SmoothCSEError(
-            f"{_place(file, line, data, nul)} holds a NUL byte, so this looks like a binary file: "
-            "give a text file, or remove such bytes with `tr -d '\\000' < OLD > NEW`."
+            f"{_place(file, line, data, nul)} contains a NUL byte, so this looks like a binary file: "
+            "give a text file, or remove these bytes with `tr -d '\\000' < OLD > NEW`."
         )
     try:
         return Block(line, data, data.decode("utf-8"))

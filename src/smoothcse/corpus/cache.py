@@ -1,8 +1,8 @@
-"""Cleaned text on disk, so that it is cleaned once and shared by all processes.
+"""Disk cache of cleaned text, shared by all processes.
 
-An entry is two files, ``<key>.arrow`` and ``<key>.json``, under ``$SMOOTHCSE_CACHE/corpus`` (default
-``~/.cache/smoothcse/corpus``); the token ids made of it lie beside it as ``cache-*.arrow``. Nothing is ever changed in
-place, so any of it may be deleted at any time.
+An entry consists of ``<key>.arrow`` and ``<key>.json`` under ``$SMOOTHCSE_CACHE/corpus`` (default
+``~/.cache/smoothcse/corpus``); the token ids computed from it are stored beside it as ``cache-*.arrow``. Files are
+never changed in place, so any of them may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import pyarrow as pa
 import xxhash
 
 from smoothcse._utils.cache import cache_folder
-from smoothcse.corpus.build import Options
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
+from smoothcse.corpus.pipeline import CorpusOptions
 from smoothcse.corpus.sources import Source
 from smoothcse.errors import SmoothCSEError
 
-FORMAT_VERSION = 2  # raise it whenever the same text and options would give other sentences or another report
+FORMAT_VERSION = 2  # increment when the same text and options give other sentences or another report
 
 Builder = Callable[[Path], CorpusReport]
 
 
-def cached(source: Source, options: Options, build: Builder) -> tuple[Path, CorpusReport]:
-    """Return the entry for a source and options, building it if it is not there.
+def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path, CorpusReport]:
+    """Return the cache entry of a source and options; build it if it is missing or damaged.
 
     Args:
-        source: The text.
-        options: What is kept of it.
-        build: Writes the Arrow file it is given and returns the report.
+        source: Source of the text.
+        options: Columns, length limits and sample size.
+        build: Function that writes the Arrow file whose path it is given, and returns the report.
 
     Returns:
-        The Arrow file and its report.
+        Arrow file and report.
 
     Raises:
-        SmoothCSEError: When the folder cannot be written; also whatever ``build`` raises.
+        SmoothCSEError: The cache folder cannot be written, or ``build`` fails.
     """
     folder = cache_folder() / "corpus"
     arrow = folder / f"{_key(source, options)}.arrow"
@@ -51,18 +51,18 @@ def cached(source: Source, options: Options, build: Builder) -> tuple[Path, Corp
         except OSError as error:
             raise SmoothCSEError(
                 f"The cache folder {folder} cannot be written ({error.strerror or error}): "
-                "set the variable SMOOTHCSE_CACHE to a folder with room."
+                "set the environment variable SMOOTHCSE_CACHE to a writable folder with free space."
             ) from error
     return arrow, report
 
 
-def _key(source: Source, options: Options) -> str:
+def _key(source: Source, options: CorpusOptions) -> str:
     parts = [FORMAT_VERSION, source.identity(), list(source.notes), asdict(options)]
     return xxhash.xxh3_128_hexdigest(json.dumps(parts).encode())
 
 
 def _read_report(arrow: Path) -> CorpusReport | None:
-    """Read the report of a whole entry; None for one that is missing or was damaged."""
+    """Return the report of a complete entry; None if the entry is missing or damaged."""
     try:
         report = CorpusReport.from_dict(json.loads(arrow.with_suffix(".json").read_text(encoding="utf-8")))
         with pa.memory_map(str(arrow)) as file, pa.ipc.open_stream(file) as reader:
@@ -78,7 +78,7 @@ def _store(folder: Path, arrow: Path, build: Builder) -> CorpusReport:
         new = Path(scratch, arrow.name)
         report = build(new)
         new.with_suffix(".json").write_text(json.dumps(report.as_dict()), encoding="utf-8")
-        # The report comes last: where it is, the sentences are. Two processes that race write the same bytes.
+        # The report is moved last, so that it implies the sentences. Two processes that race write the same bytes.
         os.replace(new, arrow)
         os.replace(new.with_suffix(".json"), arrow.with_suffix(".json"))
     return report

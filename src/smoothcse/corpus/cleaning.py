@@ -1,4 +1,4 @@
-"""What is done to every sentence, on Arrow batches: no Python object per sentence except for hashing."""
+"""Cleaning and hashing of sentences on Arrow batches; only hashing creates a Python object per sentence."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import pyarrow.compute as pc
 import xxhash
 from numpy.typing import NDArray
 
-# Every blank of Unicode other than U+0020, and the control characters.
-_ODD_BLANKS = r"\p{Cc}\p{Zl}\p{Zp}\x{A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
-# Matches nothing in a clean sentence: far faster than replacing each blank by itself.
-_UNFOLDED = f" *[{_ODD_BLANKS}][ {_ODD_BLANKS}]*|  +"
+# Unicode white space other than U+0020, and the control characters.
+_OTHER_SPACES = r"\p{Cc}\p{Zl}\p{Zp}\x{A0}\x{1680}\x{2000}-\x{200A}\x{202F}\x{205F}\x{3000}"
+# A clean sentence contains no match. This is far faster than replacing every space by itself.
+_UNFOLDED = f" *[{_OTHER_SPACES}][ {_OTHER_SPACES}]*|  +"
 
 
 def clean(texts: pa.StringArray) -> pa.StringArray:
-    """Bring sentences into one canonical spelling; applying it twice changes nothing more.
+    """Normalise the spelling of sentences; the function is idempotent.
 
-    Unicode is composed (NFC). Every run of blanks, line ends and control characters becomes one blank: a
-    control character separates more often than it joins, and no tokenizer has a use for it. The ends are
-    trimmed.
+    Unicode is composed (NFC). Every run of white space, line ends and control characters becomes one space, and the
+    ends are trimmed. Control characters count as separators, since they separate words more often than they join them
+    and tokenizers ignore them.
 
     Args:
-        texts: Sentences without nulls.
+        texts: Sentences without nulls, ``(n,)``.
 
     Returns:
-        As many sentences, some perhaps empty.
+        Cleaned sentences, ``(n,)``, some of which may be empty.
     """
     trimmed = pc.utf8_trim_whitespace(texts)
     folded = pc.replace_substring_regex(_compose(trimmed), pattern=_UNFOLDED, replacement=" ")
@@ -33,7 +33,7 @@ def clean(texts: pa.StringArray) -> pa.StringArray:
 
 
 def _compose(texts: pa.StringArray) -> pa.StringArray:
-    """NFC; sentences in ASCII, most of an English corpus, are composed already and skip the costly kernel."""
+    """Normalise to NFC. ASCII sentences, most of an English corpus, are in NFC already and skip the costly kernel."""
     other = pc.invert(pc.string_is_ascii(texts))
     if not pc.any(other).as_py():
         return texts
@@ -41,27 +41,30 @@ def _compose(texts: pa.StringArray) -> pa.StringArray:
 
 
 def hash_sentences(texts: pa.StringArray) -> NDArray[np.uint64]:
-    """Hash each sentence to 64 bits with XXH3, which is the same on every machine and in every release."""
+    """Return the 64-bit XXH3 hash of each sentence, ``(n,)``; it is the same on every machine and in every release."""
     rows = texts.cast(pa.binary()).to_pylist()
     return np.fromiter(map(xxhash.xxh3_64_intdigest, rows), np.uint64, len(rows))
 
 
 def hash_rows(rows: pa.RecordBatch) -> NDArray[np.uint64]:
-    """Hash each row of cleaned text: the one sentence, or several with a character between that no clean text has."""
+    """Return the hash of each row of cleaned text, ``(n,)``.
+
+    Several texts of a row are joined by the control character U+001F, which no cleaned text contains.
+    """
     texts = pc.binary_join_element_wise(*rows.columns, "\x1f") if rows.num_columns > 1 else rows.column(0)
     return hash_sentences(texts)
 
 
 def first_occurrences(hashes: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Return the positions, ascending, at which a hash is seen for the first time.
+    """Return the positions, ascending, at which a hash occurs for the first time.
 
-    Two different sentences share a 64-bit hash with probability 2^-64, so among n sentences one or more is
-    wrongly dropped with probability about n² / 2^65: 3e-8 for a million, 3e-6 for ten million.
+    Two different sentences share a 64-bit hash with probability 2^-64, so at least one of n sentences is wrongly
+    dropped with probability about n² / 2^65: 3e-8 for a million, 3e-6 for ten million.
 
     Args:
-        hashes: ``(n,)``.
+        hashes: Hashes, ``(n,)``.
 
     Returns:
-        ``(number of different hashes,)``.
+        Positions, ``(number of distinct hashes,)``.
     """
     return np.sort(np.unique(hashes, return_index=True)[1])

@@ -1,4 +1,4 @@
-"""``load_sentences``: the one way text enters."""
+"""Loading of a corpus for training."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcse.corpus.build import Options, build
 from smoothcse.corpus.cache import cached
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
+from smoothcse.corpus.pipeline import CorpusOptions, write_corpus
 from smoothcse.corpus.sources import WIKI1M, WIKI1M_LINES, Source, resolve
 from smoothcse.errors import SmoothCSEError
 
@@ -22,9 +22,9 @@ class Corpus:
     """Sentences, or labelled pairs of them, ready for training.
 
     Attributes:
-        dataset: A string column named ``sentence``, for pairs and triplets also ``positive`` and ``hard_negative``,
-            mapped from disk: it takes no memory to speak of.
-        report: What was read, dropped and kept.
+        dataset: String column ``sentence``; for pairs and triplets also ``positive`` and ``hard_negative``. It is
+            memory-mapped from disk.
+        report: Numbers of rows read, dropped and kept.
     """
 
     dataset: Dataset
@@ -44,36 +44,36 @@ def load_sentences(
     min_chars: int = 1,
     max_chars: int | None = None,
 ) -> Corpus:
-    """Load sentences from wherever they are, clean them, and drop what is empty or there twice.
+    """Load sentences, clean them, and drop empty sentences and duplicates.
 
-    Each sentence is brought to Unicode NFC, runs of blanks and control characters become one blank, and the
-    ends are trimmed. Of equal sentences the first is kept; the order never changes. The result is cached on
-    disk (variable ``SMOOTHCSE_CACHE``), keyed by the files' paths, sizes and times and by the options: the
-    next load is instant.
+    Each sentence is normalised to Unicode NFC, runs of white space and control characters become one space, and the
+    ends are trimmed. Of equal sentences the first is kept; the order never changes. The result is cached on disk
+    (environment variable ``SMOOTHCSE_CACHE``) under a key of the options and of the files' paths, sizes and times, so
+    that the next load is instant.
 
     Args:
-        source: A ``.txt`` (a sentence per line), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, the
-            text ones also with ``.gz`` or ``.zst``; a folder of them, read recursively in path order; a
-            dataset on the hub (``owner/name``, optionally ``@revision``, optionally ``:file``); ``wiki1m``,
-            the million sentences of SimCSE; or ``python-docs``, the built-in corpus.
-        column: The column or field to read. Default: ``sentence``, else ``text``, else the only one of text.
-        columns: The two or three of labelled pairs instead: a sentence, its positive, and its hard negative. A row
-            with an empty text is dropped, and of rows that are equal in all of them the first is kept.
-        limit: Keep a random sample of this many sentences, at least 2.
-        seed: Chooses the sample.
-        min_chars: Drop sentences shorter than this many characters. The default, 1, drops only empty ones.
-        max_chars: Drop longer sentences. The default, None, drops none: the tokenizer truncates them.
+        source: File in the format ``.txt`` (one sentence per line), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``,
+            the text formats also with ``.gz`` or ``.zst``; folder of such files, read recursively in path order;
+            dataset on the hub (``owner/name``, optionally with ``@revision`` and ``:file``); ``wiki1m``, the million
+            sentences of SimCSE; or ``python-docs``, the built-in corpus.
+        column: Column or field to read. Default: ``sentence``, else ``text``, else the only column of text.
+        columns: Two or three columns of labelled pairs or triplets: a sentence, its positive, and its hard negative. A
+            row with an empty text is dropped, and of rows that are equal in all columns the first is kept.
+        limit: Size of a random sample to keep, at least 2. The default, None, keeps all sentences.
+        seed: Seed of the sample. Default 0.
+        min_chars: Minimum number of characters of a sentence. The default, 1, drops only empty sentences.
+        max_chars: Maximum number of characters of a sentence. The default, None, drops none; the tokenizer truncates.
 
     Returns:
-        The corpus and its report.
+        Corpus and its report.
 
     Raises:
-        SmoothCSEError: When the source is missing, cannot be read, or leaves fewer than two sentences.
+        SmoothCSEError: The source is missing or cannot be read, or fewer than two sentences are left.
     """
     if column is not None and columns is not None:
-        raise SmoothCSEError("column and columns both say what to read; give one of them.")
+        raise SmoothCSEError("column and columns are both set; give one of them.")
     wanted = tuple(columns) if columns is not None else None if column is None else (column,)
-    options = Options(wanted, limit, seed, min_chars, max_chars)
+    options = CorpusOptions(wanted, limit, seed, min_chars, max_chars)
     found = resolve(source)
     if wanted and all(file.format == ".txt" for file in found.files):
         option = "column" if columns is None else "columns"
@@ -84,17 +84,17 @@ def load_sentences(
     return Corpus(Dataset.from_file(str(path)), replace(report, source=found.name))
 
 
-def _build(source: Source, options: Options, target: Path) -> CorpusReport:
+def _build(source: Source, options: CorpusOptions, target: Path) -> CorpusReport:
     if any(file.sha256 for file in source.files):
-        from smoothcse.corpus.hub import verify
+        from smoothcse.corpus.hub_datasets import verify
 
         for file in source.files:
             verify(file)
-    report = build(source.name, source.batches(options.columns), target, options)
+    report = write_corpus(source.name, source.batches(options.columns), target, options)
     return replace(report, notes=(*source.notes, *_count_notes(source.name, report.read)))
 
 
 def _count_notes(name: str, read: int) -> tuple[str, ...]:
     if name != WIKI1M or read in WIKI1M_LINES:
         return ()
-    return (f"{read:,} lines read where {WIKI1M} has {WIKI1M_LINES[0]:,}: the file on the hub may have changed",)
+    return (f"{read:,} lines read, but {WIKI1M} has {WIKI1M_LINES[0]:,}: the file on the hub may have changed",)

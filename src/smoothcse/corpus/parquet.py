@@ -1,4 +1,4 @@
-"""Parquet files, batch by batch: what they hold is checked, and memory does not follow what they promise."""
+"""Reading of Parquet files in checked batches, with bounded memory."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.errors import SmoothCSEError, first_line
 
 BATCH_BYTES = 64 << 20
-"""Text of one batch, spelled out; a batch of more is cut into parts."""
+"""Maximum bytes of decoded text in a batch; larger batches are split."""
 
 LONGEST_TEXT = 10 << 20
-"""Bytes of one value, as of one line of a text file."""
+"""Maximum bytes of one value, the same as for one line of a text file."""
 
 Choice = Callable[[list[str], list[str]], list[str]]
-"""Names the columns to read, given all names and those of text."""
+"""Function of all column names and of those that contain text, which returns the columns to read."""
 
 
 def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> Iterator[pa.RecordBatch]:
-    """Read a file, the columns that are chosen or all, in the file's order.
+    """Read all or some columns of a file, in the order of the file.
 
-    A file can say "this text of ten megabytes, a million times" in a few bytes. So text stays encoded as it is in the
-    file until its length is known.
+    Dictionary encoding can repeat a text of ten megabytes a million times in a few bytes. Text therefore stays
+    dictionary-encoded until its length has been checked.
 
     Args:
-        file: to read.
-        rows: of a batch, at most.
-        choose: the columns; None for all.
+        file: Parquet file.
+        rows: Maximum rows of a batch.
+        choose: Function that chooses the columns; None reads all.
+
+    Yields:
+        Batches with decoded columns.
 
     Raises:
-        SmoothCSEError: if the file is damaged, holds text that is not UTF-8, or a value that is too long.
+        SmoothCSEError: The file is damaged, or contains text that is not UTF-8 or a value that is too long.
     """
     try:
         with pq.ParquetFile(file.path) as table:
@@ -44,10 +47,10 @@ def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> 
             for batch in table.iter_batches(rows, columns=columns):
                 batch.validate(full=True)
                 for part in _parts(file, batch):
-                    yield _spelled_out(part)
+                    yield _decoded(part)
     except (OSError, pa.ArrowException, ValueError, OverflowError) as error:
         raise SmoothCSEError(
-            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): fetch or write the file again."
+            f"{file.label} cannot be read as Parquet ({first_line(error).rstrip('.')}): download or write it again."
         ) from error
 
 
@@ -63,7 +66,7 @@ def _require_one_each(file: TextFile, names: list[str], columns: list[str] | Non
 
 
 def _parts(file: TextFile, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    """Halve a batch until each part's text fits into memory."""
+    """Halve a batch until the text of each part is at most ``BATCH_BYTES``."""
     size = sum(_text_bytes(file, column) for column in batch.columns)
     if size <= BATCH_BYTES or batch.num_rows <= 1:
         yield batch
@@ -78,11 +81,13 @@ def _text_bytes(file: TextFile, column: pa.Array) -> int:
         return 0
     lengths = pc.binary_length(column.dictionary)
     if (pc.max(lengths).as_py() or 0) > LONGEST_TEXT:
-        raise SmoothCSEError(f"{file.label} holds a text of more than {LONGEST_TEXT >> 20} MB: put one in each row.")
+        raise SmoothCSEError(
+            f"{file.label} contains a text of more than {LONGEST_TEXT >> 20} MB: put one sentence in each row."
+        )
     return pc.sum(lengths.take(column.indices)).as_py() or 0
 
 
-def _spelled_out(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _decoded(batch: pa.RecordBatch) -> pa.RecordBatch:
     columns = [
         column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns
     ]

@@ -1,4 +1,4 @@
-"""One reader per format: a file in, Arrow batches of raw text out, mistakes reported as ``file:line``."""
+"""One reader per format: from a file to Arrow batches of raw text. Errors name ``file:line``."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ import numpy as np
 import pyarrow as pa
 
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
-from smoothcse.corpus.columns import choose_columns
-from smoothcse.corpus.files import TextFile
+from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.parquet import parquet_batches
-from smoothcse.corpus.records import Record, delimited_rows, numbered_lines, parse_record
+from smoothcse.corpus.records import Fields, delimited_rows, numbered_lines, parse_record
+from smoothcse.corpus.text_columns import choose_columns
 from smoothcse.errors import SmoothCSEError
 
 BATCH_ROWS = 16_384
 
 Batches = Iterator[pa.RecordBatch]
-Row = tuple[str, ...]
+Texts = tuple[str, ...]
+"""Texts of one record, one for each column to read."""
 
 
 def read_batches(file: TextFile, columns: Sequence[str] | None = None, block_bytes: int = BLOCK_BYTES) -> Batches:
-    """Read the text of one file, uncleaned.
+    """Read the raw text of one file.
 
     Args:
-        file: A file whose format is supported.
-        columns: The columns to read; see ``choose_columns``. Plain text has none.
-        block_bytes: How much of a text file to read at once.
+        file: File in a supported format.
+        columns: Columns to read, see :func:`~smoothcse.corpus.text_columns.choose_columns`. Plain text has none.
+        block_bytes: Bytes of a text file to read at once.
 
     Returns:
-        An iterator of batches with as many columns of strings; it raises ``SmoothCSEError`` at the first thing it
-        cannot read.
+        Iterator of batches with one string column per column to read. It raises :class:`SmoothCSEError` at the first
+        record that cannot be read.
     """
     if file.format == ".parquet":
         return _read_parquet(file, columns)
@@ -43,17 +44,17 @@ def read_batches(file: TextFile, columns: Sequence[str] | None = None, block_byt
 
 
 def read_texts(file: TextFile, column: str | None = None) -> Iterator[str]:
-    """Read one text for each record of a file, in order, as it stands there.
+    """Read one text per record of a file, in order and unchanged.
 
-    Each line of plain text is a record, the empty one included. In the other formats an empty line is none; a record
-    whose text is empty, or missing in Parquet, is one.
+    Each line of plain text is a record, including empty lines. In the other formats an empty line is not a record. A
+    record whose text is empty, or missing in Parquet, gives an empty text.
 
     Args:
-        file: A file whose format is supported.
-        column: The column to read; see ``choose_column``. Plain text has none.
+        file: File in a supported format.
+        column: Column to read, see :func:`~smoothcse.corpus.text_columns.choose_column`. Plain text has none.
 
     Raises:
-        SmoothCSEError: at the first thing that cannot be read.
+        SmoothCSEError: A record cannot be read.
     """
     if file.format == ".txt":
         return (line for _, line in numbered_lines(read_blocks(file)))
@@ -65,8 +66,8 @@ def read_texts(file: TextFile, column: str | None = None) -> Iterator[str]:
     return (text for batch in batches for text in batch.column(0).to_pylist())
 
 
-def to_batches(rows: Iterable[Row]) -> Batches:
-    """Gather rows of Python strings into Arrow batches."""
+def to_batches(rows: Iterable[Texts]) -> Batches:
+    """Collect rows of Python strings in Arrow batches."""
     iterator = iter(rows)
     while some := list(islice(iterator, BATCH_ROWS)):
         yield _to_batch([_to_array(column) for column in zip(*some, strict=True)])
@@ -80,24 +81,24 @@ def _to_array(rows: Sequence[str]) -> pa.StringArray:
     try:
         return pa.array(rows, pa.string())
     except UnicodeEncodeError:
-        # JSON can spell half of a surrogate pair, as a truncated emoji; UTF-8 cannot: it becomes U+FFFD.
+        # JSON can contain half of a surrogate pair, such as a truncated emoji. UTF-8 cannot, so it becomes U+FFFD.
         return pa.array([row.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for row in rows])
 
 
 def _lines(block: Block) -> pa.StringArray:
-    """View a block as one string per line, without a copy or a Python object per line."""
+    """View a block as one string per line, without copying and without a Python object per line."""
     data = np.frombuffer(block.data, np.uint8)
-    ends = np.flatnonzero(data == ord("\n")) + 1  # the line feed stays on its line; cleaning trims it
+    ends = np.flatnonzero(data == ord("\n")) + 1  # the line keeps its line feed, which cleaning removes
     offsets = np.concatenate(([0], ends, [len(data)])).astype(np.int32)
     return pa.StringArray.from_buffers(len(ends) + 1, pa.py_buffer(offsets), pa.py_buffer(block.data))
 
 
-def _read_rows(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row | None]:
+def _read_rows(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Texts | None]:
     """Yield the texts of each record, and None for an empty line."""
     return (_read_jsonl if file.format == ".jsonl" else _read_delimited)(file, columns, blocks)
 
 
-def _read_jsonl(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row | None]:
+def _read_jsonl(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Texts | None]:
     names: list[str] | None = None
     for number, line in numbered_lines(blocks):
         if not line.strip():
@@ -111,15 +112,15 @@ def _read_jsonl(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[
         yield tuple([_text_of(place, record, name) for name in names])
 
 
-def _text_of(place: str, record: Record, name: str) -> str:
+def _text_of(place: str, record: Fields, name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str):
         found = f"of type {type(value).__name__}" if name in record else "missing"
-        raise SmoothCSEError(f"{place}: field {name!r} must be a string and is {found}: mend or remove the line.")
+        raise SmoothCSEError(f"{place}: field {name!r} must be a string and is {found}: correct or remove the line.")
     return value
 
 
-def _read_delimited(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Row | None]:
+def _read_delimited(file: TextFile, columns: Sequence[str] | None, blocks: Iterator[Block]) -> Iterator[Texts | None]:
     rows = delimited_rows(file, blocks)
     _, header = next(rows)
     indices = [header.index(name) for name in choose_columns(file.label, header, header, columns)] if header else []

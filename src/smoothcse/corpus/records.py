@@ -1,4 +1,4 @@
-"""Whole rows of a file, each with the place that messages name."""
+"""Reading of whole records, all columns included, with their place in the file for messages."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ from collections.abc import Iterator
 from typing import Any
 
 from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
-from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.parquet import parquet_batches
 from smoothcse.errors import SmoothCSEError
 
-Record = dict[str, Any]
-Records = Iterator[tuple[str, Record]]
+Fields = dict[str, Any]
+"""Fields of one record by name."""
+
+PlacedFields = Iterator[tuple[str, Fields]]
+"""Fields of each record, after its place in the file, such as ``docs.jsonl:7``."""
 
 MOST_COLUMNS = 10_000
-"""Columns of a table; more are a sign of a file that is none, and each takes memory."""
+"""Maximum columns of a table. More suggest that the file is not a table, and each column takes memory."""
 
 _PARQUET_ROWS = 4096
 
 
-def read_records(file: TextFile) -> Records:
-    """Read a file row by row, with all its fields; a line of plain text is the field ``text``.
+def read_records(file: TextFile) -> PlacedFields:
+    """Read a file record by record, with all its fields. A line of plain text becomes the field ``text``.
+
+    Args:
+        file: File in a supported format.
 
     Returns:
-        An iterator of ``(place, fields)``, the place such as ``docs.jsonl:7``.
+        Iterator of ``(place, fields)`` with a place such as ``docs.jsonl:7``.
 
     Raises:
-        SmoothCSEError: at the first row that cannot be read.
+        SmoothCSEError: A record cannot be read, or the format is not supported.
     """
     if not is_supported(file.path.name):
-        raise SmoothCSEError(f"{file.label} has no format that can be read; known are {SUPPORTED}.")
+        raise SmoothCSEError(f"{file.label} has an unsupported format; supported are {SUPPORTED}.")
     blocks = read_blocks(file, BLOCK_BYTES) if file.format != ".parquet" else iter(())
     return {
         ".txt": lambda: _text_records(file, blocks),
@@ -43,17 +49,17 @@ def read_records(file: TextFile) -> Records:
     }[file.format]()
 
 
-def _text_records(file: TextFile, blocks: Iterator[Block]) -> Records:
+def _text_records(file: TextFile, blocks: Iterator[Block]) -> PlacedFields:
     return ((f"{file.label}:{number}", {"text": line.strip()}) for number, line in numbered_lines(blocks))
 
 
-def _json_records(file: TextFile, blocks: Iterator[Block]) -> Records:
+def _json_records(file: TextFile, blocks: Iterator[Block]) -> PlacedFields:
     for number, line in numbered_lines(blocks):
         if line.strip():
             yield (place := f"{file.label}:{number}"), parse_record(place, line)
 
 
-def _delimited_records(file: TextFile, blocks: Iterator[Block]) -> Records:
+def _delimited_records(file: TextFile, blocks: Iterator[Block]) -> PlacedFields:
     rows = delimited_rows(file, blocks)
     _, header = next(rows)
     return ((f"{file.label}:{number}", dict(zip(header, row, strict=True))) for number, row in rows if row)
@@ -65,7 +71,7 @@ def numbered_lines(blocks: Iterator[Block]) -> Iterator[tuple[int, str]]:
         yield from enumerate(block.text.split("\n"), start=block.first_line)
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> Record:
+def _distinct_fields(pairs: list[tuple[str, Any]]) -> Fields:
     record = dict(pairs)
     if len(record) < len(pairs):
         names = [name for name, _ in pairs]
@@ -73,14 +79,18 @@ def _each_once(pairs: list[tuple[str, Any]]) -> Record:
     return record
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_each_once)
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct_fields)
 
 
-def parse_record(place: str, line: str) -> Record:
+def parse_record(place: str, line: str) -> Fields:
     """Parse one line of a .jsonl file.
 
+    Args:
+        place: Place of the line in messages, such as ``docs.jsonl:7``.
+        line: Line to parse.
+
     Raises:
-        SmoothCSEError: if it is no JSON object.
+        SmoothCSEError: The line is not a JSON object, or has a field twice.
     """
     try:
         record = _DECODER.decode(line)
@@ -94,13 +104,17 @@ def parse_record(place: str, line: str) -> Record:
 def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[int, list[str]]]:
     """Yield the header of a .csv or .tsv file, then its rows, each with the number of its last line.
 
-    An empty line is an empty row, wherever it stands.
+    An empty line gives an empty row.
+
+    Args:
+        file: File in one of the two formats.
+        blocks: Blocks of the file.
 
     Raises:
-        SmoothCSEError: at the first row that is not valid or has another number of fields than the header.
+        SmoothCSEError: A row is not valid, or does not have as many fields as the header.
     """
     lines = (f"{line}\n" for _, line in numbered_lines(blocks))
-    # Quotes wrap fields in .csv; in .tsv they are part of the text, as every STS and GLUE file has them.
+    # Quotes delimit fields in .csv. In .tsv they are part of the text, as in all STS and GLUE files.
     reader = (
         csv.reader(lines, strict=True)
         if file.format == ".csv"
@@ -114,7 +128,7 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
             if row and len(row) != len(header):
                 raise SmoothCSEError(
                     f"{file.label}:{reader.line_num} has {len(row)} fields, the header {len(header)}: "
-                    "quote the fields that hold a separator, or mend the line."
+                    "quote the fields that contain a separator, or correct the line."
                 )
             yield reader.line_num, row
     except csv.Error as error:
@@ -127,16 +141,16 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
 def _check_header(place: str, header: list[str]) -> None:
     if len(header) > MOST_COLUMNS:
         raise SmoothCSEError(
-            f"{place} has {len(header):,} columns, more than the {MOST_COLUMNS:,} that are read: check the separator, "
-            "or keep the columns that are needed."
+            f"{place} has {len(header):,} columns, and at most {MOST_COLUMNS:,} are supported: check the separator, "
+            "or keep only the columns you need."
         )
-    named = filter(None, header)  # spreadsheets write separators behind the last column
+    named = filter(None, header)  # spreadsheets write separators after the last column
     for name, count in Counter(named).most_common(1):
         if count > 1:
             raise SmoothCSEError(f"{place} has {count} columns called {name!r}: rename them.")
 
 
-def _parquet_records(file: TextFile) -> Records:
+def _parquet_records(file: TextFile) -> PlacedFields:
     number = 0
     for batch in parquet_batches(file, _PARQUET_ROWS):
         for record in batch.to_pylist():

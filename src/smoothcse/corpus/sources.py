@@ -1,4 +1,4 @@
-"""From what the user names to the files that hold it."""
+"""Resolution of a corpus name to the files that contain its text."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import NoReturn
 import pyarrow as pa
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
 
 PYTHON_DOCS = "python-docs"
 WIKI1M = "wiki1m"
 WIKI1M_ADDRESS = "princeton-nlp/datasets-for-simcse:wiki1m_for_simcse.txt"
-WIKI1M_LINES = (1_000_000, 1_000_001)  # the published logs count one more than the name says
+WIKI1M_LINES = (1_000_000, 1_000_001)  # the published logs count one more line than the name says
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where sentences come from.
+    """Source of a corpus.
 
     Attributes:
-        name: What the user named.
-        files: The files behind the name, in reading order; none for the built-in ``python-docs``.
-        notes: What the user should know about the choice of files.
+        name: Name given by the user.
+        files: Files to read, in order; empty for the built-in ``python-docs``.
+        notes: Remarks on the choice of files, for the report.
     """
 
     name: str
@@ -38,14 +38,18 @@ class Source:
     notes: tuple[str, ...] = ()
 
     def identity(self) -> list[list[str | int]]:
-        """Return what changes when the text may have changed: path, size and time of each file."""
+        """Return values that change when the text may have changed: path, size and time of each file."""
         if self.name == PYTHON_DOCS:
             code = sorted(Path(__file__).with_name("python_docs").glob("*.py"))
             return [[PYTHON_DOCS, sys.version], *map(_stamp, code)]
         return [_stamp(file.path) for file in self.files]
 
     def batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        """Read all rows, in order, uncleaned."""
+        """Read all rows, in order, without cleaning.
+
+        Args:
+            columns: Columns to read, see :func:`~smoothcse.corpus.text_columns.choose_columns`.
+        """
         if self.name == PYTHON_DOCS:
             from smoothcse.corpus.python_docs import iter_sentences
 
@@ -55,18 +59,18 @@ class Source:
 
 
 def resolve(source: str | Path) -> Source:
-    """Find the files behind a name, downloading them if they are on the hub.
+    """Find the files of a source; download them if they are on the hub.
 
     Args:
         source: ``python-docs``, ``wiki1m``, a file, a folder, or a dataset on the hub as ``owner/name``,
-            ``owner/name:file``, ``owner/name@revision`` or ``owner/name@revision:file``. What exists on this
-            machine comes before the hub; a ``Path`` is never looked for on the hub.
+            ``owner/name:file``, ``owner/name@revision`` or ``owner/name@revision:file``. Local paths take precedence
+            over the hub; a ``Path`` is never looked up on the hub.
 
     Returns:
-        The source, its files not yet read.
+        Source, whose files have not been read yet.
 
     Raises:
-        SmoothCSEError: When there is no such thing, or nothing in it can be read.
+        SmoothCSEError: The source does not exist, or has no file in a supported format.
     """
     name = str(source)
     if name == PYTHON_DOCS:
@@ -80,36 +84,39 @@ def resolve(source: str | Path) -> Source:
     if stat.S_ISDIR(mode):
         return _from_folder(path)
     if not stat.S_ISREG(mode):
-        raise SmoothCSEError(f"{path} is neither a file nor a folder: write its content to a file first.")
+        raise SmoothCSEError(f"{path} is neither a file nor a folder: write its contents to a file first.")
     return Source(name, (_supported(path),))
 
 
 def require_file(path: Path) -> TextFile:
-    """Return a file whose format can be read.
+    """Return a file after checking that it exists and has a supported format.
+
+    Args:
+        path: Path of the file.
 
     Raises:
-        SmoothCSEError: When it is not there, is no file, or is of another kind.
+        SmoothCSEError: The file does not exist, is not a regular file, or has an unsupported format.
     """
     mode = _mode(path)
     if mode is None:
         _refuse_missing(path)
     if not stat.S_ISREG(mode):
-        what = "is a folder: give one file" if stat.S_ISDIR(mode) else "is no file: write its content to one first"
+        what = "is a folder: give a file" if stat.S_ISDIR(mode) else "is not a file: write its contents to one first"
         raise SmoothCSEError(f"{path} {what}.")
     return _supported(path)
 
 
 def _supported(path: Path) -> TextFile:
     if not is_supported(path.name):
-        raise SmoothCSEError(f"{path} is of a kind that cannot be read: supported are {SUPPORTED}.")
+        raise SmoothCSEError(f"{path} has an unsupported format: supported are {SUPPORTED}.")
     return TextFile(path, str(path))
 
 
 def _mode(path: Path) -> int | None:
-    """Return the file's mode, or None when nothing is there.
+    """Return the file's mode, or None if the path does not exist.
 
     Raises:
-        SmoothCSEError: When the path cannot be followed to its end.
+        SmoothCSEError: A folder above is not accessible, or the path is a dangling symbolic link.
     """
     try:
         return path.stat().st_mode
@@ -120,7 +127,7 @@ def _mode(path: Path) -> int | None:
     except (OSError, ValueError):
         if os.path.islink(path):
             raise SmoothCSEError(
-                f"{path} is a symbolic link to {os.readlink(path)}, which leads nowhere: mend or remove the link."
+                f"{path} is a symbolic link to {os.readlink(path)}, which does not exist: fix or remove the link."
             ) from None
         return None
 
@@ -131,8 +138,8 @@ def _stamp(path: Path) -> list[str | int]:
 
 
 def _is_on_hub(name: str) -> bool:
-    """Whether a name unknown here may be known there: ``data/wkii.txt`` is a slip, not a repository."""
-    from smoothcse.corpus.hub import HubAddress
+    """Return whether a name without a local file may be a repository; ``data/wkii.txt`` is a typo."""
+    from smoothcse.corpus.hub_datasets import HubAddress
 
     address = HubAddress.parse(name)
     if address is None:
@@ -141,12 +148,12 @@ def _is_on_hub(name: str) -> bool:
 
 
 def _from_hub(name: str) -> Source:
-    from smoothcse.corpus.hub import HubAddress, fetch
+    from smoothcse.corpus.hub_datasets import HubAddress, fetch
 
     address = HubAddress.parse(name)
     assert address is not None
     files = tuple(fetch(address))
-    notes = () if address.file else (f"files taken: {', '.join(file.label.split(':')[-1] for file in files)}",)
+    notes = () if address.file else (f"files read: {', '.join(file.label.split(':')[-1] for file in files)}",)
     return Source(name, files, notes)
 
 
@@ -156,10 +163,10 @@ def _from_folder(folder: Path) -> Source:
     ignored = [str(path.relative_to(folder)) for path in found if not is_supported(path.name)]
     if not files:
         raise SmoothCSEError(
-            f"Folder {folder} holds no file that can be read ({len(ignored)} of other kinds): "
+            f"Folder {folder} contains no file in a supported format ({len(ignored)} in other formats): "
             f"supported are {SUPPORTED}."
         )
-    notes = (f"{len(ignored)} files of other kinds ignored: {some_of(ignored, 3)}",) if ignored else ()
+    notes = (f"{len(ignored)} files in other formats ignored: {some_of(ignored, 3)}",) if ignored else ()
     return Source(str(folder), files, notes)
 
 
@@ -167,7 +174,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [Path(here, name) for name in names if not name.startswith(".")]
-        # A pipe would be waited for, perhaps for ever.
+        # Reading a pipe could block for ever.
         yield from (path for path in paths if stat.S_ISREG(_mode(path) or 0))
 
 

@@ -1,1 +1,1 @@
-"""Encoders: built for training, loaded for inference, described."""
+"""Encoders: building for training, loading and running for inference, checks, fingerprints."""

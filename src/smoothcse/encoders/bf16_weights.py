@@ -1,4 +1,4 @@
-"""A model's copy for inference whose encoder holds bf16 weights."""
+"""A copy of a model for inference whose transformer has bf16 weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 
 def with_bf16_weights(model: SentenceTransformer) -> SentenceTransformer:
-    """Return a model that computes token embeddings in bf16, and all that follows them as the given one does.
+    """Return a model that computes token embeddings in bf16 and everything after them in fp32.
 
-    Under autocast every product casts what it reads, and what it adds to is fp32 again: on a processor whose products
-    are fast in bf16 these copies take a good part of the time. Here nothing is cast before the last layer's output,
-    which becomes fp32, so that pooling rounds nothing.
+    Under autocast every matrix product casts its inputs and every addition returns to fp32. On a processor with fast
+    bf16 products these casts take much of the time. Here only the output of the last layer is cast, to fp32, so that
+    pooling does not round.
 
     Args:
-        model: in fp32; left as it is. One that does not begin with a transformer of fp32 weights is returned itself.
+        model: Model in fp32, which is not changed. A model that does not start with a transformer in fp32 is returned
+            as it is.
 
     Returns:
-        A model with bf16 copies of the encoder's weights, which shares the tokenizer and all other modules.
+        Model with bf16 copies of the transformer's weights, which shares the tokenizer and all other modules.
     """
     encoder = model[0]
     if not isinstance(encoder, Transformer) or not _is_fp32(encoder):

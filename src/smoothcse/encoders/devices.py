@@ -1,4 +1,4 @@
-"""Where tensors lie, as far as the way to compute depends on it: one place, which a test can replace."""
+"""Kinds of devices that need different algorithms, in one place that a test can replace."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import torch
 
 
 def is_cpu(device: torch.device) -> bool:
-    """Whether this is a CPU, whose caches want small pieces and which can be asked for a value without waiting."""
+    """Return whether a device is a CPU, which prefers small chunks and reads values without synchronisation."""
     return device.type == "cpu"

@@ -26,7 +26,11 @@ _FILES: dict[Backend, Path] = {"onnx": ONNX_FILE, "openvino": OPENVINO_FILE}
 
 
 def backend_of(folder: str | Path) -> Backend | None:
-    """Say which runtime a model folder is for; None where torch can read it, or there is no such folder."""
+    """Return the runtime that a model folder was exported for; None if torch can read it or it does not exist.
+
+    Args:
+        folder: Model folder.
+    """
     folder = Path(folder)
     if any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin")):
         return None
@@ -34,36 +38,43 @@ def backend_of(folder: str | Path) -> Backend | None:
 
 
 def is_exported(model: SentenceTransformer) -> bool:
-    """Whether another runtime than torch runs the model."""
+    """Return whether a runtime other than torch runs the model."""
     return isinstance(model[0], _ExportedTransformer)
 
 
 def load_exported(folder: Path, backend: Backend) -> SentenceTransformer:
-    """Load a folder that :func:`~smoothcse.export.export.export` has written; it runs on the CPU.
+    """Load a model written by :func:`~smoothcse.export.export_model.export_model`, to run on the CPU.
 
-    Pooling and what follows it stay torch's; only the transformer is run by the other runtime.
+    The other runtime runs the transformer; pooling and everything after it stay in torch.
+
+    sentence-transformers has no public way to replace the class of a module, and its own backends need libraries that
+    cannot be installed with its newest transformers. This function therefore uses two private names of the host,
+    ``SentenceTransformer._load_with_module_classes`` and ``Transformer._load_model``. A test,
+    ``test_the_host_has_the_private_names_that_exported_models_use``, fails if they change.
+
+    Args:
+        folder: Model folder.
+        backend: Runtime of the folder, see :func:`backend_of`.
 
     Raises:
-        SmoothCSEError: if the runtime's extra is missing or the folder is damaged.
+        SmoothCSEError: The runtime's extra is not installed, or the folder is damaged.
     """
     try:
         reference = json.loads((folder / "modules.json").read_text(encoding="utf-8"))[0]["type"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise SmoothCSEError(f"{folder / 'modules.json'} cannot be read; export the model again.") from error
-    # The host has no public way to name the class of a module, and its own backends need libraries that do not
-    # install beside its newest transformers.
     return SentenceTransformer._load_with_module_classes(
         str(folder), {reference: _ExportedTransformer}, backend=backend, device="cpu"
     )
 
 
 class _Network(nn.Module):
-    """A graph that answers as a Hugging Face model does.
+    """An exported graph with the interface of a Hugging Face model.
 
     Args:
-        folder: of the model.
-        backend: whose runtime to use.
-        config: of the Hugging Face model.
+        folder: Model folder.
+        backend: Runtime of the graph.
+        config: Configuration of the Hugging Face model.
     """
 
     device = torch.device("cpu")
@@ -72,7 +83,7 @@ class _Network(nn.Module):
         super().__init__()
         self.config = config
         path = folder / _FILES[backend]
-        self.register_buffer("digest", _digest(path))  # part of the state, so that fingerprints tell two graphs apart
+        self.register_buffer("digest", _digest(path))  # part of the state, so that fingerprints distinguish graphs
         self.run: Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
         if backend == "onnx":
             session = open_onnx(path)
@@ -93,7 +104,7 @@ class _Network(nn.Module):
 
 
 def _digest(path: Path) -> Tensor:
-    """Return the SHA-256 of a graph and of the weights beside it, as uint8."""
+    """Return the SHA-256 of a graph and of the weights beside it, uint8 ``(32,)``."""
     digest = hashlib.sha256()
     for file in sorted(path.parent.glob(f"{path.stem}.*")):
         digest.update(file.read_bytes())
@@ -101,7 +112,7 @@ def _digest(path: Path) -> Tensor:
 
 
 class _ExportedTransformer(Transformer):
-    """The host's module, with its tokenizer and settings, around another runtime."""
+    """The host's module with its tokenizer and settings, run by another runtime."""
 
     def _load_model(
         self,

@@ -1,4 +1,4 @@
-"""Whether two models are one: a digest of all that decides what a model computes."""
+"""Fingerprint of a model: a digest of everything that determines its embeddings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.encoders.prompts import has_prompts
 
 _PROMPT_RULE = "queries and documents have prompts of their own"
-"""Distinguishes indexes from those made when all texts got the default prompt, whose vectors cannot be compared."""
+"""Distinguishes these indexes from old ones, in which all texts had the default prompt. They are not comparable."""
 
-_SAYS_NOTHING = ("_name_or_path", "transformers_version", "architectures", "dtype")
+_IRRELEVANT = ("_name_or_path", "transformers_version", "architectures", "dtype")
 
 
 def fingerprint(model: SentenceTransformer) -> str:
-    """Return 32 hex digits that depend on what decides a model's embeddings, and not on where the model lies.
+    """Return a fingerprint of a model, which is independent of the model's location.
 
-    These are its modules with their settings, its weights bit for bit, its tokenizer, its length limit and its
-    prompts. Versions of libraries are left out: they may change the last bits of an embedding, no more.
+    It covers the modules with their settings, the weights bit for bit, the tokenizer, the length limit and the
+    prompts. It does not cover the versions of libraries, which may change only the last bits of an embedding.
+
+    Args:
+        model: Any sentence-transformers model.
+
+    Returns:
+        32 hex digits.
     """
     settings = {
         "modules": [[type(module).__name__, module.get_config_dict()] for module in model],
@@ -40,13 +46,13 @@ def fingerprint(model: SentenceTransformer) -> str:
 def _configuration(model: SentenceTransformer) -> dict[str, Any]:
     config: Any = getattr(model[0], "config", None)
     values: dict[str, Any] = config.to_dict() if hasattr(config, "to_dict") else {}
-    return {name: value for name, value in values.items() if name not in _SAYS_NOTHING}
+    return {name: value for name, value in values.items() if name not in _IRRELEVANT}
 
 
 def tokenizer_state(tokenizer: Any) -> Any:
-    """Return what decides how a tokenizer cuts text, as plain values."""
+    """Return everything that determines how a tokenizer splits text, as plain values."""
     backend = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if not hasattr(backend, "to_str"):
         return [type(tokenizer).__name__, tokenizer.get_vocab()]
     state = json.loads(backend.to_str())
-    return {name: value for name, value in state.items() if name not in ("padding", "truncation")}  # of its last use
+    return {name: value for name, value in state.items() if name not in ("padding", "truncation")}  # set by each call

@@ -1,4 +1,4 @@
-"""What this process computes on, and in which arithmetic."""
+"""Device, ranks and precision of this process."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from smoothcse.encoders.precision import resolve_precision
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a run computes.
+    """Hardware of a run.
 
     Attributes:
         device_type: ``cpu``, ``cuda`` or ``mps``.
-        world_size: ranks that share the batch.
+        world_size: Number of ranks that share the batch.
         precision: ``fp32``, ``bf16`` or ``fp16``.
     """
 
@@ -27,11 +27,11 @@ class Hardware:
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
-        """What autocast computes in; None for fp32."""
+        """Dtype for autocast; None for fp32."""
         return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
 
     def describe(self) -> str:
-        """Return it in words for people."""
+        """Return a readable description."""
         if self.device_type == "cuda":
             device = torch.cuda.get_device_name()
         else:
@@ -41,10 +41,13 @@ class Hardware:
 
 
 def find_hardware(precision: str) -> Hardware:
-    """Return this process's hardware with ``precision`` resolved.
+    """Return the hardware of this process, with the precision resolved.
+
+    Args:
+        precision: Requested precision, see :func:`~smoothcse.encoders.precision.resolve_precision`.
 
     Raises:
-        SmoothCSEError: if the precision does not exist here.
+        SmoothCSEError: The precision is unknown or not available on this device.
     """
     device_type = "cpu" if os.environ.get("SMOOTHCSE_CPU") else _best_device()
     resolved = resolve_precision(precision, "train", device_type)

@@ -1,4 +1,4 @@
-"""From sentences to an array of embeddings: the one place where models are run for inference."""
+"""Inference: from sentences to an array of embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 _TOKENS_AT_A_TIME = {"cpu": 1024, "cuda": 32_768}
-"""A CPU's cache holds the activations of about so many; a GPU wants enough to be busy with."""
+"""Tokens of a forward pass by device: about as many as fit a CPU's cache, and enough to keep a GPU busy."""
 _COUNTED_TOGETHER = 64  # texts
 
 
@@ -38,40 +38,40 @@ def encode(
 ) -> NDArray[np.float32]:
     """Encode sentences with a model, in evaluation mode.
 
-    The embeddings equal those of sentence-transformers' ``encode``, or of its ``encode_query`` and ``encode_document``
-    for these input types.
+    The embeddings equal those of sentence-transformers' ``encode``, or of ``encode_query`` and ``encode_document`` for
+    these input types.
 
-    Sentences are batched by their number of tokens; the host would go by characters, which leaves a fifth more
-    padding in short sentences. The results come back in the order given.
+    Sentences are batched by their number of tokens. The host sorts by characters, which adds a fifth more padding for
+    short sentences. Embeddings are returned in the order of the sentences.
 
     Args:
-        model: any sentence-transformers model.
-        sentences: n strings.
-        input_type: What the sentences are: ``"query"``, ``"document"``, or None (default) for any other text. Chooses
+        model: Any sentence-transformers model.
+        sentences: Sentences, n strings.
+        input_type: Role of the sentences: ``"query"``, ``"document"``, or None (default) for any other text. Selects
             the prompt, see :mod:`smoothcse.encoders.prompts`.
-        prompt_name: Name of one of the model's prompts to use instead.
-        prompt: Prompt to use instead.
-        batch_size: sentences per forward; None (default) for as many as make 1,024 tokens on a CPU and 32,768 on a
-            GPU, short sentences coming in larger batches than long ones.
-        precision: ``"fp32"`` (default); ``"bf16"``, in which the transformer computes with copies of its weights and
-            pooling and the rest stay fp32; or ``"auto"``, which is bf16 where the hardware computes in it.
-        normalize: whether to scale each embedding to length 1.
-        show_progress: whether to show a bar with the time left.
+        prompt_name: Name of one of the model's prompts, which replaces the one selected.
+        prompt: Prompt that replaces the one selected.
+        batch_size: Sentences per forward pass. None (default) takes as many as make 1,024 tokens on a CPU or 32,768 on
+            a GPU, so that batches of short sentences are larger.
+        precision: ``"fp32"`` (default); ``"bf16"``, in which the transformer uses bf16 copies of its weights while
+            pooling and later modules stay in fp32; or ``"auto"``, which is bf16 on hardware with bf16 instructions.
+        normalize: Whether to scale each embedding to length 1.
+        show_progress: Whether to show a progress bar on standard error.
 
     Returns:
-        float32 ``(n, d)``.
+        Embeddings, float32 ``(n, d)``.
 
     Raises:
-        SmoothCSEError: If the model has no such prompt.
+        SmoothCSEError: The model has no such prompt.
     """
     prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     if not len(sentences):
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
     counts = token_counts(model, sentences, prompt)
-    order = np.argsort(-counts, kind="stable")  # the longest first: memory runs out at once
+    order = np.argsort(-counts, kind="stable")  # the longest first, so that memory runs out at once if it does
     batches = list(_batches(order, counts, batch_size, tokens_at_a_time(model.device.type)))
     model = in_precision(model, precision)
-    # Which method it is also decides the route through a model with one module for queries and one for documents.
+    # The method also selects the route through models with separate modules for queries and documents.
     method = {None: model.encode, "query": model.encode_query, "document": model.encode_document}[input_type]
     with without_autocast(model):
         encoded = [
@@ -93,14 +93,14 @@ def encode(
 
 
 def in_precision(model: SentenceTransformer, precision: Precision) -> SentenceTransformer:
-    """Return what computes a model's embeddings in a precision: the model, or a copy of it with bf16 weights.
+    """Return a model that computes in a precision: the model itself, or a copy with bf16 weights.
 
-    :func:`encode` does this at each call. Who encodes single sentences, again and again, does it once and gives the
-    copy to ``encode``, which then makes none.
+    :func:`encode` does this at each call. Call this once and reuse the result when you encode many small batches;
+    ``encode`` makes no further copy of it.
 
     Args:
-        model: any sentence-transformers model; left as it is.
-        precision: as in :func:`encode`.
+        model: Any sentence-transformers model, which is not changed.
+        precision: As in :func:`encode`.
     """
     resolved = resolve_precision(precision, "encode", model.device.type)
     return with_bf16_weights(model) if resolved == "bf16" else model
@@ -109,7 +109,7 @@ def in_precision(model: SentenceTransformer, precision: Precision) -> SentenceTr
 def _batches(
     order: NDArray[np.int64], counts: NDArray[np.int64], batch_size: int | None, tokens: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut rows in the order of falling length into batches of a number of sentences, or of tokens."""
+    """Split rows of decreasing length into batches of ``batch_size`` sentences or at most ``tokens`` tokens."""
     first = 0
     while first < len(order):
         size = batch_size or max(1, tokens // max(1, int(counts[order[first]])))
@@ -118,14 +118,20 @@ def _batches(
 
 
 def tokens_at_a_time(device_type: str) -> int:
-    """Return how many tokens :func:`encode` gives a model of this kind of device in one forward."""
+    """Return the number of tokens in a forward pass of :func:`encode` on a type of device."""
     return _TOKENS_AT_A_TIME.get(device_type, 1024)
 
 
 def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: str = "") -> NDArray[np.int64]:
-    """Return the tokens of each sentence and its prompt, or the characters without a Hugging Face tokenizer.
+    """Return the number of tokens of each sentence with its prompt, ``(n,)``.
 
-    A fast tokenizer is only read: calling it would set its padding, which another thread may be using.
+    Models without a Hugging Face tokenizer count characters. A fast tokenizer is used through its backend, since
+    calling it would change its padding, which another thread may be using.
+
+    Args:
+        model: Any sentence-transformers model.
+        sentences: Sentences, n strings.
+        prompt: Prompt in front of each sentence.
     """
     texts = [prompt + sentence for sentence in sentences]
     if not isinstance(model.tokenizer, PreTrainedTokenizerBase):
@@ -134,7 +140,7 @@ def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: s
     if backend := getattr(model.tokenizer, "backend_tokenizer", None):
         counts = [
             sum(encoding.attention_mask)
-            for first in range(0, len(texts), _COUNTED_TOGETHER)  # a batch may be padded to its longest text
+            for first in range(0, len(texts), _COUNTED_TOGETHER)  # small, since a batch may be padded
             for encoding in backend.encode_batch_fast(texts[first : first + _COUNTED_TOGETHER])
         ]
     else:
@@ -143,5 +149,5 @@ def token_counts(model: SentenceTransformer, sentences: Sequence[str], prompt: s
 
 
 def _with_bar(batches: list[NDArray[np.int64]], show: bool) -> Iterable[NDArray[np.int64]]:
-    """Show how many batches are left, on standard error."""
+    """Show the number of batches left, on standard error."""
     return track(batches, "encoding", console=Console(stderr=True)) if show else batches

@@ -1,11 +1,11 @@
-"""The arithmetic a model computes in: a function of what it computes for and of the hardware, decided here alone.
+"""The precision that a model computes in. All decisions between fp32, bf16 and fp16 are made here.
 
 =========  ==========================================================================================
-purpose    what ``auto`` comes to
+purpose    meaning of ``auto``
 =========  ==========================================================================================
-train      bf16 where the hardware computes in it, else fp32
-encode     the same; a command that encodes or serves prints which of the two it was
-measure    fp32 on every machine, so that a score depends on the model and the data alone
+train      bf16 on hardware with bf16 instructions, else fp32
+encode     the same; commands that encode or serve print the choice
+measure    fp32 on every machine, so that a score depends only on the model and the data
 =========  ==========================================================================================
 """
 
@@ -22,15 +22,15 @@ from torch import nn
 from smoothcse.errors import SmoothCSEError
 
 Precision = Literal["auto", "fp32", "bf16"]
-"""What may be asked of a model that encodes."""
+"""Precision that can be requested for encoding."""
 
 Resolved = Literal["fp32", "bf16", "fp16"]
-"""What is computed in; fp16 in training only."""
+"""Precision in use; fp16 in training only."""
 
 Purpose = Literal["train", "encode", "measure"]
 
 ASSUME_BF16 = "SMOOTHCSE_ASSUME_BF16"
-"""Environment variable for tests: 1 or 0 to take any hardware for one with or without instructions for bf16."""
+"""Environment variable for tests: 1 or 0 to assume hardware with or without bf16 instructions."""
 
 _CHOICES: dict[Purpose, tuple[str, ...]] = {
     "train": ("auto", "fp32", "bf16", "fp16"),
@@ -40,21 +40,21 @@ _CHOICES: dict[Purpose, tuple[str, ...]] = {
 
 
 def check_precision(precision: str, purpose: Purpose) -> None:
-    """Raise a :class:`SmoothCSEError` for a precision that does not exist for this purpose."""
+    """Raise a :class:`SmoothCSEError` if a precision does not exist for a purpose."""
     if precision not in _CHOICES[purpose]:
         raise SmoothCSEError(f"precision {precision!r} is unknown; choose one of {', '.join(_CHOICES[purpose])}.")
 
 
 def resolve_precision(precision: str, purpose: Purpose, device_type: str) -> Resolved:
-    """Return what a precision comes to on a kind of device.
+    """Return the precision to use on a type of device.
 
     Args:
-        precision: ``auto``, ``fp32``, ``bf16``, or in training ``fp16``.
-        purpose: What is computed.
+        precision: Requested precision: ``auto``, ``fp32``, ``bf16``, or ``fp16`` in training.
+        purpose: Purpose of the computation.
         device_type: ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        SmoothCSEError: If the precision is unknown, or does not exist on this device.
+        SmoothCSEError: The precision is unknown, or not available on this device.
     """
     check_precision(precision, purpose)
     if precision == "fp16" and device_type != "cuda":
@@ -65,7 +65,7 @@ def resolve_precision(precision: str, purpose: Purpose, device_type: str) -> Res
 
 
 def has_fast_bf16(device_type: str) -> bool:
-    """Whether this kind of device has instructions for bf16, so that it is faster there than fp32."""
+    """Return whether a type of device has bf16 instructions, so that bf16 is faster than fp32."""
     assumed = os.environ.get(ASSUME_BF16)
     if assumed:
         return assumed == "1"
@@ -78,11 +78,11 @@ def has_fast_bf16(device_type: str) -> bool:
 
 
 def precision_notice(precision: str, resolved: str) -> str:
-    """Return the line in which a command says what it encodes in.
+    """Return the line with which a command reports its precision.
 
     Args:
-        precision: What was asked for.
-        resolved: What that came to.
+        precision: Requested precision.
+        resolved: Precision in use.
     """
     if precision == "auto" and resolved == "bf16":
         return "Precision: bf16, which is fast on this hardware; fp32 avoids its rounding."
@@ -91,12 +91,12 @@ def precision_notice(precision: str, resolved: str) -> str:
 
 @contextmanager
 def without_autocast(model: nn.Module) -> Iterator[None]:
-    """Let a model compute in its own arithmetic, also while it is being trained in another.
+    """Run a model without autocast, even while it is being trained under autocast.
 
-    A trainer puts autocast around the model's ``forward``, where it also reaches who only measures the model.
+    The trainer wraps the model's ``forward`` in autocast, which would also affect evaluation during training.
 
     Args:
-        model: Whose ``forward`` may have been replaced on the instance.
+        model: Model whose ``forward`` may have been replaced on the instance.
     """
     replaced = model.__dict__.pop("forward", None)
     try:

@@ -1,6 +1,6 @@
-"""Which prompt a text gets. Everything that reads text with a model asks here.
+"""Selection of the prompt for a text.
 
-A *prompt* is text that a model expects in front of each input, such as ``query: ``. A model folder keeps its prompts
+A *prompt* is text that a model expects in front of each input, such as ``query: ``. A model folder stores its prompts
 in ``config_sentence_transformers.json``. The rule is that of sentence-transformers:
 
 ============ ========================================= ========================================================
@@ -11,8 +11,9 @@ query        ``SentenceTransformer.encode_query``      ``query``
 document     ``SentenceTransformer.encode_document``   the first of ``document``, ``passage``, ``corpus``
 ============ ========================================= ========================================================
 
-Queries are the texts that ``search`` and retrieval tasks look for, documents those that ``index`` and retrieval tasks
-store. All other texts (training, ``encode``, ``similarity``, STS, transfer, geometry) have no input type.
+Queries are the texts that ``search`` and retrieval tasks search for; documents are the texts that ``index`` and
+retrieval tasks store. All other texts (training, ``encode``, ``similarity``, STS, transfer, geometry) have no input
+type.
 """
 
 from __future__ import annotations
@@ -40,16 +41,16 @@ def prompt_of(
     prompt_name: str | None = None,
     prompt: str | None = None,
 ) -> str:
-    """Return the text that goes in front of an input; empty for none.
+    """Return the prompt for an input, or an empty string.
 
     Args:
         model: Any sentence-transformers model.
-        input_type: What the input is: ``"query"``, ``"document"``, or None for any other text.
-        prompt_name: Name of one of the model's prompts, instead of the one for the input type.
-        prompt: The prompt itself, instead of one of the model's.
+        input_type: Role of the input: ``"query"``, ``"document"``, or None for any other text.
+        prompt_name: Name of one of the model's prompts, which replaces the one for the input type.
+        prompt: Prompt that replaces the model's.
 
     Raises:
-        SmoothCSEError: If the model has no prompt of that name, the input type is unknown, or both a name and a prompt
+        SmoothCSEError: The model has no prompt of that name, the input type is unknown, or both a name and a prompt
             are given.
     """
     if input_type not in _NAMES:
@@ -66,7 +67,7 @@ def prompt_of(
 
 
 def has_prompts(model: SentenceTransformer) -> bool:
-    """Whether any prompt of a model holds text."""
+    """Return whether a model has a prompt that is not empty."""
     return any(model.prompts.values())
 
 

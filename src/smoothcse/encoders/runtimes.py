@@ -1,4 +1,4 @@
-"""The runtimes that run exported graphs: where their files lie in a model folder, and how they are opened."""
+"""Runtimes of exported graphs: file locations in a model folder, and opening of the files."""
 
 from __future__ import annotations
 
@@ -15,39 +15,45 @@ from smoothcse._utils.extras import require
 from smoothcse.errors import SmoothCSEError, first_line
 
 ONNX_FILE = Path("onnx") / "model.onnx"
-"""Where the host's ONNX backend looks for the graph in a model folder."""
+"""Path of the graph in a model folder for the host's ONNX backend."""
 
 OUTPUT = "last_hidden_state"
 
 OPENVINO_FILE = Path("openvino") / "openvino_model.xml"
-"""Where the host's OpenVINO backend looks for the graph in a model folder."""
+"""Path of the graph in a model folder for the host's OpenVINO backend."""
 
 
 def open_onnx(path: Path) -> Any:
-    """Return a session of onnxruntime on the CPU with as many threads as torch has.
+    """Return an onnxruntime session on the CPU with as many threads as torch uses.
+
+    Args:
+        path: ``.onnx`` file.
 
     Raises:
-        SmoothCSEError: if the extra ``onnx`` is missing or the file is no graph.
+        SmoothCSEError: The extra ``onnx`` is not installed, or the file is not an ONNX graph.
     """
     onnxruntime = require("onnxruntime", "onnx", "The format onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its classes have no common base but this one
+    except Exception as error:  # onnxruntime's exceptions have no other common base class
         raise SmoothCSEError(f"{path} cannot be opened as an ONNX model: {first_line(error)}") from error
 
 
 def open_openvino(path: Path) -> Any:
-    """Return a compiled model on the CPU with as many threads as torch has, computing in float32 where it is float.
+    """Return a compiled OpenVINO model on the CPU with as many threads as torch uses; floats are computed in float32.
+
+    Args:
+        path: ``.xml`` file.
 
     Raises:
-        SmoothCSEError: if the extra ``openvino`` is missing or the file is no graph.
+        SmoothCSEError: The extra ``openvino`` is not installed, or the file is not an OpenVINO graph.
     """
     _, core = openvino_runtime()
     options = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",  # else bf16 where the processor has it, and the check would see that
+        "INFERENCE_PRECISION_HINT": "f32",  # the default may be bf16, which the check of an export would reject
     }
     try:
         return core.compile_model(path, "CPU", options)
@@ -56,10 +62,10 @@ def open_openvino(path: Path) -> Any:
 
 
 def openvino_runtime() -> tuple[Any, Any]:
-    """Return the package and its one core.
+    """Return the package and its only core.
 
     Raises:
-        SmoothCSEError: If the extra ``openvino`` is missing.
+        SmoothCSEError: The extra ``openvino`` is not installed.
     """
     with _no_usage_report():
         openvino = require("openvino", "openvino", "The format openvino")
@@ -70,16 +76,16 @@ def openvino_runtime() -> tuple[Any, Any]:
 def _core(openvino: Any) -> Any:
     """Return a core that lives as long as the process.
 
-    The CPU plugin of each core replaces the signal stack of the thread that first uses it, and restores what it found
-    when it goes. Two cores whose lives overlap leave a stack that is no longer mapped, and the next signal, a SIGTERM
-    or Ctrl-C, ends the process with a segmentation fault.
+    The CPU plugin of each core replaces the signal stack of the thread that first uses it, and restores the previous
+    one when the core is destroyed. Two cores with overlapping lifetimes leave a signal stack that is no longer mapped,
+    and the next signal, such as SIGTERM or Ctrl-C, ends the process with a segmentation fault.
     """
     return openvino.Core()
 
 
 @contextlib.contextmanager
 def _no_usage_report() -> Iterator[None]:
-    """Import OpenVINO without the usage report that it sends to its makers unless it runs in a CI job."""
+    """Suppress the telemetry that OpenVINO sends when it is imported outside of CI jobs."""
     before = os.environ.get("CI")
     os.environ["CI"] = "true"
     try:

@@ -1,83 +1,54 @@
-"""What a model may bring with it: numbers, and descriptions that choose among classes that we know.
+"""Safety checks of model folders, made before anything is loaded from them.
 
-A model folder often comes from somebody else. Its descriptions can name classes to import, other places to load from,
-and weights that are pickles, which run code when they are read. The host refuses most of that; here the rest is
-refused, before anything of the model is loaded, and each refusal is one sentence.
+A model folder may come from an untrusted author. Its JSON files can name classes to import, other locations to load
+from, and pickled weights, which run code when they are read. The host refuses most of this; these checks refuse the
+rest. A model may contain only numbers, and settings that choose among known classes.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from smoothcse.encoders.safe_settings import require_plausible_size, require_safe_settings
 from smoothcse.errors import SmoothCSEError, first_line
 
 SAFE_WEIGHTS: dict[str, Any] = {"use_safetensors": True, "weights_only": True}
-"""Arguments for the host that a model's own settings cannot replace: no pickle is read."""
-
-# Modules that hold numbers only. Left out are those whose settings name classes to import or addresses to fetch from
-# (Router, WordEmbeddings, CLIPModel), and those that nothing here could encode with.
-_MODULES = frozenset(
-    [
-        "Transformer",
-        "Pooling",
-        "WeightedLayerPooling",
-        "WordWeights",
-        "Dense",
-        "Normalize",
-        "LayerNorm",
-        "Dropout",
-        "CNN",
-        "LSTM",
-        "StaticEmbedding",
-    ]
-)
-_ACTIVATION = r"torch\.nn\.(modules\.(activation|linear)\.)?[A-Z]\w*"
-
-# What a saved Transformer module may hand to the loader of its weights. Others of that loader's arguments allow
-# pickles, adapters, or kernels from the hub.
-_WEIGHT_ARGUMENTS = frozenset({"dtype", "torch_dtype", "attn_implementation", "add_pooling_layer"})
-_ARGUMENT_GROUPS = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-_TRANSFORMER_FILES = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
+"""Arguments of the host that forbid pickles and that a model's settings cannot override."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-_LONGEST_DESCRIPTION = 16 << 20  # bytes; of models in use, the longest holds a few thousand label names
-_MOST_LAYERS = 10_000
-_WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
-
-Find = Callable[[str], Path | None]
-"""Locates a file of the model by its relative path; None where there is none."""
 
 
 def require_safe_folder(folder: Path) -> None:
-    """Refuse a model folder that could run code or lead elsewhere; nothing of it is loaded.
+    """Refuse a model folder that could run code or refer to other locations; nothing is loaded from it.
+
+    Args:
+        folder: Model folder.
 
     Raises:
-        SmoothCSEError: naming the file and what is wrong with it.
+        SmoothCSEError: A file is not safe.
     """
     files = list(_files(folder))
     for file in files:
         _require_inside(folder, file)
     _require_no_code(folder, files)
     _require_no_pickle(files)
-    _require_known_parts(str(folder), lambda name: path if os.path.isfile(path := folder / name) else None)
+    require_safe_settings(str(folder), lambda name: path if os.path.isfile(path := folder / name) else None)
     for file in files:
         if file.name == "config.json":
-            _require_plausible_size(file)
+            require_plausible_size(file)
 
 
 def require_safe_repository(name: str) -> None:
-    """Refuse a model on the hub in the same way, by its descriptions alone; call it for a name that exists.
+    """Refuse an unsafe model on the hub, judged by its JSON files alone.
+
+    Args:
+        name: Hub name of an existing model.
 
     Raises:
-        SmoothCSEError: naming the file and what is wrong with it, or that the hub did not give it.
+        SmoothCSEError: A file is not safe, or cannot be downloaded.
     """
     from sentence_transformers.util import load_file_path
 
@@ -85,14 +56,17 @@ def require_safe_repository(name: str) -> None:
         try:
             path = load_file_path(name, file)
         except Exception as error:  # its classes differ between releases of huggingface_hub
-            raise SmoothCSEError(f"{file} of {name} cannot be had from the hub: {first_line(error)}") from error
+            raise SmoothCSEError(
+                f"{file} of {name} cannot be downloaded from the hub; check the network and try again "
+                f"({first_line(error)})."
+            ) from error
         return None if path is None else Path(path)
 
-    _require_known_parts(name, find)
+    require_safe_settings(name, find)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield every file and every link; links to folders are not followed."""
+    """Yield all files and links; links to folders are not followed."""
     for here, folders, names in os.walk(folder):
         yield from (Path(here, name) for name in names)
         yield from (path for name in folders if (path := Path(here, name)).is_symlink())
@@ -102,159 +76,38 @@ def _require_inside(folder: Path, file: Path) -> None:
     if not file.is_symlink():
         return
     root = folder.resolve()
-    # The hub's cache keeps a model as links from snapshots/<commit>/ to blobs/ beside it.
+    # The hub's cache stores a model as links from snapshots/<commit>/ to the folder blobs/ beside it.
     homes = [root, root.parent.parent / "blobs"] if root.parent.name == "snapshots" else [root]
     try:
         target = file.resolve()
     except (OSError, RuntimeError) as error:  # a link to itself
-        raise SmoothCSEError(f"{file} is a link that leads nowhere; remove it.") from error
+        raise SmoothCSEError(f"{file} is a link to nothing; remove it.") from error
     if not any(target.is_relative_to(home) for home in homes):
-        raise SmoothCSEError(f"{file} is a link that leads out of the model's folder; put the file itself there.")
+        raise SmoothCSEError(f"{file} is a link to a file outside of the model's folder; replace it by the file.")
 
 
 def _require_no_code(folder: Path, files: list[Path]) -> None:
     for file in files:
         if file.suffix in (".py", ".so", ".pyc", ".pyd", ".dll", ".dylib"):
             raise SmoothCSEError(
-                f"The model {folder} brings code of its own, {file.name}, which is never run here; use a model of an "
+                f"The model {folder} contains code, {file.name}, which smoothcse never runs; use a model of an "
                 "architecture that transformers knows, without code files in its folder."
             )
         if file.name == "adapter_config.json":
             raise SmoothCSEError(
-                f"{file} makes this an adapter of a model that lies elsewhere; merge it into that model, save the "
-                "whole, and give that folder."
+                f"{file} makes this an adapter of another model; merge it into that model, save the result, and give "
+                "its folder."
             )
 
 
 def _require_no_pickle(files: list[Path]) -> None:
-    """Refuse pickled weights; where the same are there as safetensors, nobody reads the pickle, and it may lie."""
+    """Refuse pickled weights, unless the folder also has them as safetensors: then the pickle is never read."""
     for file in files:
-        if file.suffix not in _PICKLES or file.with_suffix(".xml").is_file():  # OpenVINO's .bin holds plain numbers
+        if file.suffix not in _PICKLES or file.with_suffix(".xml").is_file():  # OpenVINO's .bin is not a pickle
             continue
         beside = ["model.safetensors"] + ["model.safetensors.index.json"] * (file.name != "pytorch_model.bin")
         if not any((file.parent / name).is_file() for name in beside):
             raise SmoothCSEError(
-                f"{file} holds weights as a pickle, which can run code when it is read; get the model as "
-                "safetensors, or convert it where you trust it (load it with transformers, save_pretrained)."
+                f"{file} contains pickled weights, which can run code when they are read; get the model as "
+                "safetensors, or convert it if you trust it (load it with transformers, then save_pretrained)."
             )
-
-
-def _read(model: str, find: Find, name: str) -> dict[str, Any]:
-    """Read settings; none where there is no such file."""
-    settings = _parse(model, find, name)
-    if not isinstance(settings, dict | None):
-        raise SmoothCSEError(f"{model}: {name} must hold settings by name; get the model again.")
-    return settings or {}
-
-
-def _parse(model: str, find: Find, name: str) -> Any:
-    path = find(name)
-    if path is None:
-        return None
-    try:
-        if path.stat().st_size > _LONGEST_DESCRIPTION:
-            raise SmoothCSEError(f"{model}: {name} is longer than {_LONGEST_DESCRIPTION >> 20} MB; get it again.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SmoothCSEError(
-            f"{model}: {name} cannot be read as JSON ({first_line(error)}); get the model again."
-        ) from error
-
-
-def _require_known_parts(model: str, find: Find) -> None:
-    for name in ("config.json", "tokenizer_config.json", "config_sentence_transformers.json"):
-        _read(model, find, name)
-    config = _read(model, find, "config.json")
-    _require_known_architecture(model, config)
-    _require_no_kernel(model, config)
-    modules = _parse(model, find, "modules.json")
-    if modules is None:
-        return
-    if not isinstance(modules, list) or not all(isinstance(module, dict) for module in modules):
-        raise SmoothCSEError(f"{model}: modules.json must list the model's modules; get the model again.")
-    for module in modules:
-        _require_known_module(model, find, *_part(model, module))
-
-
-def _require_known_module(model: str, find: Find, folder: PurePosixPath, kind: str) -> None:
-    if kind == "Transformer":
-        _require_no_kernel(model, _read(model, find, str(folder / "config.json")))
-        for name in _TRANSFORMER_FILES:
-            file = str(folder / name)
-            _check_transformer(model, file, _read(model, find, file))
-    elif find(str(folder / "pytorch_model.bin")) and not find(str(folder / "model.safetensors")):
-        raise SmoothCSEError(f"{model}: {folder} holds weights as a pickle; get the model as safetensors.")
-    if kind == "Dense":
-        _check_dense(model, _read(model, find, str(folder / "config.json")))
-
-
-def _part(model: str, module: dict[str, Any]) -> tuple[PurePosixPath, str]:
-    """Return folder and class of a module."""
-    kind, path = module.get("type"), module.get("path")
-    if not isinstance(kind, str) or not isinstance(path, str) or not isinstance(module.get("name"), str):
-        raise SmoothCSEError(f"{model}: each entry of modules.json needs a name, a path and a type; get it again.")
-    name = kind.rpartition(".")[2]
-    if not kind.startswith("sentence_transformers.") or name not in _MODULES:
-        raise SmoothCSEError(
-            f"{model}: modules.json asks for the class {kind!r}, and only sentence-transformers' own "
-            f"({', '.join(sorted(_MODULES))}) are loaded; use a model that is made of these."
-        )
-    folder = PurePosixPath(path.replace("\\", "/"))
-    if folder.is_absolute() or ".." in folder.parts or ":" in path:
-        raise SmoothCSEError(f"{model}: modules.json names the folder {path!r}, which leads out of the model.")
-    return folder, name
-
-
-def _check_transformer(model: str, file: str, settings: dict[str, Any]) -> None:
-    for group in _ARGUMENT_GROUPS:
-        arguments = settings.get(group) or {}
-        if not isinstance(arguments, dict):
-            raise SmoothCSEError(f"{model}: {group} in {file} must hold settings by name; get the model again.")
-        for name, value in arguments.items():
-            foreign = group.startswith("model_") and name not in _WEIGHT_ARGUMENTS
-            if foreign or (isinstance(value, str) and "/" in value):
-                raise SmoothCSEError(
-                    f"{model}: {file} sets {group}.{name} to {value!r}, which could change where the model is loaded "
-                    "from, or how; remove it if you trust the model without."
-                )
-
-
-def _check_dense(model: str, settings: dict[str, Any]) -> None:
-    activation = settings.get("activation_function")
-    # The host would take another one in silence for a class that it does not trust, which is another model.
-    if activation is not None and not re.fullmatch(_ACTIVATION, str(activation)):
-        raise SmoothCSEError(
-            f"{model}: a Dense module asks for the activation {activation!r}, and only torch's own are loaded."
-        )
-
-
-def _require_known_architecture(model: str, config: dict[str, Any]) -> None:
-    from transformers import CONFIG_MAPPING
-
-    kind = config.get("model_type")
-    if kind is not None and kind not in CONFIG_MAPPING.keys():  # noqa: SIM118 - a key may fail to import
-        raise SmoothCSEError(
-            f"{model} is of the architecture {kind!r}, which transformers does not know by itself; code that a model "
-            "brings or names is never run here."
-        )
-
-
-def _require_no_kernel(model: str, config: dict[str, Any]) -> None:
-    for name, value in config.items():
-        if name.endswith(("attn_implementation", "experts_implementation")) and "/" in json.dumps(value):
-            raise SmoothCSEError(f"{model}: config.json asks for a kernel from the hub, {value!r}; remove {name}.")
-
-
-def _require_plausible_size(file: Path) -> None:
-    """Refuse settings that would have far more memory taken than the weights beside them could fill."""
-    size = sum(weights.stat().st_size for weights in file.parent.glob("*.safetensors"))
-    config = _read(str(file.parent), lambda name: file, file.name)
-    numbers = {name: value for name, value in config.items() if isinstance(value, int)}
-    width = next((numbers[name] for name in _WIDTHS if name in numbers), 1)
-    layers = max((value for name, value in numbers.items() if name.endswith(("layers", "n_layer"))), default=0)
-    words = numbers.get("vocab_size", 0) * min(width, numbers.get("embedding_size", width))
-    inner = width * max(width, numbers.get("intermediate_size", 0))
-    positions = numbers.get("max_position_embeddings", 0) * width // 8  # most models compute them, and keep none
-    # A number takes half a byte at least.
-    if size and (layers > _MOST_LAYERS or max(words, inner, positions) > 2 * size):
-        raise SmoothCSEError(f"{file} describes a larger model than its weights can hold; get the model again.")

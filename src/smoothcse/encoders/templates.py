@@ -1,8 +1,8 @@
 """Encoders that read a sentence inside a template, at its [MASK] token.
 
-Such an encoder is a plain sentence-transformers folder. Its tokenizer puts the template around each sentence, as other
-tokenizers put [CLS] and [SEP], so that a sentence that is too long is cut and the template never is. The host's
-``WordWeights`` gives the mask token weight 1 and all others 0, so that the mean that follows is the mask's state.
+Such an encoder is a plain sentence-transformers folder. Its tokenizer adds the template to each sentence like other
+tokenizers add [CLS] and [SEP], so that sentences are truncated and the template never is. The host's ``WordWeights``
+gives the mask token weight 1 and all other tokens weight 0, so that mean pooling returns the state of the mask.
 """
 
 from __future__ import annotations
@@ -25,22 +25,27 @@ from tokenizers.processors import TemplateProcessing
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
-from smoothcse.encoders.build import assemble
-from smoothcse.encoders.prompts import prompt_of
+from smoothcse.encoders.assemble import assemble
+from smoothcse.encoders.length import require_room
 from smoothcse.errors import SmoothCSEError
 
 SENTENCE, MASK = "{sentence}", "{mask}"
 
 
 class Prompt(NamedTuple):
-    """A template in a tokenizer's ids, what stands before the sentence and after it, special tokens included."""
+    """Token ids of a template, special tokens included.
+
+    Attributes:
+        before: Ids before the sentence.
+        after: Ids after the sentence.
+    """
 
     before: tuple[int, ...]
     after: tuple[int, ...]
 
     @property
     def length(self) -> int:
-        """Tokens of the template."""
+        """Number of tokens of the template."""
         return len(self.before) + len(self.after)
 
 
@@ -48,20 +53,21 @@ def with_template(model: SentenceTransformer, template: str, new_tokens: Sequenc
     """Return an encoder that reads each sentence at the mask of a template.
 
     Args:
-        model: starts with a transformer whose tokenizer is a fast one with a mask token. Its modules are shared, and
-            its own pooling is left out; a training head and a normalisation stay.
-        template: such as ``This sentence : "{sentence}" means {mask} .``, which holds each of the two once.
-        new_tokens: words of the template to be learned. They join the vocabulary, unless they are there already; their
-            vectors start as random ones of the mean and the spread of all the others, the same ones each time.
+        model: Encoder that starts with a transformer whose fast tokenizer has a mask token. The result shares its
+            modules, except for the pooling, which is replaced. A projection head and a normalisation are kept.
+        template: Template such as ``This sentence : "{sentence}" means {mask} .``, with one of each placeholder.
+        new_tokens: Words of the template to be learned. They are added to the vocabulary if it lacks them. Their
+            embeddings are drawn at random with the mean and standard deviation of the other embeddings, from a fixed
+            seed.
 
     Raises:
-        SmoothCSEError: if the model has no mask token to read, or no room for a sentence beside the template.
+        SmoothCSEError: The model has no mask token, or no room for a sentence beside the template.
     """
     transformer = model[0]
     if not isinstance(transformer, Transformer):
         raise SmoothCSEError(
             f"A template needs a transformer, and this model starts with a {type(transformer).__name__}; "
-            "start from another."
+            "start from another model."
         )
     tokenizer = _own_tokenizer(transformer.tokenizer, new_tokens)
     _add_rows(transformer, len(tokenizer), len(new_tokens))
@@ -77,9 +83,13 @@ def with_template(model: SentenceTransformer, template: str, new_tokens: Sequenc
 
 
 def read_prompts(tokenizer: PreTrainedTokenizerFast, templates: Sequence[str]) -> list[Prompt]:
-    """Return templates in a tokenizer's ids.
+    """Return the token ids of templates.
 
-    The blank before the sentence belongs to the sentence: tokenizers that keep blanks are made to put one there.
+    The space before the sentence counts as part of the sentence: tokenizers that keep spaces add it there.
+
+    Args:
+        tokenizer: Tokenizer of the encoder.
+        templates: Templates, each with one ``{sentence}`` and one ``{mask}``.
     """
     backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.no_padding()
@@ -98,40 +108,22 @@ def read_prompts(tokenizer: PreTrainedTokenizerFast, templates: Sequence[str]) -
 
 
 def check_template(template: str) -> str:
-    """Return a template that holds the sentence and the mask once each; for settings."""
+    """Validate a template in settings: it must contain ``{sentence}`` and ``{mask}`` once each."""
     if template.count(SENTENCE) != 1 or template.count(MASK) != 1:
-        raise PydanticCustomError("template", "a template holds {sentence} once and {mask} once")
+        raise PydanticCustomError("template", "a template must contain {sentence} once and {mask} once")
     return template
 
 
-def require_room(model: SentenceTransformer, max_length: int) -> None:
-    """Check that a length leaves room for a sentence beside the tokens that are put around it.
-
-    Raises:
-        SmoothCSEError: if it does not; the tokenizer would then cut nothing at all.
-    """
-    tokenizer = model.tokenizer
-    added = 0
-    if isinstance(tokenizer, PreTrainedTokenizerFast):
-        prompt = tokenizer(prompt_of(model), add_special_tokens=False, verbose=False)["input_ids"]
-        added = tokenizer.num_special_tokens_to_add() + len(prompt)
-    if max_length <= added:
-        raise SmoothCSEError(
-            f"max_length {max_length} leaves no room for a sentence: the model puts {added} tokens of its own around "
-            f"each; give {added + 1} at the very least."
-        )
-
-
 def _own_tokenizer(tokenizer: Any, new_tokens: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Return a copy of a tokenizer, of the one class that loads its post-processor instead of making a new one."""
+    """Return a copy of a tokenizer in the only class that loads its post-processor instead of building a new one."""
     if not isinstance(tokenizer, PreTrainedTokenizerFast) or None in (
         tokenizer.mask_token_id,
         tokenizer.cls_token_id,
         tokenizer.sep_token_id,
     ):
         raise SmoothCSEError(
-            "This encoder has no fast tokenizer with mask, start and end tokens, so that no template can be read at "
-            "its mask; start from a BERT, a RoBERTa or another masked language model."
+            "A template needs a fast tokenizer with mask, start and end tokens, which this encoder does not have; "
+            "start from BERT, RoBERTa or another masked language model."
         )
     copy = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
@@ -142,10 +134,10 @@ def _own_tokenizer(tokenizer: Any, new_tokens: Sequence[str]) -> PreTrainedToken
         clean_up_tokenization_spaces=tokenizer.clean_up_tokenization_spaces,
         **tokenizer.special_tokens_map,
     )
-    # A blank before one of them is no token, whatever the tokenizer makes of blanks.
+    # A space before a new token is not a token, even if the tokenizer keeps spaces.
     copy.add_tokens([AddedToken(token, lstrip=True, normalized=False, special=True) for token in new_tokens])
     backend = copy.backend_tokenizer
-    backend.no_padding()  # what the last call has left would be saved
+    backend.no_padding()  # settings of the last call would be saved
     backend.no_truncation()
     _set_prefix_space(backend, True)
     return copy
@@ -171,7 +163,7 @@ def _write_template(backend: Tokenizer, prompt: Prompt) -> None:
 
 
 def _add_rows(transformer: Transformer, words: int, new: int) -> None:
-    """Make the table of word vectors long enough, with rows of their own for the new words."""
+    """Extend the token embeddings by rows for the new tokens."""
     table = transformer.model.get_input_embeddings().weight
     if not new or words <= len(table):
         return

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcse._utils.paths import local_path
-from smoothcse.encoders.build import PoolingName, load_encoder
+from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.pooling import PoolingName
 from smoothcse.encoders.precision import Precision, check_precision, resolve_precision
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.columns import choose_columns
-from smoothcse.corpus.files import COMPRESSIONS, TextFile, is_supported
-from smoothcse.corpus.records import Record, read_records
+from smoothcse.corpus.formats import COMPRESSIONS, TextFile, is_supported
+from smoothcse.corpus.records import Fields, read_records
+from smoothcse.corpus.text_columns import choose_columns
 from smoothcse.errors import SmoothCSEError, some_of
 from smoothcse.evaluation.retrieval import RetrievalTask
 
@@ -68,7 +68,7 @@ def _from_pairs(path: Path, columns: Sequence[str] | None) -> RetrievalTask:
     return _task(path.name, list(answers), list(documents), answers.values(), path)
 
 
-def _pair_columns(place: str, record: Record, columns: Sequence[str] | None) -> Sequence[str]:
+def _pair_columns(place: str, record: Fields, columns: Sequence[str] | None) -> Sequence[str]:
     if columns is not None and len(columns) != 2:
         raise SmoothCSEError(f"The columns of pairs are two, queries and their documents, not {', '.join(columns)}.")
     wanted = columns or next((pair for pair in USUAL_COLUMNS if set(pair) <= record.keys()), None)

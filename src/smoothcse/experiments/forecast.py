@@ -17,10 +17,10 @@ from rich.text import Text
 
 from smoothcse._utils.paths import local_path
 from smoothcse.corpus import load_sentences
-from smoothcse.corpus.hub import HubAddress
+from smoothcse.corpus.hub_datasets import HubAddress
 from smoothcse.corpus.sources import PYTHON_DOCS, WIKI1M, WIKI1M_ADDRESS, WIKI1M_LINES
-from smoothcse.encoders.build import PACKAGED_MINILM
 from smoothcse.encoders.hardware import Hardware, find_hardware
+from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction

@@ -1,9 +1,8 @@
-"""The transformer of an encoder as an ONNX graph, and its int8 form.
+"""Export of an encoder's transformer to ONNX, in float32 and int8.
 
-The host's own ONNX backend needs optimum-onnx, which asks for a transformers release older than the one that this
-package is tested with. So the graph is written by torch itself, in the layout of that backend:
-``onnx/model.onnx`` takes what the tokenizer gives, int64 ``(batch, sequence)``, and returns ``last_hidden_state``,
-float32 ``(batch, sequence, d)``.
+The host's ONNX backend needs optimum-onnx, which requires an older transformers release than the one that this package
+is tested with. The graph is therefore written by torch, in the layout of that backend: ``onnx/model.onnx`` takes the
+tokenizer's output, int64 ``(batch, sequence)``, and returns ``last_hidden_state``, float32 ``(batch, sequence, d)``.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from smoothcse.encoders.runtimes import OUTPUT
 from smoothcse.errors import SmoothCSEError, first_line
 
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-_LARGEST = 2 * 2**30  # a protobuf file holds no more
+_LARGEST = 2 * 2**30  # bytes, the limit of a protobuf file
 _EXAMPLE = ["Two sentences of different lengths,", "since a length of one would be taken for a constant."]
 
 
@@ -31,11 +30,11 @@ def write_onnx(model: SentenceTransformer, path: Path) -> None:
     """Write the graph of a model's transformer, with its weights in the same file.
 
     Args:
-        model: starts with a transformer and needs nothing but its last layer.
-        path: of the ``.onnx`` file; its folder is made.
+        model: Model that starts with a transformer and uses only its last layer.
+        path: ``.onnx`` file to write; its folder is created.
 
     Raises:
-        SmoothCSEError: if the extra ``onnx`` is missing, or torch cannot write this model.
+        SmoothCSEError: The extra ``onnx`` is not installed, the model is too large, or torch cannot export it.
     """
     require("onnxscript", "onnx", "The format onnx")
     network = model[0].model
@@ -60,22 +59,23 @@ def write_onnx(model: SentenceTransformer, path: Path) -> None:
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise SmoothCSEError(
-            f"torch cannot write this {network.config.model_type} model as ONNX: {first_line(error)}"
+            f"torch cannot export this {network.config.model_type} model to ONNX ({first_line(error)}); use --format "
+            "safetensors."
         ) from error
 
 
 def quantize_onnx(source: Path, target: Path) -> None:
-    """Write the int8 form of a graph: weights quantised once per channel, activations while it runs.
+    """Quantise a graph to int8: weights per channel, activations dynamically.
 
-    Weights are unsigned: with signed ones, processors without int8 dot products (AVX2) saturate.
+    Weights are unsigned, since signed ones saturate on processors without int8 dot products (AVX2).
 
     Args:
-        source: from :func:`write_onnx`.
-        target: another file.
+        source: File written by :func:`write_onnx`.
+        target: File to write.
     """
     quantization = require("onnxruntime.quantization", "onnx", "The format onnx")
     root, level = logging.getLogger(), logging.getLogger().level
-    root.setLevel(logging.ERROR)  # it advises a preparation that changes nothing for a graph optimised already
+    root.setLevel(logging.ERROR)  # hides the advice to optimise the graph first, which has no effect here
     try:
         quantization.quantize_dynamic(source, target, weight_type=quantization.QuantType.QUInt8, per_channel=True)
     finally:
@@ -83,7 +83,7 @@ def quantize_onnx(source: Path, target: Path) -> None:
 
 
 class _LastHiddenState(nn.Module):
-    """A transformer as a function of positional tensors: what a graph is."""
+    """A transformer as a function of positional tensors, as a graph needs it."""
 
     def __init__(self, network: nn.Module, names: list[str]) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _LastHiddenState(nn.Module):
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's advice to its own developers from the user."""
+    """Hide the exporter's messages to its own developers."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

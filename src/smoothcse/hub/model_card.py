@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
 from smoothcse._utils.json_files import read_object
+from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
-from smoothcse.hub.licence import PACKAGED_MINILM, card_of, licence_of
+from smoothcse.hub.licence import card_of, licence_of
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.manifest import Manifest, Scores, manifest_file, read_manifest
 

@@ -1,4 +1,4 @@
-"""A model folder to a hub: the model and its card, and nothing that training left beside them."""
+"""Upload of a model folder and its card to a hub, without the files of training."""
 
 from __future__ import annotations
 
@@ -33,23 +33,28 @@ LEFTOVERS = (
     "__pycache__",
     ".*",
 )
-"""Names of files and folders that belong to a training or to a tool, not to the model: they are never uploaded."""
+"""Patterns of files and folders that belong to training or to a tool; they are never uploaded."""
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "onnx/*.onnx", "openvino/*.xml")
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files of a model folder that are the model, relative to it, in order.
+    """Return the files of a model folder that belong to the model, relative to the folder and sorted.
+
+    Args:
+        folder: Model folder.
 
     Raises:
-        SmoothCSEError: if the folder holds no model.
+        SmoothCSEError: The folder contains no model.
     """
     if not folder.is_dir():
-        raise SmoothCSEError(f"{folder} is no folder on this machine; give a run folder or a saved model's folder.")
+        raise SmoothCSEError(
+            f"{folder} is not a folder on this machine; give a run folder or the folder of a saved model."
+        )
     if not (folder / "config.json").is_file() or not any(any(folder.glob(pattern)) for pattern in _WEIGHTS):
         raise SmoothCSEError(
-            f"{folder} holds no model (no config.json with weights beside it); give a run folder or a saved "
-            "model's folder."
+            f"{folder} contains no model (no config.json with weights beside it); give a run folder or the folder of "
+            "a saved model."
         )
     files = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in files if not any(fnmatch(part, name) for part in path.parts for name in LEFTOVERS)]
@@ -62,29 +67,30 @@ def push(
     private: bool = True,
     message: str = "Upload model",
 ) -> str:
-    """Upload a model to a hub as one commit, so that nobody can ever fetch half of it.
+    """Upload a model to a hub in one commit, so that nobody can download an incomplete model.
 
-    A model of a run gets its card (see :func:`~smoothcse.hub.model_card.model_card`) unless it has one. The token
-    is the one of ``HF_TOKEN`` or of ``hf auth login``, the hub that of ``HF_ENDPOINT``, else huggingface.co.
+    A model from a run gets a card (see :func:`~smoothcse.hub.model_card.model_card`) unless it has one. The token
+    is read from ``HF_TOKEN`` or ``hf auth login``, the address of the hub from ``HF_ENDPOINT`` (default
+    huggingface.co).
 
     Args:
-        model: a run folder (its ``best`` is pushed), or a model folder.
-        repository: ``owner/name``; it is made if it is not there.
-        private: whether a repository that is made can be seen by its owner alone; one that is there stays as it is.
-        message: of the commit.
+        model: Run folder (its ``best`` is uploaded) or model folder.
+        repository: ``owner/name``; it is created if it does not exist.
+        private: Whether to create the repository as private. An existing repository is not changed. Default True.
+        message: Message of the commit.
 
     Returns:
-        Address of the commit.
+        URL of the commit.
 
     Raises:
-        SmoothCSEError: if the folder holds no model, there is no token, or the hub refuses or cannot be reached.
+        SmoothCSEError: The folder contains no model, there is no token, or the hub refuses or cannot be reached.
     """
     folder = _model_folder(local_path(model))
     files = model_files(folder)
     if repository.count("/") != 1:
         raise SmoothCSEError(f"{repository} is not a valid repository name: write owner/name.")
     if get_token() is None:
-        raise SmoothCSEError("There is no token for the hub; run `hf auth login`, or set HF_TOKEN.")
+        raise SmoothCSEError("No token for the hub was found; run `hf auth login`, or set HF_TOKEN.")
     with _plain_errors(repository), tempfile.TemporaryDirectory() as scratch:
         additions = {str(path.as_posix()): folder / path for path in files}
         run = find_run(folder)
@@ -101,17 +107,17 @@ def push(
 def _model_folder(path: Path) -> Path:
     if (path / "seeds.json").is_file() and not (path / "run.json").is_file():
         runs = sorted(folder.name for folder in path.glob("seed-*"))
-        raise SmoothCSEError(f"{path} holds a run for each seed ({', '.join(runs)}); push one of them.")
+        raise SmoothCSEError(f"{path} contains one run per seed ({', '.join(runs)}); push one of them.")
     if not (path / "run.json").is_file():
         return path
     if not (path / "best").is_dir():
-        raise SmoothCSEError(f"The run in {path} has no best model yet; let it go on with --resume.")
+        raise SmoothCSEError(f"The run in {path} has no best model yet; continue it with --resume.")
     return path / "best"
 
 
 @contextmanager
 def _plain_errors(repository: str) -> Iterator[None]:
-    """Turn what huggingface_hub and its HTTP client raise into one plain sentence."""
+    """Convert the exceptions of huggingface_hub and its HTTP client to a :class:`SmoothCSEError`."""
     try:
         yield
     except SmoothCSEError:
@@ -128,10 +134,10 @@ def _explanation(error: Exception, repository: str) -> str:
     status = error.response.status_code if isinstance(error, hub_errors.HfHubHTTPError) else None
     if status in (401, 403):
         return (
-            f"The hub refuses to let your token write to {repository} ({status}): check the owner's name, and that "
-            "the token may write (`hf auth whoami`)."
+            f"The hub does not allow your token to write to {repository} ({status}): check the owner's name and the "
+            "permissions of the token (`hf auth whoami`)."
         )
     reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     if status is not None:
-        return f"The hub did not take {repository} ({reason}); nothing was committed, try again later."
+        return f"The hub rejected the upload to {repository} ({reason}); nothing was committed, try again later."
     return f"{repository} cannot be pushed ({reason}): check the network and HF_ENDPOINT, and try again."

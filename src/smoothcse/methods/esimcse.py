@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.encoders.build import PROJECTION
+from smoothcse.encoders.projection import PROJECTION
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss
 from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
 from smoothcse.methods.table import Method

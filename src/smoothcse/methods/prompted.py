@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from smoothcse.encoders.build import PROJECTION
+from smoothcse.encoders.projection import PROJECTION
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss

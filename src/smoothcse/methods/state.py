@@ -12,7 +12,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
-from smoothcse.encoders.build import is_projection
+from smoothcse.encoders.projection import is_projection
 from smoothcse.views.embed import Features, run
 
 if TYPE_CHECKING:

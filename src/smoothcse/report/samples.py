@@ -15,9 +15,10 @@ import torch
 from torch.nn import functional
 
 from smoothcse.corpus import load_sentences
-from smoothcse.encoders.build import build_encoder, load_encoder
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import STSTask, load_task

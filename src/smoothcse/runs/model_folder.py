@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.atomic import replace_folder
 from smoothcse._utils.json_files import read_object
-from smoothcse.encoders.build import strip_projection
+from smoothcse.encoders.projection import strip_projection
 
 NOTE = "smoothcse.json"
 """File beside the weights that records the step and the score of a model."""

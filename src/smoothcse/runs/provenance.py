@@ -14,8 +14,8 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.hardware import Hardware
+from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.precision import resolve_precision
-from smoothcse.encoders.reading import pooling_of
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.manifest import SCHEMA_VERSION, Manifest
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import xxhash
 
-from smoothcse.corpus.columns import choose_column
 from smoothcse.corpus.records import read_records
 from smoothcse.corpus.sources import require_file
+from smoothcse.corpus.text_columns import choose_column
 from smoothcse.errors import SmoothCSEError
 
 Scalar = str | int | float | bool | None

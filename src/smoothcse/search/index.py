@@ -25,9 +25,9 @@ from rich.console import Console
 
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.progress import progress_bar
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import Precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.search.columns import check_metadata

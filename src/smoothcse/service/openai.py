@@ -50,7 +50,7 @@ def _written(encoded: Encoded, name: str, request: EmbeddingRequest) -> bytes:
 
     A million numbers in one call would hold up the event loop, even from another thread.
     """
-    rows = EmbeddingFormat(request.dimensions, normalize=True).shrink(encoded.vectors)
+    rows = EmbeddingFormat(request.dimensions, normalize=True).quantise(encoded.vectors)
     entries = []
     for number, row in enumerate(rows):
         if request.encoding_format == "base64":

@@ -16,7 +16,7 @@ from smoothcse.encoders.precision import Precision, check_precision, precision_n
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
-    from smoothcse.encoders.build import PoolingName
+    from smoothcse.encoders.pooling import PoolingName
     from smoothcse.service.encoders import Served
 
 _DRAIN_SECONDS = 60

@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from smoothcse.corpus import Corpus
+from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.prompts import prompt_of
-from smoothcse.encoders.reading import pooling_of
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.methods.table import find_method
 from smoothcse.objectives import log_expected_similarity

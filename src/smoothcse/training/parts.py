@@ -8,9 +8,9 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 from transformers import set_seed
 
-from smoothcse.encoders.build import build_encoder, check_length
+from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.hardware import Hardware
-from smoothcse.encoders.templates import require_room
+from smoothcse.encoders.length import check_length, require_room
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.attention import use_fast_attention
 from smoothcse.fastpath.dropout import use_fast_dropout

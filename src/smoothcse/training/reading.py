@@ -11,7 +11,7 @@ def reading(config: TrainConfig, pooling: str | None) -> str:
 
     Args:
         config: Configuration of the run.
-        pooling: Name that the run recorded (:func:`~smoothcse.encoders.reading.pooling_of`); None if it is not known.
+        pooling: Name that the run recorded (:func:`~smoothcse.encoders.pooling.pooling_of`); None if unknown.
     """
     if find_method(config.method).prepare:
         return f"as the method {config.method} does"

@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from transformers import PrinterCallback
 
 from smoothcse.corpus import Corpus, load_sentences
+from smoothcse.encoders.behaviour import require_distinct_embeddings
 from smoothcse.encoders.hardware import Hardware, find_hardware
-from smoothcse.encoders.reading import require_distinct_embeddings
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.hub.model_card import write_model_card

@@ -1,4 +1,4 @@
-"""The pairs of DebCSE: for each sentence a positive and a hard negative, drawn from its neighbours in a corpus."""
+"""Mined pairs of DebCSE: a positive and a hard negative for each sentence, drawn from its neighbours in the corpus."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
 _WORD = re.compile(r"\w+")
 _ENCODED_AT_A_TIME = 2048
-_SIMILARITIES_AT_A_TIME = 2**24  # 64 MB of float32, of which there are a few
+_SIMILARITIES_AT_A_TIME = 2**24  # 64 MB of float32 for each of a few matrices
 
 
 @dataclass(config=CHECKED, frozen=True)
 class DebCSESettings:
-    """Our values, chosen by looking at what they draw, and what they mean; the abstract has none."""
+    """Settings of DebCSE. The abstract gives no values; these were chosen by inspecting the pairs that they draw."""
 
     candidates: Annotated[
-        int, Field(ge=1, description="Nearest sentences by meaning, and as many by words, that a pair is drawn from.")
+        int, Field(ge=1, description="Candidates for a pair: nearest sentences by meaning, and as many by words.")
     ] = 64
     block_size: Annotated[
-        int, Field(ge=2, description="Sentences among which neighbours are looked for; time and memory grow with it.")
+        int, Field(ge=2, description="Sentences in which neighbours are searched; time and memory grow with it.")
     ] = 16384
     midpoint: Annotated[
         float,
-        Field(ge=-1, le=1, description="m: similarity in meaning at which a pair is as likely alike as not."),
+        Field(ge=-1, le=1, description="m: semantic similarity at which a pair is a paraphrase with probability 1/2."),
     ] = 0.65
-    scale: Annotated[float, Field(ge=0.001, description="t: over how much of that similarity this chance rises.")] = (
+    scale: Annotated[
+        float, Field(ge=0.001, description="t: scale of semantic similarity over which this probability rises.")
+    ] = 0.05
+    clip: Annotated[float, Field(gt=0, lt=0.5, description="c: minimum propensity, which keeps weights finite.")] = (
         0.05
     )
-    clip: Annotated[float, Field(gt=0, lt=0.5, description="c: the least propensity, which keeps weights finite.")] = (
-        0.05
-    )
-    floor: Annotated[float, Field(ge=-1, le=1, description="Least similarity in meaning of a positive.")] = 0.55
+    floor: Annotated[float, Field(ge=-1, le=1, description="Minimum semantic similarity of a positive.")] = 0.55
     cap: Annotated[
-        float, Field(ge=-1, le=1, description="Similarity in meaning that a hard negative must stay below.")
+        float, Field(ge=-1, le=1, description="Upper bound of the semantic similarity of a hard negative.")
     ] = 0.45
 
 
@@ -62,18 +62,19 @@ def draw_pairs(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw a positive and a hard negative for each sentence.
 
-    The sentences are dealt at random into blocks. Each block is encoded once, and within it the nearest neighbours are
-    found exactly, by meaning for the positives and by words for the hard negatives. Memory is that of a block.
+    The sentences are assigned to blocks at random. Each block is encoded once, and the exact nearest neighbours are
+    found within it, by meaning for the positives and by words for the hard negatives. Memory is proportional to the
+    block size.
 
     Args:
-        sentences: with the column ``sentence``, n rows.
-        model: the frozen scorer of meaning.
-        settings: of the draws.
-        seed: of the blocks and of the draws, which are functions of the seed and a sentence's row.
-        console: for a bar.
+        sentences: Dataset with the column ``sentence``, n rows.
+        model: Frozen encoder that measures semantic similarity.
+        settings: Settings of DebCSE.
+        seed: Seed of the blocks and the draws, which depend only on the seed and the row of a sentence.
+        console: Console for the progress bar.
 
     Returns:
-        The rows of the positives and of the negatives, ``(n,)`` each; a positive may be the sentence itself.
+        Rows of the positives and rows of the negatives, int64 ``(n,)`` each. A positive may be the sentence itself.
     """
     pairs = np.empty((2, len(sentences)), np.int64)
     with progress_bar(console, unit="sentences") as bar:
@@ -90,13 +91,19 @@ def draw_pairs(
 
 
 def _blocks(count: int, size: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Deal rows at random into as few blocks as their size allows, all about as large; each keeps the rows' order."""
+    """Assign rows at random to the fewest blocks of at most ``size`` rows, about equally large and each in order."""
     order = np.random.default_rng(seed).permutation(count)
     yield from map(np.sort, np.array_split(order, -(-count // size)))
 
 
 def word_sets(texts: Sequence[str]) -> csr_matrix:
-    """Return which words each text has: float32 ``(n, words)`` of ones. Words are runs of letters in lower case."""
+    r"""Return the word set of each text as a sparse matrix of ones, float32 ``(n, words)``.
+
+    Words are lower-case matches of ``\w+``.
+
+    Args:
+        texts: Texts, n strings.
+    """
     numbers: dict[str, int] = {}
     sets = [{numbers.setdefault(word, len(numbers)) for word in _WORD.findall(text.lower())} for text in texts]
     starts = np.cumsum([0, *map(len, sets)])
@@ -105,12 +112,16 @@ def word_sets(texts: Sequence[str]) -> csr_matrix:
 
 
 def shared_words(some: csr_matrix, words: csr_matrix) -> Tensor:
-    r"""Return the Jaccard similarity of word sets, ``(m, n)`` float32: words in both over words in either.
+    r"""Return the Jaccard similarity of word sets, float32 ``(m, n)``.
 
     .. math:: U_{ij} = |W_i \cap W_j| / |W_i \cup W_j|
 
-    It is 1 for dropout views and falls with every word added, dropped or replaced, so that it sees equal length, too,
-    which is the other bias that the abstract names.
+    It is 1 for dropout views and decreases with every word that is added, dropped or replaced. It therefore also
+    reflects equal length, the other bias that the abstract names.
+
+    Args:
+        some: Word sets from :func:`word_sets`, m rows.
+        words: Word sets from :func:`word_sets`, n rows.
     """
     both = torch.from_numpy((some @ words.T).toarray())
     sizes = [torch.from_numpy(np.diff(sets.indptr).astype(np.float32)) for sets in (some, words)]
@@ -124,17 +135,17 @@ def draw_in_block(
     """Draw the pairs of one block.
 
     Args:
-        embeddings: float32 ``(n, d)``.
-        words: from :func:`word_sets`.
-        rows: of the corpus, ``(n,)``; with the seed they decide the draws.
-        settings: of the draws.
-        seed: of the draws.
+        embeddings: Embeddings of the block, float32 ``(n, d)``.
+        words: Word sets of the block, from :func:`word_sets`.
+        rows: Rows of the corpus, ``(n,)``, which determine the draws together with the seed.
+        settings: Settings of DebCSE.
+        seed: Seed of the draws.
 
     Returns:
-        Positions in the block, long ``(2, n)``: of the positives and of the hard negatives.
+        Positions in the block of the positives and of the hard negatives, int64 ``(2, n)``.
     """
-    # The mean is taken off, so that unrelated sentences have similarity 0 in every encoder: those that have not been
-    # trained for sentences put all of them into a narrow cone.
+    # Subtracting the mean gives unrelated sentences similarity 0. Encoders that are not trained on sentences map
+    # all of them into a narrow cone.
     unit = functional.normalize(embeddings - embeddings.mean(dim=0), dim=1)
     keys = torch.from_numpy(rows).unsqueeze(1)
     chance = uniforms(row_keys(keys, torch.ones_like(keys), seed, 0).unsqueeze(1), torch.arange(2))

@@ -13,8 +13,8 @@ from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from smoothcse.encoders import devices
-from smoothcse.encoders.build import PROJECTION
 from smoothcse.encoders.precision import without_autocast
+from smoothcse.encoders.projection import PROJECTION
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.fastpath.asked import IDS
 from smoothcse.fastpath.length_groups import group_sizes

@@ -1,4 +1,4 @@
-"""Further columns of text beside the sentences, which some methods make: written once, then mapped from disk."""
+"""Additional columns of text for a corpus, which some methods create: written once, then memory-mapped from disk."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from smoothcse.errors import SmoothCSEError
 
 @dataclass(frozen=True)
 class FurtherTexts:
-    """Texts that belong to the sentences of a corpus.
+    """Additional texts for the sentences of a corpus.
 
     Attributes:
-        columns: Their names, in the order in which a batch has them behind ``sentence``.
-        batches: One list of texts per column, for some sentences at a time, in the order of the sentences.
-        note: How they were made, for the corpus's report.
+        columns: Names of the columns, in their order after ``sentence`` in a batch.
+        batches: Batches with one list of texts per column, in the order of the sentences.
+        note: Remark on how the texts were made, for the corpus report.
     """
 
     columns: tuple[str, ...]
@@ -31,13 +31,13 @@ class FurtherTexts:
 
 
 def write_further(path: Path, corpus: Corpus, texts: FurtherTexts, console: Console) -> None:
-    """Write further texts as an Arrow stream, whole or not at all, in memory that does not grow with the corpus.
+    """Write additional texts as an Arrow stream, completely or not at all, in constant memory.
 
     Args:
-        path: The file to write.
-        corpus: That they belong to.
-        texts: To write.
-        console: Where a bar with the time left is shown.
+        path: File to write.
+        corpus: Corpus that the texts belong to.
+        texts: Texts to write.
+        console: Console for the progress bar.
     """
     metadata = {"fingerprint": corpus.report.fingerprint, "note": texts.note}
     schema = pa.schema([(name, pa.string()) for name in texts.columns], metadata=metadata)
@@ -53,10 +53,14 @@ def write_further(path: Path, corpus: Corpus, texts: FurtherTexts, console: Cons
 
 
 def with_further(corpus: Corpus, path: Path) -> Corpus:
-    """Return a corpus with the further columns that :func:`write_further` wrote for it, mapped from disk.
+    """Add the columns written by :func:`write_further` to a corpus, memory-mapped from disk.
+
+    Args:
+        corpus: Corpus that the texts belong to.
+        path: File of the texts.
 
     Raises:
-        SmoothCSEError: When they were written for other sentences.
+        SmoothCSEError: The texts were written for other sentences.
     """
     from datasets import Dataset, concatenate_datasets
 
@@ -64,8 +68,8 @@ def with_further(corpus: Corpus, path: Path) -> Corpus:
         metadata = {key.decode(): value.decode() for key, value in reader.schema.metadata.items()}
     if metadata["fingerprint"] != corpus.report.fingerprint:
         raise SmoothCSEError(
-            f"{path} was made for other sentences than {corpus.report.source} holds now; bring back the former text, "
-            "or start the run anew with --overwrite."
+            f"{path} was written for other sentences than {corpus.report.source} contains now; restore the original "
+            "text, or start the run again with --overwrite."
         )
     dataset = concatenate_datasets([corpus.dataset, Dataset.from_file(str(path))], axis=1)
     report = replace(corpus.report, notes=(*corpus.report.notes, metadata["note"]))

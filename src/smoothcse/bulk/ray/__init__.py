@@ -1,1 +1,1 @@
-"""Bulk encoding on a distributed engine: shards (what is done, exactly once), the job, and Ray (who does it)."""
+"""Bulk encoding on Ray: the job and its record, shards that are written exactly once, driver and workers."""

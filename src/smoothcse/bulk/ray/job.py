@@ -1,4 +1,4 @@
-"""What all shards of a job share: the model and how it is used. Its record refuses to mix two of them."""
+"""The job: settings that all shards share, recorded in the output so that two jobs cannot be mixed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from filelock import FileLock, Timeout
 
 from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
 from smoothcse.bulk.ray.shards import Shard
-from smoothcse.corpus.columns import choose_column
+from smoothcse.corpus.text_columns import choose_column
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 MANIFEST = "_manifest.json"
-"""Arrow, Spark and Ray pass over names that begin with an underscore when they read a folder."""
+"""Name of the record. Arrow, Spark and Ray ignore names with a leading underscore when they read a folder."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What decides the contents of the output.
+    """Settings that determine the contents of the output.
 
     Attributes:
-        model: as the user named it; two names of one model are one job.
-        pooling: in place of the model's own, or None.
-        fingerprint: of the model as loaded, see :func:`~smoothcse.encoders.fingerprint.fingerprint`.
-        precision: ``fp32`` or ``bf16``, never ``auto``: half of the rows in each would be no one's wish.
-        normalize: whether embeddings have length 1.
-        column: that is encoded.
-        columns: that are copied beside the embedding.
-        rows_per_shard: decides which rows a shard's number stands for.
+        model: Model as the user named it. Two names of the same model are the same job.
+        pooling: Pooling that replaces the model's own, or None.
+        fingerprint: Fingerprint of the loaded model, see :func:`~smoothcse.encoders.fingerprint.fingerprint`.
+        precision: ``fp32`` or ``bf16``. ``auto`` is resolved, so that all rows have the same precision.
+        normalize: Whether embeddings have length 1.
+        column: Column to encode.
+        columns: Columns copied beside the embedding.
+        rows_per_shard: Maximum rows of a shard, which determines the rows of each shard number.
         input_type: As in :func:`~smoothcse.encoders.inference.encode`.
         prompt: Text in front of each sentence, or None.
     """
@@ -52,15 +52,18 @@ class Job:
 
 
 def choose_columns(files: Iterable[Path], column: str | None, keep: Iterable[str]) -> tuple[str, list[str]]:
-    """Return the column to encode and those to copy, and check that every file has them with equal types.
+    """Choose the column to encode and the columns to copy, and check that all files have them with equal types.
 
     Args:
         files: Parquet files.
-        column: the user's choice; None as in :func:`~smoothcse.corpus.columns.choose_column`.
-        keep: columns to copy; none for the encoded one.
+        column: Requested column; None as in :func:`~smoothcse.corpus.text_columns.choose_column`.
+        keep: Columns to copy; empty for the encoded column.
+
+    Returns:
+        Column to encode and columns to copy.
 
     Raises:
-        SmoothCSEError: naming the first file that lacks one or has it with another type.
+        SmoothCSEError: A file lacks a column or has it with another type.
     """
     kept = list(dict.fromkeys(keep))
     types: dict[str, pa.DataType] = {}
@@ -73,41 +76,51 @@ def choose_columns(files: Iterable[Path], column: str | None, keep: Iterable[str
                 raise SmoothCSEError(f"{file} has no column {name!r} to keep.{did_you_mean(name, schema.names)}")
             kind = schema.field(name).type
             if types.setdefault(name, kind) != kind:
-                raise SmoothCSEError(f"{file}: column {name!r} is {kind}, in the files before it {types[name]}.")
+                raise SmoothCSEError(
+                    f"{file}: column {name!r} has the type {kind}, in the files before it {types[name]}; convert it."
+                )
     assert column is not None
     if "embedding" in kept or column == "embedding":
-        raise SmoothCSEError("A column named 'embedding' cannot be kept: that is the name of the result.")
+        raise SmoothCSEError("A column named 'embedding' cannot be kept: the result has this name; rename it.")
     return column, kept or [column]
 
 
 def open_job(job: Job, output: Path, shards: Iterable[Shard]) -> None:
-    """Record a new job in its output folder, or check that the one recorded there is the same.
+    """Record a new job in its output folder, or check that the recorded job is the same.
+
+    Args:
+        job: Job to open.
+        output: Output folder.
+        shards: All shards of the job.
 
     Raises:
-        SmoothCSEError: if another job or something else has written there.
+        SmoothCSEError: The folder contains the output of another job or other Parquet files.
     """
     present = {str(path) for path in output.rglob("*.parquet")}
     manifest = output / MANIFEST
     if manifest.is_file():
         _check_same(asdict(job), _read(manifest), output)
     elif present:
-        raise SmoothCSEError(f"{output} holds Parquet files and no {MANIFEST}; give an empty or a new folder.")
+        raise SmoothCSEError(f"{output} contains Parquet files but no {MANIFEST}; give an empty or a new folder.")
     else:
         with explain_unwritable(manifest):
             write_text_atomic(manifest, json.dumps(asdict(job), indent=2) + "\n")
     strangers = sorted(present - {shard.target for shard in shards})
     if strangers:
         raise SmoothCSEError(
-            f"{strangers[0]} belongs to no file of the input; put the file back, or delete its embeddings."
+            f"{strangers[0]} belongs to no file of the input; restore the input file, or delete its embeddings."
         )
 
 
 @contextmanager
 def only_writer(output: Path) -> Iterator[None]:
-    """Refuse a second driver on the same output; the lock goes with the process that holds it.
+    """Lock an output folder against other drivers. The lock ends with the process that holds it.
+
+    Args:
+        output: Output folder, created if it does not exist.
 
     Raises:
-        SmoothCSEError: if there is one, or the folder cannot be made.
+        SmoothCSEError: Another driver holds the lock, or the folder cannot be created.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -122,14 +135,14 @@ def only_writer(output: Path) -> Iterator[None]:
 
 def _check_same(job: dict[str, Any], recorded: dict[str, Any], output: Path) -> None:
     changed = [
-        f"{name} ({recorded.get(name)!r} then, {job[name]!r} now)"
+        f"{name} ({recorded.get(name)!r} before, {job[name]!r} now)"
         for name in job
         if name not in ("model", "pooling") and recorded.get(name) != job[name]
     ]
     if changed:
         raise SmoothCSEError(
-            f"{output} holds embeddings of {recorded.get('model')} made otherwise; changed: {', '.join(changed)}. "
-            "Repeat the options of then, or give another folder."
+            f"{output} contains embeddings of {recorded.get('model')} with other settings: {', '.join(changed)}. "
+            "Use the same settings as before, or give another folder."
         )
 
 
@@ -137,7 +150,9 @@ def _read(manifest: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(manifest.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise SmoothCSEError(f"{manifest} cannot be read as the record of a job: {error}.") from error
+        raise SmoothCSEError(
+            f"{manifest} cannot be read as the record of a job ({error}); give another folder."
+        ) from error
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -1,4 +1,4 @@
-"""Ranges of rows of Parquet files, each of which becomes one file of embeddings: whole, or not there."""
+"""Shards: ranges of rows of Parquet files, each of which becomes one file of embeddings, written completely or not."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from smoothcse._utils.atomic import explain_unwritable, open_atomic
 from smoothcse.errors import SmoothCSEError, first_line
 
 SOURCE_KEY = b"smoothcse.source"
-"""Key in a shard's Parquet metadata: the digest of the file that its rows came from."""
+"""Key in a shard's Parquet metadata with the digest of its source file."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A range of rows and the file that their embeddings go to.
+    """A range of rows and the file of their embeddings.
 
     Attributes:
-        source: Parquet file that is read.
-        digest: of its footer, which changes with any row group's size, statistics or place; 32 hex digits.
-        first: the first row, counted from 0.
-        rows: how many rows.
-        target: Parquet file that is written.
+        source: Parquet file to read.
+        digest: Digest of its footer, which changes with the size, statistics or position of any row group; 32 hex
+            digits.
+        first: First row, counted from 0.
+        rows: Number of rows.
+        target: Parquet file to write.
     """
 
     source: str
@@ -41,17 +42,17 @@ class Shard:
 
 
 def plan_shards(source: Path, output: Path, rows_per_shard: int) -> list[Shard]:
-    """Cut the input into shards; equal input gives equal shards, which is what a resumed job relies on.
+    """Split the input into shards. Equal input gives equal shards, on which resuming relies.
 
     Only footers are read. ``a/b.parquet`` becomes ``a/b-00000.parquet``, ``a/b-00001.parquet`` and so on.
 
     Args:
-        source: a Parquet file, or a folder that is searched for ``*.parquet`` at any depth.
-        output: folder of the targets.
-        rows_per_shard: at most this many rows in each; no shard spans two files.
+        source: Parquet file, or folder that is searched recursively for ``*.parquet``.
+        output: Folder of the targets.
+        rows_per_shard: Maximum rows of a shard. A shard never spans two files.
 
     Raises:
-        SmoothCSEError: if there is no Parquet file, one cannot be read, or there is no row.
+        SmoothCSEError: There is no Parquet file, one cannot be read, or there are no rows.
     """
     files = input_files(source)
     root = source if source.is_dir() else source.parent
@@ -64,43 +65,52 @@ def plan_shards(source: Path, output: Path, rows_per_shard: int) -> list[Shard]:
             rows = min(rows_per_shard, metadata.num_rows - first)
             shards.append(Shard(str(file), digest, first, rows, f"{stem}-{index:05d}.parquet"))
     if not shards:
-        raise SmoothCSEError(f"{source} holds no row to encode.")
+        raise SmoothCSEError(f"{source} contains no rows to encode; give another file or folder.")
     return shards
 
 
 def input_files(source: Path) -> list[Path]:
-    """Return the Parquet files that ``source`` stands for, in the order of their paths.
+    """Return the Parquet files of the input, sorted by path.
+
+    Args:
+        source: Parquet file, or folder that is searched recursively for ``*.parquet``.
 
     Raises:
-        SmoothCSEError: if there is none.
+        SmoothCSEError: There is none.
     """
     files = sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
     if not files:
-        raise SmoothCSEError(f"The folder {source} holds no .parquet file; the engine ray reads Parquet only.")
+        raise SmoothCSEError(f"The folder {source} contains no .parquet file; the engine ray reads only Parquet.")
     if not source.exists() or files[0].suffix != ".parquet":
         raise SmoothCSEError(f"{source} must be a .parquet file or a folder of them for the engine ray.")
     return files
 
 
 def read_footer(file: Path) -> pq.FileMetaData:
-    """Read a Parquet file's metadata, which stand at its end: a file cut short has none.
+    """Read the metadata of a Parquet file from its footer, which a truncated file lacks.
+
+    Args:
+        file: Parquet file.
 
     Raises:
-        SmoothCSEError: if it cannot be read.
+        SmoothCSEError: The file cannot be read.
     """
     try:
         return pq.read_metadata(file)
     except (OSError, pa.ArrowException) as error:
         raise SmoothCSEError(
-            f"{file} cannot be read as Parquet ({first_line(error).rstrip('.')}): fetch or write the file again."
+            f"{file} cannot be read as Parquet ({first_line(error).rstrip('.')}): download or write it again."
         ) from error
 
 
 def is_finished(shard: Shard) -> bool:
-    """Whether the shard's file is there.
+    """Return whether the file of a shard exists.
+
+    Args:
+        shard: Shard to check.
 
     Raises:
-        SmoothCSEError: if the file is damaged or was made from other rows than those that stand in the source now.
+        SmoothCSEError: The file is damaged, or was written from other rows than those in the source now.
     """
     target = Path(shard.target)
     if not target.exists():
@@ -109,21 +119,21 @@ def is_finished(shard: Shard) -> bool:
     made_from = (metadata.metadata or {}).get(SOURCE_KEY, b"").decode()
     if made_from != shard.digest or metadata.num_rows != shard.rows:
         raise SmoothCSEError(
-            f"{target} was not made from {shard.source} as it is now; delete it to have its rows encoded anew."
+            f"{target} was written from another version of {shard.source}; delete it to encode its rows again."
         )
     return True
 
 
 def read_rows(shard: Shard, columns: Sequence[str], chunk: int) -> Iterator[pa.Table]:
-    """Read the shard's rows, in order and at constant memory.
+    """Read the rows of a shard, in order and in constant memory.
 
     Args:
-        shard: whose source is read.
-        columns: names of those to read.
-        chunk: rows held at a time.
+        shard: Shard to read.
+        columns: Names of the columns to read.
+        chunk: Rows in memory at a time.
 
-    Returns:
-        Tables of at most ``chunk`` rows; only row groups that overlap the shard are touched.
+    Yields:
+        Tables of at most ``chunk`` rows. Only row groups that overlap the shard are read.
     """
     with pq.ParquetFile(shard.source, pre_buffer=False) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
@@ -139,13 +149,17 @@ def read_rows(shard: Shard, columns: Sequence[str], chunk: int) -> Iterator[pa.T
 
 
 def write_rows(shard: Shard, tables: Iterator[pa.Table]) -> int:
-    """Write the shard's file; it appears under its name when it is complete and on the disk.
+    """Write the file of a shard, which appears under its name only when it is complete and synced to disk.
+
+    Args:
+        shard: Shard to write.
+        tables: Rows to write.
 
     Returns:
-        Rows written.
+        Number of rows written.
 
     Raises:
-        SmoothCSEError: if the file cannot be written, or the tables have another number of rows than the shard.
+        SmoothCSEError: The file cannot be written, or the tables have another number of rows than the shard.
     """
     rows, writer = 0, None
     target = Path(shard.target)
@@ -155,18 +169,18 @@ def write_rows(shard: Shard, tables: Iterator[pa.Table]) -> int:
         for table in tables:
             table = table.replace_schema_metadata({SOURCE_KEY: shard.digest})
             if writer is None:
-                # Looking for repeated floats among embeddings, the last column, costs time and finds none.
+                # Dictionary encoding of the embeddings, the last column, would cost time and save nothing.
                 writer = pq.ParquetWriter(file, table.schema, use_dictionary=table.column_names[:-1])
                 open_writer.enter_context(writer)
             writer.write_table(table)
             rows += len(table)
         if rows != shard.rows:
-            raise SmoothCSEError(f"{shard.source} changed while it was read; leave it as it is and start again.")
+            raise SmoothCSEError(f"{shard.source} changed while it was read; start again and do not change it.")
     return rows
 
 
 def leftovers(target: Path) -> list[Path]:
-    """Return the files that killed writers of ``target`` left behind."""
+    """Return the temporary files that killed writers of a target left behind."""
     return list(target.parent.glob(f".{glob.escape(target.name)}.*.new"))
 
 

@@ -1,4 +1,4 @@
-"""A worker of a bulk encoding: holds the model, makes one shard after another."""
+"""A worker of a bulk encoding."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import pyarrow as pa
 import torch
 
 from smoothcse._utils.quiet import quiet_libraries
-from smoothcse.bulk.files import CHUNK
+from smoothcse.bulk.encode_file import CHUNK
 from smoothcse.bulk.ray.job import Job
 from smoothcse.bulk.ray.shards import Shard, leftovers, read_rows, write_rows
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 
 ATTEMPTS = 3
-"""How many workers may die over a shard before the job gives up; Ray itself would go on for ever."""
+"""Number of workers that may die on a shard before the job fails; Ray itself would retry for ever."""
 
 OUTCOME = pa.schema({"rows": pa.int64(), "error": pa.string()})
-"""What a worker reports of a shard."""
+"""Schema of a worker's report on a shard."""
 
 
 class ShardEncoder:
-    """A worker: holds the model and turns one description of a shard after another into a file.
+    """A worker, which loads the model once and then encodes shard after shard into files.
 
     Args:
-        job: what to compute.
-        batch_size: sentences per forward; None for what suits the device.
-        threads: of torch.
+        job: Settings of the job.
+        batch_size: Sentences per forward pass; None suits the device.
+        threads: Number of torch's threads.
         gpus: GPUs of this worker, 0 or 1.
     """
 
@@ -41,20 +41,23 @@ class ShardEncoder:
         torch.set_num_threads(threads)
         self.job, self.batch_size = job, batch_size
         self.model = load_encoder(job.model, job.pooling, device="cuda" if gpus else "cpu")  # type: ignore[arg-type]
-        self.trouble = "" if fingerprint(self.model) == job.fingerprint else "holds another model under this name"
+        self.has_other_model = fingerprint(self.model) != job.fingerprint
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Make the shards described by a table's rows; a mistake of the user comes back as a value, not as a trace."""
+        """Encode the shards described by a table's rows. A :class:`SmoothCSEError` is returned as a value."""
         return pa.Table.from_pylist([self._attempt(Shard(**row)) for row in batch.to_pylist()], schema=OUTCOME)
 
     def _attempt(self, shard: Shard) -> dict[str, Any]:
         try:
-            if self.trouble:
-                raise SmoothCSEError(f"The node {os.uname().nodename} {self.trouble}: {self.job.model}.")
+            if self.has_other_model:
+                raise SmoothCSEError(
+                    f"The node {os.uname().nodename} has a different model under the name {self.job.model}; copy the "
+                    "same model to every node."
+                )
             if len(leftovers(Path(shard.target))) >= ATTEMPTS:
                 raise SmoothCSEError(
-                    f"{ATTEMPTS} workers died over rows {shard.first:,} to {shard.first + shard.rows - 1:,} of "
-                    f"{shard.source}; give them more memory, or a smaller batch size."
+                    f"{ATTEMPTS} workers died on rows {shard.first:,} to {shard.first + shard.rows - 1:,} of "
+                    f"{shard.source}; give the workers more memory, or a smaller batch size."
                 )
             return {"rows": write_rows(shard, self._encoded(shard)), "error": None}
         except SmoothCSEError as error:

@@ -1,9 +1,8 @@
-"""The built-in corpus: the documentation that comes with the Python running this code.
+"""The built-in corpus: the documentation of the running Python.
 
-Nothing is stored and nothing is downloaded. The docstrings of the standard library are read from its source
-files (parsed, never imported) and from its compiled modules; the language reference is read from
-``pydoc_data.topics``. The texts are therefore those of the running Python: the same on every call, slightly
-different between versions.
+Nothing is stored and nothing is downloaded. The docstrings of the standard library are read from its source files
+(parsed, never imported) and from its compiled modules; the language reference is read from ``pydoc_data.topics``. The
+text is therefore the same on every call and differs slightly between Python versions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where docstrings come from: the standard library's sources and compiled modules, and the language reference."""
+"""Docstrings of the standard library's sources and compiled modules, and the language reference."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from types import ModuleType
 from smoothcse.corpus.python_docs.prose import prose_paragraphs, split_sentences
 from smoothcse.errors import SmoothCSEError
 
-# Not the library's own, made for somebody else, or (encodings) one sentence generated a hundred times.
+# Third-party code, tests and tools, and (encodings) one sentence that is generated a hundred times.
 _SKIPPED_FOLDERS = """
     site-packages dist-packages test tests idlelib lib2to3 turtledemo __phello__ encodings pydoc_data __pycache__
 """
 
-# Compiled modules carry docstrings that exist only after import. Importing is limited to this list because it
-# runs code: these only define names. Left out on purpose: readline (writes to the terminal), _tkinter (loads
-# Tk), _asyncio and _zoneinfo (import whole packages), everything made for CPython's own tests.
+# The docstrings of compiled modules exist only after import. Importing runs code, so only these modules, which merely
+# define names, are imported. Left out on purpose: readline (writes to the terminal), _tkinter (loads Tk), _asyncio and
+# _zoneinfo (import whole packages), and everything made for CPython's own tests.
 _COMPILED_MODULES = """
     builtins sys time math cmath itertools _functools _operator _collections _io posix nt _socket _thread
     _signal _codecs _string _struct _random _bisect _heapq _statistics _datetime _decimal _json _csv _pickle
@@ -58,11 +58,11 @@ _PUBLIC_NAMES = {
 
 @dataclass(frozen=True)
 class Docstring:
-    """One documented object of the standard library.
+    """Docstring of one object of the standard library.
 
     Attributes:
-        name: Dotted name, such as ``"time.sleep"``; built-ins go without their module: ``"str.split"``.
-        text: The docstring, dedented, without the call signature that some compiled modules put first.
+        name: Dotted name, such as ``"time.sleep"``. Built-ins have no module: ``"str.split"``.
+        text: Dedented docstring, without the call signature with which some compiled modules begin it.
     """
 
     name: str
@@ -70,23 +70,23 @@ class Docstring:
 
     @property
     def is_public(self) -> bool:
-        """Whether no part of the name is private; special methods such as ``__enter__`` are public."""
+        """Whether the name has no private part; special methods such as ``__enter__`` are public."""
         return all(part.endswith("__") or not part.startswith("_") for part in self.name.split("."))
 
     @property
     def summary(self) -> str:
-        """The first sentence of the prose; empty when there is none."""
+        """First sentence of the prose, or an empty string."""
         sentences = split_sentences(next(prose_paragraphs(self.text), ""))
         return sentences[0] if sentences else ""
 
 
 def iter_docstrings() -> Iterator[Docstring]:
-    """Yield the docstrings of the standard library, in a fixed order and without repeated texts.
+    """Yield the docstrings of the standard library, in a fixed order and without duplicates.
 
-    The first call reads for a few seconds; later calls in the same process are free.
+    The first call takes a few seconds; later calls in the same process return a cached result.
 
     Raises:
-        SmoothCSEError: This Python comes without the sources of its standard library.
+        SmoothCSEError: The sources of the standard library are not installed.
     """
     return iter(_docstrings())
 
@@ -97,11 +97,11 @@ def _docstrings() -> tuple[Docstring, ...]:
     sources = list(_source_docstrings(library))
     if not sources:
         raise SmoothCSEError(
-            f"The built-in corpus needs the sources of Python's standard library and {library} has none with "
-            "docstrings: use a full Python build, or give a text file as the corpus."
+            f"The built-in corpus needs the sources of Python's standard library, and {library} has none with "
+            "docstrings: use a full Python installation, or give a text file as the corpus."
         )
     unique: dict[str, Docstring] = {}
-    # Compiled modules first: their objects are re-exported under other names, and built-ins own theirs.
+    # Compiled modules come first, since source modules re-export their objects under other names.
     for docstring in (*_compiled_docstrings(), *sources):
         if docstring.text:
             unique.setdefault(docstring.text, docstring)
@@ -118,12 +118,12 @@ def _source_docstrings(library: Path) -> Iterator[Docstring]:
 
 def _parse(path: Path) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in old modules are not our user's business
+        warnings.simplefilter("ignore")  # invalid escapes in old modules
         return ast.parse(path.read_bytes(), str(path))
 
 
 def _module_name(parts: tuple[str, ...]) -> str:
-    """Public dotted name of a source file: ``pathlib/_local`` is ``pathlib``, ``_pyio`` is ``io``."""
+    """Return the public dotted name of a source file: ``pathlib`` for ``pathlib/_local``, ``io`` for ``_pyio``."""
     top, *inner = parts
     return ".".join([_public_name(top), *(part for part in inner if not part.startswith("_"))])
 
@@ -137,12 +137,12 @@ def _tree_docstrings(node: ast.AST, name: str) -> Iterator[Docstring]:
         yield Docstring(name, _without_signature(ast.get_docstring(node) or ""))
     for child in ast.iter_child_nodes(node):
         inner = f"{name}.{child.name}" if isinstance(child, _Definition) else name
-        if isinstance(child, ast.stmt | ast.excepthandler):  # expressions hold no docstrings and are most nodes
+        if isinstance(child, ast.stmt | ast.excepthandler):  # expressions are most of the nodes, without docstrings
             yield from _tree_docstrings(child, inner)
 
 
 def _compiled_docstrings() -> Iterator[Docstring]:
-    """Read the compiled modules in a fresh interpreter: shells, tests and servers replace some of their functions."""
+    """Read the compiled modules in a new interpreter, since shells, tests and servers replace some functions."""
     code = f"from {__name__} import print_compiled_docstrings; print_compiled_docstrings()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True).stdout
@@ -162,13 +162,13 @@ def print_compiled_docstrings() -> None:
 
 def _import_or_none(name: str) -> ModuleType | None:
     with suppress(ImportError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a few modules announce their retirement when imported
+        warnings.simplefilter("ignore")  # deprecated modules warn when they are imported
         return importlib.import_module(name)
-    return None  # not built for this platform or version
+    return None  # not available on this platform or in this version
 
 
 def _object_docstrings(owner: ModuleType | type, name: str) -> Iterator[Docstring]:
-    """Docstrings of a compiled module or class and of its public routines, attributes and classes."""
+    """Yield the docstrings of a compiled module or class and of its public routines, attributes and classes."""
     yield Docstring(name or "builtins", _without_signature(_doc(owner)))
     for key, member in _public_members(owner):
         inner = f"{name}.{key}".removeprefix(".")
@@ -193,9 +193,9 @@ def _doc(documented: object) -> str:
 
 _SIGNATURE = re.compile(
     r"""\A[\w.]+\((?:[^()]|\([^()]*\))*\)      # a call: name(argument, ...)
-        (?: \s*--?>.*(?:\n[ ].*)*(?:\n|\Z)     # -> what it returns, maybe over several lines
-          | [ ]*:?[ ]*(?:\n|\Z)                # or nothing
-          | [ ]+--?[ ]+ )                      # or a dash, and the prose goes on""",
+        (?: \s*--?>.*(?:\n[ ].*)*(?:\n|\Z)     # followed by "->" and the return value, on one or more lines
+          | [ ]*:?[ ]*(?:\n|\Z)                # or by the end of the line
+          | [ ]+--?[ ]+ )                      # or by a dash and prose""",
     re.VERBOSE,
 )
 
@@ -207,7 +207,7 @@ def _without_signature(text: str) -> str:
 
 
 def reference_topics() -> list[str]:
-    """The chapters of the language reference that ``help()`` shows; some distributions leave them out."""
+    """Return the topics of the language reference that ``help()`` shows; some distributions do not include them."""
     try:
         from pydoc_data.topics import topics
     except ImportError:

@@ -1,4 +1,4 @@
-"""Labelled pairs from the documentation: what a docstring says first, and what it says then."""
+"""Labelled pairs from the documentation: the first paragraph of a docstring and the prose after it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from smoothcse.corpus.python_docs.prose import prose_paragraphs
 
 @dataclass(frozen=True)
 class DocPair:
-    """The opening paragraph of a docstring and the prose that follows it.
+    """First paragraph of a docstring and the prose that follows it.
 
     Attributes:
         name: Dotted public name of the documented object.
-        query: The first paragraph, one line, without markup.
+        query: First paragraph, on one line, without markup.
         document: All later prose paragraphs, joined by spaces.
     """
 
@@ -26,24 +26,24 @@ class DocPair:
 
 
 def labelled_pairs() -> list[DocPair]:
-    """Return (first paragraph, remaining prose) of the docstrings that have both: retrieval with real labels.
+    """Return (first paragraph, remaining prose) of the docstrings that have both, for retrieval with real labels.
 
-    The author of the docstring is the labeller: a summary and the details after it are about the same object.
-    What makes the task honest:
+    The labels come from the authors of the docstrings: a summary and the details after it describe the same object.
+    These rules make the task meaningful:
 
-    * The name of the object is in neither side, unless the prose itself uses it.
-    * A document that contains its query word for word is dropped: string matching would find it.
-    * No two queries or documents are the same up to case and punctuation (the first is kept): a query has no
-      second right answer in the same words. Near-duplicates stay; they are the hard part of the task.
-    * A query has at least 4 words and a document 8: nobody can say what "Constructor." or "Non-standard."
-      belongs to. No document is shortened; how much of it is read is the model's business.
-    * Private objects are left out: their docstrings speak to those who have the code before them.
+    * Neither side contains the name of the object, unless the prose itself uses it.
+    * Documents that contain their query verbatim are dropped, since string matching would find them.
+    * No two queries or documents are equal up to case and punctuation (the first is kept), so that a query has no
+      second correct answer in the same words. Near-duplicates stay; they are the hard part of the task.
+    * A query has at least 4 words and a document at least 8, since "Constructor." or "Non-standard." could belong to
+      many objects. Documents are not shortened; models truncate them by their own limits.
+    * Private objects are left out, since their docstrings address readers of the code.
 
-    The same prose is in `iter_sentences`. A model trained on those sentences has seen the texts, not which
-    belongs to which, so a gain here is a gain on the domain it was trained on.
+    :func:`~smoothcse.corpus.python_docs.sentences.iter_sentences` yields the same prose. A model trained on those
+    sentences has seen the texts but not the pairing, so a gain here is a gain in the training domain.
 
     Raises:
-        SmoothCSEError: This Python comes without the sources of its standard library.
+        SmoothCSEError: The sources of the standard library are not installed.
     """
     return list(_labelled_pairs())
 
@@ -70,5 +70,5 @@ def _is_informative(query: str, document: str) -> bool:
 
 
 def _fold(text: str) -> str:
-    """Lower-case words of a text, the key under which two texts count as the same."""
+    """Return the lower-case words of a text, joined by spaces; texts with equal results count as equal."""
     return " ".join(re.findall(r"\w+", text.lower()))

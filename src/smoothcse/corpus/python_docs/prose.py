@@ -1,4 +1,4 @@
-"""From marked-up text to prose, and from prose to sentences."""
+"""Extraction of prose from marked-up text, and of sentences from prose."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WORD = re.compile(r"[\"'(\[“‘]*[A-Za-z]+(?:['’/-][A-Za-z]+)*[\"')\]”’
 
 
 def prose_paragraphs(text: str) -> Iterator[str]:
-    """Yield the prose of a docstring: one unwrapped paragraph at a time, without markup.
+    """Yield the prose paragraphs of a docstring, unwrapped and without markup.
 
-    Left out: doctests, literal blocks, directives, tables, headings, grammar, lists of options.
+    Doctests, literal blocks, directives, tables, headings, grammar and lists of options are left out.
 
     Args:
-        text: A dedented docstring, in reStructuredText or anything close to it.
+        text: Dedented docstring, in reStructuredText or similar.
     """
     for lines in _unwrapped_blocks(text):
         paragraph = strip_markup(" ".join(line.strip() for line in lines))
@@ -29,7 +29,7 @@ def prose_paragraphs(text: str) -> Iterator[str]:
 
 
 def _unwrapped_blocks(text: str) -> Iterator[list[str]]:
-    """Yield the lines of one paragraph at a time, outside literal blocks and directives."""
+    """Yield the lines of each paragraph outside literal blocks and directives."""
     literal_indent: int | None = None
     for block in re.split(r"\n\s*\n", text.expandtabs()):
         lines = _without_headings([line for line in block.split("\n") if line.strip()])
@@ -48,12 +48,12 @@ def _without_headings(lines: list[str]) -> list[str]:
 
 
 def _paragraphs_of(lines: list[str]) -> Iterator[list[str]]:
-    """Cut a block where the indentation changes or a bullet starts."""
+    """Split a block where the indentation changes or a bullet starts."""
     paragraph: list[str] = []
-    hang = 0  # where the continuation lines of the current paragraph start
+    hang = 0  # indentation of the continuation lines of the current paragraph
     for line in lines:
         if line.lstrip().startswith(">>>"):
-            break  # a doctest goes on to the end of its block
+            break  # a doctest extends to the end of its block
         bullet = _BULLET.match(line)
         if bullet or _indent(line) != hang:
             yield paragraph
@@ -68,7 +68,7 @@ def _indent(line: str) -> int:
 
 
 def _is_prose(paragraph: str) -> bool:
-    """Whether a paragraph is mostly plain words, and neither code, nor grammar, nor one of a list of options."""
+    """Return whether a paragraph is mostly plain words, and not code, grammar or an entry of a list of options."""
     words = paragraph.split()
     if not words or "::=" in paragraph or ">>>" in paragraph or _OPTION.match(paragraph):
         return False
@@ -80,7 +80,7 @@ _MARKUP = [
     (re.compile(r"``(.+?)``"), r"\1"),
     (re.compile(r"`([^`']+?)(?:\s*<[^`>]*>)?[`']_{0,2}"), r"\1"),  # `name`, `text <address>`_, `old quotes'
     (re.compile(r"(?<![\w*])(\*{1,2})(?=[^\s*])([^*]*[^\s*])\1(?![\w*])"), r"\2"),  # *emphasis*, **strong**
-    (re.compile(r"\"([A-Za-z_][\w.]*(?:\(\))?)\""), r"\1"),  # how the language reference quotes code
+    (re.compile(r"\"([A-Za-z_][\w.]*(?:\(\))?)\""), r"\1"),  # code, as quoted by the language reference
     (re.compile(r"\s+\[(?:\d+|#\w*)\]_?(?=[\s.,;:)]|$)"), ""),  # footnote marks
     (re.compile(r"::(?=\s|$)"), ":"),
     (re.compile(r"\s+"), " "),
@@ -88,7 +88,7 @@ _MARKUP = [
 
 
 def strip_markup(text: str) -> str:
-    """Remove reStructuredText's inline markup and collapse white space; the words stay.
+    """Remove the inline markup of reStructuredText and collapse white space; the words stay.
 
     >>> strip_markup("See :func:`time.sleep` and *args*; ``None`` means   forever.")
     'See time.sleep and args; None means forever.'
@@ -98,17 +98,17 @@ def strip_markup(text: str) -> str:
     return text.strip()
 
 
-# A full stop ends a sentence when white space and something that can begin one follow it ...
+# A full stop ends a sentence if white space and a possible beginning of a sentence follow it ...
 _BOUNDARY = re.compile(r"(?<=[.!?])(?<!\.\.\.)[\"')\]”’]*\s+(?=[\"'(\[“‘]*[A-Z])")
-# ... unless it belongs to one of these, which never end one.
+# ... unless it belongs to one of these abbreviations.
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|resp|viz|approx|Mr|Mrs|Dr|Fig|Sec)|(?:^|[\s(])[A-Z])\.$")
 
 
 def split_sentences(paragraph: str) -> list[str]:
     """Split one unwrapped paragraph into sentences.
 
-    Full stops inside names (``os.path``), numbers (3.11) and abbreviations (e.g., i.e., initials) do not
-    split, nor does one that a lower-case letter follows: two sentences in one are better than half a one.
+    Full stops inside names (``os.path``), numbers (3.11) and abbreviations (e.g., i.e., initials) do not split, nor
+    does one before a lower-case letter: two joined sentences do less harm than half a sentence.
 
     >>> split_sentences("Use os.path, e.g. Path. It needs 3.11.")
     ['Use os.path, e.g. Path.', 'It needs 3.11.']
@@ -122,10 +122,10 @@ def split_sentences(paragraph: str) -> list[str]:
     return [*sentences, paragraph[start:].strip()] if paragraph[start:].strip() else sentences
 
 
-# Headless or tailless pieces of tables and lists: a sentence opens with a capital or ends with a full stop.
+# Fragments of tables and lists. A sentence begins with a capital letter or ends with a full stop.
 _FRAGMENT = re.compile(r"(?![\"'(\[“‘]*[A-Z]).*[^.!?\"')\]’”]|.*[,;:]", re.DOTALL)
 
 
 def is_sentence(text: str) -> bool:
-    """3 to 80 words, mostly plain ones: no bare names at one end, no run-on lists at the other."""
+    """Return whether a text is a sentence of 3 to 80 mostly plain words, and not a fragment of a table or list."""
     return 3 <= len(text.split()) <= 80 and _is_prose(text) and not _FRAGMENT.fullmatch(text)

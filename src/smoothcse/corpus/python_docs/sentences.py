@@ -1,4 +1,4 @@
-"""The sentences of the documentation: what training reads."""
+"""Sentences of the documentation, for training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def iter_sentences() -> Iterator[str]:
     """Yield the distinct sentences of all docstrings, then those of the language reference.
 
     Raises:
-        SmoothCSEError: This Python comes without the sources of its standard library.
+        SmoothCSEError: The sources of the standard library are not installed.
     """
     return iter(_sentences())
 

@@ -1,4 +1,4 @@
-"""Soft negatives: each sentence negated, as SNCSE does it (Wang et al., arXiv 2201.05979)."""
+"""Soft negatives of SNCSE (Wang et al., arXiv 2201.05979): the negation of each sentence."""
 
 from __future__ import annotations
 

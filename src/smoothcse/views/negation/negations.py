@@ -1,4 +1,4 @@
-"""The negations of a whole corpus, by spaCy or by rules."""
+"""Negation of all sentences of a corpus, by spaCy or by rules."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _AT_A_TIME = 1000
 
 
 def negations(sentences: Dataset, by: NegationBy = "auto", pipeline: str = "en_core_web_sm") -> FurtherTexts:
-    """Return the negation of each sentence, as a column that belongs to it: nothing is looked up by its text.
+    """Negate each sentence, and return the negations as an additional column.
 
     Args:
-        sentences: With the column ``sentence``, in English.
+        sentences: Dataset with the column ``sentence``, in English.
         by: ``"spacy"`` for :func:`~smoothcse.views.negation.parsed.negate_parsed`; ``"rules"`` for
-            :func:`~smoothcse.views.negation.rules.negate_by_rules`, which knows words and no grammar; ``"auto"``
-            for the first where it can be had, else the second. The note says which it was.
-        pipeline: Of spaCy.
+            :func:`~smoothcse.views.negation.rules.negate_by_rules`, which uses word lists without grammar; ``"auto"``
+            for spaCy if it is installed, otherwise rules. The note records the choice.
+        pipeline: Name of an installed spaCy pipeline.
 
     Raises:
-        SmoothCSEError: When ``"spacy"`` was asked for and it or its pipeline is missing.
+        SmoothCSEError: ``by`` is ``"spacy"``, and spaCy or its pipeline is not installed.
     """
     if by == "rules":
-        return _by_rules(sentences, "as asked for")
+        return _by_rules(sentences, "Requested by negation=rules.")
     try:
         parser = load_parser(pipeline)
     except SmoothCSEError as error:
@@ -44,13 +44,13 @@ def negations(sentences: Dataset, by: NegationBy = "auto", pipeline: str = "en_c
     return FurtherTexts(
         (COLUMN,),
         _batches(sentences, lambda texts: [negate_parsed(document) for document in parser.pipe(texts)]),
-        f"negated by the dependencies that spaCy's {pipeline} finds",
+        f"negated by the dependency parses of spaCy's {pipeline}",
     )
 
 
 def _by_rules(sentences: Dataset, why: str) -> FurtherTexts:
     batches = _batches(sentences, lambda texts: [negate_by_rules(text) for text in texts])
-    return FurtherTexts((COLUMN,), batches, f"negated by lists of words, a makeshift for a parser. {why}")
+    return FurtherTexts((COLUMN,), batches, f"negated by word lists, a substitute for a parser. {why}")
 
 
 def _batches(sentences: Dataset, negate: Callable[[list[str]], list[str]]) -> Iterator[Sequence[list[str]]]:

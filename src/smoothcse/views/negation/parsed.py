@@ -1,4 +1,4 @@
-"""The negation of a parsed sentence: a function of its tokens alone."""
+"""Negation of a parsed sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 BE = frozenset({"am", "is", "are", "was", "were"})
 MODALS = frozenset({"can", "could", "will", "would", "shall", "should", "may", "might", "must", "ought"})
 CLIPPED = {"ca": "can", "wo": "will", "sha": "shall"}
-"""What a modal is called once its "n't" is gone."""
+"""Full forms of modals whose spelling changes before "n't"."""
 
 NOT = frozenset({"not", "n't", "n’t"})
 
@@ -16,14 +16,14 @@ _DO = {"VBP": "do", "VBZ": "does", "VBD": "did"}
 
 
 class Token(Protocol):
-    """What is asked of a token, by the names that spaCy gives it; the tags are those of the Penn Treebank.
+    """Attributes of a spaCy token that negation reads.
 
     Attributes:
-        text: as written.
-        whitespace_: the blank behind it, or nothing.
-        tag_: part of speech, such as ``VBZ``.
-        dep_: relation to its head, such as ``aux`` or ``ROOT``.
-        lemma_: the word's base form.
+        text: Text of the token.
+        whitespace_: Space after the token, or an empty string.
+        tag_: Part of speech as a Penn Treebank tag, such as ``VBZ``.
+        dep_: Dependency relation to its head, such as ``aux`` or ``ROOT``.
+        lemma_: Base form.
     """
 
     text: str
@@ -36,15 +36,15 @@ class Token(Protocol):
 def negate_parsed(tokens: Iterable[Token]) -> str:
     """Negate a sentence by the rule of SNCSE (Wang et al., arXiv 2201.05979).
 
-    The first "not" is taken away. Where there is none, the first auxiliary or root decides, whichever comes first: an
-    auxiliary, a modal or a form of "be" gets a "not" behind it, and another finite verb becomes "do not", "does not"
-    or "did not" with its base form. Everything else gets a "Not" in front.
+    The first "not" is removed. If there is none, the first auxiliary or root is negated: an auxiliary, a modal or a
+    form of "be" is followed by "not", and another finite verb becomes "do not", "does not" or "did not" with its base
+    form. In all other cases the sentence is preceded by "Not".
 
-    Two things differ from the released code. Blanks stay where they were, so that nothing but the negation tells the
-    two sentences apart; and "n't" counts as "not".
+    Two details differ from the released code. Spaces are preserved, so that the two sentences differ only by the
+    negation; and "n't" counts as "not".
 
     Args:
-        tokens: of one sentence, in order.
+        tokens: Tokens of one sentence, in order.
     """
     tokens = list(tokens)
     place = next((place for place, token in enumerate(tokens) if token.text.lower() in NOT), None)
@@ -58,7 +58,7 @@ def negate_parsed(tokens: Iterable[Token]) -> str:
 
 
 def _without(tokens: Sequence[Token], place: int) -> str:
-    """Return a sentence without the "not" at a place; what stands before it takes over the blank behind it."""
+    """Return a sentence without the "not" at a position; the token before it takes over the space after it."""
     if place == 0:
         return _joined(tokens[1:])
     before = tokens[place - 1]
@@ -72,9 +72,9 @@ def _without(tokens: Sequence[Token], place: int) -> str:
 
 
 def _negated(token: Token) -> str | None:
-    """Return an auxiliary or root with its "not"; None for one that takes none."""
+    """Return the negated form of an auxiliary or root; None if it cannot be negated."""
     word = token.text.lower()
-    finite_be = token.lemma_ == "be" and token.tag_ in _DO  # "'s" and "'re" among them
+    finite_be = token.lemma_ == "be" and token.tag_ in _DO  # includes "'s" and "'re"
     if token.dep_ in ("aux", "auxpass") or word in BE or word in MODALS or token.tag_ == "MD" or finite_be:
         return f"{token.text} not"
     if token.tag_ in _DO:
@@ -83,7 +83,7 @@ def _negated(token: Token) -> str | None:
 
 
 def with_case_of(before: str, word: str) -> str:
-    """Return a word with a capital letter where the word whose place it takes has one."""
+    """Capitalise a word if the word that it replaces is capitalised."""
     return word[:1].upper() + word[1:] if before[:1].isupper() else word
 
 

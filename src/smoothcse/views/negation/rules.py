@@ -1,4 +1,4 @@
-"""Negation by lists of words: a makeshift for where there is no parser."""
+"""Negation by word lists, a substitute for a parser."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ _SHORT_IS = re.compile(r"(?:it|he|she|that|there|here|what|who)['’]s|\w+['’]
 
 
 def negate_by_rules(sentence: str) -> str:
-    """Negate an English sentence by the words it holds.
+    """Negate an English sentence by word lists.
 
-    The first "not" or "n't" is taken away. Where there is none, the first auxiliary, modal or form of "be" gets a
-    "not" behind it; where there is none of these, the first of some 140 common verbs becomes "do not", "does not" or
-    "did not" with its base form; else a "Not" goes in front.
+    The first "not" or "n't" is removed. If there is none, the first auxiliary, modal or form of "be" is followed by
+    "not". If there is none of these either, the first of some 140 common verbs becomes "do not", "does not" or "did
+    not" with its base form. Otherwise the sentence is preceded by "Not".
 
-    It stands in for :func:`~smoothcse.views.negation.parsed.negate_parsed`, and knows no grammar: it takes a noun for
-    a verb of the same spelling now and then, and an auxiliary in a subordinate clause for that of the sentence.
+    This is a substitute for :func:`~smoothcse.views.negation.parsed.negate_parsed` without grammar. It sometimes
+    mistakes a noun for a verb of the same spelling, or negates the auxiliary of a subordinate clause.
 
     Args:
-        sentence: any text.
+        sentence: Any text.
     """
     matches = list(_WORD.finditer(sentence))
     words = [match.group().lower() for match in matches]
@@ -85,7 +85,7 @@ def negate_by_rules(sentence: str) -> str:
 
 
 def _without_not(words: Sequence[str], place: int) -> str | None:
-    """Return what is left of a word that says "not"."""
+    """Return the word at a position without its "not"; None if it contains none."""
     word = words[place]
     if word in ("not", "cannot"):
         return word.removesuffix("not")
@@ -96,7 +96,7 @@ def _without_not(words: Sequence[str], place: int) -> str | None:
 
 
 def _with_not_behind(words: Sequence[str], place: int) -> str | None:
-    """Return an auxiliary with its "not"."""
+    """Return the word at a position followed by "not"; None if it is not an auxiliary."""
     word, after = words[place], words[place + 1] if place + 1 < len(words) else ""
     perfect = word in ("have", "has", "had") and _PERFECT.fullmatch(after)
     asking = word in ("do", "does", "did") and after in _PERSONS
@@ -104,7 +104,7 @@ def _with_not_behind(words: Sequence[str], place: int) -> str | None:
 
 
 def _with_do(words: Sequence[str], place: int) -> str | None:
-    """Return a listed verb in its negated form, unless the word before it makes it look like a noun."""
+    """Return the negated form of a listed verb; None for other words and where the preceding word suggests a noun."""
     word, before = words[place], words[place - 1] if place else ""
     if not before or before in _BEFORE_NOUNS:
         return None
@@ -117,7 +117,7 @@ def _with_do(words: Sequence[str], place: int) -> str | None:
 
 
 def _replaced(sentence: str, start: int, end: int, word: str) -> str:
-    """Put a word in the place of a part; where it is no word at all, one of the blanks around it goes, too."""
+    """Replace a part of a sentence by a word. If the word is empty, one of the spaces around it is removed as well."""
     after = sentence[end:]
     if word:
         return sentence[:start] + word + after

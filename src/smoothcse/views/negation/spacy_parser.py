@@ -1,4 +1,4 @@
-"""spaCy, where it is installed with an English pipeline."""
+"""Loading of a spaCy pipeline for English."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ if TYPE_CHECKING:
 
 
 def load_parser(pipeline: str) -> Language:
-    """Return a spaCy pipeline that tags and parses.
+    """Load a spaCy pipeline with a tagger and a parser.
 
     Args:
-        pipeline: name of an installed one. A folder is not taken: it could run code of its own.
+        pipeline: Name of an installed pipeline. Folders are not accepted, since they could run code.
 
     Raises:
-        SmoothCSEError: with what is missing, and the command that installs it.
+        SmoothCSEError: spaCy or the pipeline is not installed, or lacks a component.
     """
-    with extra("negation", "Negation by spaCy (negation=rules does without it)"):
+    with extra("negation", "Negation by spaCy (negation=rules works without it)"):
         import spacy
     if not spacy.util.is_package(pipeline):
         raise SmoothCSEError(
-            f"spaCy has no pipeline {pipeline!r} here: python -m spacy download {pipeline}; or set negation=rules."
+            f"The spaCy pipeline {pipeline!r} is not installed: run `python -m spacy download {pipeline}`, or set "
+            "negation=rules."
         )
     parser = spacy.load(pipeline, exclude=["ner"])
     missing = {"tagger", "parser"} - set(parser.pipe_names)
     if missing:
         raise SmoothCSEError(
             f"The spaCy pipeline {pipeline!r} has no {' and no '.join(sorted(missing))}, which negation needs; "
-            "take another, such as en_core_web_sm, or set negation=rules."
+            "choose another, such as en_core_web_sm, or set negation=rules."
         )
     return parser

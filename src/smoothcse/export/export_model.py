@@ -1,4 +1,4 @@
-"""A trained model in another format, proven to be the same model before it is handed over."""
+"""Export of a model to another format, verified by comparing embeddings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer, WeightedLayerPooling
 
 from smoothcse._utils.progress import progress_bar
-from smoothcse.encoders.build import strip_projection
 from smoothcse.encoders.exported import is_exported, load_exported
+from smoothcse.encoders.projection import strip_projection
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import STSTask
-from smoothcse.export.measure import Comparison, compare
+from smoothcse.export.comparison import Comparison, compare
 from smoothcse.export.onnx import quantize_onnx, write_onnx
 from smoothcse.export.openvino import write_openvino
 
@@ -26,18 +26,19 @@ Format = Literal["onnx", "openvino", "safetensors"]
 Quantization = Literal["int8"]
 
 LEAST_COSINE = 0.9999
-"""Between the embeddings of each sentence before and after a change of format alone; measured: 1 - 1e-7."""
+"""Minimum cosine between the embeddings of each sentence before and after a change of format; measured: 1 - 1e-7."""
 
 LEAST_INT8_COSINE = 0.95
-"""Likewise for int8, on average; measured on all-MiniLM-L6-v2: 0.993 (ONNX) and 0.996 (OpenVINO)."""
+"""Minimum mean cosine for int8; measured on all-MiniLM-L6-v2: 0.993 (ONNX) and 0.996 (OpenVINO)."""
 
 CALIBRATION = 300
-"""Sentences that set the ranges of OpenVINO's int8 form; the host takes as many."""
+"""Sentences to calibrate OpenVINO's int8 quantisation with, the same number as in the host."""
 
 RECORD = "export.json"
+"""File in the exported folder with the format and the comparison."""
 
 
-def export(
+def export_model(
     model: SentenceTransformer,
     target: Path,
     format: Format,
@@ -48,26 +49,27 @@ def export(
     sts: STSTask | None = None,
     console: Console | None = None,
 ) -> Comparison:
-    """Write a model in a format, load it from there and compare it with the original.
+    """Write a model in another format, load it, and compare it with the original.
 
-    The folder appears only when its embeddings match. It is in the host's layout: ``SentenceTransformer(target,
-    backend=format)`` reads it where optimum is installed, :func:`~smoothcse.encoders.build.load_encoder` without.
+    The target folder appears only if the embeddings match. It has the layout of sentence-transformers:
+    ``SentenceTransformer(target, backend=format)`` reads it if optimum is installed, and
+    :func:`~smoothcse.encoders.load.load_encoder` reads it without.
 
     Args:
-        model: on the CPU; a training head is left out.
-        target: a folder that does not exist yet.
+        model: Model on the CPU. Its projection head is not exported.
+        target: Folder to write, which must not exist.
         format: ``onnx``, ``openvino`` or ``safetensors`` (the plain sentence-transformers folder).
-        sentences: to compare and to time by.
-        quantize: ``int8`` for weights and activations of 8 bits; None keeps float32. Not for safetensors.
-        calibration: sentences that set the ranges of OpenVINO's int8 form, up to 300; None for those compared.
-        sts: STS-B dev, to score both; None to leave it out.
-        console: where the progress is drawn; None for standard error.
+        sentences: Sentences to compare and time the models with.
+        quantize: ``int8`` for 8-bit weights and activations, not for safetensors; None (default) keeps float32.
+        calibration: Sentences to calibrate OpenVINO's int8 quantisation with, at most 300; None uses ``sentences``.
+        sts: STS-B dev, to score both models; None (default) skips the scores.
+        console: Console for the progress bar; None uses standard error.
 
     Returns:
-        Both models' size, speed and score, also in the folder's ``export.json``.
+        Size, speed and score of both models, also written to ``export.json`` in the folder.
 
     Raises:
-        SmoothCSEError: if the target exists, the format cannot hold the model, an extra is missing, or the
+        SmoothCSEError: The target exists, the format does not support the model, an extra is not installed, or the
             embeddings do not match.
     """
     _check(model, target, format, quantize)
@@ -92,7 +94,7 @@ def export(
         new.rename(target)
     except OSError as error:
         raise SmoothCSEError(
-            f"{target} cannot be written ({error.strerror or error}): make room, or give another --output."
+            f"{target} cannot be written ({error.strerror or error}): free disk space, or give another --output."
         ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -103,20 +105,20 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
     if format not in get_args(Format):
         raise SmoothCSEError(f"The format {format!r} is unknown; choose one of {', '.join(get_args(Format))}.")
     if quantize not in (None, *get_args(Quantization)):
-        raise SmoothCSEError(f"The quantization {quantize!r} is unknown; there is int8.")
+        raise SmoothCSEError(f"The quantisation {quantize!r} is unknown; choose int8.")
     if quantize and format == "safetensors":
-        raise SmoothCSEError("int8 weights in safetensors are read by no plain loader; choose onnx or openvino.")
+        raise SmoothCSEError("int8 is not available for safetensors; choose onnx or openvino.")
     if is_exported(model):
-        raise SmoothCSEError("The model is exported already, and cannot be turned back; give the one it came from.")
+        raise SmoothCSEError("The model is already exported and cannot be exported again; give the original model.")
     if target.exists():
-        raise SmoothCSEError(f"{target} exists; give the name of a new folder.")
+        raise SmoothCSEError(f"{target} already exists; give the name of a new folder.")
     if format != "safetensors" and not isinstance(model[0], Transformer):
         raise SmoothCSEError(
-            f"This model starts with a {type(model[0]).__name__}, not a transformer; use safetensors."
+            f"This model starts with a {type(model[0]).__name__}, not a transformer; use --format safetensors."
         )
     if format != "safetensors" and any(isinstance(module, WeightedLayerPooling) for module in model):
         raise SmoothCSEError(
-            f"This pooling averages several layers, and {format} files hold the last one alone; "
+            f"This pooling averages several layers, and {format} files contain only the last one; "
             "give --pooling cls or mean, or --format safetensors."
         )
 
@@ -124,7 +126,7 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
 def _write(
     model: SentenceTransformer, folder: Path, format: Format, quantize: str | None, calibration: list[str]
 ) -> list[Path]:
-    """Write the folder and return the files that hold the transformer's weights."""
+    """Write the folder and return the files with the transformer's weights."""
     model.save_pretrained(str(folder), create_model_card=False)
     weights = sorted(folder.glob("model*.safetensors"))
     if format == "safetensors":
@@ -146,9 +148,9 @@ def _write(
 
 def _require_match(found: Comparison, quantize: str | None) -> None:
     cosine, least = (found.mean_cosine, LEAST_INT8_COSINE) if quantize else (found.min_cosine, LEAST_COSINE)
-    if not cosine >= least:  # a NaN does not match either
+    if not cosine >= least:  # true for NaN, too
         raise SmoothCSEError(
-            f"The exported model is another one: its embeddings have a cosine of {cosine:.4f} with the original's, "
-            f"where {least} is the least; nothing was written. "
+            f"The exported model differs from the original: the cosine of their embeddings is {cosine:.4f}, and the "
+            f"minimum is {least}; nothing was written. "
             + ("Export it without --quantize." if quantize else "Use --format safetensors, and please report this.")
         )

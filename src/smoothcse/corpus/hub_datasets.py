@@ -1,7 +1,7 @@
 """Files of dataset repositories on the Hugging Face hub.
 
-The endpoint is read from ``HF_ENDPOINT`` at each call; everything else (``HF_HUB_OFFLINE``, ``HF_HOME``,
-``HF_TOKEN``, resuming, sharing the download cache between processes) is huggingface_hub's own behaviour.
+``HF_ENDPOINT`` is read at each call. Everything else (``HF_HUB_OFFLINE``, ``HF_HOME``, ``HF_TOKEN``, resuming, the
+download cache shared by processes) is left to huggingface_hub.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub import errors as hub_errors
 
-from smoothcse.corpus.files import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.errors import SmoothCSEError, did_you_mean, first_line, some_of
 
 _SPELLING = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(?::(?P<file>.+))?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
-_USE_A_LOCAL_COPY = "or give a local file or folder instead, for example one copied from another machine"
+_USE_A_LOCAL_COPY = "or give a local file or folder instead, such as one copied from another machine"
 _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     (
         hub_errors.OfflineModeIsEnabled,
@@ -32,12 +32,12 @@ _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
     ),
     (
         hub_errors.GatedRepoError,
-        "needs its owner's permission: ask for it on its page, then run `hf auth login`.",
+        "requires the owner's permission: request access on its page, then run `hf auth login`.",
     ),
     (
         hub_errors.RepositoryNotFoundError,
         "does not exist on the hub, or is private: check the spelling of owner/name, run `hf auth login` "
-        "if it is yours, or put ./ before the path of a local file.",
+        "if you have access, or put ./ before the path of a local file.",
     ),
     (hub_errors.RevisionNotFoundError, "has no such revision: name a branch, tag or commit that exists."),
     (hub_errors.HFValidationError, "is not a valid dataset id: write owner/name or owner/name:file."),
@@ -46,7 +46,13 @@ _EXPLANATIONS: tuple[tuple[type[Exception], str], ...] = (
 
 @dataclass(frozen=True)
 class HubAddress:
-    """``owner/name``, optionally ``@revision``, optionally ``:file``."""
+    """Address of a dataset: ``owner/name``, optionally with ``@revision`` and ``:file``.
+
+    Attributes:
+        repository: ``owner/name``.
+        revision: Branch, tag or commit; None for the default branch.
+        file: Path in the repository; None for the whole repository.
+    """
 
     repository: str
     revision: str | None = None
@@ -54,7 +60,7 @@ class HubAddress:
 
     @classmethod
     def parse(cls, text: str) -> HubAddress | None:
-        """Read an address as a user writes it; None when it is not one."""
+        """Parse an address; return None if the text is not one."""
         match = _SPELLING.fullmatch(text)
         return cls(**match.groupdict()) if match else None
 
@@ -64,34 +70,34 @@ class HubAddress:
 
 
 def fetch(address: HubAddress) -> list[TextFile]:
-    """Download the file that an address names, or all data files of its repository.
+    """Download the file of an address, or the data files of its repository.
 
-    Without a file name, the files with ``train`` in their path are taken, or all supported if none has.
+    Without a file name, these are the files with ``train`` in their path, or all supported files if there are none.
 
     Args:
-        address: What to fetch.
+        address: Address of a file or repository.
 
     Returns:
-        Local files in the order of their names; large ones with the sha256 that the hub advertises.
+        Local files, sorted by name. Large files have the sha256 that the hub publishes.
 
     Raises:
-        SmoothCSEError: When the repository, revision or file does not exist, or the hub cannot be reached.
+        SmoothCSEError: The repository, revision or file does not exist, or the hub cannot be reached.
     """
     names = [address.file] if address.file else _data_files(address)
     return [_text_file(HubAddress(address.repository, address.revision, name)) for name in names]
 
 
 def download(address: HubAddress) -> Path:
-    """Download the file that an address names, unless it is in the download cache of huggingface_hub.
+    """Download the file of an address, unless it is in the download cache of huggingface_hub.
 
     Args:
-        address: With a file name.
+        address: Address with a file name.
 
     Returns:
-        The local file, ``snapshots/<commit>/<name>`` in that cache.
+        Local file, ``snapshots/<commit>/<name>`` in that cache.
 
     Raises:
-        SmoothCSEError: When the repository, revision or file does not exist, or the hub cannot be reached.
+        SmoothCSEError: The repository, revision or file does not exist, or the hub cannot be reached.
     """
     assert address.file is not None
     with _plain_errors(address):
@@ -103,10 +109,13 @@ def download(address: HubAddress) -> Path:
 
 
 def verify(file: TextFile) -> None:
-    """Compare a download with the digest that came with it; a damaged one is removed from the download cache.
+    """Compare a downloaded file with its digest, and remove it from the download cache if they differ.
+
+    Args:
+        file: Downloaded file; without a digest, nothing is checked.
 
     Raises:
-        SmoothCSEError: When they differ.
+        SmoothCSEError: The digests differ.
     """
     if file.sha256 is None:
         return
@@ -117,16 +126,16 @@ def verify(file: TextFile) -> None:
     file.path.resolve().unlink()
     file.path.unlink(missing_ok=True)
     raise SmoothCSEError(
-        f"{file.label} was damaged on its way (sha256 {actual[:12]} instead of {file.sha256[:12]}): "
-        "the copy was removed, run the command again to fetch it anew."
+        f"{file.label} was damaged during the download (sha256 {actual[:12]} instead of {file.sha256[:12]}): "
+        "the copy was removed, run the command again to download it."
     )
 
 
 def _text_file(address: HubAddress) -> TextFile:
     if not is_supported(address.file or ""):
-        raise SmoothCSEError(f"{address} is of a kind that cannot be read: supported are {SUPPORTED}.")
+        raise SmoothCSEError(f"{address} has an unsupported format: supported are {SUPPORTED}.")
     path = download(address)
-    # The download cache names each blob by the ETag the hub sent: a sha256 for files in large-file storage.
+    # The download cache names each blob by the ETag that the hub sent, a sha256 for files in large-file storage.
     blob = path.resolve().name
     return TextFile(path, str(address), sha256=blob if _SHA256.fullmatch(blob) else None)
 
@@ -134,7 +143,7 @@ def _text_file(address: HubAddress) -> TextFile:
 def _data_files(address: HubAddress) -> list[str]:
     names = sorted(name for name in _list_files(address) if is_supported(name))
     if not names:
-        raise SmoothCSEError(f"{address} holds no file that can be read: supported are {SUPPORTED}.")
+        raise SmoothCSEError(f"{address} contains no file in a supported format: supported are {SUPPORTED}.")
     return [name for name in names if "train" in name.lower()] or names
 
 
@@ -146,7 +155,7 @@ def _list_files(address: HubAddress) -> list[str]:
         except (hub_errors.RepositoryNotFoundError, hub_errors.RevisionNotFoundError):
             raise
         except Exception as unreachable:
-            # What an earlier run fetched must stay usable on a machine without network.
+            # Files downloaded earlier must stay usable without a network.
             try:
                 folder = snapshot_download(repository, repo_type="dataset", revision=revision, local_files_only=True)
             except hub_errors.LocalEntryNotFoundError:
@@ -160,9 +169,9 @@ def _endpoint() -> str | None:
 
 @contextmanager
 def _plain_errors(address: HubAddress) -> Iterator[None]:
-    """Turn what huggingface_hub and its HTTP client raise into one plain sentence.
+    """Convert the exceptions of huggingface_hub and its HTTP client to a :class:`SmoothCSEError`.
 
-    The client's exception classes differ between releases of huggingface_hub, hence the broad clause.
+    The clause is broad because the client's exception classes differ between releases of huggingface_hub.
     """
     try:
         yield
@@ -170,7 +179,7 @@ def _plain_errors(address: HubAddress) -> Iterator[None]:
         names = [name for name in _list_files(HubAddress(address.repository, address.revision)) if is_supported(name)]
         raise SmoothCSEError(
             f"Dataset {address.repository} has no file {address.file!r}; "
-            f"it has {some_of(names) or 'none that can be read'}."
+            f"it has {some_of(names) or 'none in a supported format'}."
             f"{did_you_mean(address.file or '', names)}"
         ) from error
     except Exception as error:
@@ -178,7 +187,7 @@ def _plain_errors(address: HubAddress) -> Iterator[None]:
 
 
 def _explanation(error: Exception) -> str:
-    # When a file is neither on the hub nor in the cache, the cause says why the hub did not give it.
+    # If a file is neither on the hub nor in the cache, the cause says why the hub did not send it.
     missing = isinstance(error, hub_errors.LocalEntryNotFoundError)
     reason = (error.__cause__ if missing else None) or error
     for kind, explanation in _EXPLANATIONS:
@@ -187,6 +196,6 @@ def _explanation(error: Exception) -> str:
     if isinstance(reason, hub_errors.HfHubHTTPError) and reason.response.status_code in (401, 403):
         return f"is refused by the hub: check your token with `hf auth whoami`, {_USE_A_LOCAL_COPY}."
     if isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"cannot be stored ({reason.strerror}): make room, or set HF_HOME to a folder with room."
+        return f"cannot be stored ({reason.strerror}): free disk space, or set HF_HOME to a folder that has some."
     summary = f"{type(reason).__name__}: {first_line(reason).rstrip('.')}"
-    return f"cannot be fetched ({summary}): check the network, try again, {_USE_A_LOCAL_COPY}."
+    return f"cannot be downloaded ({summary}): check the network and try again, {_USE_A_LOCAL_COPY}."

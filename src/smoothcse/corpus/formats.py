@@ -1,4 +1,4 @@
-"""What a file is, told by its name alone."""
+"""File formats and compressions, recognised by the file name."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ SUPPORTED = f"{', '.join(FORMATS)} (the text ones also with {' or '.join(COMPRES
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file of sentences.
+    """A file of text in a supported format.
 
     Attributes:
-        path: Where it lies on this machine.
-        label: What messages call it: the path as the user wrote it, or ``owner/name:file`` for the hub.
-        sha256: The digest that the hub promised, where it promised one.
+        path: Path on this machine.
+        label: Name in messages: the path as the user wrote it, or ``owner/name:file`` for the hub.
+        sha256: Digest that the hub published for the file, or None.
     """
 
     path: Path
@@ -26,23 +26,23 @@ class TextFile:
 
     @property
     def format(self) -> str:
-        """The suffix that says how to read it, such as ``.jsonl``."""
+        """Suffix of the format, such as ``.jsonl``."""
         return _suffixes(self.path.name)[0]
 
     @property
     def compression(self) -> str | None:
-        """Arrow's name of the compression, or None."""
+        """Name of the compression in Arrow, or None."""
         return COMPRESSIONS.get(_suffixes(self.path.name)[1])
 
 
 def is_supported(name: str) -> bool:
-    """Whether a reader exists for a file of this name."""
+    """Return whether a file of this name has a supported format."""
     suffix, packing = _suffixes(name)
     return suffix in FORMATS and not (suffix == ".parquet" and packing)
 
 
 def _suffixes(name: str) -> tuple[str, str]:
-    """Split ``train.jsonl.gz`` into ``(".jsonl", ".gz")``; the second is empty for an uncompressed file."""
+    """Split ``train.jsonl.gz`` into ``(".jsonl", ".gz")``; the second suffix is empty for an uncompressed file."""
     path = PurePosixPath(name.lower())
     if path.suffix in COMPRESSIONS:
         return PurePosixPath(path.stem).suffix, path.suffix

@@ -1,9 +1,9 @@
-"""From raw batches to the Arrow file of kept rows, in two streaming passes.
+"""Cleaning, de-duplication and sampling: from raw batches to an Arrow file of kept rows, in two streaming passes.
 
-A row is a sentence, or the two or three texts of a labelled pair or triplet. Pass one cleans and writes every row
-whose texts have the right length, and remembers 8 bytes of each: its hash. What is a duplicate, and what the limit
-leaves out, is known only then; pass two copies the rows that stay. Memory is about 50 bytes per row (the sort that
-finds duplicates), whatever the length of the text.
+A row is a sentence, or the two or three texts of a labelled pair or triplet. The first pass cleans the rows, writes
+those whose texts have an allowed length, and keeps an 8-byte hash of each. The hashes determine the duplicates and the
+sample; the second pass copies the remaining rows. Memory is about 50 bytes per row (for the sort that finds the
+duplicates), independent of the length of the texts.
 """
 
 from __future__ import annotations
@@ -20,16 +20,24 @@ import xxhash
 from numpy.typing import NDArray
 
 from smoothcse.corpus.cleaning import clean, first_occurrences, hash_rows
-from smoothcse.corpus.report import CorpusReport
+from smoothcse.corpus.corpus_report import CorpusReport
 from smoothcse.errors import SmoothCSEError
 
 COLUMNS = ("sentence", "positive", "hard_negative")
-"""Names of the texts of a row, whatever their source calls them."""
+"""Column names of the corpus, independent of the names in the source."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How sentences are chosen; see ``load_sentences``."""
+class CorpusOptions:
+    """CorpusOptions of :func:`~smoothcse.corpus.load.load_sentences`, checked.
+
+    Attributes:
+        columns: Columns to read; None to choose one, see :func:`~smoothcse.corpus.text_columns.choose_column`.
+        limit: Size of the random sample, at least 2; None keeps all rows.
+        seed: Seed of the sample.
+        min_chars: Minimum characters of a text, at least 1.
+        max_chars: Maximum characters of a text; None for no maximum.
+    """
 
     columns: tuple[str, ...] | None = None
     limit: int | None = None
@@ -39,38 +47,39 @@ class Options:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns that are written."""
+        """Names of the columns to write."""
         return COLUMNS[: len(self.columns or "1")]
 
     def __post_init__(self) -> None:
         if len(self.columns or ()) > len(COLUMNS):
-            raise SmoothCSEError(f"columns={list(self.columns or ())} are too many: the most are {len(COLUMNS)}.")
+            raise SmoothCSEError(f"columns={list(self.columns or ())} are too many: give at most {len(COLUMNS)}.")
         if self.limit is not None and self.limit < 2:
             raise SmoothCSEError(f"limit={self.limit} is too small: contrastive training needs at least 2 sentences.")
         if self.min_chars < 1:
-            raise SmoothCSEError(f"min_chars={self.min_chars} is too small: the least is 1, which drops empty lines.")
+            raise SmoothCSEError(f"min_chars={self.min_chars} is too small: give at least 1, which drops empty lines.")
         if self.max_chars is not None and self.max_chars < self.min_chars:
             raise SmoothCSEError(
-                f"max_chars={self.max_chars} is below min_chars={self.min_chars}: no sentence satisfies both."
+                f"max_chars={self.max_chars} is below min_chars={self.min_chars}: raise max_chars or lower min_chars."
             )
 
 
-def build(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: Options) -> CorpusReport:
+def write_corpus(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: CorpusOptions) -> CorpusReport:
     """Clean, de-duplicate and sample rows, and write those kept as an Arrow stream.
 
-    A row with an empty, short or long text goes as a whole, and rows are duplicates if all their texts are equal.
+    A row is dropped if any of its texts is empty, too short or too long. Rows are duplicates if all their texts are
+    equal.
 
     Args:
-        name: What the report and the messages call the source.
-        batches: Raw text, in as many columns as the options name.
-        target: The file to write; a scratch file is written, and left, beside it.
-        options: What to keep.
+        name: Name of the source in the report and in messages.
+        batches: Raw text, with one column per column of ``options``.
+        target: File to write. A scratch file is written beside it and not removed.
+        options: Columns, length limits and sample size.
 
     Returns:
-        The counts.
+        Numbers of rows read, dropped and kept.
 
     Raises:
-        SmoothCSEError: When fewer than two different rows are left, or a batch cannot be read.
+        SmoothCSEError: Fewer than two distinct rows are left, or a batch cannot be read.
     """
     scratch = target.with_suffix(".cleaned")
     dropped = Counter({"empty": 0, "too short": 0, "too long": 0})
@@ -87,9 +96,9 @@ def build(name: str, batches: Iterable[pa.RecordBatch], target: Path, options: O
 
 
 def _write_cleaned(
-    batches: Iterable[pa.RecordBatch], path: Path, options: Options, dropped: Counter[str]
+    batches: Iterable[pa.RecordBatch], path: Path, options: CorpusOptions, dropped: Counter[str]
 ) -> NDArray[np.uint64]:
-    """Write the rows of the right length; count the others; return the hashes of those written."""
+    """Write the rows of allowed length, count the others, and return the hashes of the written rows."""
     hashes = [np.empty(0, np.uint64)]
     schema = pa.schema([(name, pa.string()) for name in options.names])
     most = options.max_chars or np.iinfo(np.int32).max
@@ -108,8 +117,8 @@ def _write_cleaned(
     return np.concatenate(hashes)
 
 
-def _sample(kept: NDArray[np.intp], options: Options) -> NDArray[np.intp]:
-    """Draw ``limit`` of the positions without replacement, in their old order."""
+def _sample(kept: NDArray[np.intp], options: CorpusOptions) -> NDArray[np.intp]:
+    """Draw ``limit`` positions without replacement, and return them in ascending order."""
     if options.limit is None or options.limit >= len(kept):
         return kept
     drawn = np.random.default_rng(options.seed).choice(len(kept), options.limit, replace=False)
@@ -117,7 +126,7 @@ def _sample(kept: NDArray[np.intp], options: Options) -> NDArray[np.intp]:
 
 
 def _copy_rows(source: Path, target: Path, rows: NDArray[np.intp]) -> None:
-    """Copy the given rows, ascending, of one Arrow stream to another, batch by batch."""
+    """Copy rows, given in ascending order, from one Arrow stream to another, batch by batch."""
     start = 0
     with (
         pa.OSFile(str(source)) as file,
@@ -143,11 +152,11 @@ def _check_enough(name: str, read: int, different: int, dropped: Counter[str], w
         raise SmoothCSEError(f"{name} is empty: give text with one {what} on each line.")
     if different == 1:
         raise SmoothCSEError(
-            f"{name} holds one distinct {what} in {read:,} read: contrastive training needs at least 2."
+            f"{name} has only one distinct {what} in {read:,} read: contrastive training needs at least 2."
         )
     counts = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
-    limits = dropped["too short"] or dropped["too long"]  # of the Python interface alone
+    limits = dropped["too short"] or dropped["too long"]  # can be set in the Python interface only
     raise SmoothCSEError(
         f"{name}: no {what} is left of the {read:,} read ({counts}): "
-        f"check the file{', and loosen min_chars and max_chars' if limits else ''}."
+        f"check the file{', or loosen min_chars and max_chars' if limits else ''}."
     )

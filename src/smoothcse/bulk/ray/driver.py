@@ -1,18 +1,18 @@
-"""Bulk encoding on Ray: Parquet in, Parquet out, exactly once per row, on one machine or many.
+"""Bulk encoding on Ray, from Parquet to Parquet, exactly once per row, on one or many machines.
 
-What travels through Ray Data are *descriptions* of shards; each worker of its actor pool reads the rows of a shard
-itself, chunk by chunk, and writes the shard's file itself. Ray places the workers, hands each its next shard only when
-it is free, and repeats the shard of a worker that died.
+Only *descriptions* of shards pass through Ray Data. Each worker of its actor pool reads the rows of a shard in chunks
+and writes the shard's file itself. Ray places the workers, assigns a worker its next shard when it is free, and
+repeats the shard of a worker that died.
 
-Why not ``read_parquet().map_batches().write_parquet()`` with Ray's own checkpoints? Ray repeats what failed, so a
-block is written *at least* once, and the names of the files it writes begin with a random number that differs in each
-job. Its ``CheckpointConfig`` mends that for a resumed job, but wants a unique column of ids in the input, loads the
-ids of all finished rows into memory (8 GB for a billion integers), and knows nothing of the model that made them. Here
-the name of a shard's file follows from the input alone and the file appears whole or not at all, so doing a shard
-twice, on purpose or not, leaves its rows there once. There is nothing else to keep account of.
+The obvious alternative, ``read_parquet().map_batches().write_parquet()`` with Ray's checkpoints, does not guarantee
+this. Ray retries failed blocks, so that a block is written *at least* once, and the names of its files begin with a
+random number that differs between jobs. Its ``CheckpointConfig`` solves this for a resumed job, but needs a column of
+unique ids in the input, loads the ids of all finished rows into memory (8 GB for a billion integers), and does not
+record the model. Here the name of a shard's file depends only on the input, and the file appears complete or not at
+all. A shard that is written twice replaces itself, so no further bookkeeping is needed.
 
-It is also why memory stays bounded: a worker holds one chunk of rows and the model, no row enters Ray's object store,
-and a slow disk holds up the worker that waits for it, nobody else.
+Memory is bounded as well: a worker holds the model and one chunk of rows, no row enters Ray's object store, and a slow
+disk delays only the worker that writes to it.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from smoothcse._utils.progress import progress_bar
 from smoothcse.bulk.ray.job import Job, choose_columns, only_writer, open_job
 from smoothcse.bulk.ray.shards import Shard, input_files, is_finished, plan_shards
 from smoothcse.bulk.ray.worker import ShardEncoder
-from smoothcse.encoders.build import load_encoder
 from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import Precision, check_precision, precision_notice, resolve_precision
 from smoothcse.encoders.prompts import InputType, prompt_of
 from smoothcse.errors import SmoothCSEError, first_line
 
 if TYPE_CHECKING:
-    from smoothcse.encoders.build import PoolingName
+    from smoothcse.encoders.pooling import PoolingName
 
 ROWS_PER_SHARD = 131_072
-"""Rows of a shard by default: 192 MiB at 384 float32 each; a shard is lost at most when a worker dies."""
+"""Default rows per shard: 192 MiB of embeddings with 384 float32 each. A worker that dies loses at most one shard."""
 
 
 def encode_on_ray(
@@ -65,37 +65,36 @@ def encode_on_ray(
 ) -> int:
     """Encode a column of Parquet files on a Ray cluster.
 
-    Called again with the same arguments it goes on where it was stopped: shards whose file is there are skipped. Files
-    may have been added to the input since. A Ray session of the caller is used and left running; otherwise the cluster
-    that ``RAY_ADDRESS`` names, or the one that runs on this machine, or one started here for the job.
+    A second call with the same arguments resumes a stopped job: finished shards are skipped, and files added to the
+    input are encoded. A Ray session of the caller is used and left running. Otherwise the function connects to the
+    cluster in ``RAY_ADDRESS`` or on this machine, or starts one for the job.
 
     Args:
-        model: a run folder, a model folder or a hub name that every node can load.
-        source: Parquet file, or folder of them, on a file system that every node sees.
-        output: folder of the results, likewise. Each shard becomes a Parquet file of the kept columns and
-            ``embedding``, a fixed-size list of d float32, its rows in the order of the input.
-        input_type: As in :func:`~smoothcse.encoders.inference.encode`, like ``prompt_name`` and ``prompt``.
-        pooling: in place of the model's own.
-        prompt_name: Name of one of the model's prompts.
-        prompt: Prompt to use instead of one of the model's.
-        column: to encode; None for ``sentence``, else ``text``, else the only column of text. Missing values are
-            encoded as empty sentences, so that no row is lost.
-        keep: columns to copy beside the embedding; none for the encoded one.
-        batch_size: sentences per forward; None for what suits the device.
-        precision: as in :func:`~smoothcse.encoders.inference.encode`; one worker is asked,
-            once, what ``"auto"`` means.
-        normalize: whether to scale each embedding to length 1.
-        rows_per_shard: at most this many rows in a file of the output. Default 131,072.
-        cpus_per_worker: threads of each worker. Default 1, which gives one worker per CPU of the cluster; where it has
-            GPUs, there is one worker per GPU.
-        console: where the progress is drawn; None for standard error.
+        model: Run folder, model folder or hub name, which every node can load.
+        source: Parquet file or folder of Parquet files, on a file system that every node can read.
+        output: Folder of the results, on a file system that every node can write to. Each shard becomes a Parquet file
+            with the kept columns and ``embedding``, a fixed-size list of d float32, in the order of the input.
+        input_type: As in :func:`~smoothcse.encoders.inference.encode`.
+        pooling: Pooling that replaces the model's own.
+        prompt_name: As in :func:`~smoothcse.encoders.inference.encode`.
+        prompt: As in :func:`~smoothcse.encoders.inference.encode`.
+        column: Column to encode. None (default) chooses ``sentence``, else ``text``, else the only column of text.
+            Missing values are encoded as empty sentences, so that no row is lost.
+        keep: Columns to copy beside the embedding. Default: the encoded column.
+        batch_size: Sentences per forward pass; None (default) suits the device.
+        precision: As in :func:`~smoothcse.encoders.inference.encode`; a worker resolves ``"auto"`` once for all.
+        normalize: Whether to scale each embedding to length 1.
+        rows_per_shard: Maximum rows of an output file. Default 131,072.
+        cpus_per_worker: Threads of each worker. Default 1, which gives one worker per CPU of the cluster. A cluster
+            with GPUs has one worker per GPU.
+        console: Console for the progress bar; None uses standard error.
 
     Returns:
         Number of rows in the finished output.
 
     Raises:
-        SmoothCSEError: if Ray is missing or unreachable, the model or the input cannot be used, the output belongs to
-            another job, or a shard could not be made. Shards finished before stay.
+        SmoothCSEError: Ray is not installed or not reachable, the model or the input cannot be used, the output
+            belongs to another job, or a shard failed. Finished shards are kept.
     """
     check_precision(precision, "encode")
     ray = _import_ray()
@@ -114,7 +113,7 @@ def encode_on_ray(
             fingerprint=model_fingerprint,
             precision=resolved,
             input_type=input_type,
-            prompt=prompt or None,  # as in the records of jobs before there was a choice
+            prompt=prompt or None,  # None in the records of jobs that are older than this option
             normalize=normalize,
             column=column,
             columns=columns,
@@ -122,7 +121,7 @@ def encode_on_ray(
         )
         open_job(job, output, shards)
         (console or Console(stderr=True)).print(precision_notice(precision, resolved))
-        _remove_leftovers(output)  # a job killed at once had no time to
+        _remove_leftovers(output)  # of a job that was killed
         worker = {"job": job, "batch_size": batch_size, "threads": cpus_per_worker, "gpus": gpus}
         try:
             _encode_shards(ray, shards, worker, workers, console)
@@ -130,14 +129,14 @@ def encode_on_ray(
             _remove_leftovers(output)
     missing = [shard.target for shard in shards if not is_finished(shard)]
     if missing:
-        raise SmoothCSEError(f"{missing[0]} has gone since it was written; start the job again to have it made anew.")
+        raise SmoothCSEError(f"{missing[0]} was removed after it had been written; start the job again to restore it.")
     return sum(shard.rows for shard in shards)
 
 
 def _encode_shards(
     ray: Any, shards: list[Shard], worker: dict[str, Any], workers: int, console: Console | None
 ) -> None:
-    """Make the shards that are not there yet."""
+    """Encode the shards that are not finished."""
     left = [shard for shard in shards if not is_finished(shard)]
     total, to_do = (sum(shard.rows for shard in some) for some in (shards, left))
     with progress_bar(console, unit="rows") as bar:
@@ -147,15 +146,15 @@ def _encode_shards(
 
 
 def _outcomes(ray: Any, shards: list[Shard], worker: dict[str, Any], workers: int) -> Iterator[int]:
-    """Yield the rows of each shard when its file is there, in whatever order that happens."""
+    """Yield the number of rows of each shard once its file is complete, in the order of completion."""
     descriptions = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
     outcomes = descriptions.map_batches(
         ShardEncoder,
         fn_constructor_kwargs=worker,
         batch_size=1,
         batch_format="pyarrow",
-        # Workers beyond the first may end early, which makes room for one that has lost its node; no shard waits in
-        # the queue of a busy worker while another one is free.
+        # With a minimum of one worker, idle workers can end and make room for one that lost its node. With one task in
+        # flight per worker, no shard waits for a busy worker while another one is free.
         compute=ray.data.ActorPoolStrategy(
             min_size=1, initial_size=workers, max_size=workers, max_tasks_in_flight_per_actor=1
         ),
@@ -169,12 +168,12 @@ def _outcomes(ray: Any, shards: list[Shard], worker: dict[str, Any], workers: in
             yield outcome["rows"]
     except ray.exceptions.RayError as error:
         raise SmoothCSEError(
-            f"Ray gave the job up ({first_line(error)}); finished shards are kept, the same command goes on from them."
+            f"Ray aborted the job ({first_line(error)}); finished shards are kept, run the same command to resume."
         ) from error
 
 
 def _import_ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report each run to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     with extra("ray", "The engine ray"):
         import ray
         import ray.data
@@ -183,7 +182,7 @@ def _import_ray() -> Any:
 
 @contextmanager
 def _session(ray: Any) -> Iterator[None]:
-    """Use the caller's session, or open one for the length of the job."""
+    """Use the caller's Ray session, or open one for the duration of the job."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars, bars = False, context.enable_progress_bars
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -208,17 +207,19 @@ def _start(ray: Any) -> None:
 
 
 def _workers(ray: Any, cpus_per_worker: int) -> tuple[int, int]:
-    """Return how many workers fit into the cluster, and the GPUs of each (0 or 1)."""
+    """Return the number of workers that fit into the cluster, and the GPUs of each (0 or 1)."""
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     workers = min(gpus, cpus // cpus_per_worker) if gpus else cpus // cpus_per_worker
     if not workers:
-        raise SmoothCSEError(f"No worker of {cpus_per_worker} CPUs fits into the cluster, which has {cpus} of them.")
+        raise SmoothCSEError(
+            f"No worker with {cpus_per_worker} CPUs fits into the cluster, which has {cpus}; give workers fewer CPUs."
+        )
     return workers, min(gpus, 1)
 
 
 def _resolved(ray: Any, precision: Precision, gpus: int) -> Precision:
-    """Let one worker say what ``auto`` is: the driver's machine may be of another kind."""
+    """Let a worker resolve ``auto``, since the driver may run on different hardware."""
     ask = ray.remote(num_cpus=1, num_gpus=gpus)(resolve_precision)
     resolved: Precision = ray.get(ask.remote(precision, "encode", "cuda" if gpus else "cpu"))
     return resolved
@@ -226,10 +227,10 @@ def _resolved(ray: Any, precision: Precision, gpus: int) -> Precision:
 
 def _check_apart(source: Path, output: Path) -> None:
     if source.resolve() in (output.resolve(), *output.resolve().parents):
-        raise SmoothCSEError(f"{output} lies in the input {source} and would be read again; give another folder.")
+        raise SmoothCSEError(f"{output} is inside the input {source} and would be read again; give another folder.")
 
 
 def _remove_leftovers(output: Path) -> None:
-    """Delete what killed workers left behind; nobody else writes here while we hold the lock."""
+    """Delete the temporary files of killed workers. The caller holds the lock, so no other job writes here."""
     for file in output.rglob("*.new"):
         file.unlink(missing_ok=True)

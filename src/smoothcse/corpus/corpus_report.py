@@ -1,4 +1,4 @@
-"""What happened to the text on its way in."""
+"""Report on a loaded corpus: how much text was read, dropped and kept."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """How many sentences, or pairs, were read, dropped and kept.
+    """Numbers of sentences, pairs or triplets read, dropped and kept.
 
     Attributes:
-        source: What the user named.
+        source: Source as the user named it.
         read: Lines, records or rows read.
-        kept: Those left; ``read - sum(dropped.values())``.
-        dropped: Count by reason: ``empty``, ``too short``, ``too long``, ``duplicate``, ``over the limit``.
-        fingerprint: 32 hex digits that depend on the kept text and its order alone: equal for equal
-            training text, whatever file, compression or options it came from.
-        notes: What a careful reader would want to know besides, such as files that were ignored.
-        columns: The columns that were read as pairs or triplets; none for sentences.
+        kept: Rows kept, ``read - sum(dropped.values())``.
+        dropped: Rows dropped by reason: ``empty``, ``too short``, ``too long``, ``duplicate``, ``over the limit``.
+        fingerprint: 32 hex digits that depend only on the kept text and its order. Equal training text has an equal
+            fingerprint, whatever the file, compression or options.
+        notes: Further remarks, such as files that were ignored.
+        columns: Columns read as pairs or triplets; empty for sentences.
     """
 
     source: str
@@ -35,7 +35,7 @@ class CorpusReport:
 
     @property
     def unit(self) -> str:
-        """What is counted: ``sentences``, ``pairs`` or ``triplets``."""
+        """Unit of the counts: ``sentences``, ``pairs`` or ``triplets``."""
         return ("sentences", "sentences", "pairs", "triplets")[len(self.columns)]
 
     def as_dict(self) -> dict[str, Any]:
@@ -45,15 +45,15 @@ class CorpusReport:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CorpusReport:
-        """Read back what ``as_dict`` wrote."""
+        """Restore a report from the result of :meth:`as_dict`."""
         return cls(**{**values, "notes": tuple(values["notes"]), "columns": tuple(values.get("columns", ()))})
 
     def table(self) -> Table:
-        """Return the report as a table to print with rich."""
+        """Return the report as a table for rich."""
         from rich.table import Table
         from rich.text import Text
 
-        # Names and notes hold brackets of their own, which are no markup.
+        # Brackets in names and notes are not markup.
         table = Table(title=Text(f"Corpus {self.source}"), caption=Text("\n".join(self.notes)))
         table.add_column(self.unit)
         table.add_column("count", justify="right")

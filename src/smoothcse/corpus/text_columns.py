@@ -1,4 +1,4 @@
-"""Which columns of a table hold the text."""
+"""Choice of the columns of a table that contain the text."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ def choose_column(label: str, names: Sequence[str], text_names: Sequence[str], w
     """Choose the column to read.
 
     Args:
-        label: What messages call the file.
-        names: Every column of the file.
-        text_names: Those among them that hold text.
-        wanted: The column the user asked for, or None for ``sentence``, else ``text``, else the only one.
+        label: Name of the file in messages.
+        names: All columns of the file.
+        text_names: Columns that contain text, a subset of ``names``.
+        wanted: Requested column. None chooses ``sentence``, else ``text``, else the only text column.
 
     Returns:
-        A name out of ``text_names``.
+        One of ``text_names``.
 
     Raises:
-        SmoothCSEError: When the column is missing or holds no text, or when there is a choice to make.
+        SmoothCSEError: The column is missing or does not contain text, or the choice is ambiguous.
     """
-    # A usual name that holds no text is an error, not a reason to take another column in silence.
+    # A usual name without text is an error, not a reason to choose another column silently.
     wanted = wanted or next((name for name in USUAL_NAMES if name in names), None)
     if wanted is not None:
         return _wanted_column(label, names, text_names, wanted)
@@ -34,16 +34,25 @@ def choose_column(label: str, names: Sequence[str], text_names: Sequence[str], w
         return text_names[0]
     if not text_names:
         raise SmoothCSEError(f"{label} has no column of text among {_listed(names)}: give a file that has one.")
-    raise SmoothCSEError(f"{label} has several columns of text, {_listed(text_names)}: say which one with `column`.")
+    raise SmoothCSEError(f"{label} has several columns of text, {_listed(text_names)}: choose one with `column`.")
 
 
 def choose_columns(
     label: str, names: Sequence[str], text_names: Sequence[str], wanted: Sequence[str] | None
 ) -> list[str]:
-    """Return the columns that the user asked for; where there are none, the one that :func:`choose_column` takes.
+    """Choose the columns to read.
+
+    Args:
+        label: Name of the file in messages.
+        names: All columns of the file.
+        text_names: Columns that contain text, a subset of ``names``.
+        wanted: Requested columns. None chooses one column, as :func:`choose_column` does.
+
+    Returns:
+        Some of ``text_names``, in the order of ``wanted``.
 
     Raises:
-        SmoothCSEError: as :func:`choose_column`.
+        SmoothCSEError: A column is missing or does not contain text, or the choice is ambiguous.
     """
     if wanted is None:
         return [choose_column(label, names, text_names, None)]
@@ -54,7 +63,9 @@ def _wanted_column(label: str, names: Sequence[str], text_names: Sequence[str], 
     if wanted in text_names:
         return wanted
     if wanted in names:
-        raise SmoothCSEError(f"{label}: column {wanted!r} does not hold text; those that do: {_listed(text_names)}.")
+        raise SmoothCSEError(
+            f"{label}: column {wanted!r} does not contain text; choose one that does: {_listed(text_names)}."
+        )
     raise SmoothCSEError(f"{label} has no column {wanted!r}; it has {_listed(names)}.{did_you_mean(wanted, names)}")
 
 

@@ -1,4 +1,4 @@
-"""What a change of format costs and gains: embeddings compared, size, speed, STS-B dev."""
+"""Comparison of a model before and after a change of format: embeddings, size, speed and STS-B dev score."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from smoothcse.evaluation.sts import STSTask, evaluate_sts
 FloatArray = NDArray[np.floating[Any]]
 
 ROUNDS = 3
-"""Timed passes over the sentences, of each model in turn, since a machine's speed drifts; the median is reported."""
+"""Timed passes over the sentences. The models alternate, since a machine's speed drifts; the median is reported."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One model.
+class FormatFigures:
+    """Size, speed and score of a model in one format.
 
     Attributes:
-        name: for the table.
-        megabytes: of the transformer's weights (before) or of the files that replace them (after), 10⁶ bytes.
-        sentences_per_second: of :func:`~smoothcse.encoders.inference.encode` on the CPU in float32.
-        sts_dev: Spearman x 100 on STS-B dev; None where it was not asked for.
+        name: Name in the table.
+        megabytes: Size of the transformer's weights (before) or of the files that replace them (after), 10⁶ bytes.
+        sentences_per_second: Speed of :func:`~smoothcse.encoders.inference.encode` on the CPU in float32.
+        sts_dev: Spearman x 100 on STS-B dev; None if it was not measured.
     """
 
     name: str
@@ -45,19 +45,19 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model before and after a change of format.
+    """Comparison of a model before and after a change of format.
 
     Attributes:
-        before: as torch runs it.
-        after: as the other format does.
-        mean_cosine: between the two embeddings of a sentence, over the sentences compared.
-        min_cosine: likewise, the worst.
-        max_difference: largest difference in a component of the two embeddings, each scaled to length 1.
-        sentences: how many were compared and timed.
+        before: Figures of the original, run by torch.
+        after: Figures of the exported model.
+        mean_cosine: Mean over the sentences of the cosine between the two embeddings.
+        min_cosine: Minimum of these cosines.
+        max_difference: Largest difference of a component between the two embeddings, scaled to length 1.
+        sentences: Number of sentences compared and timed.
     """
 
-    before: Measured
-    after: Measured
+    before: FormatFigures
+    after: FormatFigures
     mean_cosine: float
     min_cosine: float
     max_difference: float
@@ -70,10 +70,10 @@ class Comparison:
     def table(self) -> Table:
         """Return the table that ``smoothcse export`` prints."""
         caption = (
-            f"{self.sentences} sentences in batches of 32; cosine of the two embeddings of one: "
+            f"{self.sentences} sentences in batches of 32; cosine between the embeddings before and after: "
             f"{self.mean_cosine:.4f} on average, {self.min_cosine:.4f} at worst."
         )
-        table = FigureTable([""], ("weights, MB", "sentences a second", "STS-B dev"), caption=caption)
+        table = FigureTable([""], ("weights, MB", "sentences/s", "STS-B dev"), caption=caption)
         for row in (self.before, self.after):
             sts = "-" if row.sts_dev is None else f"{row.sts_dev:.2f}"
             table.add_row(escape(row.name), f"{row.megabytes:.1f}", f"{row.sentences_per_second:.0f}", sts)
@@ -90,16 +90,16 @@ def compare(
     sts: STSTask | None = None,
     progress: Progress,
 ) -> Comparison:
-    """Encode sentences with both models, compare the embeddings, and time the two in alternation.
+    """Encode sentences with both models, compare the embeddings, and time the models in alternation.
 
     Args:
-        before: as torch runs it.
-        after: the same model in another format.
-        files: that hold the weights of ``after``.
-        sentences: to encode; the first pass, which is not timed, gives the embeddings.
-        names: of the two for the table.
-        sts: STS-B dev; None to leave it out.
-        progress: a bar that is shown; a task is added to it.
+        before: Original model, run by torch.
+        after: Exported model.
+        files: Files with the weights of ``after``.
+        sentences: Sentences to encode. The first pass, which is not timed, gives the embeddings.
+        names: Names of the two models in the table.
+        sts: STS-B dev; None skips the scores.
+        progress: Progress display to add a task to.
     """
     models = (before, after)
     task = progress.add_task("comparing", total=2 * (1 + ROUNDS + (sts is not None)))
@@ -123,7 +123,7 @@ def compare(
     weights = sum(p.numel() * p.element_size() for p in before[0].parameters())
     sizes = (weights, sum(file.stat().st_size for file in files))
     first, second = (
-        Measured(name, size / 1e6, len(sentences) / statistics.median(seconds[place::2]), score)
+        FormatFigures(name, size / 1e6, len(sentences) / statistics.median(seconds[place::2]), score)
         for place, (name, size, score) in enumerate(zip(names, sizes, scores, strict=True))
     )
     return Comparison(

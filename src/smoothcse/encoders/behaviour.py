@@ -1,4 +1,4 @@
-"""Checks of how a loaded model reads text, made by running it: is it causal, and can it tell sentences apart?"""
+"""Checks that run a loaded model: whether it is causal, and whether it distinguishes sentences."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from inspect import signature
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WeightedLayerPooling
+from sentence_transformers.sentence_transformer.modules import Transformer
 from transformers import PreTrainedTokenizerBase
 
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 
-# Both start with the same word: a causal model that is read at its first token cannot tell them apart.
+# Both start with the same word, so a causal model that is read at its first token cannot distinguish them.
 _PAIR = ("The cat sleeps on the warm windowsill.", "The price of oil rose sharply on Friday.")
 
-# Relative to the largest component. Rounding differs between the rows of a batch by less, any two texts by far more.
+# Relative to the largest component. Rounding differences between rows of a batch are smaller, those between texts far
+# larger.
 _SAME = 1e-5
 
 
 def is_causal(transformer: Transformer) -> bool:
-    """Return whether the state of a token depends on no later token, as in decoders such as GPT-2 and Llama.
+    """Return whether the states of a transformer are independent of later tokens, as in GPT-2 and Llama.
 
-    Found out from two inputs that differ in their last token, since configurations do not say it reliably.
+    Configurations do not record this reliably, so two inputs that differ in their last token are compared.
     """
     words = transformer.model.get_input_embeddings().weight.shape[0]
     first, second = words // 2, words // 3
@@ -37,20 +38,20 @@ def is_causal(transformer: Transformer) -> bool:
 
 
 def runs_decoder(transformer: Transformer) -> bool:
-    """Return whether this is an encoder-decoder that runs as a whole, as BART; of T5 the encoder alone is loaded."""
+    """Return whether a transformer is an encoder-decoder that runs as a whole, such as BART (T5 loads its encoder)."""
     return "decoder_input_ids" in signature(transformer.model.forward).parameters
 
 
 def require_distinct_embeddings(model: SentenceTransformer, name: str, texts: Sequence[str] = _PAIR) -> None:
-    """Check that different texts get different embeddings; texts of the same tokens are passed over.
+    """Check that different texts get different embeddings. Texts with equal tokens count as one.
 
     Args:
         model: Any sentence-transformers model.
-        name: Name of the model, for the message.
-        texts: At least two texts. Default two English sentences.
+        name: Name of the model in messages.
+        texts: At least two texts. Default: two English sentences.
 
     Raises:
-        SmoothCSEError: If all embeddings are the same.
+        SmoothCSEError: All embeddings are equal.
     """
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -59,21 +60,11 @@ def require_distinct_embeddings(model: SentenceTransformer, name: str, texts: Se
     distinct = list({tuple(ids): text for ids, text in zip(tokens, texts, strict=True)}.values())
     if len(distinct) > 1 and _are_same(torch.from_numpy(encode(model, distinct))):
         raise SmoothCSEError(
-            f"{name} gives different sentences the same embedding, so it reads a token that does not depend on the "
+            f"{name} gives different sentences the same embedding: it pools a token that does not depend on the "
             "sentence, or its prompt leaves no room for one. Choose another pooling, such as --pooling mean or "
             "--pooling lasttoken, or another model."
         )
 
 
 def _are_same(rows: torch.Tensor) -> bool:
-    return bool((rows - rows[0]).abs().max() <= _SAME * rows.abs().max())  # NaN is left to the diagnoses of evaluation
-
-
-def pooling_of(model: SentenceTransformer) -> str | None:
-    """Return the name of a model's pooling, such as ``mean``; None if it has no pooling module."""
-    modes = [module.pooling_mode for module in model if isinstance(module, Pooling)]
-    if not modes:
-        return None
-    names = [modes[0]] if isinstance(modes[0], str) else modes[0]
-    layers = any(isinstance(module, WeightedLayerPooling) for module in model)
-    return "+".join(names) + (" over weighted layers" if layers else "")
+    return bool((rows - rows[0]).abs().max() <= _SAME * rows.abs().max())  # False for NaN, which evaluation reports

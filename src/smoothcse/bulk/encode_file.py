@@ -1,4 +1,4 @@
-"""Encoding of files of text of any length at constant memory."""
+"""Encoding of text files of any length in constant memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from smoothcse.encoders.prompts import InputType, prompt_of
 from smoothcse.errors import SmoothCSEError
 
 CHUNK = 8192
-"""Lines held at a time; enough that sorting them by length leaves little padding."""
+"""Lines in memory at a time, enough that sorting them by length leaves little padding."""
 
 
 def encode_file(
@@ -51,39 +51,39 @@ def encode_file(
 ) -> int:
     """Encode each record of a file into a row of an array or a table, in the order of the file.
 
-    Row ``i`` of the result is line ``i`` of plain text, an empty line included, and record ``i`` of another format,
-    where an empty line is no record. A record whose text is empty, or missing in Parquet, has its row as well: that of
+    Row ``i`` of the result belongs to line ``i`` of plain text, counting empty lines, or to record ``i`` of another
+    format, in which an empty line is not a record. A record whose text is empty, or missing in Parquet, is encoded as
     the empty sentence.
 
-    The file appears under its name only when it is complete. The ranges of int8 and uint8 embeddings are found in the
-    first 8,192 lines, hold for all, and are saved beside the file as ``NAME.ranges.npy``; further shards of a corpus,
-    and the queries to it, are encoded with those ``ranges``.
+    The target file appears only when it is complete. The ranges of int8 and uint8 embeddings are computed from the
+    first 8,192 lines, used for all lines, and saved beside the target as ``NAME.ranges.npy``. Pass them as ``ranges``
+    to encode further shards of the same corpus, and queries to it.
 
     Args:
-        model: any sentence-transformers model.
-        source: A ``.txt`` (a sentence per line), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, the text ones
-            also with ``.gz`` or ``.zst``; or ``-`` for plain text on standard input, where bytes that are not UTF-8
-            become U+FFFD.
-        target: ``.npy`` (``(n, d)``) or ``.parquet`` (columns ``sentence`` and ``embedding``).
-        column: Column or field of the text. Default: ``sentence``, else ``text``, else the only one of text.
-        input_type: As in :func:`~smoothcse.encoders.inference.encode`, like ``prompt_name`` and ``prompt``.
-        prompt_name: Name of one of the model's prompts.
-        prompt: Prompt to use instead of one of the model's.
-        batch_size: sentences per forward; None for what suits the device.
-        precision: As in :func:`~smoothcse.encoders.inference.encode`; what it came to is printed.
-        normalize: whether to scale each embedding to length 1, after it is cut to ``dimensions``.
-        dimensions: keep the first so many of each embedding; None for all.
-        embedding_precision: what an embedding is kept in, see :class:`~smoothcse.bulk.quantisation.EmbeddingFormat`.
-        ranges: a ``.ranges.npy`` of an earlier encoding; None to find them.
-        console: where the progress is drawn, and where it is said how many nearest neighbours a smaller format keeps;
-            None for standard error.
+        model: Any sentence-transformers model.
+        source: File in the format ``.txt`` (one sentence per line), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``,
+            the text formats also with ``.gz`` or ``.zst``; or ``-`` for plain text on standard input, where bytes that
+            are not UTF-8 become U+FFFD.
+        target: File to write: ``.npy``, an array ``(n, d)``, or ``.parquet``, with the columns ``sentence`` and
+            ``embedding``.
+        input_type: As in :func:`~smoothcse.encoders.inference.encode`.
+        column: Column or field of the text. Default: ``sentence``, else ``text``, else the only column of text.
+        prompt_name: As in :func:`~smoothcse.encoders.inference.encode`.
+        prompt: As in :func:`~smoothcse.encoders.inference.encode`.
+        batch_size: Sentences per forward pass; None (default) suits the device.
+        precision: As in :func:`~smoothcse.encoders.inference.encode`. The precision in use is printed.
+        normalize: Whether to scale each embedding to length 1, after truncation to ``dimensions``.
+        dimensions: Number of leading dimensions to keep; None (default) keeps all.
+        embedding_precision: Data type of the embeddings, see :class:`~smoothcse.bulk.quantisation.EmbeddingFormat`.
+        ranges: ``.ranges.npy`` file of an earlier encoding; None computes the ranges.
+        console: Console for the progress bar and for the measured cost of quantisation; None uses standard error.
 
     Returns:
         Number of records encoded.
 
     Raises:
-        SmoothCSEError: if the text cannot be read, the target has another ending or cannot be written, or the
-            embeddings cannot be had in the format asked for.
+        SmoothCSEError: The text cannot be read, the target has another suffix or cannot be written, or the embeddings
+            cannot be converted to the requested format.
     """
     if target.suffix not in (".npy", ".parquet"):
         raise SmoothCSEError(f"{target} must end in .npy or .parquet.")
@@ -99,44 +99,48 @@ def encode_file(
         task = progress.add_task("encoding", total=None)
         for lines in _chunks(source, column):
             embeddings = encode(model, lines, input_type, prompt=prompt, batch_size=batch_size, precision=precision)
-            shrunk = form.shrink(embeddings)
+            quantised = form.quantise(embeddings)
             if not done and not form.is_plain:
-                _tell_cost(form, embeddings, shrunk, progress.console)
-            writer.write(lines, shrunk)
+                _print_cost(form, embeddings, quantised, progress.console)
+            writer.write(lines, quantised)
             done += len(lines)
             rate = done / max(progress.tasks[0].elapsed or 0, 1e-9)
             progress.update(task, completed=done, status=f"{rate:,.0f} lines/s")
         if not done:
-            raise SmoothCSEError(f"{source} holds no text to encode.")
+            raise SmoothCSEError(f"{source} contains no text to encode; give another file.")
         writer.close()
         _save_ranges(form, target)
     return done
 
 
 def ranges_file(target: Path) -> Path:
-    """Return where the ranges of int8 and uint8 embeddings are saved."""
+    """Return the path of the ranges of int8 and uint8 embeddings.
+
+    Args:
+        target: File of the embeddings.
+    """
     return target.with_name(f"{target.name}.ranges.npy")
 
 
 def _save_ranges(form: EmbeddingFormat, target: Path) -> None:
     if form.ranges is None:
-        ranges_file(target).unlink(missing_ok=True)  # those of the file that is replaced
+        ranges_file(target).unlink(missing_ok=True)  # ranges of the file that is replaced
         return
     with _complete_or_absent(ranges_file(target)) as file:
         np.save(file, form.ranges)
 
 
-def _tell_cost(form: EmbeddingFormat, embeddings: NDArray[Any], shrunk: NDArray[Any], console: Console) -> None:
-    kept = form.neighbours_kept(embeddings, shrunk)
+def _print_cost(form: EmbeddingFormat, embeddings: NDArray[Any], quantised: NDArray[Any], console: Console) -> None:
+    kept = form.neighbours_kept(embeddings, quantised)
     if kept is not None:
         console.print(
-            f"{shrunk[0].nbytes:,} bytes an embedding instead of {embeddings[0].nbytes:,}; among the first "
-            f"{len(shrunk):,} lines {kept:.1%} of the ten nearest neighbours stay the same."
+            f"{quantised[0].nbytes:,} bytes per embedding instead of {embeddings[0].nbytes:,}; among the first "
+            f"{len(quantised):,} lines {kept:.1%} of the ten nearest neighbours stay the same."
         )
 
 
 class _NpyWriter:
-    """Writes rows behind a header whose number of rows is filled in at the end."""
+    """Writer of a .npy file, which fills in the number of rows when it is closed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.rows, self.dim, self.dtype = file, 0, 0, np.dtype("<f4")
@@ -152,7 +156,7 @@ class _NpyWriter:
         self._header()
 
     def _header(self) -> None:
-        # numpy pads its header so that a number of rows that grows fits into the place of the first one.
+        # numpy pads its header, so that the final number of rows fits into the same space.
         self.file.seek(0)
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, self.dim)}
         np.lib.format.write_array_header_1_0(self.file, header)
@@ -160,7 +164,7 @@ class _NpyWriter:
 
 
 class _ParquetWriter:
-    """Writes one row group per chunk."""
+    """Writer of a Parquet file with one row group per chunk."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file

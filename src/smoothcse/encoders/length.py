@@ -1,0 +1,54 @@
+"""Checks of the maximum text length, in tokens."""
+
+from __future__ import annotations
+
+from sentence_transformers import SentenceTransformer
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+from smoothcse.encoders.prompts import prompt_of
+from smoothcse.errors import SmoothCSEError
+
+
+def check_length(max_length: int, config: PretrainedConfig, name: str) -> int:
+    """Return a maximum length after checking that the model supports it.
+
+    Args:
+        max_length: Tokens of a text, special tokens included.
+        config: Configuration of the model.
+        name: Name of the model in messages.
+
+    Raises:
+        SmoothCSEError: The length is below 3, or exceeds the number of positions of the model.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if max_length < 3:
+        raise SmoothCSEError(
+            f"max_length must be at least 3 (two special tokens and one token of text), not {max_length}."
+        )
+    if isinstance(positions, int) and 0 < positions < max_length:
+        raise SmoothCSEError(
+            f"max_length {max_length} exceeds the {positions} positions of {name}; choose a smaller one."
+        )
+    return max_length
+
+
+def require_room(model: SentenceTransformer, max_length: int) -> None:
+    """Check that a maximum length leaves room for text beside the template, the prompt and the special tokens.
+
+    Args:
+        model: Encoder.
+        max_length: Tokens of a text, all of these included.
+
+    Raises:
+        SmoothCSEError: There is no room. The tokenizer would then not truncate at all.
+    """
+    tokenizer = model.tokenizer
+    added = 0
+    if isinstance(tokenizer, PreTrainedTokenizerFast):
+        prompt = tokenizer(prompt_of(model), add_special_tokens=False, verbose=False)["input_ids"]
+        added = tokenizer.num_special_tokens_to_add() + len(prompt)
+    if max_length <= added:
+        raise SmoothCSEError(
+            f"max_length {max_length} leaves no room for a sentence: the model adds {added} tokens to each; set at "
+            f"least {added + 1}."
+        )

@@ -1,0 +1,53 @@
+"""Loading of encoders for inference."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.encoders.behaviour import require_distinct_embeddings
+from smoothcse.encoders.exported import backend_of, load_exported
+from smoothcse.encoders.pooling import PoolingName, check_pooling, pooling_settings, with_pooling
+from smoothcse.encoders.pretrained import load_pretrained, read_config, resolve_name
+from smoothcse.errors import SmoothCSEError
+
+
+def load_encoder(
+    name_or_path: str | Path, pooling: PoolingName | None = None, *, device: str | None = None
+) -> SentenceTransformer:
+    """Load a model for inference: a run folder (its ``best``), a sentence-transformers or a Hugging Face model.
+
+    Folders written by ``smoothcse export`` load like any other model. They run on the CPU, in the runtime that they
+    were exported for. Weights saved in half precision are converted to fp32, so that the requested precision is the
+    one that is used.
+
+    Args:
+        name_or_path: Folder or hub name.
+        pooling: Pooling that replaces the model's own. A Hugging Face model without one uses ``lasttoken`` if it is
+            causal, otherwise ``mean``.
+        device: Device, as torch names it; None for the best one available.
+
+    Raises:
+        SmoothCSEError: The model cannot be found or read, gives different sentences the same embedding, or the pooling
+            is unknown, does not suit the model, or is set for an exported model.
+    """
+    check_pooling(pooling)
+    name = str(_model_folder(Path(resolve_name(name_or_path))))
+    read_config(name)
+    if backend := backend_of(name):
+        if pooling is not None:
+            raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
+        model = load_exported(Path(name), backend)
+    else:
+        pretrained = load_pretrained(name, pooling_settings(pooling), device)
+        model = with_pooling(pretrained, name, pooling, default="mean")
+    require_distinct_embeddings(model, name)
+    return model
+
+
+def _model_folder(path: Path) -> Path:
+    """Return the selected model of a run folder; any other path is returned unchanged."""
+    # os.path returns False where Path.is_file raises, for example for names that are too long.
+    return path / "best" if os.path.isfile(path / "run.json") and os.path.isdir(path / "best") else path
