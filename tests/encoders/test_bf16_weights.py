@@ -12,8 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from smoothcse.encoders.bf16_weights import with_bf16_weights
 from smoothcse.encoders.build import build_encoder, load_encoder
 from smoothcse.encoders.inference import encode
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
@@ -68,10 +66,9 @@ def test_pooling_and_what_follows_are_in_fp32(minilm):
     assert (torch.from_numpy(pooled).bfloat16().float().numpy() != pooled).mean() > 0.9
 
 
-def test_the_model_is_left_as_it_was(tiny_bert):
+def test_the_model_is_left_as_it_was(tiny_bert, fast):
     model, texts = build_encoder(tiny_bert, device="cpu"), sentences(20)
-    use_fast_dropout(model)
-    use_read_token(model)
+    fast(model)
     before = encode(model, texts)
     modes = [module.training for module in model.modules()]
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}
