@@ -22,9 +22,7 @@ from harness import RESULTS, SHARED, environment, in_fresh_process, keep, show
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
-from smoothcse.fastpath.attention import use_fast_attention
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.fastpath import accelerate
 from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss
 
 CORPUS = SHARED / "data" / "corpus"
@@ -80,22 +78,20 @@ def measure(form: str, batch: int) -> dict[str, float]:
     torch.manual_seed(0)
     sentences = load_sentences(text_for(batch), limit=batch, seed=0).dataset["sentence"][:]
     model = build_encoder("packaged-minilm", "cls", max_length=32).train()
-    use_fast_dropout(model)
-    use_fast_attention(model)
-    use_read_token(model)
-    cls = CachedGSInfoNCELoss if form == "cached" else GSInfoNCELoss
-    loss = cls(model, noise_count=3 * batch)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
+    with accelerate(model):
+        cls = CachedGSInfoNCELoss if form == "cached" else GSInfoNCELoss
+        loss = cls(model, noise_count=3 * batch)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
 
-    def step(texts: list[str]) -> None:
-        loss([model.preprocess(texts)]).backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=False)
+        def step(texts: list[str]) -> None:
+            loss([model.preprocess(texts)]).backward()
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=False)
 
-    step(sentences[:8])
-    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    step(sentences)
-    seconds = time.perf_counter() - started
+        step(sentences[:8])
+        before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        step(sentences)
+        seconds = time.perf_counter() - started
     return {"seconds": seconds, "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
 
 

@@ -24,9 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
-from smoothcse.fastpath.attention import use_fast_attention
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.fastpath import accelerate
 from smoothcse.methods.table import METHODS, find_method, make_settings
 
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in METHODS}
@@ -81,11 +79,9 @@ class Step:
         method, settings = find_method(method_name), make_settings(method_name, values)
         model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu")
         model = (method.prepare(model, settings) if method.prepare else model).train()
-        use_read_token(model)
-        use_fast_dropout(model)
-        use_fast_attention(model)
-        state = method.make_state(model, settings) if method.make_state else None
-        self.loss = method.loss(model, settings=settings, state=state, noise_count=0)
+        with accelerate(model):  # a momentum encoder is a copy of the fast one
+            state = method.make_state(model, settings) if method.make_state else None
+            self.loss = method.loss(model, settings=settings, state=state, noise_count=0)
         self.optimiser = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=3e-5, fused=True)
         self.features = [model.preprocess(texts) for texts in columns[: method.columns]]
         self.encoded = 0
@@ -96,6 +92,10 @@ class Step:
     def __call__(self) -> float:
         """Take the step."""
         self.encoded = 0
+        with accelerate(self.loss.model):
+            return self._timed()
+
+    def _timed(self) -> float:
         started = time.perf_counter()
         self.loss([dict(column) for column in self.features]).backward()
         torch.nn.utils.clip_grad_norm_(self.loss.parameters(), 1.0)

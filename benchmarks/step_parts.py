@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from unittest.mock import patch
@@ -27,9 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
-from smoothcse.fastpath.attention import use_fast_attention
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.fastpath import PARTS, Part, accelerate
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.objectives import GaussianNoise, streamed_masses
 from smoothcse.views import embed as views
@@ -81,12 +79,12 @@ def main() -> None:
 
 def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
     """Return steps that each lack one part of those that this device has."""
-    found = {"the last layer computes all tokens": make_step(sentences, first_token=False)}
+    found = {"the last layer computes all tokens": make_step(sentences, without=["read token"])}
     if first_device() == "cpu":
         found |= {
-            "torch's dropout": make_step(sentences, fast_dropout=False),
-            "torch's attention": make_step(sentences, fast_attention=False),
-            "words looked up in each group": during(patch.object(views, "_look_up_words_once", lambda _, c: c), full),
+            "torch's dropout": make_step(sentences, without=["dropout", "attention"]),
+            "torch's attention": make_step(sentences, without=["attention"]),
+            "words looked up in each group": make_step(sentences, without=["words"]),
             "one group": during(patch.object(views, "group_sizes", groups_of(len(sentences))), full),
             "groups of 16 sentences each": during(patch.object(views, "group_sizes", groups_of(16)), full),
         }
@@ -130,28 +128,21 @@ def packed(model: SentenceTransformer) -> None:
 def make_step(
     sentences: list[str],
     *,
-    first_token: bool = True,
-    fast_dropout: bool = True,
-    fast_attention: bool = True,
+    without: Collection[Part] = (),
     change: Callable[[SentenceTransformer], None] = lambda model: None,
 ) -> Step:
     """Return a step of a model of its own, which returns its seconds."""
     torch.manual_seed(0)
     device = first_device()
     model = build_encoder("packaged-minilm", "cls", max_length=32, device=device).train()
-    if first_token:
-        use_read_token(model)
-    if fast_dropout and device == "cpu":
-        use_fast_dropout(model)
-    if fast_attention:
-        use_fast_attention(model)  # which leaves torch's dropout alone
+    parts = [part for part in PARTS if part not in without]
     change(model)
     loss = GSInfoNCELoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
     features = batch_to_device(model.preprocess(sentences), torch.device(device))
     bf16 = precisions()[-1] == "bf16"
 
-    def step() -> float:
+    def timed() -> float:
         wait_for_device()
         started = time.perf_counter()
         with torch.autocast(device, dtype=torch.bfloat16) if bf16 else nullcontext():
@@ -162,6 +153,10 @@ def make_step(
         optimiser.zero_grad()
         wait_for_device()
         return time.perf_counter() - started
+
+    def step() -> float:
+        with accelerate(model, parts=parts):
+            return timed()
 
     return step
 

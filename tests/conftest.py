@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,3 +75,12 @@ def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
     monkeypatch.setattr("huggingface_hub.utils._http.time", at_once)
     monkeypatch.setattr("huggingface_hub.file_download.time", at_once)
+
+
+@pytest.fixture
+def fast() -> Iterator[Callable[..., None]]:
+    """Accelerate a model until the end of the test: ``fast(model)``, or some parts, ``fast(model, "dropout")``."""
+    from smoothcse.fastpath import PARTS, accelerate
+
+    with ExitStack() as stack:
+        yield lambda model, *parts: stack.enter_context(accelerate(model, parts=parts or PARTS))

@@ -13,8 +13,6 @@ from smoothcse.encoders.bf16_weights import with_bf16_weights
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 
@@ -69,10 +67,9 @@ def test_pooling_and_later_modules_are_in_fp32(minilm):
     assert (torch.from_numpy(pooled).bfloat16().float().numpy() != pooled).mean() > 0.9
 
 
-def test_the_original_model_is_not_changed(tiny_bert):
+def test_the_original_model_is_not_changed(tiny_bert, fast):
     model, texts = build_encoder(tiny_bert, device="cpu"), sentences(20)
-    use_fast_dropout(model)
-    use_read_token(model)
+    fast(model)
     before = encode(model, texts)
     modes = [module.training for module in model.modules()]
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}

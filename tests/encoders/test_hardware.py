@@ -20,14 +20,12 @@ from smoothcse.encoders.inference import encode
 from smoothcse.encoders.templates import with_template
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments import subprocesses
-from smoothcse.fastpath import read_token
+from smoothcse.fastpath import accelerate, read_token
 from smoothcse.fastpath.attention import attend_tokens
-from smoothcse.fastpath.dropout import FastDropout
-from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.fastpath.dropout import is_fast
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.training import launch, make_config, mini_batch
 from smoothcse.training.callbacks import StepCost, StopOnSignal
-from smoothcse.training.parts import read_start
 from smoothcse.views.embed import embed, in_pieces
 from tiny import save_tiny_model, sentences
 
@@ -40,11 +38,11 @@ def as_on_a_gpu(monkeypatch):
 
 def loss_and_gradients(model_path: str) -> list[torch.Tensor]:
     model = build_encoder(model_path, "cls", device="cpu").eval().double()
-    use_read_token(model)
     loss = GSInfoNCELoss(model, noise_count=8)
     loss.step = 0
-    value = loss([model.preprocess(sentences(12))])
-    value.backward()
+    with accelerate(model):
+        value = loss([model.preprocess(sentences(12))])
+        value.backward()
     return [value.detach(), *(p.grad for p in model.parameters() if p.grad is not None)]
 
 
@@ -71,10 +69,10 @@ def test_chunked_rows_keep_their_order(tiny_bert, as_on_a_gpu, monkeypatch):
     assert sizes == [5, 5, 2]
 
 
-def test_mask_tokens_are_not_searched_on_a_gpu(tmp_path, monkeypatch):
+def test_mask_tokens_are_not_searched_on_a_gpu(tmp_path, monkeypatch, fast):
     """Searching would synchronise the GPU, so the layer computes every token there, with the same result."""
     model = with_template(build_encoder(save_tiny_model(tmp_path), device="cpu"), "the {sentence} on {mask} .").eval()
-    use_read_token(model)
+    fast(model, "read token")
     alone = []
     monkeypatch.setattr(read_token, "attend_tokens", lambda *given: alone.append(1) or attend_tokens(*given))
     features = model.preprocess(sentences(4))
@@ -139,13 +137,13 @@ def test_the_best_device_is_chosen(cuda, mps, forced, found, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("device", "fast"), [("cpu", True), ("cuda", False)])
-def test_fast_dropout_is_used_on_cpus_only(device, fast, tiny_bert, monkeypatch):
-    config = make_config({"model": tiny_bert})
-    hardware = SimpleNamespace(device_type=device)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    model = read_start(config, hardware)
-    assert any(isinstance(module, FastDropout) for module in model.modules()) == fast
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_fast_dropout_is_for_cpus(on_gpu, tiny_bert, monkeypatch):
+    model = build_encoder(tiny_bert, device="cpu")
+    if on_gpu:
+        monkeypatch.setattr(devices, "is_cpu", lambda device: False)
+    with accelerate(model):
+        assert any(is_fast(module) for module in model.modules()) != on_gpu
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval
 from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts
 from smoothcse.export.export_model import export_model
-from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.fastpath import accelerate
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
 from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings
 from smoothcse.training.selection import label_free
@@ -379,8 +379,8 @@ def test_cls_pooling_reads_the_first_token_with_a_prompt(left_out):
     for include_prompt in (True, False):
         model = load_encoder(left_out, "cls", device="cpu")
         model.set_pooling_include_prompt(include_prompt)
-        use_read_token(model)
-        assert ("forward" in vars(model[0].model.encoder.layer[-1])) == include_prompt
+        with accelerate(model, parts=["read token"]):
+            assert ("forward" in vars(model[0].model.encoder.layer[-1])) == include_prompt
 
 
 def test_esimcse_does_not_repeat_tokens_of_the_prompt(left_out):

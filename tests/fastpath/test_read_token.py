@@ -8,11 +8,10 @@ import pickle
 import pytest
 import torch
 
-from gradients import assert_the_same, view_and_gradients
+from gradients import assert_the_same, view_and_gradients, without_dropout
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import with_template
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
+from smoothcse.fastpath import accelerate
 from smoothcse.views.embed import embed_views, read_without_dropout
 from tiny import save_tiny_model, sentences
 
@@ -22,24 +21,17 @@ def _prompted(path, architecture="bert"):
     return with_template(model, "the cat {sentence} sat {mask} on")
 
 
-def _without_dropout(model):
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    return model
-
-
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("read_at", ["cls", "mask", "two masks in a row"])
-def test_values_and_gradients_stay(tmp_path, architecture, attention, read_at):
+def test_values_and_gradients_stay(tmp_path, architecture, attention, read_at, fast):
     if read_at == "cls":
         model = build_encoder(save_tiny_model(tmp_path, architecture), "cls", device="cpu")
     else:
         model = _prompted(tmp_path, architecture)
-    _without_dropout(model).double()[0].model.set_attn_implementation(attention)
+    without_dropout(model).double()[0].model.set_attn_implementation(attention)
     short = copy.deepcopy(model)
-    use_read_token(short)
+    fast(short, "read token")
     computed = []
     feed_forward = short[0].model.encoder.layer[-1].output
     feed_forward.register_forward_hook(lambda layer, _, output: computed.append(output.shape[1]))
@@ -53,33 +45,32 @@ def test_values_and_gradients_stay(tmp_path, architecture, attention, read_at):
 
 
 @pytest.mark.parametrize("prompted", [False, True])
-def test_a_view_without_dropout_is_what_encode_says(tmp_path, prompted):
+def test_a_view_without_dropout_is_what_encode_says(tmp_path, prompted, fast):
     model = _prompted(tmp_path) if prompted else build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
     model.train()
     texts = sentences(5)
     features = model.preprocess(texts)
     expected = read_without_dropout(model, features)
-    use_read_token(model)
-    use_fast_dropout(model)
+    fast(model, "read token", "dropout")
     torch.testing.assert_close(read_without_dropout(model, features), expected)
     assert model.training
     assert model[0].model.encoder.layer[-1].attention.self.training
 
 
 @pytest.mark.parametrize("prompted", [False, True])
-def test_evaluation_still_gives_every_token(tmp_path, prompted):
+def test_evaluation_still_gives_every_token(tmp_path, prompted, fast):
     model = _prompted(tmp_path) if prompted else build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
     [before] = model.encode(["the cat sat on a mat"], output_value="token_embeddings")
-    use_read_token(model)
+    fast(model, "read token")
     [after] = model.encode(["the cat sat on a mat"], output_value="token_embeddings")
     assert len(after) > 2
     assert torch.equal(before, after)
 
 
 @pytest.mark.parametrize(("architecture", "pooling"), [("bert", "mean"), ("bert", "avg_top2"), ("mpnet", "cls")])
-def test_other_models_are_left_alone(tmp_path, architecture, pooling):
+def test_other_models_are_left_alone(tmp_path, architecture, pooling, fast):
     model = build_encoder(save_tiny_model(tmp_path, architecture), pooling, device="cpu")
-    use_read_token(model)
+    fast(model, "read token")
     assert not any("forward" in vars(module) for module in model.modules())
 
 
@@ -88,9 +79,8 @@ def test_dropout_acts_on_the_first_token_as_before(tmp_path):
     model = build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
     features = model.preprocess(["the cat sat on a mat"] * 600)
     spreads = []
-    for change in (lambda model: None, use_fast_dropout, use_read_token):
-        change(model)
-        with torch.no_grad():
+    for parts in ([], ["dropout"], ["dropout", "read token"]):
+        with torch.no_grad(), accelerate(model, parts=parts):
             views = embed_views(model.train(), [dict(features)])
         spreads.append(torch.cat(views).std(dim=0).mean().item())
     assert spreads[0] > 0
@@ -98,10 +88,10 @@ def test_dropout_acts_on_the_first_token_as_before(tmp_path):
 
 
 @pytest.mark.parametrize("prompted", [False, True])
-def test_a_model_can_be_handed_to_another_process(tmp_path, prompted):
+def test_a_model_can_be_handed_to_another_process(tmp_path, prompted, fast):
     model = _prompted(tmp_path) if prompted else build_encoder(save_tiny_model(tmp_path), "cls", device="cpu")
-    model = _without_dropout(model).double()
-    use_read_token(model)
+    model = without_dropout(model).double()
+    fast(model, "read token")
     handed = pickle.loads(pickle.dumps(model))
     assert handed[0].model.encoder.layer[-1].forward.args[0] is handed[0].model.encoder.layer[-1]
     texts = sentences(6)

@@ -11,8 +11,6 @@ from safetensors.torch import load_file
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.fastpath.attention import use_fast_attention
-from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, gs_info_nce
 from smoothcse.methods.cached import _order_of_length, _sorted
 from smoothcse.runs.folder import RunFolder
@@ -56,11 +54,10 @@ def test_it_equals_the_plain_loss(columns, tokens, streamed, tiny_bert, monkeypa
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path):
+def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path, fast):
     """The same pieces, encoded once with all activations kept, give the same gradients under the same dropout."""
     encoder = build_encoder(save_tiny_model(tmp_path, architecture), dropout=0.2, device="cpu").train().double()
-    use_fast_dropout(encoder)
-    use_fast_attention(encoder)
+    fast(encoder)
     features = encoder.preprocess(sentences(11))
     cached = CachedGSInfoNCELoss(encoder, mini_batch_tokens=40, noise_count=16)
     torch.manual_seed(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import pytest
@@ -16,6 +17,7 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
+from smoothcse.fastpath.patches import Patches
 from smoothcse.methods import with_gradient_caching
 from smoothcse.methods.table import METHODS, find_method, make_settings
 from smoothcse.runs.folder import RunFolder
@@ -161,3 +163,11 @@ def test_a_setting_that_is_not_there_is_told(name):
 def test_a_method_that_is_not_there_is_told(config):
     with pytest.raises(SmoothCSEError, match=r"no method 'simsce'\. Did you mean 'simcse'"):
         train(config.replace(method="simsce"), console=QUIET)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_without_the_fast_path(name, config, monkeypatch):
+    monkeypatch.setattr(Patches, "replace", lambda *_: pytest.fail("a module was changed"))
+    run = train(config.replace(method=name, settings=SMALL.get(name), max_steps=3, fast_path=False), console=QUIET)
+    assert all(math.isfinite(loss) for loss in losses(run.folder).values())
+    assert len(losses(run.folder)) == 3

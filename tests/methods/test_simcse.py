@@ -18,7 +18,6 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.pooling import PoolingName
 from smoothcse.errors import SmoothCSEError
-from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.methods import gs_info_nce, with_gradient_caching
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
 from smoothcse.methods.simcse import SimCSELoss, SimCSESettings
@@ -122,7 +121,7 @@ def test_the_views_that_are_contrasted_are_never_masked(tiny_bert):
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("pooling", ["cls", "avg_first_last"])
-def test_the_loss_is_that_of_the_familys_own_masked_model(architecture, pooling, tmp_path):
+def test_the_loss_is_that_of_the_familys_own_masked_model(architecture, pooling, tmp_path, fast):
     """From a checkpoint with a head: its loss over the hidden tokens, and its gradients, are ours."""
     folder = save_tiny_model(tmp_path, architecture)
     torch.manual_seed(1)
@@ -133,7 +132,7 @@ def test_the_loss_is_that_of_the_familys_own_masked_model(architecture, pooling,
     theirs.save_pretrained(folder)
     theirs.double()
     encoder = build_encoder(folder, pooling, device="cpu", dropout=1e-12).double().train()  # as good as none
-    use_read_token(encoder)  # which must not cut the last layer short here
+    fast(encoder, "read token")  # which must not cut the last layer short here
     theirs.eval()
     loss = SimCSELoss(encoder, settings=WITH_MLM)
     copy = loss.views([encoder.preprocess(sentences(5))])[0]

@@ -13,6 +13,8 @@ from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
+from smoothcse.fastpath import hosts
+from smoothcse.fastpath.patches import Patches
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import FiniteLoss
@@ -54,6 +56,14 @@ def test_a_run_whose_noise_weighs_nothing_says_so(config):
     train(config.replace(noise_weight=1e-9), console=QUIET)
     warnings = read_manifest(config.output).warnings
     assert [warning for warning in warnings if "Smoothing is not active" in warning]
+
+
+def test_a_run_on_an_untested_host_is_plain_and_says_so_once(config, monkeypatch):
+    monkeypatch.setitem(hosts.TESTED, "transformers", "<1")
+    monkeypatch.setattr(Patches, "replace", lambda *_: pytest.fail("a module was changed"))
+    train(config, console=QUIET)
+    warnings = read_manifest(config.output).warnings
+    assert sum("The fast path was tested with transformers <1" in warning for warning in warnings) == 1
 
 
 def test_the_control_is_not_told_to_raise_what_it_has_not(config):

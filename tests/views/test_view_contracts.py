@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
@@ -11,19 +13,21 @@ from torch.nn import functional
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.projection import PROJECTION
-from smoothcse.fastpath.asked import current_ids, every_token, wants_every_token
+from smoothcse.fastpath import accelerate
+from smoothcse.fastpath.state import Batch, FastPath, attach, fast_path_of
+from smoothcse.fastpath.words import WORDS
 from smoothcse.methods import state as memory
 from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
 from smoothcse.views import embed as views
 from smoothcse.views.embed import (
     READ,
-    WORD_IDS,
     dropout_views,
     embed,
     embed_views,
     in_pieces,
     read_without_dropout,
     repeat_rows,
+    run,
     take_rows,
 )
 from tiny import sentences
@@ -34,11 +38,12 @@ class Spy(nn.Module):
 
     def __init__(self, *, head: bool = False) -> None:
         super().__init__()
-        self.asked, self.ids, self.head = [], [], head
+        self.asked, self.batches, self.head = [], [], head
 
     def forward(self, features):
         self.asked.append(features)
-        self.ids.append(current_ids())
+        state = fast_path_of(self)
+        self.batches.append(state and state.batch)
         found = {"sentence_embedding": (features["input_ids"] * features["attention_mask"]).sum(1, keepdim=True)}
         return found | {PROJECTION: -found["sentence_embedding"]} if self.head else found
 
@@ -63,30 +68,38 @@ def test_an_embedding_is_the_heads_where_there_is_one_and_what_the_reader_says_w
     assert set(features) == {"input_ids", "attention_mask", "name", "scalar"}  # left as it was
 
 
-def test_the_ids_of_what_is_running_are_known_inside_and_nowhere_else():
+def test_the_batch_that_is_running_is_known_inside_and_nowhere_else():
     spy, features = Spy(), column([2, 3])
     embed(spy, features)
-    assert torch.equal(spy.ids[0], features["input_ids"])
-    assert current_ids() is None
-    with pytest.raises(KeyError):
-        embed(spy, {"input_ids": features["input_ids"]})
-    assert current_ids() is None
+    assert spy.batches == [None]  # not accelerated
+    with accelerate(spy):
+        state = fast_path_of(spy)
+        run(spy, {**features, WORDS: torch.ones(2, 3, 4)}, every_token=True)
+        assert WORDS not in spy.asked[-1]
+        assert torch.equal(spy.batches[-1].ids, features["input_ids"])
+        assert spy.batches[-1].words.shape == (2, 3, 4)
+        assert spy.batches[-1].every_token
+        assert state.batch is None
+        embed(spy, features)
+        assert spy.batches[-1] == Batch(features["input_ids"])
+        with pytest.raises(KeyError):
+            embed(spy, {"input_ids": features["input_ids"]})
+        assert state.batch is None
+    assert fast_path_of(spy) is None
 
 
-def test_words_looked_up_already_keep_their_ids_for_the_modules_behind_the_transformer():
-    class Transformer(nn.Module):
+def test_a_batch_within_another_is_followed_by_the_outer_one():
+    class Nested(nn.Module):
         def forward(self, features):
-            assert "input_ids" not in features
-            assert WORD_IDS not in features
-            return {**features, "seen": True}
+            inner = features.pop("inner", None)
+            if inner is not None:
+                run(self, inner)
+            return fast_path_of(self).batch
 
-    class Behind(nn.Module):
-        def forward(self, features):
-            return {"sentence_embedding": features["input_ids"] * features["seen"]}
-
-    model, ids = nn.Sequential(Transformer(), Behind()), torch.arange(6).reshape(2, 3)
-    assert torch.equal(embed(model, {WORD_IDS: ids, "inputs_embeds": torch.ones(2, 3, 4)}), ids)
-    assert not model[0]._forward_hooks
+    nested, ids = Nested(), torch.ones(1, 2)
+    attach(nested, FastPath())
+    assert run(nested, {"input_ids": ids, "inner": {"input_ids": ids + 1}}, every_token=True) == Batch(ids, None, True)
+    assert run(nested, {"inner": {"input_ids": ids}}) is None
 
 
 def test_a_view_without_dropout_leaves_every_module_in_the_mode_it_had():
@@ -101,18 +114,6 @@ def test_a_view_without_dropout_leaves_every_module_in_the_mode_it_had():
     with pytest.raises(KeyError):
         read_without_dropout(model, {})
     assert [module.training for module in model.modules()] == [True, True, False]
-
-
-def test_every_token_is_wanted_inside_also_of_another_and_after_a_fault():
-    assert not wants_every_token()
-    with every_token():
-        with every_token():
-            assert wants_every_token()
-        assert wants_every_token()
-    assert not wants_every_token()
-    with pytest.raises(ZeroDivisionError), every_token():
-        raise ZeroDivisionError
-    assert not wants_every_token()
 
 
 @pytest.mark.parametrize(("options", "times"), [({}, 2), ({"times": 1}, 1), ({"times": 3}, 3)])
@@ -155,10 +156,12 @@ def test_pieces_come_back_in_the_order_of_the_rows(tokens, monkeypatch):
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3])
-def test_a_single_column_stands_for_two_views_and_pairs_for_themselves(columns):
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_a_single_column_stands_for_two_views_and_pairs_for_themselves(columns, accelerated):
     spy = Spy()
     batch = [column([2 + number, 4, 1]) for number in range(columns)]
-    found = embed_views(spy, batch)
+    with accelerate(spy) if accelerated else nullcontext():
+        found = embed_views(spy, batch)
     expected = [sums(features) for features in batch] * (2 if columns == 1 else 1)
     assert len(found) == len(expected)
     for view, wanted in zip(found, expected, strict=True):
@@ -170,7 +173,8 @@ def test_rows_of_a_group_are_as_many_as_their_tokens_allow_counting_every_view(t
     monkeypatch.setattr(views, "_CPU_TOKENS", 24)
     monkeypatch.setattr(views, "_CPU_TOKENS_OF_A_PASS", 1000)  # so that groups are as large as may be
     spy = Spy()
-    embed_views(spy, [column([3] * 8)] * (2 if times == 1 else 1))
+    with accelerate(spy):
+        embed_views(spy, [column([3] * 8)] * (2 if times == 1 else 1))
     assert {len(asked["input_ids"]) for asked in spy.asked} == {8}  # 8 rows of 3 tokens, or 4 of them twice
 
 

@@ -14,12 +14,13 @@ from tiny import ARCHITECTURES, save_tiny_model, sentences
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("tokens", [1, 60, 1600])
-def test_groups_equal_the_whole_batch(architecture, tokens, tmp_path, monkeypatch):
+def test_groups_equal_the_whole_batch(architecture, tokens, tmp_path, monkeypatch, fast):
     # float64, as equal views (there is no dropout in eval mode) make the gradient a small difference of large terms
     encoder = build_encoder(save_tiny_model(tmp_path, architecture), dropout=0.1, device="cpu").eval().double()
     features = encoder.preprocess(sentences(11))
     results = []
     monkeypatch.setattr(views, "_CPU_TOKENS", tokens)
+    fast(encoder, "length groups", "words")
     for embed_batch in (in_one_forward, embed_views):
         encoder.zero_grad()
         loss = GSInfoNCELoss(encoder, noise_count=8)
@@ -42,9 +43,10 @@ def in_one_forward(encoder, columns):
     return embed(encoder, repeat_rows(columns[0])).chunk(2)
 
 
-def test_an_encoder_padded_on_the_left_keeps_its_positions(tiny_bert, monkeypatch):
+def test_an_encoder_padded_on_the_left_keeps_its_positions(tiny_bert, monkeypatch, fast):
     monkeypatch.setattr(views, "_CPU_TOKENS", 40)
     encoder = build_encoder(tiny_bert, device="cpu").eval()
+    fast(encoder, "length groups", "words")
     encoder.tokenizer.padding_side = "left"
     features = encoder.preprocess(sentences(6))
     assert not features["attention_mask"][:, 0].all()
@@ -54,9 +56,10 @@ def test_an_encoder_padded_on_the_left_keeps_its_positions(tiny_bert, monkeypatc
         torch.testing.assert_close(view, expected)
 
 
-def test_groups_hold_rows_of_similar_length_and_no_needless_padding(tiny_bert, monkeypatch):
+def test_groups_hold_rows_of_similar_length_and_no_needless_padding(tiny_bert, monkeypatch, fast):
     monkeypatch.setattr(views, "_CPU_TOKENS_OF_A_PASS", 8)
     encoder = build_encoder(tiny_bert, device="cpu").train()
+    fast(encoder)
     widths = []
     encoder[0].register_forward_hook(lambda module, inputs, output: widths.append(output["attention_mask"]))
     embed_views(encoder, [encoder.preprocess(["cat", "the cat sat on a mat while", "dogs", "the cat sat on a mat"])])

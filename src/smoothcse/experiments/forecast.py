@@ -24,6 +24,7 @@ from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction
+from smoothcse.fastpath import PARTS, accelerate
 from smoothcse.methods.table import find_method
 from smoothcse.runs.config import TrainConfig
 from smoothcse.training.card import probe
@@ -166,7 +167,9 @@ def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
     model = read_start(config.replace(model=source), hardware)
     sentences = ["word " * config.max_length] * config.batch_size
     columns = [sentences] * (len(config.columns or ()) or find_method(config.method).columns)
-    measured = probe(model, make_loss(model, config, hardware), columns, config.max_length, hardware.autocast_dtype)
+    with accelerate(model, parts=PARTS if config.fast_path else ()):
+        loss = make_loss(model, config, hardware)
+        measured = probe(model, loss, columns, config.max_length, hardware.autocast_dtype)
     peak = torch.cuda.max_memory_allocated() if hardware.device_type == "cuda" else None
     return _Cost(measured.seconds, sum(p.numel() for p in model.parameters()), peak)
 

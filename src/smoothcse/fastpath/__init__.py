@@ -1,1 +1,7 @@
-"""What makes a training step fast; each part has a plain path beside it."""
+"""What makes a training step fast: one context manager, :func:`accelerate`, and the plain path without it."""
+
+from __future__ import annotations
+
+from smoothcse.fastpath.accelerate import PARTS, Part, accelerate
+
+__all__ = ["PARTS", "Part", "accelerate"]

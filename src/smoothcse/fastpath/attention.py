@@ -1,47 +1,47 @@
-"""Self-attention whose dropout is :class:`~smoothcse.fastpath.dropout.FastDropout`: the host's calls torch's own."""
+"""Self-attention whose dropout is :func:`~smoothcse.fastpath.dropout.fast_dropout`: the host's calls torch's own."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers.models.bert.modeling_bert import BertSelfAttention
 from transformers.models.roberta.modeling_roberta import RobertaSelfAttention
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaSelfAttention
 
-from smoothcse.fastpath.dropout import FastDropout
+from smoothcse.fastpath.dropout import is_fast
+from smoothcse.fastpath.patches import Patches
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-_ATTENTIONS = BertSelfAttention | RobertaSelfAttention | XLMRobertaSelfAttention
+ATTENTIONS = (BertSelfAttention, RobertaSelfAttention, XLMRobertaSelfAttention)
+"""Self-attention of the families that the fast path knows."""
 
 
-def use_fast_attention(model: SentenceTransformer) -> None:
-    """Let self-attention use the :class:`FastDropout` that it holds; nothing that is saved changes.
+def patch_attention(model: nn.Module, patches: Patches) -> None:
+    """Let self-attention use the fast dropout that it holds.
 
     torch's attention on CPUs draws its dropout number by number. Outside of training, and in models of other families
     than BERT, RoBERTa and XLM-RoBERTa, attention stays the host's.
 
     Args:
-        model: an encoder to train on a CPU, after ``use_fast_dropout``.
+        model: Encoder to train on a CPU, after :func:`~smoothcse.fastpath.dropout.patch_dropout`.
+        patches: Changes of the model.
     """
-    for module in model.modules():
-        if isinstance(module, _ATTENTIONS) and isinstance(module.dropout, FastDropout) and not module.is_causal:
-            module.forward = partial(_forward, module)  # a bound method cannot be pickled for workers
+    attentions: list[Any] = [module for module in model.modules() if type(module) in ATTENTIONS]
+    for attention in attentions:
+        if is_fast(attention.dropout) and not attention.is_causal:
+            patches.replace(attention, _forward)
 
 
 def attend_tokens(attention: Any, tokens: Tensor, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
     """Return what some tokens of each row take from all of its tokens, before the module's output layer.
 
     Args:
-        attention: a self-attention of a family named above.
-        tokens: whose queries are asked, ``(B, queries, d)``.
-        hidden_states: of all tokens, ``(B, L, d)``.
-        mask: as in :func:`attend`.
+        attention: Self-attention of a family named above.
+        tokens: Tokens whose queries are asked, ``(B, queries, d)``.
+        hidden_states: States of all tokens, ``(B, L, d)``.
+        mask: Mask of :func:`attend`.
 
     Returns:
         ``(B, queries, d)``.
@@ -57,16 +57,16 @@ def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: 
     """Return ``dropout(softmax(s Q Kᵀ + mask)) V`` with the scale and the dropout of a self-attention.
 
     Args:
-        attention: a module with ``scaling``, ``dropout`` and ``training``.
+        attention: Module with ``scaling``, ``dropout`` and ``training``.
         queries: ``(B, heads, queries, d)``.
         keys: ``(B, heads, keys, d)``.
-        values: as the keys.
-        mask: which keys count, bool, or what is added to the scores; broadcast to ``(B, heads, queries, keys)``.
+        values: ``(B, heads, keys, d)``.
+        mask: Keys that count, bool, or what is added to the scores; broadcast to ``(B, heads, queries, keys)``.
 
     Returns:
         ``(B, heads, queries, d)``.
     """
-    if not (attention.training and isinstance(attention.dropout, FastDropout)):
+    if not (attention.training and is_fast(attention.dropout)):
         dropped = attention.dropout.p if attention.training else 0.0
         return scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, dropout_p=dropped, scale=attention.scaling

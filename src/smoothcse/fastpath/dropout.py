@@ -1,4 +1,4 @@
-"""Dropout whose random bits cost a CPU little: torch's own draws one number per element, one after the other."""
+"""Dropout from 16 random bits per element: torch's own draws a floating-point number per element on CPUs."""
 
 from __future__ import annotations
 
@@ -7,34 +7,44 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smoothcse.fastpath.patches import Patches, is_patched_by
+
 _LEVELS = 2**16  # of the 16 random bits that decide on an element
 
 
-class FastDropout(nn.Module):
-    """Dropout for CPUs that spends 16 random bits on an element instead of a floating-point draw.
-
-    ``y = x m / (1 - p)`` with ``m ~ Bernoulli(1 - p)``, as ``nn.Dropout``; ``p`` is rounded to a multiple of
-    1/65,536, and the scale is that of the rounded rate, so that the expectation is exactly ``x``. The bits come from
-    torch's default generator, whose state the host saves and restores with a checkpoint.
+def patch_dropout(model: nn.Module, patches: Patches) -> None:
+    """Let every active ``nn.Dropout`` compute :func:`fast_dropout`.
 
     Args:
-        p: rate, between 0 and 1 (both excluded).
+        model: Encoder to train on a CPU.
+        patches: Changes of the model.
     """
+    for module in model.modules():
+        if type(module) is nn.Dropout and 0 < module.p < 1:
+            patches.replace(module, _forward)
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Return values of the same shape and dtype; the argument itself outside of training."""
-        if not self.training:
-            return values
-        dropped: Tensor = _Dropout.apply(values, round(self.p * _LEVELS))  # type: ignore[no-untyped-call]
-        return dropped
+def is_fast(dropout: nn.Module) -> bool:
+    """Whether a dropout module computes :func:`fast_dropout`."""
+    return is_patched_by(dropout, _forward)
 
-    def extra_repr(self) -> str:
-        """Return the rate, for printing."""
-        return f"p={self.p}"
+
+def fast_dropout(values: Tensor, rate: float) -> Tensor:
+    """Drop elements as ``nn.Dropout`` does in training, at less cost on a CPU.
+
+    ``y = x m / (1 - p)`` with ``m ~ Bernoulli(1 - p)``. ``p`` is rounded to a multiple of 1/65,536, and the scale is
+    that of the rounded rate, so that the expectation is exactly ``x``. The bits come from torch's default generator,
+    whose state the host saves and restores with a checkpoint.
+
+    Args:
+        values: Tensor of any shape.
+        rate: ``p``, at least 0 and below 1.
+
+    Returns:
+        A tensor of the same shape and dtype.
+    """
+    dropped: Tensor = _Dropout.apply(values, round(rate * _LEVELS))  # type: ignore[no-untyped-call]
+    return dropped
 
 
 class _Dropout(torch.autograd.Function):
@@ -53,15 +63,11 @@ class _Dropout(torch.autograd.Function):
         return gradient, None
 
 
-def use_fast_dropout(model: nn.Module) -> None:
-    """Put :class:`FastDropout` in the place of every active ``nn.Dropout``; nothing that is saved changes."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Dropout and 0 < child.p < 1:
-                setattr(module, name, FastDropout(child.p).train(child.training))
-
-
 def _random_levels(count: int) -> Tensor:
     """Return uniform int16: one 64-bit draw of the CPU's serial generator makes four."""
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int16)[:count]
+
+
+def _forward(dropout: nn.Dropout, values: Tensor) -> Tensor:
+    return fast_dropout(values, dropout.p) if dropout.training else values

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer, WordWeights
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.bert.modeling_bert import BertLayer
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
 from smoothcse.encoders import devices
-from smoothcse.fastpath.asked import current_ids, wants_every_token
 from smoothcse.fastpath.attention import attend_tokens
+from smoothcse.fastpath.patches import Patches
+from smoothcse.fastpath.state import FastPath
 
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-_LAYERS = BertLayer | RobertaLayer | XLMRobertaLayer
+LAYERS = (BertLayer, RobertaLayer, XLMRobertaLayer)
+"""Layers of the families that the fast path knows."""
 
 
-def use_read_token(model: SentenceTransformer) -> None:
+def reads_one_token(model: nn.Module) -> bool:
+    """Whether the sentence embedding is the state of [CLS], or of the token that the host's ``WordWeights`` weighs."""
+    return any(isinstance(module, WordWeights) or _reads_first_token(module) for module in model.children())
+
+
+def patch_last_layer(model: nn.Module, state: FastPath, patches: Patches) -> None:
     """Let the last layer of an encoder that reads one token of a sentence compute that token alone for a loss.
 
     That token is [CLS], or on CPUs the one that the host's ``WordWeights`` gives a weight, [MASK] in a template. The
     queries, the output of attention and the feed-forward network of all other tokens reach no loss: in a layer with a
     feed-forward network of ``4 d`` these are ten twelfths of the products. Values and gradients of the sentence
-    embedding stay what they are. Models of other families, and ones with another pooling, are left alone.
+    embedding stay what they are, and so does what ``encode`` computes. Models of other families, and ones with another
+    pooling, are left alone.
 
     Args:
-        model: an encoder to train; nothing that is saved changes, and neither does what ``encode`` computes.
+        model: Encoder to train.
+        state: State of the model, which knows the batch that a loss runs.
+        patches: Changes of the model.
     """
-    if not isinstance(model[0], Transformer):
+    encoder = next(model.children(), None)
+    if not isinstance(encoder, Transformer) or not reads_one_token(model):
         return
-    weights = next((module for module in model if isinstance(module, WordWeights)), None)
-    if weights is None and not any(_reads_first_token(module) for module in model):
-        return
-    layers = getattr(getattr(model[0].model, "encoder", None), "layer", None)
-    if layers and isinstance(layers[-1], _LAYERS) and not model[0].model.config.is_decoder:
-        layers[-1].forward = partial(_forward, layers[-1], weights)  # a bound method cannot be pickled for workers
+    weights = next((module for module in model.children() if isinstance(module, WordWeights)), None)
+    layers = getattr(getattr(encoder.model, "encoder", None), "layer", None)
+    if layers and type(layers[-1]) in LAYERS and not encoder.model.config.is_decoder:
+        patches.replace(layers[-1], _forward, state, weights)
 
 
 def _reads_first_token(module: Any) -> bool:
@@ -62,13 +67,14 @@ class _Read(NamedTuple):
         return values.take_along_dim(index.expand(len(index), *values.shape[1:-2], 1, values.shape[-1]), dim=-2)
 
 
-def _find(weights: WordWeights | None, hidden_states: Tensor) -> _Read | None:
+def _find(state: FastPath, weights: WordWeights | None, hidden_states: Tensor) -> _Read | None:
     """Return what a loss reads, or None if that is not one token of each row, or no loss has asked."""
-    ids = current_ids()
-    if ids is None or wants_every_token():
+    batch = state.batch
+    if batch is None or batch.every_token:
         return None
     if weights is None:
         return _Read(None)
+    ids = batch.ids
     if ids.shape != hidden_states.shape[:2] or not devices.is_cpu(ids.device):  # a GPU would have to be asked
         return None
     weighed = weights.emb_layer.weight.detach()[:, 0][ids] != 0
@@ -77,6 +83,7 @@ def _find(weights: WordWeights | None, hidden_states: Tensor) -> _Read | None:
 
 def _forward(
     layer: Any,
+    state: FastPath,
     weights: WordWeights | None,
     hidden_states: Tensor,
     attention_mask: Tensor | None = None,
@@ -92,7 +99,7 @@ def _forward(
     keys) belongs to a kernel that is not used here: both are left to the layer.
     """
     fits = "cu_seq_lens_q" not in options and (attention_mask is None or attention_mask.ndim == 4)
-    read = _find(weights, hidden_states) if fits else None
+    read = _find(state, weights, hidden_states) if fits else None
     if read is None:
         return type(layer).forward(layer, hidden_states, attention_mask, *others, **options)  # type: ignore[no-any-return]
     attention = layer.attention.self

@@ -14,7 +14,6 @@ from transformers.utils import logging
 
 from smoothcse.encoders.safety import SAFE_WEIGHTS
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.fastpath.asked import every_token
 from smoothcse.methods.state import unwrapped
 from smoothcse.objectives.masked_lm import NOT_HIDDEN
 from smoothcse.views.embed import Features, run
@@ -70,8 +69,7 @@ class MaskedLMHead(nn.Module):
             ``(N, 2)``: the sum of the negative log-likelihoods, and the number of tokens.
         """
         targets = features[TARGETS]
-        with every_token():
-            output = run(model, {key: value for key, value in features.items() if key != TARGETS})
+        output = run(model, {key: value for key, value in features.items() if key != TARGETS}, every_token=True)
         # Poolings of several layers put their average in the place of the last one's states.
         layers = output.get("all_layer_embeddings")
         states = output["token_embeddings"] if layers is None else layers[-1]

@@ -133,6 +133,10 @@ class TrainConfig:
     deterministic: Annotated[
         bool, Field(description="On GPUs, use deterministic kernels only: the same bits each time, slower.")
     ] = False
+    fast_path: Annotated[
+        bool,
+        Field(description="Use the faster training steps of this package; off: those of the host libraries alone."),
+    ] = True
 
     dev: Annotated[
         str | None,

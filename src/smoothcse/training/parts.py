@@ -12,9 +12,6 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.hardware import Hardware
 from smoothcse.encoders.length import check_length, require_room
 from smoothcse.errors import SmoothCSEError
-from smoothcse.fastpath.attention import use_fast_attention
-from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.methods import GSInfoNCELoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
 from smoothcse.runs.config import TrainConfig
@@ -39,10 +36,6 @@ def read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     if method.prepare:
         model = method.prepare(model, make_settings(config.method, config.settings or {}))
     require_room(model, config.max_length)
-    use_read_token(model)
-    if hardware.device_type == "cpu":
-        use_fast_dropout(model)
-        use_fast_attention(model)
     return model
 
 

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.encoders.behaviour import require_distinct_embeddings
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.errors import SmoothCSEError, Stopped
+from smoothcse.fastpath import PARTS, accelerate
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.methods.table import find_method, make_settings
@@ -108,10 +108,14 @@ def train(
         explain_full_memory(folder),
         deterministic_kernels(config.deterministic),
         _taken(folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
+        accelerate(model, parts=PARTS if config.fast_path else ()) as slow,
     ):
         corpus = with_texts(config, corpus, model, folder, hardware, manifest, console)
         evaluator = CriterionEvaluator(criterion, start_metrics)
-        return _Run(config, corpus, model, evaluator, folder, hardware, console).execute(manifest, checkpoint)
+        run = _Run(config, corpus, model, evaluator, folder, hardware, console)
+        for reason in slow:
+            run.notices.warn(reason)
+        return run.execute(manifest, checkpoint)
 
 
 @contextmanager
@@ -140,10 +144,15 @@ def _finished(config: TrainConfig, folder: RunFolder, console: Console) -> Train
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The host's trainer without the model card, which would first encode samples of the corpus."""
+    """The host's trainer without its model cards, which nobody reads in a checkpoint: `best` and `last` get ours."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add none."""
+        """Add none: it would first encode samples of the corpus."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write a checkpoint's model; the trainer adds its own state."""
+        if self.args.should_save:
+            self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
 
 
 class _Run:
@@ -318,8 +327,6 @@ class _Run:
                 self.cost,
             ],
         )
-        # The host writes a card into each checkpoint, which nobody reads there; best/ and last/ get ours.
-        self.model.save_pretrained = partial(self.model.save_pretrained, create_model_card=False)
         trainer.remove_callback(PrinterCallback)  # our bar and metrics.jsonl say it better
         return trainer
 

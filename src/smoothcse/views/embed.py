@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from inspect import signature
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
@@ -16,8 +13,9 @@ from smoothcse.encoders import devices
 from smoothcse.encoders.precision import without_autocast
 from smoothcse.encoders.projection import PROJECTION
 from smoothcse.encoders.prompts import prompt_of
-from smoothcse.fastpath.asked import IDS
 from smoothcse.fastpath.length_groups import group_sizes
+from smoothcse.fastpath.state import Batch, fast_path_of, running
+from smoothcse.fastpath.words import WORDS, look_up_words
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -29,9 +27,6 @@ Reader = Callable[[nn.Module, Features], Tensor]
 
 READ = "read"
 """Entry of a view's features that holds its :data:`Reader`, where it is not :func:`read`."""
-
-WORD_IDS = "word_ids"
-"""Entry of a view's features that holds its token ids, long ``(N, L)``, where their embeddings stand for them."""
 
 # Tokens that a CPU encodes at a time, which stay in its cache, and those that one more pass over the weights costs.
 # A GPU wants the whole batch, as its small kernels cost their launch more than their padding.
@@ -50,7 +45,7 @@ def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
     Returns:
         One ``(N, d)`` tensor per column: ``[z1, z2]`` for a single column, else ``[z1, z2, z3, ...]``.
     """
-    columns = _look_up_words_once(model, columns)
+    columns = look_up_words(model, columns)
     times = 1 if len(columns) > 1 else 2
     return [view for column in columns for view in _embed_times(model, column, times)]
 
@@ -101,28 +96,20 @@ def read(model: nn.Module, features: Features) -> Tensor:
     return output[PROJECTION] if PROJECTION in output else output["sentence_embedding"]  # type: ignore[no-any-return]
 
 
-def run(model: nn.Module, features: Features) -> Features:
-    """Return all that an encoder makes of features, whether their words are looked up already or not."""
+def run(model: nn.Module, features: Features, *, every_token: bool = False) -> Features:
+    """Return all that an encoder makes of features.
+
+    Args:
+        model: Encoder, accelerated or not.
+        features: Features of a view, for an accelerated encoder with their word embeddings or without.
+        every_token: Whether the states of all tokens are read; else one that is read at a single token may compute
+            that one alone.
+    """
     features = dict(features)
-    ids = features.pop(WORD_IDS, None)
-    before = IDS.set(features.get("input_ids") if ids is None else ids)
-    try:
-        # always by the model's own forward: it is there that the trainer has put autocast
-        with nullcontext() if ids is None else _ids_for_later_modules(model, ids):
-            return model(features)  # type: ignore[no-any-return]
-    finally:
-        IDS.reset(before)
-
-
-@contextmanager
-def _ids_for_later_modules(model: nn.Module, ids: Tensor) -> Iterator[None]:
-    """Give the modules behind the transformer the token ids, which it is not given itself."""
-    transformer = next(model.children())
-    giving = transformer.register_forward_hook(lambda module, given, output: {**output, "input_ids": ids})
-    try:
-        yield
-    finally:
-        giving.remove()
+    words, ids = features.pop(WORDS, None), features.get("input_ids")
+    # always by the model's own forward: it is there that the trainer has put autocast
+    with running(model, None if ids is None else Batch(ids, words, every_token)):
+        return model(features)  # type: ignore[no-any-return]
 
 
 def _read_shipped(model: nn.Module, features: Features) -> Tensor:
@@ -152,9 +139,14 @@ def _embed_times(model: nn.Module, column: Features, times: int) -> list[Tensor]
     """Embed a column once or twice, under dropout of its own each time."""
     if "cu_seq_lens_q" in column:  # packed rows lie end to end in one long one, which cannot be repeated by cat
         return [embed(model, column) for _ in range(times)]
-    if "attention_mask" in column and devices.is_cpu(column["attention_mask"].device):
+    if "attention_mask" in column and _in_groups(model, column["attention_mask"].device):
         return _embed_in_groups(model, column, times)
     return list(embed(model, repeat_rows(column, times)).chunk(times))
+
+
+def _in_groups(model: nn.Module, device: torch.device) -> bool:
+    state = fast_path_of(model)
+    return state is not None and state.length_groups and devices.is_cpu(device)
 
 
 def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Tensor]:
@@ -186,43 +178,6 @@ def _groups_by_length(column: Features, times: int = 1) -> tuple[Tensor, int | l
     if not devices.is_cpu(order.device):
         return order, _GPU_ROWS
     return order, group_sizes(lengths.clamp(min=1).tolist(), _CPU_TOKENS // times, _CPU_TOKENS_OF_A_PASS // times)
-
-
-def _look_up_words_once(model: nn.Module, columns: list[Features]) -> list[Features]:
-    """Replace a batch's token ids by their word embeddings, on CPUs and where its encoder takes these.
-
-    The gradient of a lookup is as large as the whole table, half of a small encoder's weights: each group of each view
-    would fill and add one of its own.
-    """
-    encoder = model[0] if isinstance(model, nn.Sequential) else None
-    if not isinstance(encoder, Transformer) or not _takes_words(encoder.model):
-        return columns
-    table = encoder.model.get_input_embeddings()
-    if not all(_has_plain_positions(column, table.padding_idx) for column in columns):
-        return columns
-    shapes = [column["input_ids"].shape for column in columns]
-    ids = torch.cat([column["input_ids"].flatten() for column in columns])
-    words = table(ids).split([shape.numel() for shape in shapes])
-    return [
-        {key: value for key, value in column.items() if key != "input_ids"}
-        | {WORD_IDS: column["input_ids"], "inputs_embeds": found.unflatten(0, shape)}
-        for column, found, shape in zip(columns, words, shapes, strict=True)
-    ]
-
-
-def _takes_words(network: nn.Module) -> bool:
-    """Whether word embeddings can stand for the ids; an encoder-decoder makes its decoder's input of the ids."""
-    parameters = signature(network.forward).parameters
-    return "inputs_embeds" in parameters and "decoder_input_ids" not in parameters
-
-
-def _has_plain_positions(column: Features, padding: int | None) -> bool:
-    """Whether an encoder finds the positions without ids: it skips what it takes for padding. Asked on CPUs alone."""
-    ids, mask = column.get("input_ids"), column.get("attention_mask")
-    if ids is None or mask is None or not devices.is_cpu(ids.device):
-        return False
-    skipped = padding is not None and bool((mask.bool() & (ids == padding)).any())
-    return bool(mask[:, 0].all()) and not skipped
 
 
 def take_rows(column: Features, index: Tensor) -> Features:

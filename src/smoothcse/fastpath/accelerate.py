@@ -1,0 +1,108 @@
+"""The one switch of the fast path."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch import nn
+
+from smoothcse.encoders import devices
+from smoothcse.fastpath.attention import ATTENTIONS, patch_attention
+from smoothcse.fastpath.dropout import patch_dropout
+from smoothcse.fastpath.hosts import untested_hosts
+from smoothcse.fastpath.patches import Patches
+from smoothcse.fastpath.read_token import patch_last_layer, reads_one_token
+from smoothcse.fastpath.state import FastPath, attach, detach, fast_path_of
+from smoothcse.fastpath.words import patch_word_table
+
+Part = Literal["read token", "dropout", "attention", "words", "length groups"]
+"""What can be made fast: one file each in this room."""
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+@contextmanager
+def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator[list[str]]:
+    """Make the training steps of an encoder fast while the context is open, and leave the model as it was.
+
+    Inside, some modules of this model have another forward method; no weight, name, class or configuration changes, so
+    that the model can be saved at any time. A loss and what it keeps, such as a momentum encoder, are fast as well if
+    they are made inside. The loss and its gradients are those of the plain path, up to rounding and to which elements
+    are dropped out.
+
+    ============= =============================================================== ===========
+    part          what it does                                                    where
+    ============= =============================================================== ===========
+    read token    computes the one token that is read alone in the last layer     all devices
+    dropout       draws 16 bits per element                                       CPUs
+    attention     uses that dropout in self-attention                             CPUs
+    words         looks up word embeddings once per batch                         CPUs
+    length groups encodes texts of similar length together                        CPUs
+    ============= =============================================================== ===========
+
+    Everything is plain with versions of the host libraries that this was not tested with
+    (:data:`~smoothcse.fastpath.hosts.TESTED`), and the last layer and attention are plain in other families than BERT,
+    RoBERTa and XLM-RoBERTa.
+
+    Example::
+
+        with accelerate(model):
+            SentenceTransformerTrainer(model, args, dataset, loss=GSInfoNCELoss(model)).train()
+
+    Args:
+        model: Encoder to train, on its device. One that is accelerated already is left alone.
+        parts: Parts to make fast; none for the plain path. Default all.
+
+    Yields:
+        Warnings: why some parts, or all, are not fast; usually none.
+    """
+    if not parts or fast_path_of(model) is not None:
+        yield []
+        return
+    untested = list(untested_hosts())
+    if untested:
+        yield untested
+        return
+    patches, state = Patches(), FastPath()
+    attach(model, state)
+    try:
+        _patch(model, state, patches, parts)
+        yield _unknown_family(model)
+    finally:
+        patches.undo()
+        detach(model)
+
+
+def _patch(model: nn.Module, state: FastPath, patches: Patches, parts: Collection[Part]) -> None:
+    if "read token" in parts:
+        patch_last_layer(model, state, patches)
+    if not _on_cpu(model):
+        return
+    if "dropout" in parts:
+        patch_dropout(model, patches)
+    if "attention" in parts:
+        patch_attention(model, patches)
+    if "words" in parts:
+        patch_word_table(model, state, patches)
+    state.length_groups = "length groups" in parts
+
+
+def _on_cpu(model: nn.Module) -> bool:
+    parameter = next(model.parameters(), None)
+    return devices.is_cpu(torch.device("cpu") if parameter is None else parameter.device)
+
+
+def _unknown_family(model: nn.Module) -> list[str]:
+    encoder = next(model.children(), None)
+    if not isinstance(encoder, Transformer) or any(type(module) in ATTENTIONS for module in model.modules()):
+        return []
+    if not (_on_cpu(model) or reads_one_token(model)):
+        return []
+    return [
+        f"The fast path does not know models of type {encoder.model.config.model_type}: transformers computes their "
+        "attention and their last layer, which takes longer and gives equally good models."
+    ]
