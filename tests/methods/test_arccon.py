@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import GSInfoNCELoss, gs_info_nce
+from smoothcse.methods import GSInfoNCELoss, base
 from smoothcse.methods.arccon import ArcConLoss, ArcConSettings
 from smoothcse.objectives.arccon import angular_margin_logits
 
@@ -32,7 +32,7 @@ def loop(z1, z2, margin, temperature):
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("margin", [0.0, 10.0, 40.0])
 def test_the_loss_is_the_equation_and_its_gradient(margin, streamed, tiny_bert, monkeypatch):
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     encoder = build_encoder(tiny_bert, device="cpu")
     loss = ArcConLoss(encoder, settings=ArcConSettings(margin=margin), noise_count=0, temperature=0.2)
     inputs = views()

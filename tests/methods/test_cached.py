@@ -13,7 +13,7 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.attention import use_fast_attention
 from smoothcse.fastpath.dropout import use_fast_dropout
-from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, gs_info_nce
+from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, base
 from smoothcse.methods.cached import _order_of_length, _sorted
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
@@ -50,7 +50,7 @@ def test_it_equals_the_plain_loss(columns, tokens, streamed, tiny_bert, monkeypa
     features = [encoder.preprocess(sentences(11, seed=column)) for column in range(columns)]
     options = {"noise_count": 16, "hard_negative_log_weight": 0.5}
     plain = step(GSInfoNCELoss(encoder, **options), features)
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     assert_equal(plain, step(CachedGSInfoNCELoss(encoder, mini_batch_tokens=tokens, **options), features))
 
 

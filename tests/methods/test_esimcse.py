@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import gs_info_nce
+from smoothcse.methods import base
 from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings, ESimCSEState
 from smoothcse.methods.state import VectorQueue
 from smoothcse.objectives.draws import row_keys, uniforms
@@ -177,7 +177,7 @@ def test_the_queue_holds_the_first_views_as_the_momentum_encoder_sees_them(tiny_
 @pytest.mark.parametrize("queue_size", [2, 9], ids=["shorter than the batch", "longer"])
 @pytest.mark.parametrize("hard", [0, 5])
 def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, most_logits, tiny_bert, monkeypatch):
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", most_logits)
+    monkeypatch.setattr(base, "DENSE_LOGITS", most_logits)
     encoder = build_encoder(tiny_bert, device="cpu")
     loss = ESimCSELoss(
         encoder, settings=ESimCSESettings(queue_size=queue_size), noise_count=0, hard_negative_log_weight=1.5

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import gs_info_nce
+from smoothcse.methods import base
 from smoothcse.methods import state as memory
 from smoothcse.methods.is_cse import ISCSELoss, ISCSESettings
 from smoothcse.objectives import info_nce
@@ -105,7 +105,7 @@ def test_a_rank_smooths_its_positives_over_those_of_all(tiny_bert, monkeypatch):
     monkeypatch.setattr(memory.distributed, "get_world_size", lambda: 2)
     monkeypatch.setattr(memory.distributed, "get_rank", lambda: 1)
     monkeypatch.setattr(memory, "all_gather", lambda rows: torch.cat([others, rows]))
-    monkeypatch.setattr(gs_info_nce, "all_gather_with_grad", lambda rows: torch.cat([others, rows]))
+    monkeypatch.setattr(base, "all_gather_with_grad", lambda rows: torch.cat([others, rows]))
     smoothed = smoothed_positives(z2, torch.cat([before, others, z2]), neighbours=3)
     expected = info_nce(z1, torch.cat([others, z2]), first_positive=5)
     expected = expected + 0.3 * info_nce(z1, torch.cat([others, smoothed]), first_positive=5)

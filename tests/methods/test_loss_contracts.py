@@ -8,7 +8,7 @@ from torch import nn
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss
-from smoothcse.methods import gs_info_nce as adapter
+from smoothcse.methods import base as adapter
 from smoothcse.methods.cached import _order_of_length, _sorted, with_gradient_caching
 from smoothcse.objectives import GaussianNoise, balance_noise, gs_info_nce, noise_share, similarity_logits
 from smoothcse.objectives import own_positive_loss as loss_of

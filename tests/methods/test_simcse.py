@@ -17,7 +17,7 @@ from torch.nn import functional
 from smoothcse.encoders.build import PoolingName, build_encoder, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.read_token import use_read_token
-from smoothcse.methods import gs_info_nce, with_gradient_caching
+from smoothcse.methods import base, with_gradient_caching
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
 from smoothcse.methods.simcse import SimCSELoss, SimCSESettings
 from smoothcse.methods.table import METHODS, find_method
@@ -51,7 +51,7 @@ def loop_one_direction(queries, keys, hard, weight, temperature):
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("triplets", [False, True])
 def test_the_symmetric_form_is_the_mean_of_both_directions(streamed, triplets, tiny_bert, monkeypatch):
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     encoder = build_encoder(tiny_bert, device="cpu")
     settings = SimCSESettings(symmetric=True)
     loss = SimCSELoss(encoder, settings=settings, noise_count=0, hard_negative_log_weight=0.7, temperature=0.1)

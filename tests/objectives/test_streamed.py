@@ -121,13 +121,13 @@ def test_autocast_does_not_reach_it():
 
 @pytest.mark.parametrize("options", [{}, {"noise_mode": "expected"}, {"noise_share": 0.4}, {"noise_count": 0}])
 def test_the_adapter_takes_the_streamed_form_where_logits_are_many(options, monkeypatch):
-    from smoothcse.methods import gs_info_nce
+    from smoothcse.methods import base
 
     loss = GSInfoNCELoss(torch.nn.Identity(), **{"noise_count": 30, **options})
     z = [rows(12, 8, 0), rows(12, 8, 1)]
     found = []
     for limit in (10**9, 0):
-        monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", limit)
+        monkeypatch.setattr(base, "DENSE_LOGITS", limit)
         loss.step = 3
         value = loss.compute_loss_from_embeddings(z)
         found.append([value, loss.last_noise_share, *torch.autograd.grad(value, z)])
@@ -143,9 +143,9 @@ def _functions(function):
 
 
 def test_noise_per_anchor_has_no_streamed_form(monkeypatch):
-    from smoothcse.methods import gs_info_nce
+    from smoothcse.methods import base
 
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0)
     loss = GSInfoNCELoss(torch.nn.Identity(), noise_per_anchor=True)
     with pytest.raises(SmoothCSEError, match=r"noise_per_anchor .* batch_size"):
         loss.compute_loss_from_embeddings([rows(4, 8, 0), rows(4, 8, 1)])

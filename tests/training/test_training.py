@@ -160,15 +160,15 @@ def test_the_best_step_is_kept_and_the_last_one_too(config, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
-    from smoothcse.methods import gs_info_nce
+    from smoothcse.methods import base
 
-    original = gs_info_nce.GSInfoNCELoss.forward
+    original = base.GSInfoNCELoss.forward
 
     def broken(self, features, labels=None):
         loss = original(self, features, labels)
         return loss * float("nan") if self.step == 4 else loss  # step 5, counting from 1
 
-    monkeypatch.setattr(gs_info_nce.GSInfoNCELoss, "forward", broken)
+    monkeypatch.setattr(base.GSInfoNCELoss, "forward", broken)
     with pytest.raises(
         SmoothCSEError, match=r"not a finite number at step 5; the last good checkpoint is .*checkpoint-4"
     ):

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from smoothcse.methods.cached import CachedGSInfoNCELoss, with_gradient_caching
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 
 __all__ = ["CachedGSInfoNCELoss", "GSInfoNCELoss", "with_gradient_caching"]

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 from smoothcse.methods.table import Method
 from smoothcse.objectives.arccon import angular_margin_logits
 

@@ -11,7 +11,7 @@ from sentence_transformers.base.losses.gradcache import CachedLossMixin, RandCon
 from torch import Tensor
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 from smoothcse.views.embed import Features, embed, take_rows
 
 

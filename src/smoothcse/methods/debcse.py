@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 from smoothcse.methods.table import Method
 from smoothcse.views.drawn_pairs import DebCSESettings, draw_pairs
 from smoothcse.views.further import FurtherTexts

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.build import PROJECTION
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
 from smoothcse.methods.table import Method
 from smoothcse.objectives.esimcse import repeat_subwords

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
+from smoothcse.methods.base import GSInfoNCELoss, across_ranks
 from smoothcse.methods.state import VectorQueue, of_all_ranks
 from smoothcse.methods.table import Method
 from smoothcse.objectives import info_nce

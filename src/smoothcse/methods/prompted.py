@@ -14,7 +14,7 @@ from transformers import PretrainedConfig
 from smoothcse.encoders.build import PROJECTION
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 from smoothcse.methods.state import head_of
 from smoothcse.objectives.promptbert import one_of_each
 from smoothcse.objectives.templates import Templates, move_sentences, template_places

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import GSInfoNCELoss
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
 from smoothcse.methods.state import of_all_ranks
 from smoothcse.methods.table import Method

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
+from smoothcse.methods.base import GSInfoNCELoss, across_ranks
 from smoothcse.methods.table import Method
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import READ, Features, read_without_dropout

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
 
-    from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+    from smoothcse.methods.base import GSInfoNCELoss
     from smoothcse.views.further import FurtherTexts
 
 METHODS = {
