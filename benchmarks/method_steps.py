@@ -84,8 +84,7 @@ class Step:
         use_read_token(model)
         use_fast_dropout(model)
         use_fast_attention(model)
-        state = method.make_state(model, settings) if method.make_state else None
-        self.loss = method.loss(model, settings=settings, state=state, noise_count=0)
+        self.loss = method.loss(model, settings=settings)
         self.optimiser = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=3e-5, fused=True)
         self.features = [model.preprocess(texts) for texts in columns[: method.columns]]
         self.encoded = 0

@@ -31,7 +31,7 @@ from smoothcse.fastpath.attention import use_fast_attention
 from smoothcse.fastpath.dropout import use_fast_dropout
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.methods import GSInfoNCELoss
-from smoothcse.objectives import GaussianNoise, streamed_masses
+from smoothcse.objectives import Keys, Noise, streamed_contrast
 from smoothcse.views import embed as views
 
 ALL = "all of them"
@@ -179,7 +179,7 @@ def during(change: AbstractContextManager[Any], step: Step) -> Step:
 def streamed(n: int) -> None:
     """Run the streamed loss, forward and backward."""
     z1, z2 = (torch.randn(n, 768, device=first_device(), requires_grad=True) for _ in range(2))
-    streamed_masses(z1, z2, noise=GaussianNoise(), noise_count=3 * n).loss().backward()
+    streamed_contrast(z1, Keys(z2), Noise(count=3 * n)).loss.backward()
 
 
 def shares_of(way: Callable[[], Any]) -> dict[str, float]:

@@ -77,6 +77,35 @@ def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path):
     assert_equal((value.detach(), cached.last_noise_share, gradients), found)
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["backward after autocast", "backward under autocast"])
+def test_under_autocast_of_the_caller_the_second_pass_has_the_precision_of_the_first(inside, tiny_bert):
+    """The batch in one piece, so that value and gradients are those of the plain loss in bf16."""
+    encoder = build_encoder(tiny_bert, device="cpu").eval()
+    features = encoder.preprocess(sentences(6))
+    seen, found = [], []
+    encoder[0].auto_model.encoder.layer[0].intermediate.dense.register_forward_hook(
+        lambda module, given, output: seen.append(output.dtype)
+    )
+    for loss, backward_inside in (
+        (GSInfoNCELoss(encoder), False),
+        (CachedGSInfoNCELoss(encoder, mini_batch_tokens=10_000), inside),
+    ):
+        encoder.zero_grad()
+        loss.step = 0
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = loss([dict(features)])
+            if backward_inside:
+                value.backward()
+        if not backward_inside:
+            value.backward()
+        found.append({name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None})
+    assert seen[-2:] == [torch.bfloat16] * 2  # of the two passes of the cached loss
+    assert found[0].keys() == found[1].keys()
+    largest = max(gradient.abs().max() for gradient in found[0].values())
+    worst = max((found[1][name] - gradient).abs().max() for name, gradient in found[0].items())
+    assert worst < 0.02 * largest
+
+
 def test_views_are_neighbours_in_the_order_of_length(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     features = encoder.preprocess(sentences(9))

@@ -128,7 +128,7 @@ def loop_loss(z1, z2, queue, temperature):
 
 def test_the_loss_is_the_equation_and_its_gradient(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=7), noise_count=0)
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=7))
     loss.state.queue.double().push(torch.randn(9, 32, dtype=torch.float64))
     z1, z2 = torch.randn(2, 5, 32, dtype=torch.float64).unbind()
     z1.requires_grad_()
@@ -179,9 +179,7 @@ def test_the_queue_holds_the_first_views_as_the_momentum_encoder_sees_them(tiny_
 def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, most_logits, tiny_bert, monkeypatch):
     monkeypatch.setattr(base, "DENSE_LOGITS", most_logits)
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ESimCSELoss(
-        encoder, settings=ESimCSESettings(queue_size=queue_size), noise_count=0, hard_negative_log_weight=1.5
-    ).double()
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=queue_size), hard_negative_log_weight=1.5).double()
     torch.manual_seed(0)
     loss.state.queue.push(torch.randn(queue_size, 32, dtype=torch.float64))
     views = list(torch.randn(2 + bool(hard), 5, 32, dtype=torch.float64))

@@ -81,7 +81,7 @@ def test_lengths_do_not_matter_to_the_pairs():
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_loss_is_the_sum_of_both(streamed, tiny_bert, monkeypatch):
     monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
-    loss = SimCSEPPLoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, noise_count=0, temperature=0.2)
+    loss = SimCSEPPLoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, temperature=0.2)
     z1, z2, z0 = views(5, 4, 3)
     expected = loop_off_dropout(z1, z2, z0, 0.8, 0.2) + 0.3 * loop_dimensions(z1, z2, 2.0)
     assert_same(loss.compute_loss_from_embeddings([z1, z2, z0]), expected, [z1, z2, z0])
