@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.errors import SmoothCSEError, first_line
 
 EmbeddingPrecision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -95,7 +96,7 @@ class EmbeddingFormat:
         if self.dimensions is not None and not 1 <= self.dimensions <= width:
             raise SmoothCSEError(f"{self.dimensions} dimensions cannot be kept: the model's embeddings have {width}.")
         small = np.ascontiguousarray(embeddings[:, : self.dimensions], dtype=np.float32)
-        return _unit(small) if self.normalize else small
+        return unit_rows(small) if self.normalize else small
 
     def restore(self, shrunk: NDArray[Any], width: int) -> FloatArray:
         """Return what a kept embedding stands for: -1 or 1 for a bit, the middle of its step for a byte.
@@ -165,12 +166,7 @@ def _ranges_of(embeddings: FloatArray) -> FloatArray:
 
 def _nearest(vectors: FloatArray, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows nearest to the chosen rows, themselves left out."""
-    unit = _unit(vectors)
+    unit = unit_rows(vectors)
     similarities = unit[chosen] @ unit.T
     similarities[np.arange(len(chosen)), chosen] = -np.inf
     return np.argsort(-similarities, axis=1, kind="stable")[:, :NEIGHBOURS]
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)
