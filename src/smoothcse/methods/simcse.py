@@ -30,7 +30,7 @@ class SimCSESettings:
         float, Field(ge=0, description="Weight of a masked-language loss beside the contrast; published: 0.1.")
     ] = 0.0
     mlm_probability: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the tokens that are hidden for that loss.")
+        float, Field(gt=0, lt=1, description="Share of the tokens that are masked for that loss.")
     ] = 0.15
 
 
