@@ -80,8 +80,7 @@ class Step:
         model = build_encoder("packaged-minilm", "cls", max_length=32, device="cpu")
         model = (method.prepare(model, settings) if method.prepare else model).train()
         with accelerate(model):  # a momentum encoder is a copy of the fast one
-            state = method.make_state(model, settings) if method.make_state else None
-            self.loss = method.loss(model, settings=settings, state=state, noise_count=0)
+            self.loss = method.loss(model, settings=settings)
         self.optimiser = torch.optim.AdamW([p for p in self.loss.parameters() if p.requires_grad], lr=3e-5, fused=True)
         self.features = [model.preprocess(texts) for texts in columns[: method.columns]]
         self.encoded = 0

@@ -1,8 +1,8 @@
 """How much of GS-InfoNCE's gradient is its noise?
 
 On real batches, with the dropout held fixed, the gradient of the sampled loss is compared with that of the expected
-one: what is left is the random part, which ``gradient_noise`` imitates without its direction. And the gradient of the
-expected loss is compared with that of plain InfoNCE: what the constant in the denominator does.
+one: what is left is the random part, whose norm noise_variants.py adds to the gradient without its direction. And the
+gradient of the expected loss is compared with that of plain InfoNCE: what the constant in the denominator does.
 
     python benchmarks/noise_gradient.py MODEL TEXT [--batches 8] [--draws 4] [--noise-count 192]
 

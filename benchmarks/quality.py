@@ -27,7 +27,7 @@ from transformers import PrinterCallback, set_seed
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods.state import head_of
+from smoothcse.encoders.projection import head_of
 from smoothcse.training import TrainConfig, make_config, train
 from smoothcse.training.selection import DEV_SCORE, stsb_dev
 

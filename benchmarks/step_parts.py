@@ -29,7 +29,7 @@ from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
 from smoothcse.fastpath import PARTS, Part, accelerate
 from smoothcse.methods import GSInfoNCELoss
-from smoothcse.objectives import GaussianNoise, streamed_masses
+from smoothcse.objectives import Keys, Noise, streamed_contrast
 from smoothcse.views import embed as views
 
 ALL = "all of them"
@@ -174,7 +174,7 @@ def during(change: AbstractContextManager[Any], step: Step) -> Step:
 def streamed(n: int) -> None:
     """Run the streamed loss, forward and backward."""
     z1, z2 = (torch.randn(n, 768, device=first_device(), requires_grad=True) for _ in range(2))
-    streamed_masses(z1, z2, noise=GaussianNoise(), noise_count=3 * n).loss().backward()
+    streamed_contrast(z1, Keys(z2), Noise(count=3 * n)).loss.backward()
 
 
 def shares_of(way: Callable[[], Any]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, gs_info_nce
+from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, base
 from smoothcse.methods.cached import _order_of_length, _sorted
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest, write_manifest
@@ -49,7 +49,7 @@ def test_it_equals_the_plain_loss(columns, tokens, streamed, tiny_bert, monkeypa
     features = [encoder.preprocess(sentences(11, seed=column)) for column in range(columns)]
     options = {"noise_count": 16, "hard_negative_log_weight": 0.5}
     plain = step(GSInfoNCELoss(encoder, **options), features)
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     assert_equal(plain, step(CachedGSInfoNCELoss(encoder, mini_batch_tokens=tokens, **options), features))
 
 
@@ -73,6 +73,35 @@ def test_the_second_pass_has_the_dropout_of_the_first(architecture, tmp_path, fa
     (2.0 * value).backward()
     gradients = {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
     assert_equal((value.detach(), cached.last_noise_share, gradients), found)
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["backward after autocast", "backward under autocast"])
+def test_under_autocast_of_the_caller_the_second_pass_has_the_precision_of_the_first(inside, tiny_bert):
+    """The batch in one piece, so that value and gradients are those of the plain loss in bf16."""
+    encoder = build_encoder(tiny_bert, device="cpu").eval()
+    features = encoder.preprocess(sentences(6))
+    seen, found = [], []
+    encoder[0].auto_model.encoder.layer[0].intermediate.dense.register_forward_hook(
+        lambda module, given, output: seen.append(output.dtype)
+    )
+    for loss, backward_inside in (
+        (GSInfoNCELoss(encoder), False),
+        (CachedGSInfoNCELoss(encoder, mini_batch_tokens=10_000), inside),
+    ):
+        encoder.zero_grad()
+        loss.step = 0
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            value = loss([dict(features)])
+            if backward_inside:
+                value.backward()
+        if not backward_inside:
+            value.backward()
+        found.append({name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None})
+    assert seen[-2:] == [torch.bfloat16] * 2  # of the two passes of the cached loss
+    assert found[0].keys() == found[1].keys()
+    largest = max(gradient.abs().max() for gradient in found[0].values())
+    worst = max((found[1][name] - gradient).abs().max() for name, gradient in found[0].items())
+    assert worst < 0.02 * largest
 
 
 def test_views_are_neighbours_in_the_order_of_length(tiny_bert):

@@ -41,7 +41,7 @@ def test_the_loss_is_the_equation_and_its_gradient(architecture, tmp_path):
     encoder = prepare(build_encoder(path, dropout=0.1, device="cpu", max_length=None), SETTINGS).eval().double()
     encoder.max_seq_length = 120  # the tiny tokenizer spells the templates out
     texts = sentences(5)
-    loss = ConPVPLoss(encoder, settings=SETTINGS, noise_count=0, seed=SEED)
+    loss = ConPVPLoss(encoder, settings=SETTINGS, seed=SEED)
     column = encoder.preprocess(texts)
     value = loss.loss_at(STEP, [column])
 

@@ -224,7 +224,7 @@ def loop_loss(z, positives, negatives, temperature=0.05):
 
 
 def test_the_loss_is_the_equation_and_its_gradient(tiny_bert):
-    loss = METHOD.loss(build_encoder(tiny_bert, device="cpu"), settings=DebCSESettings(), noise_count=0)
+    loss = METHOD.loss(build_encoder(tiny_bert, device="cpu"), settings=DebCSESettings())
     generator = torch.Generator().manual_seed(2)
     columns = [torch.randn(5, 32, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(3)]
     value, wanted = loss.compute_loss_from_embeddings(columns), loop_loss(*columns)

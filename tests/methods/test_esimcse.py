@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import gs_info_nce
+from smoothcse.methods import base
 from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings, ESimCSEState
 from smoothcse.methods.state import VectorQueue
 from smoothcse.objectives.draws import row_keys, uniforms
@@ -128,7 +128,7 @@ def loop_loss(z1, z2, queue, temperature):
 
 def test_the_loss_is_the_equation_and_its_gradient(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=7), noise_count=0)
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=7))
     loss.state.queue.double().push(torch.randn(9, 32, dtype=torch.float64))
     z1, z2 = torch.randn(2, 5, 32, dtype=torch.float64).unbind()
     z1.requires_grad_()
@@ -177,11 +177,9 @@ def test_the_queue_holds_the_first_views_as_the_momentum_encoder_sees_them(tiny_
 @pytest.mark.parametrize("queue_size", [2, 9], ids=["shorter than the batch", "longer"])
 @pytest.mark.parametrize("hard", [0, 5])
 def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, most_logits, tiny_bert, monkeypatch):
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", most_logits)
+    monkeypatch.setattr(base, "DENSE_LOGITS", most_logits)
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ESimCSELoss(
-        encoder, settings=ESimCSESettings(queue_size=queue_size), noise_count=0, hard_negative_log_weight=1.5
-    ).double()
+    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=queue_size), hard_negative_log_weight=1.5).double()
     torch.manual_seed(0)
     loss.state.queue.push(torch.randn(queue_size, 32, dtype=torch.float64))
     views = list(torch.randn(2 + bool(hard), 5, 32, dtype=torch.float64))

@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import gs_info_nce
-from smoothcse.methods import state as memory
+from smoothcse.methods import ranks
 from smoothcse.methods.is_cse import ISCSELoss, ISCSESettings
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
@@ -62,7 +61,7 @@ def test_smoothed_positives_are_the_equation_and_their_gradient():
 
 
 def test_the_loss_is_the_sum_of_both_once_the_buffer_is_full(tiny_bert):
-    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, noise_count=0)
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS)
     loss.state.double()
     z1, z2 = unit_rows(5, 32, 4).requires_grad_(), unit_rows(5, 32, 5).requires_grad_()
     assert loss.compute_loss_from_embeddings([z1, z2]).item() == pytest.approx(info_nce(z1, z2).item(), rel=1e-12)
@@ -82,7 +81,7 @@ def test_the_loss_is_the_sum_of_both_once_the_buffer_is_full(tiny_bert):
 def test_the_smoothed_loss_sets_in_with_the_step_that_fills_the_buffer(tiny_bert):
     """With the step's own positives the buffer is full; a hard negative is none of the smoothed loss's business."""
     settings = ISCSESettings(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3, group_temperature=0.5)
-    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=settings, noise_count=0, temperature=0.2)
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=settings, temperature=0.2)
     loss.state.double()
     z1, z2, z3 = (unit_rows(5, 32, seed) for seed in (4, 5, 7))
     before = unit_rows(7, 32, 6)
@@ -97,15 +96,15 @@ def test_the_smoothed_loss_sets_in_with_the_step_that_fills_the_buffer(tiny_bert
 
 def test_a_rank_smooths_its_positives_over_those_of_all(tiny_bert, monkeypatch):
     """This one is the second of two; the positives and the smoothed positives of the first are the same rows here."""
-    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, noise_count=0)
+    loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS)
     loss.state.double()
     z1, z2, others, before = (unit_rows(count, 32, seed) for count, seed in ((5, 4), (5, 5), (5, 7), (2, 6)))
     loss.state.push(before)
-    monkeypatch.setattr(memory.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(memory.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(memory.distributed, "get_rank", lambda: 1)
-    monkeypatch.setattr(memory, "all_gather", lambda rows: torch.cat([others, rows]))
-    monkeypatch.setattr(gs_info_nce, "all_gather_with_grad", lambda rows: torch.cat([others, rows]))
+    monkeypatch.setattr(ranks.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(ranks.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(ranks.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(ranks, "all_gather", lambda rows: torch.cat([others, rows]))
+    monkeypatch.setattr(ranks, "all_gather_with_grad", lambda rows: torch.cat([others, rows]))
     smoothed = smoothed_positives(z2, torch.cat([before, others, z2]), neighbours=3)
     expected = info_nce(z1, torch.cat([others, z2]), first_positive=5)
     expected = expected + 0.3 * info_nce(z1, torch.cat([others, smoothed]), first_positive=5)

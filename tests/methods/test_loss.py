@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from datasets import Dataset
@@ -11,7 +13,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import GSInfoNCELoss
-from smoothcse.objectives import GaussianNoise, gs_info_nce
+from smoothcse.objectives import FixedNoise, GaussianNoise, Noise, gs_info_nce
 from smoothcse.training import NoiseStep
 from smoothcse.views.embed import embed, embed_views
 from tiny import sentences
@@ -64,7 +66,8 @@ def test_it_computes_the_objective_with_the_noise_of_its_step(encoder):
     loss = GSInfoNCELoss(encoder, noise_count=5, noise_weight=2.0, temperature=0.1, seed=9)
     z1, z2 = torch.randn(2, 8, 32).unbind()
     loss.step = 7
-    expected = gs_info_nce(z1, z2, noise=GaussianNoise(9).draw(7, 5, 32), noise_weight=2.0, temperature=0.1)
+    noise = Noise(5, weight=2.0, source=FixedNoise(GaussianNoise(9).draw(7, 5, 32)))
+    expected = gs_info_nce(z1, z2, noise=noise, temperature=0.1)
     torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2]), expected)
     assert 0 < loss.last_noise_share < 1
 
@@ -72,12 +75,12 @@ def test_it_computes_the_objective_with_the_noise_of_its_step(encoder):
 def test_ratio_and_expected_mode(encoder):
     z1, z2 = torch.randn(2, 8, 32).unbind()
     by_ratio = GSInfoNCELoss(encoder, noise_ratio=1.5)
-    assert by_ratio.effective_noise_count(8) == 12
+    assert by_ratio.noise.count_for(8) == 12
     by_count = GSInfoNCELoss(encoder, noise_count=12)
     assert by_ratio.compute_loss_from_embeddings([z1, z2]) == by_count.compute_loss_from_embeddings([z1, z2])
     expected = GSInfoNCELoss(encoder, noise_count=12, noise_mode="expected")
     torch.testing.assert_close(
-        expected.compute_loss_from_embeddings([z1, z2]), gs_info_nce(z1, z2, expected_noise_count=12)
+        expected.compute_loss_from_embeddings([z1, z2]), gs_info_nce(z1, z2, noise=Noise(12, mode="expected"))
     )
     assert 0 < expected.last_noise_share < 1
 
@@ -154,8 +157,13 @@ def test_micro_batches_of_a_step_share_its_noise(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     loss = GSInfoNCELoss(encoder, noise_count=4)
     drawn = []
-    original = loss._draw
-    loss._draw = lambda *arguments: drawn.append(original(*arguments)) or drawn[-1]
+
+    class Recording(GaussianNoise):
+        def draw(self, *arguments, **options):
+            drawn.append(super().draw(*arguments, **options))
+            return drawn[-1]
+
+    loss.noise = replace(loss.noise, source=Recording())
     arguments = SentenceTransformerTrainingArguments(
         output_dir="unused",
         per_device_train_batch_size=4,
@@ -185,14 +193,6 @@ def test_a_held_noise_share_is_what_is_measured(encoder):
     assert float(loss.last_noise_share) == pytest.approx(0.25, rel=1e-5)  # float32
     with pytest.raises(SmoothCSEError, match="noise_share must lie between 0 and 1"):
         GSInfoNCELoss(encoder, noise_share=1.0)
-
-
-def test_noise_per_anchor_is_that_of_its_place_among_all_ranks():
-    source = GaussianNoise(seed=3)
-    whole = source.draw_per_anchor(5, 4, 2, 8)
-    torch.testing.assert_close(source.draw_per_anchor(5, 2, 2, 8, first=2), whole[2:])
-    assert not torch.allclose(whole[0], whole[1])
-    assert whole.shape == (4, 2, 8)
 
 
 def test_a_fourth_column_of_text_is_refused(encoder):

@@ -7,10 +7,19 @@ import torch
 from torch import nn
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss
-from smoothcse.methods import gs_info_nce as adapter
+from smoothcse.methods import CachedGSInfoNCELoss, ContrastiveLoss, GSInfoNCELoss, base, ranks
 from smoothcse.methods.cached import _order_of_length, _sorted, with_gradient_caching
-from smoothcse.objectives import GaussianNoise, balance_noise, gs_info_nce, noise_share, similarity_logits
+from smoothcse.objectives import (
+    FixedNoise,
+    GaussianNoise,
+    HardNegatives,
+    Keys,
+    Noise,
+    balance_noise,
+    gs_info_nce,
+    noise_share,
+    similarity_logits,
+)
 from smoothcse.objectives import own_positive_loss as loss_of
 
 STEP, COUNT, WIDTH = 4, 6, 8
@@ -29,7 +38,7 @@ def adapted(**options):
 
 @pytest.fixture(params=["dense", "streamed"])
 def form(request, monkeypatch):
-    monkeypatch.setattr(adapter, "DENSE_LOGITS", 0 if request.param == "streamed" else 10**9)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if request.param == "streamed" else 10**9)
 
 
 @pytest.mark.usefixtures("form")
@@ -44,14 +53,15 @@ def test_the_defaults_are_the_documented_ones():
 def test_each_argument_reaches_the_objective():
     z1, z2, z3 = columns()
     common = {"noise_weight": 3.0, "temperature": 0.2, "hard_negative_log_weight": 0.7}
+    keys = Keys(z2, HardNegatives(z3, 0.7))
     loss = adapted(noise_count=9, noise_mean=0.5, noise_std=2.0, seed=11, **common)
     noise = GaussianNoise(seed=11, mean=0.5, std=2.0).draw(STEP, 9, WIDTH).double()
-    logits = similarity_logits(z1, z2, noise=noise, hard_negatives=z3, **common)
+    logits = similarity_logits(z1, keys, Noise(9, weight=3.0, source=FixedNoise(noise)), temperature=0.2)
     torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), loss_of(logits))
     torch.testing.assert_close(loss.last_noise_share, noise_share(logits, COUNT, 9))
 
     loss = adapted(noise_ratio=1.5, noise_mode="expected", **common)
-    logits = similarity_logits(z1, z2, expected_noise_count=9, hard_negatives=z3, **common)
+    logits = similarity_logits(z1, keys, Noise(9, weight=3.0, mode="expected"), temperature=0.2)
     torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), loss_of(logits))
     torch.testing.assert_close(loss.last_noise_share, noise_share(logits, COUNT, 1))
 
@@ -62,8 +72,8 @@ def test_a_held_share_is_that_of_the_balanced_logits(mode):
     z1, z2, z3 = columns()
     loss = adapted(noise_count=9, noise_share=0.4, noise_mode=mode)
     noise = GaussianNoise().draw(STEP, 9, WIDTH).double()
-    given = {"noise": noise} if mode == "sampled" else {"expected_noise_count": 9}
-    logits = similarity_logits(z1, z2, hard_negatives=z3, **given)
+    given = Noise(9, source=FixedNoise(noise)) if mode == "sampled" else Noise(9, mode="expected")
+    logits = similarity_logits(z1, Keys(z2, HardNegatives(z3)), given)
     logits = balance_noise(logits, COUNT, 9 if mode == "sampled" else 1, 0.4)
     torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2, z3]), loss_of(logits))
     assert float(loss.last_noise_share) == pytest.approx(0.4)
@@ -99,16 +109,9 @@ def test_further_negatives_stand_behind_those_of_the_batch():
 def test_own_logits_stand_in_the_place_of_the_pairs():
     z1, z2, _ = columns()
     own = torch.linspace(-1, 1, COUNT, dtype=torch.float64)
-    logits = similarity_logits(z1, z2, temperature=0.3)
+    logits = similarity_logits(z1, Keys(z2), temperature=0.3)
     logits.diagonal().copy_(own)
     torch.testing.assert_close(adapted(noise_count=0, temperature=0.3).contrast(z1, z2, None, own), loss_of(logits))
-
-
-def test_noise_of_each_anchor_reaches_the_objective():
-    z1, z2, _ = columns()
-    noise = GaussianNoise(seed=5).draw_per_anchor(STEP, COUNT, 3, WIDTH).double()
-    loss = adapted(noise_count=3, noise_per_anchor=True, seed=5)
-    torch.testing.assert_close(loss.compute_loss_from_embeddings([z1, z2]), gs_info_nce(z1, z2, noise=noise))
 
 
 @pytest.mark.usefixtures("form")
@@ -117,24 +120,24 @@ def test_each_rank_scores_its_anchors_against_the_keys_of_all(rank, monkeypatch)
     z1, z2, z3 = columns()
     half = slice(3 * rank, 3 * rank + 3)
     whole = {part.sum().item(): column for column in (z2, z3) for part in [column[half]]}
-    monkeypatch.setattr(adapter.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(adapter.distributed, "get_world_size", lambda: 2)
-    monkeypatch.setattr(adapter.distributed, "get_rank", lambda: rank)
-    monkeypatch.setattr(adapter, "all_gather_with_grad", lambda part: whole[part.sum().item()])
+    monkeypatch.setattr(ranks.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(ranks.distributed, "get_world_size", lambda: 2)
+    monkeypatch.setattr(ranks.distributed, "get_rank", lambda: rank)
+    monkeypatch.setattr(ranks, "all_gather_with_grad", lambda part: whole[part.sum().item()])
     loss = adapted(noise_ratio=2.0, hard_negative_log_weight=0.7)
     found = loss.compute_loss_from_embeddings([z1[half], z2[half], z3[half]])
     noise = GaussianNoise().draw(STEP, 12, WIDTH).double()
-    options = {"hard_negatives": z3, "hard_negative_log_weight": 0.7, "first_positive": 3 * rank}
+    options = {"hard_negatives": HardNegatives(z3, 0.7), "first_positive": 3 * rank}
     torch.testing.assert_close(found, gs_info_nce(z1[half], z2, noise=noise, **options))
 
 
 @pytest.mark.parametrize(("started", "size"), [(False, 2), (True, 1)])
 def test_a_single_rank_keeps_its_keys_and_gathers_nothing(started, size, monkeypatch):
     [keys] = columns(1)
-    monkeypatch.setattr(adapter.distributed, "is_initialized", lambda: started)
-    monkeypatch.setattr(adapter.distributed, "get_world_size", lambda: size)
-    monkeypatch.setattr(adapter, "all_gather_with_grad", lambda keys: 1 / 0)
-    assert adapter.across_ranks(keys) == (keys, 0)
+    monkeypatch.setattr(ranks.distributed, "is_initialized", lambda: started)
+    monkeypatch.setattr(ranks.distributed, "get_world_size", lambda: size)
+    monkeypatch.setattr(ranks, "all_gather_with_grad", lambda keys: 1 / 0)
+    assert ranks.across_ranks(keys) == (keys, 0)
 
 
 class Table(nn.Module):
@@ -170,8 +173,8 @@ def test_a_new_loss_has_done_nothing_yet():
     loss = GSInfoNCELoss(nn.Identity(), settings="its settings")
     assert (loss.step, loss.progress, loss.last_noise_share, loss.state) == (None, 0.0, None, None)
     assert loss.settings == "its settings"
-    state = nn.Linear(2, 2)
-    assert GSInfoNCELoss(nn.Identity(), state=state).state is state
+    plain = ContrastiveLoss(nn.Identity())
+    assert (plain.noise.count, plain.temperature, plain.hard_negative_log_weight, plain.seed) == (0, 0.05, 0.0, 0)
 
 
 def test_the_card_gets_the_settings_as_they_are():
@@ -207,7 +210,7 @@ def test_arguments_just_in_range_are_taken(arguments):
 
 def test_a_cached_loss_takes_a_token_at_least_and_1024_by_default():
     loss = CachedGSInfoNCELoss(nn.Identity(), noise_count=3)
-    assert (loss.mini_batch_num_tokens, loss.mini_batch_size, loss.noise_count) == (1024, 1, 3)
+    assert (loss.mini_batch_num_tokens, loss.mini_batch_size, loss.noise.count) == (1024, 1, 3)
     assert CachedGSInfoNCELoss(nn.Identity(), mini_batch_tokens=1).mini_batch_num_tokens == 1
     cached = with_gradient_caching(GSInfoNCELoss)
     assert cached.__name__ == "CachedGSInfoNCELoss"

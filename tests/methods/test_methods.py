@@ -20,6 +20,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath.patches import Patches
 from smoothcse.methods import with_gradient_caching
 from smoothcse.methods.table import METHODS, find_method, make_settings
+from smoothcse.objectives import Noise
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import Metrics
@@ -106,13 +107,12 @@ def step(method, encoder, columns, tokens=None, **options):
     torch.manual_seed(0)
     settings = make_settings(method, SMALL.get(method, {}))
     found = find_method(method)
-    state = found.make_state(encoder, settings).to(torch.float64) if found.make_state else None
-    options |= {"settings": settings, "state": state, "noise_count": 8}
+    options |= {"settings": settings, "noise": Noise(8)}
     loss = (
         with_gradient_caching(found.loss)(encoder, mini_batch_tokens=tokens, **options)
         if tokens
         else found.loss(encoder, **options)
-    )
+    ).double()
     values = []
     for number in range(2):
         encoder.zero_grad()
@@ -146,11 +146,11 @@ def test_the_noise_reaches_every_method(name, tiny_bert):
     method = find_method(name)
     encoder = method.prepare(encoder, make_settings(name, SMALL.get(name, {}))) if method.prepare else encoder
     encoder.eval().double()  # the words of a random encoder are all alike, and noise is next to nothing beside them
-    loss = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise_count=8)
+    loss = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise=Noise(8))
     columns = [encoder.preprocess(sentences(6, seed=column)) for column in range(method.columns)]
     smoothed = loss.loss_at(0, columns)
     assert 0 < loss.last_noise_share < 1
-    plain = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {})), noise_count=0).loss_at(0, columns)
+    plain = method.loss(encoder, settings=make_settings(name, SMALL.get(name, {}))).loss_at(0, columns)
     assert smoothed > plain
 
 

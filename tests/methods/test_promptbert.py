@@ -38,7 +38,7 @@ def test_the_loss_is_the_equation_and_its_gradient(architecture, tmp_path):
     path = save_tiny_model(tmp_path, architecture)
     encoder = prepare(build_encoder(path, device="cpu"), SETTINGS).eval().double()
     texts = [*sentences(6), "cat"]
-    loss = PromptBERTLoss(encoder, settings=SETTINGS, noise_count=0)
+    loss = PromptBERTLoss(encoder, settings=SETTINGS)
     value = loss([encoder.preprocess(texts)])
     expected = loop_info_nce(*loop_views(encoder, texts, [SETTINGS.anchor, SETTINGS.positive]))
     assert value.item() == pytest.approx(expected.item(), rel=1e-10)
@@ -70,7 +70,7 @@ def test_an_encoder_without_the_template_is_told(tiny_bert):
 
 def test_pairs_and_triplets_are_read_in_the_second_template(tiny_bert):
     encoder = prepare(build_encoder(tiny_bert, device="cpu"), SETTINGS).eval()
-    loss = PromptBERTLoss(encoder, settings=SETTINGS, noise_count=0)
+    loss = PromptBERTLoss(encoder, settings=SETTINGS)
     columns = [encoder.preprocess(sentences(4, seed=seed)) for seed in range(3)]
     views = loss.views(columns)
     assert [view["input_ids"].shape[0] for view in views] == [4, 4, 4]

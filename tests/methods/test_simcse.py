@@ -18,11 +18,11 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.pooling import PoolingName
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods import gs_info_nce, with_gradient_caching
+from smoothcse.methods import base, with_gradient_caching
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
 from smoothcse.methods.simcse import SimCSELoss, SimCSESettings
 from smoothcse.methods.table import METHODS, find_method
-from smoothcse.objectives.masked_lm import NOT_HIDDEN, hide_tokens
+from smoothcse.objectives.masked_lm import IGNORE_INDEX, mask_tokens
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.views.embed import READ
@@ -52,10 +52,10 @@ def loop_one_direction(queries, keys, hard, weight, temperature):
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("triplets", [False, True])
 def test_the_symmetric_form_is_the_mean_of_both_directions(streamed, triplets, tiny_bert, monkeypatch):
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     encoder = build_encoder(tiny_bert, device="cpu")
     settings = SimCSESettings(symmetric=True)
-    loss = SimCSELoss(encoder, settings=settings, noise_count=0, hard_negative_log_weight=0.7, temperature=0.1)
+    loss = SimCSELoss(encoder, settings=settings, hard_negative_log_weight=0.7, temperature=0.1)
     embeddings = [rows(5, seed) for seed in range(2 + triplets)]
     anchors, positives, *hard = embeddings
     expected = loop_one_direction(anchors, positives, hard[0] if hard else [], 0.7, 0.1)
@@ -70,21 +70,21 @@ def test_the_symmetric_form_is_the_mean_of_both_directions(streamed, triplets, t
 # ---- masked language modelling --------------------------------------------------------------------------
 
 
-def hidden(ids, mask, step=3, probability=0.3):
+def masked_copy(ids, mask, step=3, probability=0.3):
     words = mask.bool() & (ids > 4)
     vocabulary = torch.arange(5, 105)
-    return hide_tokens(ids, mask, words, probability=probability, mask_id=4, vocabulary=vocabulary, seed=1, step=step)
+    return mask_tokens(ids, mask, words, probability=probability, mask_id=4, vocabulary=vocabulary, seed=1, step=step)
 
 
-def test_tokens_are_hidden_as_bert_hides_them():
+def test_tokens_are_masked_as_in_bert():
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, 105, (400, 50), generator=generator)
     ids[:, 0] = 2
     mask = torch.ones_like(ids)
     before = ids.clone()
-    found, targets = hidden(ids, mask)
+    found, targets = masked_copy(ids, mask)
     assert torch.equal(ids, before)
-    chosen = targets != NOT_HIDDEN
+    chosen = targets != IGNORE_INDEX
     assert torch.equal(targets[chosen], ids[chosen])
     assert torch.equal(found[~chosen], ids[~chosen])
     assert not chosen[:, 0].any()
@@ -97,12 +97,12 @@ def test_tokens_are_hidden_as_bert_hides_them():
 
 def test_the_draw_depends_on_the_row_and_the_step_alone():
     ids = torch.tensor([[2, 10, 11, 12, 13, 3], [2, 20, 21, 22, 23, 3]])
-    whole = hidden(ids, torch.ones_like(ids), probability=0.5)
+    whole = masked_copy(ids, torch.ones_like(ids), probability=0.5)
     padded = functional.pad(ids[1:], (0, 4))
-    alone = hidden(padded, (padded > 0).long(), probability=0.5)
+    alone = masked_copy(padded, (padded > 0).long(), probability=0.5)
     for first, second in zip(whole, alone, strict=True):
         assert torch.equal(first[1], second[0, :6])
-    steps = {tuple(hidden(ids, torch.ones_like(ids), step, 0.5)[0].flatten().tolist()) for step in range(8)}
+    steps = {tuple(masked_copy(ids, torch.ones_like(ids), step, 0.5)[0].flatten().tolist()) for step in range(8)}
     assert len(steps) > 4
 
 
@@ -122,7 +122,7 @@ def test_the_views_that_are_contrasted_are_never_masked(tiny_bert):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("pooling", ["cls", "avg_first_last"])
 def test_the_loss_is_that_of_the_familys_own_masked_model(architecture, pooling, tmp_path, fast):
-    """From a checkpoint with a head: its loss over the hidden tokens, and its gradients, are ours."""
+    """From a checkpoint with a head: its loss over the masked tokens, and its gradients, are ours."""
     folder = save_tiny_model(tmp_path, architecture)
     torch.manual_seed(1)
     config = transformers.AutoConfig.from_pretrained(folder)
@@ -138,7 +138,7 @@ def test_the_loss_is_that_of_the_familys_own_masked_model(architecture, pooling,
     copy = loss.views([encoder.preprocess(sentences(5))])[0]
     read = loss.state.read(encoder, {key: value for key, value in copy.items() if key != READ})
     value = read[:, 0].sum() / read[:, 1].sum()
-    assert torch.equal(read[:, 1], (copy[TARGETS] != NOT_HIDDEN).sum(dim=1).double())
+    assert torch.equal(read[:, 1], (copy[TARGETS] != IGNORE_INDEX).sum(dim=1).double())
     expected = theirs(input_ids=copy["input_ids"], attention_mask=copy["attention_mask"], labels=copy[TARGETS]).loss
     torch.testing.assert_close(value.float(), expected.float(), rtol=1e-5, atol=1e-6)  # some compute it so
     [ours] = torch.autograd.grad(value, encoder[0].model.get_input_embeddings().weight)

@@ -9,7 +9,7 @@ import torch
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods import gs_info_nce
+from smoothcse.methods import base
 from smoothcse.methods.simcse_pp import SimCSEPPLoss, SimCSEPPSettings
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import embed, embed_views
@@ -80,8 +80,8 @@ def test_lengths_do_not_matter_to_the_pairs():
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_loss_is_the_sum_of_both(streamed, tiny_bert, monkeypatch):
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0 if streamed else 10**9)
-    loss = SimCSEPPLoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, noise_count=0, temperature=0.2)
+    monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
+    loss = SimCSEPPLoss(build_encoder(tiny_bert, device="cpu"), settings=SETTINGS, temperature=0.2)
     z1, z2, z0 = views(5, 4, 3)
     expected = loop_off_dropout(z1, z2, z0, 0.8, 0.2) + 0.3 * loop_dimensions(z1, z2, 2.0)
     assert_same(loss.compute_loss_from_embeddings([z1, z2, z0]), expected, [z1, z2, z0])

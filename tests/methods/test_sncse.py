@@ -59,7 +59,7 @@ def test_the_margin_is_zero_between_its_bounds():
 def test_the_loss_is_the_equation_and_its_gradient(tiny_bert):
     encoder = prepare(build_encoder(tiny_bert, device="cpu"), SETTINGS).eval().double()
     texts, negations = sentences(5), sentences(5, seed=1)
-    loss = SNCSELoss(encoder, settings=SETTINGS, noise_count=0)
+    loss = SNCSELoss(encoder, settings=SETTINGS)
     value = loss([encoder.preprocess(texts), encoder.preprocess(negations)])
 
     views = []

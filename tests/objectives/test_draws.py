@@ -13,7 +13,7 @@ from smoothcse.objectives import GaussianNoise
 from smoothcse.objectives.conpvp import draw_templates
 from smoothcse.objectives.draws import row_keys, uniforms
 from smoothcse.objectives.esimcse import repeat_subwords
-from smoothcse.objectives.masked_lm import NOT_HIDDEN, hide_tokens
+from smoothcse.objectives.masked_lm import IGNORE_INDEX, mask_tokens
 from smoothcse.objectives.noise import BLOCK_ROWS
 
 GOLDEN = 0x9E3779B97F4A7C15
@@ -66,30 +66,30 @@ def test_keys_and_uniforms_are_splitmix64(texts, seed, step):
 
 @settings(deadline=None, max_examples=50)
 @given(rows, seeds, steps, st.floats(0, 1))
-def test_hidden_tokens_are_those_of_a_loop(texts, seed, step, probability):
+def test_masked_tokens_are_those_of_a_loop(texts, seed, step, probability):
     ids, mask = padded(texts)
     words = mask.bool() & (ids % 7 != 0)
     vocabulary = torch.arange(100, 150)
-    hidden, targets = hide_tokens(
+    masked, targets = mask_tokens(
         ids, mask, words, probability=probability, mask_id=4, vocabulary=vocabulary, seed=seed, step=step
     )
     for row, text in enumerate(texts):
         key = key_of(text, seed, step)
         for place, token in enumerate(ids[row].tolist()):
-            wanted, target = token, NOT_HIDDEN
+            wanted, target = token, IGNORE_INDEX
             if words[row, place] and uniform(key, 3 * place) < probability:
                 kind, other = uniform(key, 3 * place + 1), int(uniform(key, 3 * place + 2) * 50)
                 wanted, target = (4 if kind < 0.8 else 100 + other if kind < 0.9 else token), token
-            assert (hidden[row, place], targets[row, place]) == (wanted, target)
+            assert (masked[row, place], targets[row, place]) == (wanted, target)
 
 
-def test_a_token_is_hidden_below_its_probability_and_not_at_it():
+def test_a_token_is_masked_below_its_probability_and_not_at_it():
     ids, mask = padded([[9, 8, 7]])
     chance = uniform(key_of([9, 8, 7], 0, 0), 3 * 2)  # of the token in the third place
     words = torch.zeros_like(mask).bool()
     words[0, 2] = True
-    for probability, expected in ((chance, NOT_HIDDEN), (chance + 1e-12, 8)):
-        _, targets = hide_tokens(
+    for probability, expected in ((chance, IGNORE_INDEX), (chance + 1e-12, 8)):
+        _, targets = mask_tokens(
             ids, mask, words, probability=probability, mask_id=4, vocabulary=torch.arange(5, 9), seed=0, step=0
         )
         assert targets[0, 2] == expected
@@ -145,16 +145,7 @@ def test_noise_is_drawn_block_by_block_from_the_hash_of_seed_step_and_block():
     assert noise.draw(2, 0, 3).shape == (0, 3)
 
 
-def test_noise_of_each_anchor_is_that_of_its_place_among_all_ranks():
-    noise = GaussianNoise(seed=1, std=3.0)
-    whole = torch.randn(5, 4, 3, generator=generator("1:6")) * 3.0
-    assert torch.equal(noise.draw_per_anchor(6, 5, 4, 3), whole)
-    assert torch.equal(noise.draw_per_anchor(6, 2, 4, 3, first=3), whole[3:])
-
-
-@pytest.mark.parametrize("draw", ["draw", "draw_per_anchor"])
-def test_noise_is_drawn_on_the_device_asked_for(draw):
+def test_noise_is_drawn_on_the_device_asked_for():
     """A device without random numbers of its own says so, where another would have been taken in silence."""
-    counts = (0, 2, 3) if draw == "draw" else (0, 2, 3, 4)
     with pytest.raises(RuntimeError, match="META"):
-        getattr(GaussianNoise(), draw)(*counts, device="meta")
+        GaussianNoise().draw(0, 2, 3, device="meta")

@@ -13,20 +13,26 @@ from torch import Tensor
 
 from smoothcse.objectives import (
     GaussianNoise,
+    HardNegatives,
+    Keys,
+    Noise,
     balance_noise,
+    dense_contrast,
     gs_info_nce,
     info_nce,
     noise_share,
     own_positive_loss,
     similarity_logits,
-    streamed_masses,
+    streamed_contrast,
     with_own_logits,
 )
 from smoothcse.objectives.arccon import angular_margin_logits
 from smoothcse.objectives.esimcse import repeat_subwords
 from smoothcse.objectives.geometry import alignment, effective_rank, hubness, mean_cosine, uniformity
 from smoothcse.objectives.is_cse import smoothed_positives
-from smoothcse.objectives.masked_lm import hide_tokens
+from smoothcse.objectives.keys import as_hard_negatives
+from smoothcse.objectives.masked_lm import mask_tokens
+from smoothcse.objectives.noise import as_noise
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.objectives.sncse import bidirectional_margin
 from smoothcse.objectives.templates import Templates, move_sentences
@@ -54,23 +60,40 @@ def more(dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
     return torch.nn.functional.normalize(rows, dim=1).to(device, dtype)
 
 
-def streamed_loss(anchors: Tensor, positives: Tensor, **options: Any) -> Tensor:
-    return streamed_masses(anchors, positives, noise=GaussianNoise(3), noise_count=20, **options).loss()
+def logits_of(
+    anchors: Tensor,
+    positives: Tensor,
+    *,
+    hard_negatives: HardNegatives | Tensor | None = None,
+    noise: Tensor | None = None,
+    first_positive: int = 0,
+    **options: Any,
+) -> Tensor:
+    keys = Keys(positives, as_hard_negatives(hard_negatives), first_positive=first_positive)
+    return similarity_logits(anchors, keys, as_noise(noise), **options)
 
 
-CONTRAST = {"hard_negative_log_weight": 0.0, "temperature": 0.05, "first_positive": 0}
+def dense_loss(anchors: Tensor, positives: Tensor, *, hard_negatives: Tensor, noise: Tensor, **options: Any) -> Tensor:
+    return dense_contrast(anchors, Keys(positives, HardNegatives(hard_negatives)), as_noise(noise), **options).loss
+
+
+def streamed_loss(anchors: Tensor, positives: Tensor, *, hard_negatives: Tensor, **options: Any) -> Tensor:
+    keys = Keys(positives, HardNegatives(hard_negatives))
+    return streamed_contrast(anchors, keys, Noise(20, source=GaussianNoise(3)), **options).loss
+
+
+CONTRAST = {"temperature": 0.05, "first_positive": 0}
+SMOOTHED = {**CONTRAST, "step": 0}
+ENGINE = {"temperature": 0.05, "step": 0}
 OBJECTIVES = {
     "info_nce": Objective(info_nce, 2, CONTRAST, ("hard_negatives",)),
-    "gs_info_nce": Objective(gs_info_nce, 2, {**CONTRAST, "noise_weight": 1.0}, ("hard_negatives", "noise")),
-    "expected": Objective(
-        functools.partial(gs_info_nce, expected_noise_count=9), 2, {**CONTRAST, "noise_weight": 1.0}
-    ),
-    "without noise": Objective(gs_info_nce, 2, {"expected_noise_count": 0, "noise": None}),
-    "logits": Objective(similarity_logits, 2, {**CONTRAST, "noise_weight": 1.0}, ("hard_negatives", "noise")),
-    "logits without noise": Objective(similarity_logits, 2, {"expected_noise_count": 0, "noise": None}),
-    "streamed": Objective(
-        streamed_loss, 2, {**CONTRAST, "noise_weight": 1.0, "noise_step": 0}, ("hard_negatives",)
-    ),
+    "gs_info_nce": Objective(gs_info_nce, 2, SMOOTHED, ("hard_negatives", "noise")),
+    "expected": Objective(functools.partial(gs_info_nce, noise=Noise(9, mode="expected")), 2, SMOOTHED),
+    "without noise": Objective(gs_info_nce, 2, {"hard_negatives": None, "noise": None}),
+    "logits": Objective(logits_of, 2, SMOOTHED, ("hard_negatives", "noise")),
+    "logits without noise": Objective(logits_of, 2, {"hard_negatives": None, "noise": None}),
+    "dense": Objective(dense_loss, 2, {**ENGINE, "own": None}, ("hard_negatives", "noise")),
+    "streamed": Objective(streamed_loss, 2, {**ENGINE, "own": None}, ("hard_negatives",)),
     "arccon": Objective(angular_margin_logits, 2, {"margin": 10.0, "temperature": 0.05}),
     "is_cse": Objective(smoothed_positives, 1, {"neighbours": 16, "temperature": 2.0}, ("memory",)),
     "simcse_pp": Objective(dropout_pair_logits, 2, {"weight": 0.9, "temperature": 0.05}),
@@ -124,7 +147,7 @@ def test_nothing_is_made_on_another_device_than_that_of_the_inputs(name):
 
 @pytest.mark.usefixtures("meta")
 def test_what_is_done_with_logits_stays_on_their_device():
-    logits = similarity_logits(*views(2, device="meta"), noise=more(device="meta"))
+    logits = logits_of(*views(2, device="meta"), noise=more(device="meta"))
     own = logits.new_zeros(COUNT)
     for found in (
         own_positive_loss(logits, 0),
@@ -139,28 +162,28 @@ def test_what_is_done_with_logits_stays_on_their_device():
 def test_what_is_done_with_token_ids_stays_on_their_device():
     ids = torch.ones(4, 7, dtype=torch.long, device="meta")
     words = ids.bool()
-    hidden = hide_tokens(
+    masked = mask_tokens(
         ids, ids, words, probability=0.15, mask_id=4, vocabulary=torch.arange(9, device="meta"), seed=0, step=0
     )
     repeated = repeat_subwords(ids, ids, words, rate=0.3, seed=0, step=0, longest=16)
     templates = Templates([([1, 2], [3]), ([1], [2, 3])]).to("meta")
     chosen = ids.new_zeros(4)
     moved = move_sentences(ids, ids, (2, 1), templates, chosen, pad=0, longest=16)
-    assert {tensor.device.type for tensor in (*hidden, *repeated, *moved)} == {"meta"}
+    assert {tensor.device.type for tensor in (*masked, *repeated, *moved)} == {"meta"}
 
 
-@pytest.mark.parametrize("scored", [similarity_logits, info_nce, gs_info_nce])
+@pytest.mark.parametrize("scored", [logits_of, info_nce, gs_info_nce])
 def test_the_contrast_takes_hard_negatives_their_weight_the_temperature_and_the_rank(scored):
     """Each argument that is passed on does what it does in the matrix of logits."""
     z1, z2, z3 = views(3)
-    options = {"hard_negatives": z3, "hard_negative_log_weight": 0.7, "temperature": 0.3, "first_positive": 2}
+    options = {"hard_negatives": HardNegatives(z3, 0.7), "temperature": 0.3, "first_positive": 2}
     z1 = z1[:5]
     cosines = torch.nn.functional.cosine_similarity(z1[:, None], torch.cat([z2, z3])[None], dim=2)
     logits = cosines / 0.3
     for i in range(5):
         logits[i, COUNT + 2 + i] += 0.7
     loss = torch.nn.functional.cross_entropy(logits, torch.arange(2, 7))
-    torch.testing.assert_close(scored(z1, z2, **options), logits if scored is similarity_logits else loss)
+    torch.testing.assert_close(scored(z1, z2, **options), logits if scored is logits_of else loss)
 
 
 def test_own_logits_take_the_place_of_the_pairs_in_the_precision_of_all():
@@ -173,7 +196,17 @@ def test_own_logits_take_the_place_of_the_pairs_in_the_precision_of_all():
 
 def test_without_noise_the_streamed_loss_is_infonce():
     z1, z2 = views(2)
-    torch.testing.assert_close(streamed_masses(z1, z2).loss(), info_nce(z1, z2))
+    torch.testing.assert_close(streamed_contrast(z1, Keys(z2)).loss, info_nce(z1, z2))
+
+
+def test_values_have_the_documented_defaults():
+    vectors = torch.ones(2, 3)
+    assert Noise() == Noise(192, None, 1.0, None, "sampled", GaussianNoise(seed=0, mean=0.0, std=1.0))
+    assert HardNegatives(vectors).log_weight == 0.0
+    keys = Keys(vectors)
+    assert (keys.hard_negatives, keys.further_negatives, keys.first_positive) == (None, None, 0)
+    given = as_noise(vectors)
+    assert (given.count, given.weight, given.source.draw(7, 2, 3) is vectors) == (2, 1.0, True)
 
 
 def test_a_memory_of_another_precision_smooths_in_that_of_the_positives():

@@ -13,7 +13,11 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch import Tensor
 
 from smoothcse.objectives import (
+    FixedNoise,
     GaussianNoise,
+    HardNegatives,
+    Keys,
+    Noise,
     balance_noise,
     gs_info_nce,
     info_nce,
@@ -27,6 +31,14 @@ GOLDEN = ["small", "no_noise", "paper_shape", "hard_negatives"]
 
 def rows(seed: int, count: int, dim: int, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def fixed(vectors: Tensor, weight: float = 1.0) -> Noise:
+    return Noise(len(vectors), weight=weight, source=FixedNoise(vectors))
+
+
+def hard_negatives(vectors: Tensor | None, log_weight: float) -> HardNegatives | None:
+    return None if vectors is None else HardNegatives(vectors, log_weight)
 
 
 def loop_loss(z1, z2, noise, z3, tau, weight, log_weight) -> float:
@@ -48,14 +60,10 @@ def loop_loss(z1, z2, noise, z3, tau, weight, log_weight) -> float:
 def test_equals_the_authors_golden_values(shared, name):
     golden = np.load(shared / "reference" / "golden" / f"{name}.npz")
     leaves = {key: torch.tensor(golden[key], requires_grad=True) for key in ("z1", "z2", "z3") if key in golden}
-    arguments = {
-        "noise": torch.tensor(golden["noise"]),
-        "hard_negatives": leaves.get("z3"),
-        "hard_negative_log_weight": float(golden["hard_negative_log_weight"]),
-        "temperature": float(golden["temperature"]),
-    }
-    logits = similarity_logits(leaves["z1"], leaves["z2"], **arguments)
-    loss = gs_info_nce(leaves["z1"], leaves["z2"], **arguments)
+    noise, tau = fixed(torch.tensor(golden["noise"])), float(golden["temperature"])
+    hard = hard_negatives(leaves.get("z3"), float(golden["hard_negative_log_weight"]))
+    logits = similarity_logits(leaves["z1"], Keys(leaves["z2"], hard), noise, temperature=tau)
+    loss = gs_info_nce(leaves["z1"], leaves["z2"], noise=noise, hard_negatives=hard, temperature=tau)
     loss.backward()
 
     np.testing.assert_allclose(logits.detach(), golden["logits"], atol=2e-5, rtol=0)
@@ -78,10 +86,8 @@ def test_equals_the_authors_formula_in_float64(shared, name):
     noise, tau = torch.tensor(golden["noise"]), float(golden["temperature"])
     log_weight = float(golden["hard_negative_log_weight"])
 
-    loss = gs_info_nce(
-        ours["z1"], ours["z2"], noise=noise, hard_negatives=ours.get("z3"), hard_negative_log_weight=log_weight,
-        temperature=tau,
-    )  # fmt: skip
+    hard = hard_negatives(ours.get("z3"), log_weight)
+    loss = gs_info_nce(ours["z1"], ours["z2"], noise=noise, hard_negatives=hard, temperature=tau)
     loss.backward()
 
     blocks = [torch.cosine_similarity(exact["z1"][:, None], exact["z2"][None], dim=2) / tau]
@@ -123,15 +129,8 @@ def test_equals_the_hosts_ranking_loss_with_a_noise_column(noise_count):
 def test_equals_plain_loops(n, d, m, hard, tau, weight, log_weight, seed):
     z1, z2, noise = rows(seed, n, d), rows(seed + 1, n, d), rows(seed + 2, m, d)
     z3 = rows(seed + 3, n, d) if hard else None
-    loss = gs_info_nce(
-        z1,
-        z2,
-        noise=noise,
-        noise_weight=weight,
-        hard_negatives=z3,
-        hard_negative_log_weight=log_weight,
-        temperature=tau,
-    )
+    hard = hard_negatives(z3, log_weight)
+    loss = gs_info_nce(z1, z2, noise=fixed(noise, weight), hard_negatives=hard, temperature=tau)
     expected = loop_loss(z1, z2, noise, [] if z3 is None else z3, tau, weight, log_weight)
     assert loss.item() == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
@@ -176,21 +175,20 @@ def test_a_mean_shift_does_matter():
 def test_weight_lambda_equals_repeating_the_noise():
     z1, z2, noise = rows(0, 5, 8), rows(1, 5, 8), rows(2, 4, 8)
     torch.testing.assert_close(
-        gs_info_nce(z1, z2, noise=noise, noise_weight=3.0), gs_info_nce(z1, z2, noise=noise.repeat(3, 1))
+        gs_info_nce(z1, z2, noise=fixed(noise, 3.0)), gs_info_nce(z1, z2, noise=noise.repeat(3, 1))
     )
 
 
 def test_expected_mode_is_the_mean_over_many_draws():
     z1, z2 = rows(0, 4, 64, torch.float32), rows(1, 4, 64, torch.float32)
-    arguments = {"temperature": 0.2, "noise_weight": 2.0}
-    many = gs_info_nce(z1, z2, noise=GaussianNoise().draw(0, 200_000, 64), **arguments)
-    expected = gs_info_nce(z1, z2, expected_noise_count=200_000, **arguments)
+    many = gs_info_nce(z1, z2, noise=Noise(200_000, weight=2.0), temperature=0.2)
+    expected = gs_info_nce(z1, z2, noise=Noise(200_000, weight=2.0, mode="expected"), temperature=0.2)
     assert many.item() == pytest.approx(expected.item(), abs=3e-3)
 
 
 def test_ranks_scoring_their_own_rows_average_to_the_whole_batch():
     z1, z2, z3 = rows(0, 8, 16), rows(1, 8, 16), rows(2, 8, 16)
-    common = {"hard_negatives": z3, "hard_negative_log_weight": 0.7, "noise": rows(3, 5, 16)}
+    common = {"hard_negatives": HardNegatives(z3, 0.7), "noise": rows(3, 5, 16)}
     parts = [gs_info_nce(z1[first : first + 4], z2, first_positive=first, **common) for first in (0, 4)]
     torch.testing.assert_close(sum(parts) / 2, gs_info_nce(z1, z2, **common))
 
@@ -214,11 +212,11 @@ def test_degenerate_rows_keep_finite_gradients():
 
 def test_noise_share_equals_its_definition():
     z1, z2, z3, noise = rows(0, 5, 8), rows(1, 5, 8), rows(2, 5, 8), rows(3, 7, 8)
-    logits = similarity_logits(z1, z2, noise=noise, noise_weight=2.0, hard_negatives=z3, temperature=0.3)
+    logits = similarity_logits(z1, Keys(z2, HardNegatives(z3)), fixed(noise, 2.0), temperature=0.3)
     mass = logits.exp()
     expected = sum(mass[i, 5:12].sum() / (mass[i].sum() - mass[i, i]) for i in range(5)) / 5
     torch.testing.assert_close(noise_share(logits, 5, 7), expected)
-    assert noise_share(similarity_logits(z1, z2), 5, 0) == 0
+    assert noise_share(similarity_logits(z1, Keys(z2)), 5, 0) == 0
 
 
 def test_no_tensor_of_n_by_n_by_d_is_made():
@@ -237,10 +235,11 @@ def test_no_tensor_of_n_by_n_by_d_is_made():
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 12), st.integers(1, 20), st.floats(0.01, 0.99), st.floats(0.05, 1.0), st.integers(0, 2**16))
 def test_balanced_noise_holds_its_share_of_each_anchors_negatives(n, m, share, tau, seed):
-    logits = similarity_logits(rows(seed, n, 8), rows(seed + 1, n, 8), noise=rows(seed + 2, m, 8), temperature=tau)
+    noise = fixed(rows(seed + 2, m, 8))
+    logits = similarity_logits(rows(seed, n, 8), Keys(rows(seed + 1, n, 8)), noise, temperature=tau)
     balanced = balance_noise(logits, n, m, share)
-    masses = balanced.exp()
-    noise, negatives = masses[:, n:].sum(1), masses[:, :n].sum(1) - masses.diagonal()
+    exponentials = balanced.exp()
+    noise, negatives = exponentials[:, n:].sum(1), exponentials[:, :n].sum(1) - exponentials.diagonal()
     torch.testing.assert_close(noise / (noise + negatives), torch.full((n,), share, dtype=torch.float64))
     torch.testing.assert_close(balanced[:, :n], logits[:, :n])
     assert float(noise_share(balanced, n, m)) == pytest.approx(share)
@@ -248,11 +247,11 @@ def test_balanced_noise_holds_its_share_of_each_anchors_negatives(n, m, share, t
 
 def test_balancing_passes_the_gradient_of_fixed_weights():
     z1, z2, noise = rows(0, 4, 8).requires_grad_(), rows(1, 4, 8), rows(2, 6, 8)
-    balanced = balance_noise(similarity_logits(z1, z2, noise=noise), 4, 6, 0.3)
-    weights = (balanced - similarity_logits(z1, z2, noise=noise))[:, 4].detach()
+    balanced = balance_noise(similarity_logits(z1, Keys(z2), fixed(noise)), 4, 6, 0.3)
+    weights = (balanced - similarity_logits(z1, Keys(z2), fixed(noise)))[:, 4].detach()
     [gradient] = torch.autograd.grad(own_positive_loss(balanced), z1)
     for i in range(4):  # each anchor on its own, with its weight
-        alone = gs_info_nce(z1[[i]], z2, noise=noise, noise_weight=float(weights[i].exp()), first_positive=i)
+        alone = gs_info_nce(z1[[i]], z2, noise=fixed(noise, float(weights[i].exp())), first_positive=i)
         [expected] = torch.autograd.grad(alone, z1)
         torch.testing.assert_close(gradient[i], expected[i] / 4)
 
@@ -271,14 +270,3 @@ def test_a_batch_of_one_without_noise_has_no_loss_and_no_gradient():
     loss.backward()
     assert loss.item() == 0.0
     assert torch.equal(z1.grad, torch.zeros(1, 8, dtype=torch.float64))
-
-
-def test_noise_of_its_own_for_each_anchor_equals_loops():
-    z1, z2, noise = rows(0, 3, 8), rows(1, 3, 8), torch.randn(3, 5, 8, dtype=torch.float64)
-    together = gs_info_nce(z1, z2, noise=noise, noise_weight=2.0, temperature=0.1)
-    total = 0.0
-    for i in range(3):
-        s = [math.exp(float(torch.cosine_similarity(z1[i], z2[j], dim=0)) / 0.1) for j in range(3)]
-        g = [math.exp(float(torch.cosine_similarity(z1[i], noise[i, k], dim=0)) / 0.1) for k in range(5)]
-        total -= math.log(s[i] / (sum(s) + 2.0 * sum(g)))
-    assert float(together) == pytest.approx(total / 3)

@@ -7,15 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.objectives import (
     GaussianNoise,
+    HardNegatives,
+    Keys,
+    Noise,
     balance_noise,
     noise_share,
     own_positive_loss,
     similarity_logits,
-    streamed_masses,
+    streamed_contrast,
+    streamed_log_sum_exps,
 )
 from smoothcse.objectives.noise import BLOCK_ROWS
 
@@ -48,16 +51,10 @@ def test_it_equals_the_dense_form(
     z1, z2 = rows(n, d, seed), rows(n + others, d, seed + 1)
     z3 = rows((n + others) * hard, d, seed + 2) if hard else None
     weight = 1.0 if share else weight
-    noise, step = GaussianNoise(seed), 7
-    common = {"hard_negatives": z3, "hard_negative_log_weight": log_weight, "temperature": temperature}
-    common |= {"noise_weight": weight, "first_positive": first}
-    logits = similarity_logits(
-        z1,
-        z2,
-        noise=noise.draw(step, m, d).double() if m and not expected else None,
-        expected_noise_count=m if expected else 0,
-        **common,
-    )
+    step, mode = 7, "expected" if expected else "sampled"
+    noise = Noise(m, weight=weight, share=share, mode=mode, source=GaussianNoise(seed))
+    keys = Keys(z2, None if z3 is None else HardNegatives(z3, log_weight), first_positive=first)
+    logits = similarity_logits(z1, keys, noise, temperature=temperature, step=step)
     columns = min(m, 1) if expected else m
     if share and columns:
         if n + others + hard * (n + others) == 1:
@@ -67,33 +64,24 @@ def test_it_equals_the_dense_form(
     inputs = [z for z in (z1, z2, z3) if z is not None]
     expected_gradients = torch.autograd.grad(dense, inputs)
 
-    masses = streamed_masses(
-        z1,
-        z2,
-        noise=None if expected else noise,
-        noise_step=step,
-        noise_count=m,
-        block_elements=elements,
-        **common,
-    )
+    terms = streamed_log_sum_exps(z1, keys, noise, temperature=temperature, step=step, block_elements=elements)
     if share and m:
-        masses = masses.balanced(share)
-    streamed = masses.loss()
+        terms = terms.balanced(share)
+    streamed = terms.loss()
     torch.testing.assert_close(streamed, dense, rtol=1e-9, atol=1e-12)
     for gradient, wanted in zip(torch.autograd.grad(streamed, inputs), expected_gradients, strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-7, atol=1e-10)
     wanted_share = noise_share(logits, n + others, columns, first_positive=first)
-    torch.testing.assert_close(masses.noise_share(), wanted_share, rtol=1e-7, atol=1e-12)
+    torch.testing.assert_close(terms.noise_share(), wanted_share, rtol=1e-7, atol=1e-12)
 
 
 def test_gradients_agree_with_finite_differences():
     z1, z2, z3 = rows(4, 3, 0), rows(6, 3, 1), rows(6, 3, 2)
 
     def loss(*z):
-        return streamed_masses(
-            z[0], z[1], noise=GaussianNoise(1), noise_count=5, hard_negatives=z[2], hard_negative_log_weight=0.7,
-            temperature=0.3, first_positive=1, block_elements=9,
-        ).loss()  # fmt: skip
+        keys = Keys(z[1], HardNegatives(z[2], 0.7), first_positive=1)
+        noise = Noise(5, source=GaussianNoise(1))
+        return streamed_log_sum_exps(z[0], keys, noise, temperature=0.3, block_elements=9).loss()
 
     assert torch.autograd.gradcheck(loss, (z1, z2, z3))
 
@@ -112,22 +100,22 @@ def test_blocks_of_noise_are_the_rows_of_the_whole(count):
 
 def test_autocast_does_not_reach_it():
     z1, z2 = rows(8, 16, 0).float(), rows(8, 16, 1).float()
-    wanted = streamed_masses(z1, z2, noise=GaussianNoise(0), noise_count=20).loss()
+    wanted = streamed_contrast(z1, Keys(z2), Noise(20)).loss
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = streamed_masses(z1, z2, noise=GaussianNoise(0), noise_count=20).loss()
+        found = streamed_contrast(z1, Keys(z2), Noise(20)).loss
     assert found.dtype == torch.float32
     assert torch.equal(found, wanted)
 
 
 @pytest.mark.parametrize("options", [{}, {"noise_mode": "expected"}, {"noise_share": 0.4}, {"noise_count": 0}])
 def test_the_adapter_takes_the_streamed_form_where_logits_are_many(options, monkeypatch):
-    from smoothcse.methods import gs_info_nce
+    from smoothcse.methods import base
 
     loss = GSInfoNCELoss(torch.nn.Identity(), **{"noise_count": 30, **options})
     z = [rows(12, 8, 0), rows(12, 8, 1)]
     found = []
     for limit in (10**9, 0):
-        monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", limit)
+        monkeypatch.setattr(base, "DENSE_LOGITS", limit)
         loss.step = 3
         value = loss.compute_loss_from_embeddings(z)
         found.append([value, loss.last_noise_share, *torch.autograd.grad(value, z)])
@@ -140,12 +128,3 @@ def _functions(function):
     return (
         [] if function is None else [function.name(), *[_functions(parent) for parent, _ in function.next_functions]]
     )
-
-
-def test_noise_per_anchor_has_no_streamed_form(monkeypatch):
-    from smoothcse.methods import gs_info_nce
-
-    monkeypatch.setattr(gs_info_nce, "DENSE_LOGITS", 0)
-    loss = GSInfoNCELoss(torch.nn.Identity(), noise_per_anchor=True)
-    with pytest.raises(SmoothCSEError, match=r"noise_per_anchor .* batch_size"):
-        loss.compute_loss_from_embeddings([rows(4, 8, 0), rows(4, 8, 1)])

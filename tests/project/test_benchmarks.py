@@ -30,6 +30,7 @@ OTHERS = {
     "loss_alone": "--quick",
     "method_steps": "--quick",
     "noise_gradient": "{tiny} {text} --batches 1 --draws 1 --batch-size 8 --warm-steps 1",
+    "noise_variants": "{text} {sts} --model {tiny} --seeds 1 --steps 1",
     "false_negatives": "{text} {output}.json --judge {tiny} --sentences 64 --draws 1",
     "embedding_sizes": "{output}.json --model {model} --limit 120",
     "transfer_parity": "{tiny} {shared}/data/transfer --tasks MRPC --limit 40",

@@ -210,7 +210,6 @@ MISTAKES = pytest.mark.parametrize(
         ({"columns": ["a", "b"], "hard_negative_log_weight": 1.0}, "weighs the third of the columns"),
         ({"noise_mode": "expected", "noise_mean": 1.0}, "closed form for noise_mean 0 only"),
         ({"noise_share": 0.5, "noise_weight": 2.0}, "both set λ"),
-        ({"noise_per_anchor": True, "noise_mode": "expected"}, "needs noise_mode 'sampled'"),
         ({"output": "a\0b"}, "holds a character that no name can hold"),
         ({"output": b"a"}, "holds a character that no name can hold"),
         ({"learning_rate": -1, "sed": 1}, "no configuration field 'sed'. Did you mean 'seed'?"),
@@ -288,6 +287,18 @@ def test_missing_file_and_recipe():
 
 def test_a_field_that_a_record_does_not_know_stood_at_its_default():
     now = TrainConfig().as_dict()
-    before = {name: value for name, value in now.items() if name != "gradient_noise"}
+    before = {name: value for name, value in now.items() if name != "adam_epsilon"}
     assert changed_fields({**before, "output": "elsewhere"}, now) == []
-    assert changed_fields(before, {**now, "gradient_noise": 0.5, "seed": 1}) == ["gradient_noise", "seed"]
+    assert changed_fields(before, {**now, "adam_epsilon": 0.5, "seed": 1}) == ["adam_epsilon", "seed"]
+
+
+@pytest.mark.parametrize(
+    ("field", "default", "other"), [("noise_per_anchor", False, True), ("gradient_noise", 0.0, 0.1)]
+)
+def test_a_record_with_a_removed_field_is_read_at_its_default_only(field, default, other):
+    now = TrainConfig().as_dict()
+    assert make_config({field: default, "seed": 1}) == TrainConfig(seed=1)
+    assert changed_fields({**now, field: default}, now) == []
+    with pytest.raises(SmoothCSEError, match=rf"old\.yaml: {field} is no longer a configuration field"):
+        make_config({field: other}, where="old.yaml")
+    assert changed_fields({**now, field: other}, now) == [field]

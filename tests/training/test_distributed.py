@@ -17,8 +17,9 @@ from torch import distributed, multiprocessing
 from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoders.build import build_encoder
-from smoothcse.methods import GSInfoNCELoss, with_gradient_caching
+from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
+from smoothcse.objectives import GaussianNoise, Noise
 from smoothcse.runs.manifest import read_manifest, write_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
@@ -45,8 +46,8 @@ def gradients(
     # No dropout, as its masks depend on the shape of the batch; float64, as equal views make the gradient a small
     # difference of large terms.
     encoder = build_encoder(model_path, device="cpu").eval().double()
-    settings = {"noise_count": 16, "hard_negative_log_weight": 0.5, "seed": 5}
-    kind = GSInfoNCELoss
+    settings = {"noise": Noise(16, source=GaussianNoise(5)), "hard_negative_log_weight": 0.5, "seed": 5}
+    kind = ContrastiveLoss
     if method != "gs-infonce":
         kind, settings["settings"] = find_method(method).loss, make_settings(method, OTHERS[method])
     if cached:  # few tokens, so that the ranks cut their shares into different numbers of pieces
@@ -78,7 +79,7 @@ def prompted_gradients(
     method, settings = find_method(method_name), make_settings(method_name, {})
     assert method.prepare
     encoder = method.prepare(build_encoder(model_path, device="cpu", max_length=120), settings).eval().double()
-    loss_module = method.loss(encoder, settings=settings, noise_count=16, seed=5)
+    loss_module = method.loss(encoder, settings=settings, noise=Noise(16, source=GaussianNoise(5)), seed=5)
     loss_module.step = 3
     if world > 1:
         loss_module.model = DistributedDataParallel(encoder, broadcast_buffers=False)
@@ -153,14 +154,14 @@ def test_ranks_compute_the_gradient_of_one_process(world, case, folder):
 
 def note_own_shares(file: Path) -> None:
     """Write down the noise share of this rank's own anchors whenever that of the batch is asked for."""
-    of_batch = GSInfoNCELoss.batch_noise_share
+    of_batch = ContrastiveLoss.batch_noise_share
 
-    def noted(loss: GSInfoNCELoss) -> float | None:
+    def noted(loss: ContrastiveLoss) -> float | None:
         with file.open("a") as lines:
             lines.write(f"{float(loss.last_noise_share)}\n")
         return of_batch(loss)
 
-    GSInfoNCELoss.batch_noise_share = noted
+    ContrastiveLoss.batch_noise_share = noted
 
 
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:

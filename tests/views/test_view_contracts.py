@@ -11,13 +11,15 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from torch.nn import functional
 
+from smoothcse.encoders import projection as head
 from smoothcse.encoders.build import build_encoder
-from smoothcse.encoders.projection import PROJECTION
+from smoothcse.encoders.projection import PROJECTION, head_of, unwrapped
 from smoothcse.fastpath import accelerate
 from smoothcse.fastpath.state import Batch, FastPath, attach, fast_path_of
 from smoothcse.fastpath.words import WORDS
-from smoothcse.methods import state as memory
-from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
+from smoothcse.methods import ranks
+from smoothcse.methods.ranks import of_all_ranks
+from smoothcse.methods.state import MomentumEncoder, VectorQueue
 from smoothcse.views import embed as views
 from smoothcse.views.embed import (
     READ,
@@ -225,10 +227,10 @@ def test_a_queue_shows_what_it_would_hold_and_keeps_its_precision():
 
 def test_vectors_of_all_ranks_come_without_gradient_and_those_of_one_are_not_gathered(monkeypatch):
     vectors, gathered = torch.ones(2, 3, requires_grad=True), []
-    monkeypatch.setattr(memory, "all_gather", lambda rows: gathered.append(1) or torch.cat([rows] * 2))
+    monkeypatch.setattr(ranks, "all_gather", lambda rows: gathered.append(1) or torch.cat([rows] * 2))
     for started, world, rows in ((False, 2, 2), (True, 1, 2), (True, 2, 4)):
-        monkeypatch.setattr(memory.distributed, "is_initialized", lambda started=started: started)
-        monkeypatch.setattr(memory.distributed, "get_world_size", lambda world=world: world)
+        monkeypatch.setattr(ranks.distributed, "is_initialized", lambda started=started: started)
+        monkeypatch.setattr(ranks.distributed, "get_world_size", lambda world=world: world)
         found = of_all_ranks(vectors)
         assert (len(found), found.requires_grad, len(gathered)) == (rows, False, rows // 4)
 
@@ -239,10 +241,10 @@ def test_a_model_wrapped_for_several_devices_is_read_through_its_wrapper(monkeyp
             super().__init__()
             self.module = module
 
-    monkeypatch.setattr(memory, "DistributedDataParallel", Wrapper)
+    monkeypatch.setattr(head, "DistributedDataParallel", Wrapper)
     model = build_encoder(tiny_bert, device="cpu")
-    assert memory.unwrapped(Wrapper(model)) is model
-    assert memory.unwrapped(model) is model
+    assert unwrapped(Wrapper(model)) is model
+    assert unwrapped(model) is model
     assert head_of(Wrapper(model)) is head_of(model)
 
 
@@ -264,7 +266,7 @@ def test_the_momentum_encoder_has_neither_head_nor_dropout_and_starts_as_the_mod
     expected = model.eval()(dict(features))["sentence_embedding"].detach()
     torch.testing.assert_close(slow(dict(features)), expected)
     assert [parameter.requires_grad for parameter in model.parameters()] == learns
-    head = head_of(model)
-    assert head is not None
-    assert PROJECTION in head({"sentence_embedding": expected})
+    trained = head_of(model)
+    assert trained is not None
+    assert PROJECTION in trained({"sentence_embedding": expected})
     assert head_of(SentenceTransformer(tiny_bert, device="cpu")) is None

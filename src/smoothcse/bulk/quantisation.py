@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.errors import SmoothCSEError, first_line
 
 EmbeddingPrecision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
@@ -109,7 +110,7 @@ class EmbeddingFormat:
                 f"{self.dimensions} dimensions cannot be kept: choose from 1 to {width}, the model's number of them."
             )
         truncated = np.ascontiguousarray(embeddings[:, : self.dimensions], dtype=np.float32)
-        return _unit(truncated) if self.normalize else truncated
+        return unit_rows(truncated) if self.normalize else truncated
 
     def dequantise(self, quantised: NDArray[Any], width: int) -> FloatArray:
         """Dequantise embeddings: a bit becomes -1 or 1, a byte the middle of its step.
@@ -190,12 +191,7 @@ def _ranges_of(embeddings: FloatArray) -> FloatArray:
 
 def _nearest(vectors: FloatArray, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the nearest other rows of the chosen rows, ``(len(chosen), NEIGHBOURS)``."""
-    unit = _unit(vectors)
+    unit = unit_rows(vectors)
     similarities = unit[chosen] @ unit.T
     similarities[np.arange(len(chosen)), chosen] = -np.inf
     return np.argsort(-similarities, axis=1, kind="stable")[:, :NEIGHBOURS]
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.finfo(np.float32).tiny), dtype=np.float32)

@@ -9,6 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from smoothcse.encoders.assemble import assemble
 
@@ -54,3 +55,19 @@ def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
         model: Encoder with or without a projection head.
     """
     return assemble([module for module in model if not is_projection(module)], model)
+
+
+def unwrapped(model: nn.Module) -> SentenceTransformer:
+    """Return an encoder without the wrapper that several devices need."""
+    inner: SentenceTransformer = model.module if isinstance(model, DistributedDataParallel) else model
+    return inner
+
+
+def head_of(model: nn.Module) -> nn.Module | None:
+    """Return the training head of an encoder, or None if it has none."""
+    return next((module for module in unwrapped(model) if is_projection(module)), None)
+
+
+def body_of(model: nn.Module) -> list[nn.Module]:
+    """Return the modules that compute the raw sentence embedding: those before the head and the normalisation."""
+    return [module for module in unwrapped(model) if not (is_projection(module) or isinstance(module, Normalize))]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 
@@ -218,14 +219,8 @@ def _best(similarities: FloatArray, k: int) -> list[tuple[int, float]]:
 
 def _similarities(queries: FloatArray, documents: FloatArray, chunk: int) -> Iterator[tuple[int, FloatArray]]:
     """Yield (first query, cosine similarities of up to `chunk` queries with all documents)."""
-    queries, documents = _normalised(queries), _normalised(documents)
+    # In float32 the product of two arrays is off by more than a tie, in a way that depends on the machine.
+    queries, documents = (unit_rows(embeddings.astype(np.float64)) for embeddings in (queries, documents))
     chunk = min(chunk, max(1, _MOST_SIMILARITIES // max(1, len(documents))))
     for start in range(0, len(queries), chunk):
         yield start, queries[start : start + chunk] @ documents.T
-
-
-def _normalised(embeddings: FloatArray) -> NDArray[np.float64]:
-    # In float32 the product of two arrays is off by more than a tie, in a way that depends on the machine.
-    exact = embeddings.astype(np.float64)
-    norms = np.linalg.norm(exact, axis=1, keepdims=True)
-    return np.asarray(exact / np.where(norms > 0, norms, 1))

@@ -17,6 +17,7 @@ from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.tables import FigureTable
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.sts import STSTask, evaluate_sts
 
@@ -107,7 +108,7 @@ def compare(
     seconds: list[float] = []
     scores: list[float | None] = [None, None]
     for model in models:
-        embeddings.append(_unit(encode(model, sentences)))
+        embeddings.append(unit_rows(encode(model, sentences).astype(np.float64)))
         progress.advance(task)
     for _ in range(ROUNDS):
         for model in models:
@@ -134,9 +135,3 @@ def compare(
         max_difference=float(np.abs(embeddings[0] - embeddings[1]).max()),
         sentences=len(sentences),
     )
-
-
-def _unit(embeddings: FloatArray) -> FloatArray:
-    exact = embeddings.astype(np.float64)
-    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
-    return np.asarray(exact / np.maximum(lengths, np.finfo(np.float64).tiny))

@@ -1,4 +1,4 @@
-"""ArcCon for the trainer; :mod:`smoothcse.objectives.arccon` has its formula."""
+"""ArcCon; its formula is in :mod:`smoothcse.objectives.arccon`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.table import Method
 from smoothcse.objectives.arccon import angular_margin_logits
 
@@ -24,13 +24,13 @@ class ArcConSettings:
     ] = 10.0
 
 
-class ArcConLoss(GSInfoNCELoss):
-    """ArcCon (Zhang et al., ACL 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+class ArcConLoss(ContrastiveLoss):
+    """ArcCon (Zhang et al., ACL 2022).
 
     Args:
-        model: the encoder.
-        settings: of the method.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     settings: ArcConSettings

@@ -1,4 +1,4 @@
-"""Gradient caching: batches of which the activations do not fit into memory."""
+"""Gradient caching, for batches whose activations do not fit into memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sentence_transformers.base.losses.gradcache import CachedLossMixin, RandCon
 from torch import Tensor
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss
 from smoothcse.views.embed import Features, embed, take_rows
 
@@ -20,18 +21,19 @@ class GradientCaching(CachedLossMixin):
 
     The batch is encoded piece by piece without activations, the loss and its gradient with respect to the embeddings
     are computed once for all of it, and each piece is encoded again, with the same dropout, to carry that gradient
-    into the weights. That makes three passes of two: about a third more time for any batch at all.
+    into the weights. That makes three passes instead of two, about a third more time, whatever the batch.
 
-    Value and gradients are those of the plain loss. A single text column is encoded as two dropout views of each
-    sentence, shortest sentences first, so that a piece holds sentences of similar length.
+    Value and gradients are those of the plain loss, under the autocast that the loss is called in. A single column of
+    text is encoded as two dropout views of each sentence, shortest sentences first, so that a piece holds sentences of
+    similar length.
 
     Args:
-        model: the encoder.
-        mini_batch_tokens: tokens that are encoded at a time, padding not counted; at least one sentence is.
-        **settings: of the loss it is mixed into.
+        model: Encoder.
+        mini_batch_tokens: Tokens encoded at a time, padding not counted; at least one sentence is.
+        **settings: Arguments of the loss that it is mixed into.
 
     Raises:
-        SmoothCSEError: for an argument out of its range.
+        SmoothCSEError: For an argument out of its range.
     """
 
     model: SentenceTransformer
@@ -41,7 +43,7 @@ class GradientCaching(CachedLossMixin):
         if mini_batch_tokens < 1:
             raise SmoothCSEError(f"mini_batch_tokens must be at least 1, not {mini_batch_tokens}.")
         self.mini_batch_num_tokens = mini_batch_tokens
-        self.mini_batch_size = 1  # the host wants one; the number of tokens goes before it
+        self.mini_batch_size = 1  # the host requires one; the number of tokens takes precedence
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
         order = _order_of_length(columns)
@@ -58,13 +60,10 @@ class GradientCaching(CachedLossMixin):
         copy_random_state: bool,
         random_state: RandContext | None = None,
     ) -> tuple[Tensor, RandContext | None]:
-        """Embed the rows from ``begin`` to ``end``: what the host does, but reading the training head."""
+        """Embed the rows from ``begin`` to ``end`` as the host does, but read the training head."""
         piece = take_rows(sentence_feature, torch.arange(begin, end, device=sentence_feature["input_ids"].device))
-        state = RandContext(*piece.values()) if copy_random_state else None
-        if random_state is None:
-            with torch.set_grad_enabled(with_grad):
-                return embed(self.model, piece), state
-        with random_state, torch.set_grad_enabled(with_grad):
+        state = _Replay(piece) if copy_random_state else None
+        with _same_autocast(piece) if random_state is None else random_state, torch.set_grad_enabled(with_grad):
             return embed(self.model, piece), state
 
     def calculate_loss(
@@ -75,19 +74,48 @@ class GradientCaching(CachedLossMixin):
         if len(columns) == 1:
             columns = [columns[0][0::2], columns[0][1::2]]
         columns = [column[self._back] for column in columns]
-        loss: Tensor = self.compute_loss_from_embeddings(columns)  # of the loss that this is mixed into
+        loss: Tensor = self.compute_loss_from_embeddings(columns)  # a method of the loss that this is mixed into
         if with_backward:
-            loss.backward()
+            with torch.autocast(
+                loss.device.type, enabled=False
+            ):  # which would lower the products of the backward pass
+                loss.backward()
         return loss.detach()
+
+
+class _Replay(RandContext):
+    """Random state and autocast of the first encoding of a piece, for the second one in the backward pass."""
+
+    def __init__(self, piece: Features) -> None:
+        super().__init__(*piece.values())
+        self._autocast = _same_autocast(piece)
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._autocast.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._autocast.__exit__(*error)
+        super().__exit__(*error)
 
 
 class CachedGSInfoNCELoss(GradientCaching, GSInfoNCELoss):
     """:class:`GSInfoNCELoss` in memory that does not grow with the batch; the arguments are those of both."""
 
 
-def with_gradient_caching(loss: type[GSInfoNCELoss]) -> Callable[..., GSInfoNCELoss]:
-    """Return the cached form of a method's loss: a class that takes ``mini_batch_tokens``, too."""
+def with_gradient_caching(loss: type[ContrastiveLoss]) -> Callable[..., ContrastiveLoss]:
+    """Return the cached form of a method's loss: a class that also takes ``mini_batch_tokens``."""
     return type(f"Cached{loss.__name__}", (GradientCaching, loss), {})
+
+
+def _same_autocast(piece: Features) -> torch.autocast:
+    """Return a context with the autocast that is in force now.
+
+    It keeps no casts of the weights: those of the first pass have no gradient, and the second must not reuse them.
+    """
+    device = piece["input_ids"].device.type
+    enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    return torch.autocast(device, dtype=dtype, enabled=enabled, cache_enabled=False)
 
 
 def _order_of_length(columns: list[Features]) -> Tensor:

@@ -1,4 +1,4 @@
-"""ConPVP for the trainer; :mod:`smoothcse.objectives.conpvp` has its formulas."""
+"""ConPVP; its formulas are in :mod:`smoothcse.objectives.conpvp`."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def prepare(model: SentenceTransformer, settings: ConPVPSettings) -> SentenceTra
 
 
 class ConPVPLoss(PromptedLoss):
-    """ConPVP (Zeng et al., Findings of EMNLP 2022) in the shape of :class:`GSInfoNCELoss`, whose arguments it takes.
+    """ConPVP (Zeng et al., Findings of EMNLP 2022).
 
     The templates of a sentence's prototypes are drawn anew at each step; the released code draws them once.
 
     Args:
-        model: the encoder, from :func:`prepare`.
-        settings: of the method.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder, from :func:`prepare`.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     def __init__(self, model: SentenceTransformer, *, settings: ConPVPSettings | None = None, **others: Any) -> None:
@@ -86,8 +86,8 @@ class ConPVPLoss(PromptedLoss):
             anchors["input_ids"],
             anchors["attention_mask"],
             (len(POSITIVE), len(NEGATIVE)),
-            seed=self.noise.seed,
-            step=self._current_step(),
+            seed=self.seed,
+            step=self.current_step(),
         )
         reader = self.without_template(shared=False)
         return [

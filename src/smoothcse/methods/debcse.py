@@ -1,11 +1,11 @@
-"""DebCSE for the trainer, our reading of its abstract; :mod:`smoothcse.objectives.debcse` has its formulas."""
+"""DebCSE, our reading of its abstract; its formulas are in :mod:`smoothcse.objectives.debcse`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.table import Method
 from smoothcse.views.drawn_pairs import DebCSESettings, draw_pairs
 from smoothcse.views.further import FurtherTexts
@@ -24,11 +24,11 @@ def add_pairs(
     """Return a drawn positive and a drawn hard negative for each sentence.
 
     Args:
-        sentences: with the column ``sentence``.
-        model: the encoder as it starts.
-        settings: of the draws.
-        seed: of the draws.
-        console: for a bar.
+        sentences: Dataset with the column ``sentence``.
+        model: Encoder at the start.
+        settings: Settings of the draws.
+        seed: Seed of the draws.
+        console: Console for a progress bar.
     """
     positives, negatives = draw_pairs(sentences, model, settings, seed, console)
 
@@ -45,7 +45,7 @@ METHOD = Method(
     title="DebCSE, our reading of the abstract of Miao, Du and Zhang (CIKM 2023), which gives no formulas",
     about="Positives of like meaning and unlike words, and hard negatives of like words and unlike meaning, drawn "
     "from the corpus by inverse propensity.",
-    loss=GSInfoNCELoss,
+    loss=ContrastiveLoss,
     settings=DebCSESettings,
     encodes=3.0,
     columns=3,

@@ -1,4 +1,4 @@
-"""ESimCSE for the trainer; :mod:`smoothcse.objectives.esimcse` has its formulas."""
+"""ESimCSE; its formulas are in :mod:`smoothcse.objectives.esimcse`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.encoders.projection import PROJECTION
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
-from smoothcse.methods.state import MomentumEncoder, VectorQueue, head_of, of_all_ranks
+from smoothcse.encoders.projection import PROJECTION, head_of
+from smoothcse.methods.base import ContrastiveLoss
+from smoothcse.methods.ranks import of_all_ranks
+from smoothcse.methods.state import MomentumEncoder, VectorQueue
 from smoothcse.methods.table import Method
 from smoothcse.objectives.esimcse import repeat_subwords
 from smoothcse.views.embed import Features, in_pieces
@@ -41,50 +42,42 @@ class ESimCSEState(nn.Module):
         self.momentum = MomentumEncoder(model, settings.momentum)
 
 
-class ESimCSELoss(GSInfoNCELoss):
-    """ESimCSE (Wu et al., COLING 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+class ESimCSELoss(ContrastiveLoss):
+    """ESimCSE (Wu et al., COLING 2022).
 
     The momentum encoder starts from the pretrained weights. The released code starts it from random ones, by mistake:
     its first negatives are close to random vectors.
 
     Args:
-        model: the encoder.
-        settings: of the method.
-        state: what it keeps between steps; None to start with an empty queue.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     state: ESimCSEState
     settings: ESimCSESettings
 
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        *,
-        settings: ESimCSESettings | None = None,
-        state: ESimCSEState | None = None,
-        **others: Any,
-    ) -> None:
-        settings = settings or ESimCSESettings()
-        super().__init__(model, settings=settings, state=state or ESimCSEState(model, settings), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: ESimCSESettings | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or ESimCSESettings(), **others)
+        self.state = ESimCSEState(model, self.settings).to(model.device)
         self.special = torch.tensor(model.tokenizer.all_special_ids)
         self.longest = model.max_seq_length or 512
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences, and the same with sub-words doubled; pairs are left as they are."""
+        """Return the sentences, and the same with sub-words repeated; pairs are left as they are."""
         if len(columns) > 1:
             return columns
         ids, mask = columns[0]["input_ids"], columns[0]["attention_mask"]
-        self.special = self.special.to(ids.device)  # once, as a copy would have each step wait for the device
-        prompt = columns[0].get("prompt_length", 0)  # stays as it is: poolings may leave so many tokens out
+        self.special = self.special.to(ids.device)  # once: a copy in each step would wait for the device
+        prompt = columns[0].get("prompt_length", 0)  # unchanged: poolings may leave out so many tokens
         words = mask.bool() & ~torch.isin(ids, self.special) & (mask.cumsum(dim=1) > prompt)
         repeated, present = repeat_subwords(
             ids,
             mask,
             words,
             rate=self.settings.repetition_rate,
-            seed=self.noise.seed,
-            step=self._current_step(),
+            seed=self.seed,
+            step=self.current_step(),
             longest=self.longest,
         )
         others = {key: value for key, value in columns[0].items() if not isinstance(value, Tensor)}
@@ -95,7 +88,7 @@ class ESimCSELoss(GSInfoNCELoss):
         return self.state.queue.newest if len(self.state.queue) else None
 
     def remember(self, columns: list[Features]) -> None:
-        """Let the momentum encoder follow, and add the sentences of this step, as it sees them, to the queue."""
+        """Update the momentum encoder, and add its embeddings of the sentences of this step to the queue."""
         if not self.settings.queue_size:
             return
         self.state.momentum.follow(self.model)
@@ -114,5 +107,4 @@ METHOD = Method(
     settings=ESimCSESettings,
     encodes=3.0,
     pairs=True,
-    make_state=ESimCSEState,
 )

@@ -1,4 +1,4 @@
-"""IS-CSE for the trainer; :mod:`smoothcse.objectives.is_cse` has its formulas."""
+"""IS-CSE; its formulas are in :mod:`smoothcse.objectives.is_cse`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
-from smoothcse.methods.state import VectorQueue, of_all_ranks
+from smoothcse.methods.base import ContrastiveLoss
+from smoothcse.methods.ranks import across_ranks, of_all_ranks
+from smoothcse.methods.state import VectorQueue
 from smoothcse.methods.table import Method
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
@@ -34,36 +35,24 @@ class ISCSESettings:
     group_temperature: Annotated[float, Field(gt=0, description="β of the weights in the average.")] = 2.0
 
 
-def make_buffer(model: SentenceTransformer, settings: ISCSESettings) -> VectorQueue:
-    """Return an empty buffer for a model's embeddings."""
-    return VectorQueue(settings.buffer_size, model.get_embedding_dimension() or 0)
+class ISCSELoss(ContrastiveLoss):
+    """IS-CSE (He et al., AAAI 2023).
 
-
-class ISCSELoss(GSInfoNCELoss):
-    """IS-CSE (He et al., AAAI 2023) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
-
-    The smoothed loss sets in once the buffer is full; until then the loss is that of SimCSE.
+    The smoothed loss starts once the buffer is full; until then the loss is that of SimCSE.
 
     Args:
-        model: the encoder.
-        settings: of the method.
-        state: its buffer; None for an empty one.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     state: VectorQueue
     settings: ISCSESettings
 
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        *,
-        settings: ISCSESettings | None = None,
-        state: VectorQueue | None = None,
-        **others: Any,
-    ) -> None:
-        settings = settings or ISCSESettings()
-        super().__init__(model, settings=settings, state=state or make_buffer(model, settings), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: ISCSESettings | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or ISCSESettings(), **others)
+        width = model.get_embedding_dimension() or 0
+        self.state = VectorQueue(self.settings.buffer_size, width).to(model.device)
         self._latest: Tensor | None = None
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -95,5 +84,4 @@ METHOD = Method(
     loss=ISCSELoss,
     settings=ISCSESettings,
     pairs=True,
-    make_state=make_buffer,
 )

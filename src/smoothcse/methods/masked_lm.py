@@ -12,31 +12,31 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
+from smoothcse.encoders.projection import unwrapped
 from smoothcse.encoders.safety import SAFE_WEIGHTS
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.methods.state import unwrapped
-from smoothcse.objectives.masked_lm import NOT_HIDDEN
+from smoothcse.objectives.masked_lm import IGNORE_INDEX
 from smoothcse.views.embed import Features, run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-TARGETS = "hidden_tokens"
+TARGETS = "mlm_targets"
 """Entry of a view's features that holds its targets, long ``(N, L)``."""
 
 
 class MaskedLMHead(nn.Module):
-    """What makes logits over the vocabulary of an encoder's token states: the head of its own family.
+    """The head that turns token states into logits over the vocabulary, as the family of the encoder has it.
 
     It has the weights of the pretrained checkpoint where that holds a head, else new ones, the same on all ranks. Its
     last product is with the word embeddings of the encoder, which both share.
 
     Args:
-        model: the encoder, as it was loaded.
-        seed: of new weights.
+        model: Encoder, as it was loaded.
+        seed: Seed of new weights.
 
     Raises:
-        SmoothCSEError: for an encoder whose family has no such head, or whose tokenizer has no mask.
+        SmoothCSEError: For an encoder whose family has no such head, or whose tokenizer has no mask.
     """
 
     def __init__(self, model: SentenceTransformer, seed: int = 0) -> None:
@@ -59,31 +59,31 @@ class MaskedLMHead(nn.Module):
         return functional.linear(transformed, words, self.bias)
 
     def read(self, model: nn.Module, features: Features) -> Tensor:
-        """Return how badly the hidden tokens of each row are told, and how many there are.
+        """Return the summed negative log-likelihood of the masked tokens of each row, and their number.
 
         Args:
-            model: the encoder.
-            features: of a view, with its :data:`TARGETS`.
+            model: Encoder.
+            features: Features of a view, with its :data:`TARGETS`.
 
         Returns:
-            ``(N, 2)``: the sum of the negative log-likelihoods, and the number of tokens.
+            ``(N, 2)``: sum and number.
         """
         targets = features[TARGETS]
         output = run(model, {key: value for key, value in features.items() if key != TARGETS}, every_token=True)
         # Poolings of several layers put their average in the place of the last one's states.
         layers = output.get("all_layer_embeddings")
         states = output["token_embeddings"] if layers is None else layers[-1]
-        hidden = targets != NOT_HIDDEN
+        masked = targets != IGNORE_INDEX
         words = unwrapped(model)[0].model.get_input_embeddings().weight
-        logits = self(states[hidden], words)
+        logits = self(states[masked], words)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        each = functional.cross_entropy(logits, targets[hidden], reduction="none")
-        sums = each.new_zeros(len(targets)).index_add(0, hidden.nonzero()[:, 0], each)
-        return torch.stack([sums, hidden.sum(dim=1).to(sums)], dim=1)
+        each = functional.cross_entropy(logits, targets[masked], reduction="none")
+        sums = each.new_zeros(len(targets)).index_add(0, masked.nonzero()[:, 0], each)
+        return torch.stack([sums, masked.sum(dim=1).to(sums)], dim=1)
 
 
 class _StatesAsTheyAre(nn.Module):
-    """In the place of the encoder inside the model that has the head: what comes in goes to the head."""
+    """Replaces the encoder inside the model that has the head, and passes the states on to the head."""
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=inputs_embeds)
@@ -115,7 +115,7 @@ def _name_of(model: nn.Module, wanted: nn.Module) -> str:
 
 
 def _drop_parameter(model: nn.Module, wanted: nn.Parameter | None) -> None:
-    """Remove a parameter wherever it hangs."""
+    """Remove a parameter from all modules that hold it."""
     for module in model.modules():
         for name in [name for name, parameter in module._parameters.items() if parameter is wanted]:
             module.register_parameter(name, None)

@@ -1,4 +1,4 @@
-"""PromptBERT for the trainer; :mod:`smoothcse.objectives.promptbert` has its formulas."""
+"""PromptBERT; its formulas are in :mod:`smoothcse.objectives.promptbert`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def prepare(model: SentenceTransformer, settings: PromptBERTSettings) -> Sentenc
 
 
 class PromptBERTLoss(PromptedLoss):
-    """PromptBERT (Jiang et al., EMNLP 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+    """PromptBERT (Jiang et al., EMNLP 2022).
 
-    As in the released code, sentences of one length share what the template says, dropout included.
+    As in the released code, sentences of one length share the state of the bare template, dropout included.
 
     Args:
-        model: the encoder, from :func:`prepare`.
-        settings: of the method.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder, from :func:`prepare`.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What the methods share that read a sentence in templates: its views, and the template taken out of what is read."""
+"""The base of the methods that read sentences in templates, which subtracts the state of the bare template."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import PretrainedConfig
 
-from smoothcse.encoders.projection import PROJECTION
+from smoothcse.encoders.projection import PROJECTION, head_of
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
-from smoothcse.methods.state import head_of
+from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.objectives.promptbert import one_of_each
 from smoothcse.objectives.templates import Templates, move_sentences, template_places
 from smoothcse.views.embed import READ, Features, Reader, run
@@ -24,16 +23,16 @@ OF_TEMPLATE = "of_template"
 """Entry of a view's features that holds the mask of its template's own tokens, long ``(N, L)``."""
 
 
-class PromptedLoss(GSInfoNCELoss):
+class PromptedLoss(ContrastiveLoss):
     """A loss whose views are templates around the same sentence.
 
     Args:
-        model: the encoder, whose tokenizer writes the first template.
-        templates: of the views, that of the encoder first.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder, whose tokenizer writes the first template.
+        templates: Templates of the views, that of the encoder first.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
 
     Raises:
-        SmoothCSEError: if the encoder has another template or none.
+        SmoothCSEError: If the encoder has another template or none.
     """
 
     def __init__(self, model: SentenceTransformer, *, templates: Sequence[str], **others: Any) -> None:
@@ -55,9 +54,9 @@ class PromptedLoss(GSInfoNCELoss):
         """Return a column of sentences, tokenised in the encoder's template, in others.
 
         Args:
-            column: of N rows.
-            chosen: number of the template, one for all or long ``(N,)``.
-            reader: of the view; None for the usual one. It finds the mask of the template under ``OF_TEMPLATE``.
+            column: Features of N rows.
+            chosen: Number of the template, one for all or long ``(N,)``.
+            reader: Reader of the view, which finds the template mask under ``OF_TEMPLATE``; None for the usual one.
         """
         ids, mask = column["input_ids"], column["attention_mask"]
         moved, present, of_template = move_sentences(
@@ -74,10 +73,10 @@ class PromptedLoss(GSInfoNCELoss):
         return view if reader is None else {**view, READ: reader, OF_TEMPLATE: of_template}
 
     def without_template(self, shared: bool) -> Reader:
-        """Return a reader that takes out of each state what its template says without the sentence.
+        """Return a reader that subtracts from each state that of its template without the sentence.
 
         Args:
-            shared: whether rows of one template and one length share that, dropout included.
+            shared: Whether rows of one template and one length share that state, dropout included.
         """
         return partial(_read_denoised, size=self.templates.longest, offset=self.first_position, shared=shared)
 

@@ -1,4 +1,4 @@
-"""SimCSE for the trainer, with what its published script offers beside the contrast."""
+"""SimCSE, with the options of its published script: the symmetric form and masked language modelling."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
-from smoothcse.methods.state import of_all_ranks
+from smoothcse.methods.ranks import of_all_ranks
 from smoothcse.methods.table import Method
-from smoothcse.objectives.masked_lm import hide_tokens
+from smoothcse.objectives.masked_lm import mask_tokens
 from smoothcse.views.embed import READ, Features
 
 
@@ -30,85 +30,71 @@ class SimCSESettings:
         float, Field(ge=0, description="Weight of a masked-language loss beside the contrast; published: 0.1.")
     ] = 0.0
     mlm_probability: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the tokens that are hidden for that loss.")
+        float, Field(gt=0, lt=1, description="Share of the tokens that are masked for that loss.")
     ] = 0.15
 
 
-def make_head(model: SentenceTransformer, settings: SimCSESettings) -> MaskedLMHead | None:
-    """Return the masked-language head to train, if it is asked for."""
-    return MaskedLMHead(model) if settings.mlm_weight else None
-
-
-class SimCSELoss(GSInfoNCELoss):
+class SimCSELoss(ContrastiveLoss):
     """SimCSE (Gao et al., EMNLP 2021), unsupervised or on pairs and triplets, with its optional parts.
 
-    Without these it is :class:`GSInfoNCELoss`, whose other arguments it takes. In the symmetric form hard negatives
-    repel the anchors alone: it is these that they contradict.
+    With noise it is GS-InfoNCE. In the symmetric form hard negatives repel the anchors only, which they contradict.
 
     Args:
-        model: the encoder.
-        settings: of the method.
-        state: the masked-language head; None for that of the checkpoint.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     state: MaskedLMHead | None
     settings: SimCSESettings
 
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        *,
-        settings: SimCSESettings | None = None,
-        state: MaskedLMHead | None = None,
-        **others: Any,
-    ) -> None:
-        settings = settings or SimCSESettings()
-        super().__init__(model, settings=settings, state=state or make_head(model, settings), **others)
-        if self.state is not None:
+    def __init__(self, model: SentenceTransformer, *, settings: SimCSESettings | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or SimCSESettings(), **others)
+        if self.settings.mlm_weight:
+            self.state = MaskedLMHead(model).to(model.device)
             self.special = torch.tensor(model.tokenizer.all_special_ids)
             ids = torch.arange(len(self.state.bias))
             self.vocabulary = ids[~torch.isin(ids, self.special)]
             self.mask_id: int = model.tokenizer.mask_token_id
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the texts, and before them, where these are to be told, copies with hidden tokens.
+        """Return the texts, preceded by masked copies if there is a masked-language loss.
 
-        Before, because gradients that are cached are shared between ranks with the last view, which must reach every
-        weight.
+        They come first because gradient caching shares gradients between ranks with the last view, which must reach
+        every weight.
         """
         if self.state is None:
             return columns
         whole = columns if len(columns) > 1 else columns * 2
-        return [*(self._with_hidden_tokens(column) for column in columns), *whole]
+        return [*(self._masked(column) for column in columns), *whole]
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        """Return the scalar loss of what was read of this rank's views."""
-        told = 0 if self.state is None else max(1, len(embeddings) // 2)
-        hidden, (anchors, positives, *hard) = embeddings[:told], embeddings[told:]
+        """Return the scalar loss of this rank's views: contrast, and masked-language loss if there is one."""
+        copies = 0 if self.state is None else max(1, len(embeddings) // 2)
+        masked, (anchors, positives, *hard) = embeddings[:copies], embeddings[copies:]
         loss = self.contrast(anchors, positives, *hard)
         if self.settings.symmetric:
             loss = (loss + self.contrast(positives, anchors)) / 2
-        return loss + self.settings.mlm_weight * _mean_over_ranks(torch.cat(hidden)) if hidden else loss
+        return loss + self.settings.mlm_weight * _mean_over_ranks(torch.cat(masked)) if masked else loss
 
-    def _with_hidden_tokens(self, column: Features) -> Features:
+    def _masked(self, column: Features) -> Features:
         assert self.state is not None
         ids, mask = column["input_ids"], column["attention_mask"]
-        hidden, targets = hide_tokens(
+        masked, targets = mask_tokens(
             ids,
             mask,
             mask.bool() & ~torch.isin(ids, self.special.to(ids.device)),
             probability=self.settings.mlm_probability,
             mask_id=self.mask_id,
             vocabulary=self.vocabulary.to(ids.device),
-            seed=self.noise.seed,
-            step=self._current_step(),
+            seed=self.seed,
+            step=self.current_step(),
         )
-        return {**column, "input_ids": hidden, TARGETS: targets, READ: self.state.read}
+        return {**column, "input_ids": masked, TARGETS: targets, READ: self.state.read}
 
 
 def _mean_over_ranks(sums_and_counts: Tensor) -> Tensor:
-    """Return this rank's share, so that the mean over ranks is the mean over the hidden tokens of all."""
+    """Return this rank's share, so that the mean over ranks is the mean over the masked tokens of all."""
     total, count = sums_and_counts.sum(dim=0)
     counts = of_all_ranks(count.reshape(1))
     mean: Tensor = total * len(counts) / counts.sum().clamp(min=1)
@@ -122,5 +108,4 @@ METHOD = Method(
     loss=SimCSELoss,
     settings=SimCSESettings,
     pairs=True,
-    make_state=make_head,
 )

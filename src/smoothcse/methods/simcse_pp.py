@@ -1,4 +1,4 @@
-"""SimCSE++ for the trainer; :mod:`smoothcse.objectives.simcse_pp` has its formulas."""
+"""SimCSE++; its formulas are in :mod:`smoothcse.objectives.simcse_pp`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
+from smoothcse.methods.base import ContrastiveLoss
+from smoothcse.methods.ranks import across_ranks
 from smoothcse.methods.table import Method
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import READ, Features, read_without_dropout
@@ -30,16 +31,16 @@ class SimCSEPPSettings:
     dimension_temperature: Annotated[float, Field(gt=0, description="τ' of the contrast of dimensions.")] = 5.0
 
 
-class SimCSEPPLoss(GSInfoNCELoss):
-    """SimCSE++ (Xu et al., Findings of EMNLP 2023) in the shape of :class:`GSInfoNCELoss`, whose arguments it takes.
+class SimCSEPPLoss(ContrastiveLoss):
+    """SimCSE++ (Xu et al., Findings of EMNLP 2023).
 
     It takes one column of text. Noise stands among the negatives of the views without dropout. The statistics of the
     contrast of dimensions are those of the batch over all ranks.
 
     Args:
-        model: the encoder.
-        settings: of the method.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     settings: SimCSEPPSettings

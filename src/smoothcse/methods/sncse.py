@@ -1,4 +1,4 @@
-"""SNCSE for the trainer; :mod:`smoothcse.objectives.sncse` has its formulas."""
+"""SNCSE; its formulas are in :mod:`smoothcse.objectives.sncse`."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def add_negations(sentences: Dataset, model: SentenceTransformer, settings: SNCS
 
 
 class SNCSELoss(PromptedLoss):
-    """SNCSE (Wang et al., 2022) in the shape of :class:`GSInfoNCELoss`, whose other arguments it takes.
+    """SNCSE (Wang et al., 2022).
 
     A batch has two columns of text, the sentences and their negations.
 
     Args:
-        model: the encoder, from :func:`prepare`.
-        settings: of the method.
-        **others: of :class:`GSInfoNCELoss`.
+        model: Encoder, from :func:`prepare`.
+        settings: Settings of the method.
+        **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
     settings: SNCSESettings

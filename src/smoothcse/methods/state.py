@@ -1,4 +1,4 @@
-"""What methods keep between steps: modules that are saved with a checkpoint and equal on all ranks."""
+"""State that methods keep between steps: modules that are saved with a checkpoint and equal on all ranks."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import copy
 from typing import TYPE_CHECKING
 
 import torch
-from sentence_transformers.sentence_transformer.modules import Normalize
-from sentence_transformers.util import all_gather
-from torch import Tensor, distributed, nn
-from torch.nn import functional
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor, nn
 
-from smoothcse.encoders.projection import is_projection
+from smoothcse.encoders.projection import body_of
+from smoothcse.objectives.rows import unit_rows
 from smoothcse.views.embed import Features, run
 
 if TYPE_CHECKING:
@@ -23,12 +20,12 @@ class VectorQueue(nn.Module):
     """The last few unit vectors, the newest at the end.
 
     Args:
-        size: vectors that are kept.
-        width: of a vector.
+        size: Number of vectors to keep.
+        width: Width of a vector.
 
     Attributes:
         rows: float32 ``(size, width)``; the first ``size - filled`` are zero.
-        filled: number of vectors there are, on the CPU, so that reading it waits for no device.
+        filled: Number of vectors held, on the CPU, so that reading it waits for no device.
     """
 
     rows: Tensor
@@ -40,22 +37,22 @@ class VectorQueue(nn.Module):
         self.filled = torch.zeros((), dtype=torch.long)
 
     def __len__(self) -> int:
-        """Return the number of vectors there are."""
+        """Return the number of vectors held."""
         return int(self.filled)
 
     @property
     def newest(self) -> Tensor:
-        """The vectors there are, ``(n, width)``, the newest last."""
+        """The vectors held, ``(n, width)``, the newest last."""
         return self.rows[len(self.rows) - len(self) :]
 
     def with_new(self, vectors: Tensor) -> Tensor:
-        """Return the vectors there would be with these ``(n, width)`` pushed, all of these even if they are more."""
-        unit = functional.normalize(vectors.detach().to(self.rows), dim=1)
+        """Return the queue as after a push of ``(n, width)``; all of these, even if they exceed its size."""
+        unit = unit_rows(vectors.detach().to(self.rows))
         return torch.cat([self.newest, unit])[-max(len(self.rows), len(unit)) :]
 
     def push(self, vectors: Tensor) -> None:
-        """Add vectors ``(n, width)`` and let the oldest go."""
-        unit = functional.normalize(vectors.detach().to(self.rows), dim=1)
+        """Add vectors ``(n, width)`` and drop the oldest."""
+        unit = unit_rows(vectors.detach().to(self.rows))
         self.rows = torch.cat([self.rows, unit])[-len(self.rows) :]
         self.filled = (self.filled + len(vectors)).clamp(max=len(self.rows))
 
@@ -68,26 +65,17 @@ class VectorQueue(nn.Module):
         self.filled = state.cpu()
 
 
-def of_all_ranks(vectors: Tensor) -> Tensor:
-    """Return the vectors ``(N, d)`` of all ranks, one rank's after the other, without gradient."""
-    vectors = vectors.detach()
-    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1):
-        return vectors
-    gathered: Tensor = all_gather(vectors)
-    return gathered
-
-
 class MomentumEncoder(nn.Module):
-    """A slow copy of an encoder, without its training head, that follows it at each step and never drops out.
+    """A slow copy of an encoder, without its training head, that follows it at each step and has no dropout.
 
     Args:
-        model: the encoder as it starts, so that the copy starts from its pretrained weights.
+        model: Encoder at the start, so that the copy starts from its pretrained weights.
         momentum: ``m`` of ``θ_m ← m θ_m + (1 - m) θ``.
     """
 
     def __init__(self, model: SentenceTransformer, momentum: float) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(nn.Sequential(*_body(model))).requires_grad_(False)
+        self.encoder = copy.deepcopy(nn.Sequential(*body_of(model))).requires_grad_(False)
         self.momentum = momentum
         self.eval()
 
@@ -97,8 +85,8 @@ class MomentumEncoder(nn.Module):
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
-        """Take a step towards the weights of the encoder."""
-        of_model = [parameter for module in _body(model) for parameter in module.parameters()]
+        """Move a step towards the weights of the encoder."""
+        of_model = [parameter for module in body_of(model) for parameter in module.parameters()]
         torch._foreach_lerp_([*self.parameters()], [p.detach() for p in of_model], 1.0 - self.momentum)
 
     @torch.no_grad()
@@ -106,19 +94,3 @@ class MomentumEncoder(nn.Module):
         """Return the sentence embeddings ``(N, d)``."""
         embedding: Tensor = run(self.encoder, features)["sentence_embedding"]
         return embedding
-
-
-def head_of(model: nn.Module) -> nn.Module | None:
-    """Return the training head of an encoder, if it has one."""
-    return next((module for module in unwrapped(model) if is_projection(module)), None)
-
-
-def _body(model: nn.Module) -> list[nn.Module]:
-    """Return what makes the raw sentence embedding: the modules before the head and the normalisation."""
-    return [module for module in unwrapped(model) if not (is_projection(module) or isinstance(module, Normalize))]
-
-
-def unwrapped(model: nn.Module) -> SentenceTransformer:
-    """Return the encoder that may be wrapped for several devices."""
-    inner: SentenceTransformer = model.module if isinstance(model, DistributedDataParallel) else model
-    return inner

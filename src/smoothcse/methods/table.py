@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from rich.console import Console
     from sentence_transformers import SentenceTransformer
-    from torch import nn
 
-    from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+    from smoothcse.methods.base import ContrastiveLoss
     from smoothcse.views.further import FurtherTexts
 
 METHODS = {
@@ -49,12 +48,11 @@ class Method:
     Attributes:
         title: name and source.
         about: what it adds to SimCSE, in a sentence.
-        loss: takes the model, ``settings`` and ``state`` and the arguments of ``GSInfoNCELoss``.
+        loss: takes the model, ``settings`` and the arguments of ``ContrastiveLoss``; its state is made with it.
         settings: a dataclass, each field annotated with its limits and its description.
         encodes: of a sentence per step; SimCSE has two.
         columns: of text that a batch has.
         pairs: whether it learns from labelled pairs and triplets, too.
-        make_state: makes what the method keeps between steps, given the model and the settings; None for nothing.
         prepare: turns the encoder into the method's, given the settings; None to leave it as it is.
         add_texts: makes the further columns, given the dataset of sentences, the encoder as it starts, the settings,
             a seed, and the console for a bar; None where the sentences are all it needs. Called once for a run, in its
@@ -63,12 +61,11 @@ class Method:
 
     title: str
     about: str
-    loss: type[GSInfoNCELoss]
+    loss: type[ContrastiveLoss]
     settings: type = NoSettings
     encodes: float = 2.0
     columns: int = 1
     pairs: bool = False
-    make_state: Callable[[SentenceTransformer, Any], nn.Module | None] | None = None
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 

@@ -1,4 +1,4 @@
-r"""ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022): an angle more between a sentence and its positive.
+r"""ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022): InfoNCE with an angular margin for the pairs.
 
 .. math::
 
@@ -6,7 +6,7 @@ r"""ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022): an angle more 
     θ_{ij} = \arccos \frac{z1_i^\top z2_j}{\lVert z1_i \rVert \lVert z2_j \rVert}
 
 A pair is to be nearer than all others by the margin ``m``, an angle, which leaves room for views that stray. This is
-:func:`~smoothcse.objectives.info_nce` with other logits of its own pairs; at ``m = 0`` it is that loss itself.
+:func:`~smoothcse.objectives.info_nce` with the logits of the pairs replaced; at ``m = 0`` it is that loss.
 """
 
 from __future__ import annotations
@@ -17,17 +17,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from smoothcse.objectives.rows import at_least_float32
+
 
 def angular_margin_logits(
     anchors: Tensor, positives: Tensor, *, margin: float = 10.0, temperature: float = 0.05
 ) -> Tensor:
     """Return ``cos(θ_ii + m) / τ``.
 
-    Where ``θ + m`` is over half a turn the cosine rises again; dropout views are nowhere near that.
+    The cosine rises again where ``θ + m`` exceeds 180 degrees; dropout views are far from that.
 
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
-        positives: ``z2``, likewise.
+        positives: ``z2``, of the same shape.
         margin: ``m``, in degrees.
         temperature: ``τ > 0``.
 
@@ -35,9 +37,9 @@ def angular_margin_logits(
         ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        z1, z2 = (rows if rows.dtype == torch.float64 else rows.float() for rows in (anchors, positives))
+        z1, z2 = at_least_float32(anchors), at_least_float32(positives)
         cosine = functional.cosine_similarity(z1, z2)
-        # At equal views the angle has no slope; from a twentieth of a degree on it is held.
+        # The angle has no gradient at equal views, so the sine is clamped (below about a twentieth of a degree).
         sine = (1.0 - cosine.square()).clamp(min=1e-6).sqrt()
         angle = math.radians(margin)
         return (cosine * math.cos(angle) - sine * math.sin(angle)) / temperature

@@ -22,11 +22,11 @@ def draw_templates(ids: Tensor, mask: Tensor, counts: tuple[int, ...], *, seed: 
     """Draw one of several templates for each row, and one of several others, anew for each step.
 
     Args:
-        ids: token ids, long ``(N, L)``.
-        mask: attention mask, long ``(N, L)``.
-        counts: how many there are of each kind.
-        seed: of the draws.
-        step: of the optimiser.
+        ids: Token ids, long ``(N, L)``.
+        mask: Attention mask, long ``(N, L)``.
+        counts: Number of templates of each kind.
+        seed: Seed of the draws.
+        step: Optimiser step.
 
     Returns:
         A long ``(N,)`` for each kind, a function of the row's own tokens, the seed and the step.

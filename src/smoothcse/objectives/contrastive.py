@@ -14,20 +14,34 @@ and the loss is the mean cross-entropy of its rows, the label of row ``i`` being
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from smoothcse.objectives.noise import log_expected_similarity
+from smoothcse.objectives.keys import HardNegatives, Keys, as_hard_negatives, own_columns
+from smoothcse.objectives.noise import NO_NOISE, Noise, as_noise, log_expected_similarity
+from smoothcse.objectives.rows import at_least_float32, unit_rows
+
+
+class Contrast(NamedTuple):
+    """The result of scoring a batch.
+
+    Attributes:
+        loss: Scalar, in float32 (float64 for float64 input).
+        noise_share: Detached scalar in [0, 1]; see :func:`noise_share`.
+    """
+
+    loss: Tensor
+    noise_share: Tensor
 
 
 def info_nce(
     anchors: Tensor,
     positives: Tensor,
     *,
-    hard_negatives: Tensor | None = None,
-    hard_negative_log_weight: float = 0.0,
+    hard_negatives: HardNegatives | Tensor | None = None,
     temperature: float = 0.05,
     first_positive: int = 0,
 ) -> Tensor:
@@ -38,22 +52,16 @@ def info_nce(
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         positives: ``z2``, float ``(K, d)`` with ``K >= N``; row ``first_positive + i`` belongs to anchor ``i``.
-        hard_negatives: ``z3``, float ``(H, d)``, or None.
-        hard_negative_log_weight: added to the logit of each anchor's own hard negative (SimCSE, eq. 8: a
-            *log*-weight, so 0 means weight 1).
+        hard_negatives: ``z3``, float ``(H, d)``, with a weight if they come as
+            :class:`~smoothcse.objectives.HardNegatives`; or None.
         temperature: ``τ > 0``.
-        first_positive: where this rank's positives start when ``positives`` were gathered from several ranks.
+        first_positive: Row of this rank's first positive when ``positives`` were gathered from several ranks.
 
     Returns:
         The scalar loss, in float32 (float64 for float64 input) whatever autocast says.
     """
     return gs_info_nce(
-        anchors,
-        positives,
-        hard_negatives=hard_negatives,
-        hard_negative_log_weight=hard_negative_log_weight,
-        temperature=temperature,
-        first_positive=first_positive,
+        anchors, positives, hard_negatives=hard_negatives, temperature=temperature, first_positive=first_positive
     )
 
 
@@ -61,13 +69,11 @@ def gs_info_nce(
     anchors: Tensor,
     positives: Tensor,
     *,
-    noise: Tensor | None = None,
-    noise_weight: float = 1.0,
-    expected_noise_count: int = 0,
-    hard_negatives: Tensor | None = None,
-    hard_negative_log_weight: float = 0.0,
+    noise: Noise | Tensor | None = None,
+    hard_negatives: HardNegatives | Tensor | None = None,
     temperature: float = 0.05,
     first_positive: int = 0,
+    step: int = 0,
 ) -> Tensor:
     r"""GS-InfoNCE (Wu et al., COLING 2022): InfoNCE with Gaussian vectors as extra negatives.
 
@@ -79,32 +85,47 @@ def gs_info_nce(
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         positives: ``z2``, float ``(K, d)`` with ``K >= N``; row ``first_positive + i`` belongs to anchor ``i``.
-        noise: ``g``, float ``(M, d)``, e.g. from :class:`~smoothcse.objectives.GaussianNoise`; or ``(N, M, d)``,
-            another ``g`` for each anchor, which the paper does not do; None for none.
-        noise_weight: ``λ > 0``; adds ``log λ`` to the noise logits. The authors' released code has an option
-            for it and never reads it, so their runs are ``λ = 1``.
-        expected_noise_count: ``M`` when the noise sum is replaced by its expectation, a constant
-            ``λ M E[exp(cos / τ)]`` in the denominator (:func:`~smoothcse.objectives.log_expected_similarity`).
-        hard_negatives: ``z3``, float ``(H, d)``, or None.
-        hard_negative_log_weight: added to the logit of each anchor's own hard negative (SimCSE, eq. 8).
+        noise: ``g``, float ``(M, d)``, e.g. from :class:`~smoothcse.objectives.GaussianNoise`, of weight ``λ = 1``; or
+            a :class:`~smoothcse.objectives.Noise`, which has a count, a weight and a source of its own; None for none.
+        hard_negatives: ``z3``, float ``(H, d)``, with a weight if they come as
+            :class:`~smoothcse.objectives.HardNegatives`; or None.
         temperature: ``τ > 0``.
-        first_positive: where this rank's positives start when ``positives`` were gathered from several ranks.
+        first_positive: Row of this rank's first positive when ``positives`` were gathered from several ranks.
+        step: Optimiser step that a :class:`~smoothcse.objectives.Noise` is drawn for.
 
     Returns:
         The scalar loss, in float32 (float64 for float64 input) whatever autocast says.
     """
-    logits = similarity_logits(
-        anchors,
-        positives,
-        noise=noise,
-        noise_weight=noise_weight,
-        expected_noise_count=expected_noise_count,
-        hard_negatives=hard_negatives,
-        hard_negative_log_weight=hard_negative_log_weight,
-        temperature=temperature,
-        first_positive=first_positive,
-    )
+    keys = Keys(positives, as_hard_negatives(hard_negatives), first_positive=first_positive)
+    logits = _balanced_logits(anchors, keys, as_noise(noise), temperature=temperature, step=step)
     return own_positive_loss(logits, first_positive)
+
+
+def dense_contrast(
+    anchors: Tensor,
+    keys: Keys,
+    noise: Noise = NO_NOISE,
+    *,
+    temperature: float = 0.05,
+    step: int = 0,
+    own: Tensor | None = None,
+) -> Contrast:
+    """Return the loss of a batch and its noise share, by the matrix of all logits.
+
+    Args:
+        anchors: ``z1``, float ``(N, d)``; need not be normalised.
+        keys: Vectors that the anchors are scored against.
+        noise: Gaussian negatives.
+        temperature: ``τ > 0``.
+        step: Optimiser step that the noise is drawn for.
+        own: Logits ``(N,)`` that replace those of the anchors with their own positives, or None.
+    """
+    logits = _balanced_logits(anchors, keys, noise, temperature=temperature, step=step, own=own)
+    positives, first = len(keys.positives), keys.first_positive
+    return Contrast(
+        own_positive_loss(logits, first),
+        noise_share(logits, positives, noise.columns_for(positives), first_positive=first),
+    )
 
 
 def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
@@ -115,49 +136,39 @@ def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
     In this form a loss far below 1, which is what trained encoders have, keeps its digits in float32; the difference
     of a log-sum-exp and the positive logit, each near ``1/τ``, has lost three of them at a loss of ``5e-5``.
     """
-    own = logits.gather(1, _own_columns(logits, first_positive).unsqueeze(1)).squeeze(1)
+    own = logits.gather(1, own_columns(logits, first_positive).unsqueeze(1)).squeeze(1)
     negatives = _without_own(logits, first_positive).logsumexp(dim=1)
     return functional.softplus(negatives - own).mean()
 
 
 def similarity_logits(
-    anchors: Tensor,
-    positives: Tensor,
-    *,
-    noise: Tensor | None = None,
-    noise_weight: float = 1.0,
-    expected_noise_count: int = 0,
-    hard_negatives: Tensor | None = None,
-    hard_negative_log_weight: float = 0.0,
-    further_negatives: Tensor | None = None,
-    temperature: float = 0.05,
-    first_positive: int = 0,
+    anchors: Tensor, keys: Keys, noise: Noise = NO_NOISE, *, temperature: float = 0.05, step: int = 0
 ) -> Tensor:
-    """Return the logits of :func:`gs_info_nce`, whose arguments these are but for ``further_negatives``.
+    """Return the logits of a batch, the noise at its own weight.
 
-    Those are ``z4``, float ``(F, d)``: negatives that belong to no anchor, such as a queue of earlier sentences, so
-    that ``hard_negative_log_weight`` never reaches them.
+    Args:
+        anchors: ``z1``, float ``(N, d)``; need not be normalised.
+        keys: Vectors that the anchors are scored against.
+        noise: Gaussian negatives; their ``share`` is left to :func:`balance_noise`.
+        temperature: ``τ > 0``.
+        step: Optimiser step that the noise is drawn for.
 
     Returns:
         ``(N, K + M + H + F)``: in-batch, noise, hard-negative and further columns, in that order. In expected mode
         the noise block is a single constant column.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        given = [block for block in (anchors, positives, hard_negatives, further_negatives) if block is not None]
-        rows = functional.normalize(torch.cat([_at_least_float32(block) for block in given]), dim=1)
-        queries, *keys = rows.split([len(block) for block in given])
+        given = [anchors, *keys.blocks()]
+        rows = unit_rows(torch.cat([at_least_float32(block) for block in given]))
+        queries, *others = rows.split([len(block) for block in given])
         queries = queries / temperature
-        blocks = [queries @ block.T for block in keys]
-        if hard_negatives is not None and hard_negative_log_weight:
-            blocks[1] = blocks[1] + _on_own_column(blocks[1], first_positive, hard_negative_log_weight)
-        if noise is not None:  # apart from the others, as no gradient goes to it
-            unit_noise = functional.normalize(noise.to(queries.dtype), dim=-1)
-            pattern = "nd,md->nm" if noise.ndim == 2 else "nd,nmd->nm"
-            blocks.insert(1, torch.einsum(pattern, queries, unit_noise) + math.log(noise_weight))
-        if expected_noise_count:
-            blocks.insert(
-                1, _expected_noise_column(anchors, blocks[0], expected_noise_count, noise_weight, temperature)
-            )
+        blocks = [queries @ block.T for block in others]
+        hard = keys.hard_negatives
+        if hard is not None and hard.log_weight:
+            blocks[1] = blocks[1] + _on_own_column(blocks[1], keys.first_positive, hard.log_weight)
+        count = noise.count_for(len(keys.positives))
+        if count:  # apart from the others, as no gradient goes to it
+            blocks.insert(1, _noise_block(queries, noise, count, temperature, step))
         return torch.cat(blocks, dim=1)
 
 
@@ -175,8 +186,8 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
     Args:
         logits: ``(N, K + M + H)`` from :func:`similarity_logits`.
         positive_count: ``K``.
-        noise_columns: width of the noise block: ``M``, or 1 in expected mode, or 0.
-        first_positive: as in :func:`gs_info_nce`.
+        noise_columns: Width of the noise block: ``M``, or 1 in expected mode, or 0.
+        first_positive: As in :func:`gs_info_nce`.
 
     Returns:
         A detached scalar in [0, 1].
@@ -192,7 +203,7 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
 def balance_noise(
     logits: Tensor, positive_count: int, noise_columns: int, share: float, *, first_positive: int = 0
 ) -> Tensor:
-    r"""Weigh the noise anew, so that it holds a given share of each anchor's negative mass.
+    r"""Weight the noise so that it holds a given share of each anchor's negative mass.
 
     .. math::
 
@@ -203,11 +214,11 @@ def balance_noise(
     progress of training; here it does not. Our own; not in the paper.
 
     Args:
-        logits: from :func:`similarity_logits` with noise weight 1.
+        logits: Logits from :func:`similarity_logits` with noise weight 1.
         positive_count: ``K``.
-        noise_columns: width of the noise block: ``M``, or 1 in expected mode.
-        share: in (0, 1).
-        first_positive: as in :func:`gs_info_nce`.
+        noise_columns: Width of the noise block: ``M``, or 1 in expected mode.
+        share: Share of the noise, in (0, 1).
+        first_positive: As in :func:`gs_info_nce`.
 
     Returns:
         The logits with ``log λ_i`` added to the noise block.
@@ -221,32 +232,41 @@ def balance_noise(
 
 
 def with_own_logits(logits: Tensor, own: Tensor, first_positive: int = 0) -> Tensor:
-    """Return the logits with others ``(N,)`` in the place of those of the anchors with their own positives."""
-    return logits.scatter(1, _own_columns(logits, first_positive).unsqueeze(1), own.to(logits.dtype).unsqueeze(1))
+    """Return the logits with ``own``, ``(N,)``, in place of those of the anchors with their own positives."""
+    return logits.scatter(1, own_columns(logits, first_positive).unsqueeze(1), own.to(logits.dtype).unsqueeze(1))
 
 
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def _balanced_logits(
+    anchors: Tensor, keys: Keys, noise: Noise, *, temperature: float, step: int, own: Tensor | None = None
+) -> Tensor:
+    """Return the logits with the pairs' own ones replaced and the noise at its share, where these are given."""
+    logits = similarity_logits(anchors, keys, noise, temperature=temperature, step=step)
+    positives, first = len(keys.positives), keys.first_positive
+    if own is not None:
+        logits = with_own_logits(logits, own, first)
+    columns = noise.columns_for(positives)
+    if noise.share is not None and columns:
+        logits = balance_noise(logits, positives, columns, noise.share, first_positive=first)
+    return logits
 
 
-def _own_columns(anchors: Tensor, first_positive: int) -> Tensor:
-    return torch.arange(len(anchors), device=anchors.device) + first_positive
+def _noise_block(queries: Tensor, noise: Noise, count: int, temperature: float, step: int) -> Tensor:
+    """Return the columns of the noise, given unit queries over ``τ``."""
+    width = queries.shape[1]
+    if noise.mode == "expected":
+        logit = math.log(noise.weight * count) + log_expected_similarity(width, temperature)
+        return queries.new_full((len(queries), 1), logit)
+    drawn = noise.source.draw(step, count, width, device=queries.device)
+    return torch.einsum("nd,md->nm", queries, unit_rows(drawn.to(queries.dtype))) + math.log(noise.weight)
 
 
 def _without_own(logits: Tensor, first_positive: int) -> Tensor:
     """Give each anchor's own positive no mass."""
     # Not minus infinity: a row of nothing else would have no gradient, not even zero.
-    own = _own_columns(logits, first_positive).unsqueeze(1)
+    own = own_columns(logits, first_positive).unsqueeze(1)
     return logits.scatter(1, own, torch.finfo(logits.dtype).min)
 
 
 def _on_own_column(block: Tensor, first_positive: int, value: float) -> Tensor:
-    own = _own_columns(block, first_positive).unsqueeze(1)
+    own = own_columns(block, first_positive).unsqueeze(1)
     return torch.zeros_like(block).scatter(1, own, value)
-
-
-def _expected_noise_column(
-    anchors: Tensor, like: Tensor, count: int, noise_weight: float, temperature: float
-) -> Tensor:
-    mass = math.log(noise_weight * count) + log_expected_similarity(anchors.shape[1], temperature)
-    return like.new_full((len(anchors), 1), mass)

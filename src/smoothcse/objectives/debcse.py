@@ -66,7 +66,7 @@ def negative_log_weights(
         midpoint: ``m``.
         scale: ``t > 0``.
         clip: ``c`` in (0, 0.5).
-        cap: of each row, ``(N,)``.
+        cap: Cap of each row, ``(N,)``.
     """
     least = meaning.amin(dim=1, keepdim=True)
     allowed = meaning < torch.maximum(cap.unsqueeze(1), torch.nextafter(least, torch.full_like(least, torch.inf)))
@@ -78,8 +78,8 @@ def draw(log_weights: Tensor, uniform: Tensor) -> Tensor:
     """Draw one candidate of each row, with probability in proportion to its weight.
 
     Args:
-        log_weights: float ``(N, K)``, at least one of a row finite.
-        uniform: a number in [0, 1) for each row, ``(N,)``, which decides.
+        log_weights: Float ``(N, K)``, at least one of a row finite.
+        uniform: A number in [0, 1) for each row, ``(N,)``, which decides.
 
     Returns:
         The positions, long ``(N,)``.

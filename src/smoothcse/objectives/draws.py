@@ -16,8 +16,8 @@ def uniforms(keys: Tensor, number: int | Tensor) -> Tensor:
     """Return float64 numbers in [0, 1), of the broadcast shape of both arguments.
 
     Args:
-        keys: long, such as from :func:`row_keys`.
-        number: which of the numbers that belong to a key.
+        keys: Long tensor, such as from :func:`row_keys`.
+        number: Index of the number among those that belong to a key.
     """
     number = torch.as_tensor(number, device=keys.device)  # the product wraps around, as Python's own does not
     return _shifted(_mixed(keys + _GOLDEN * (number + 1)), 11).double() * 2.0**-53

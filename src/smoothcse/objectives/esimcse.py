@@ -33,13 +33,13 @@ def repeat_subwords(
     and the row's own tokens, so that it is the same in any batch, on any rank and after a resume.
 
     Args:
-        ids: token ids, long ``(N, L)``.
-        mask: attention mask, long ``(N, L)``.
-        words: which tokens may be doubled, bool ``(N, L)``; special tokens may not.
-        rate: share of a row's sub-words, in [0, 1].
-        seed: of the draws.
-        step: of the optimiser.
-        longest: tokens that a row may have afterwards, special tokens included.
+        ids: Token ids, long ``(N, L)``.
+        mask: Attention mask, long ``(N, L)``.
+        words: Tokens that may be doubled, bool ``(N, L)``; special tokens may not.
+        rate: Share of a row's sub-words, in [0, 1].
+        seed: Seed of the draws.
+        step: Optimiser step.
+        longest: Tokens that a row may have afterwards, special tokens included.
 
     Returns:
         Ids and mask, ``(N, L + 9)`` at most, padded on the right with id 0, which the mask leaves out.

@@ -21,7 +21,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from smoothcse.objectives.rows import at_least_float32, unit_rows
 
 # Elements of the largest block of similarities held at once: 64 MB of float32.
 _BLOCK = 2**24
@@ -41,7 +42,7 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     Returns:
         A scalar in ``[0, 2^α]``.
     """
-    distances: Tensor = torch.linalg.vector_norm(_unit_rows(x) - _unit_rows(y), dim=1)
+    distances: Tensor = torch.linalg.vector_norm(unit_rows(x) - unit_rows(y), dim=1)
     return distances.pow(alpha).mean()
 
 
@@ -66,7 +67,7 @@ def uniformity(x: Tensor, t: float = 2.0, *, chunk_size: int | None = None) -> T
     """
     n = _at_least_two(x)
     with torch.autocast(x.device.type, enabled=False):
-        unit = _unit_rows(x)
+        unit = unit_rows(x)
         blocks = [
             # ||a - b||² = 2 - 2 a.b on the sphere; the triangle leaves each pair once and no row with itself.
             _upper(2.0 * t * (unit[rows] @ unit[rows.start :].T - 1.0)).logsumexp(dim=(0, 1))
@@ -93,7 +94,7 @@ def mean_cosine(x: Tensor) -> Tensor:
         ValueError: if there are fewer than two rows.
     """
     n = _at_least_two(x)
-    unit = _unit_rows(x)
+    unit = unit_rows(x)
     return (unit.sum(dim=0).square().sum() - unit.square().sum()) / (n * (n - 1))
 
 
@@ -112,7 +113,7 @@ def effective_rank(x: Tensor) -> Tensor:
     Returns:
         A scalar in ``[1, min(n, d)]``; 1 for a matrix of zeros.
     """
-    singular: Tensor = torch.linalg.svdvals(_at_least_float32(x))
+    singular: Tensor = torch.linalg.svdvals(at_least_float32(x))
     total = singular.sum().clamp_min(torch.finfo(singular.dtype).tiny)
     entropy: Tensor = torch.special.entr(singular / total).sum()
     return entropy.exp()
@@ -143,7 +144,7 @@ def hubness(x: Tensor, k: int = 10, *, chunk_size: int | None = None) -> Tensor:
     if not 1 <= k < n:
         raise ValueError(f"k must lie between 1 and n - 1 = {n - 1}, not {k}")
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        unit = _unit_rows(x)
+        unit = unit_rows(x)
         occurrences = torch.zeros(n, dtype=torch.long, device=x.device)
         for rows in _row_blocks(n, chunk_size):
             similarity = unit[rows] @ unit.T
@@ -152,14 +153,6 @@ def hubness(x: Tensor, k: int = 10, *, chunk_size: int | None = None) -> Tensor:
         deviation = (occurrences - k).to(unit.dtype)  # each row names k others, so the mean is k exactly
         variance = deviation.square().mean()
         return torch.where(variance > 0, deviation.pow(3).mean() / variance.clamp_min(1e-12).pow(1.5), 0.0)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
-
-
-def _unit_rows(x: Tensor) -> Tensor:
-    return functional.normalize(_at_least_float32(x), dim=1)
 
 
 def _at_least_two(x: Tensor) -> int:

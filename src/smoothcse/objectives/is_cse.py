@@ -19,7 +19,8 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from smoothcse.objectives.rows import unit_rows
 
 
 def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 16, temperature: float = 2.0) -> Tensor:
@@ -31,15 +32,14 @@ def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 1
         positives: ``z2``, float ``(N, d)``; need not be normalised.
         memory: ``B``, unit rows ``(K, d)`` that hold the positives too, so that the nearest one is the positive itself
             and is passed over.
-        neighbours: nearest rows to average, at most ``K - 1``.
-        temperature: ``β > 0`` of the weights.
+        neighbours: Nearest rows to average, at most ``K - 1``.
+        temperature: ``β > 0`` of the softmax.
 
     Returns:
         ``(N, d)``, in float32 (float64 for float64 input) whatever autocast says.
     """
     with torch.autocast(positives.device.type, enabled=False):
-        positives = positives if positives.dtype == torch.float64 else positives.float()
-        unit = functional.normalize(positives, dim=1)
+        unit = unit_rows(positives)
         memory = memory.to(unit)
         nearest = (unit.detach() @ memory.T).topk(min(neighbours + 1, len(memory)), dim=1).indices[:, 1:]
         group = torch.cat([unit.unsqueeze(1), memory[nearest]], dim=1)
@@ -48,13 +48,13 @@ def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 1
 
 
 def smoothing_weight(progress: float, start: float, end: float) -> float:
-    r"""Return ``α`` at a share of the training, a cosine that climbs over its first half and stays.
+    r"""Return ``α`` at a share of the training: it rises along a cosine over the first half and then stays.
 
     .. math:: α(t) = \min\bigl(end,\; \cos(π t) (start - end) + end\bigr)
 
     Args:
         progress: ``t`` in [0, 1].
-        start: at the beginning.
-        end: from the middle on; equal to ``start`` for a constant.
+        start: ``α`` at the beginning.
+        end: ``α`` from the middle on; equal to ``start`` for a constant.
     """
     return min(end, math.cos(math.pi * progress) * (start - end) + end)

@@ -1,4 +1,4 @@
-"""The Gaussian negatives: where they come from, and what they amount to on average."""
+"""The Gaussian negatives: how many there are, where they come from, and their expectation."""
 
 from __future__ import annotations
 
@@ -6,12 +6,30 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 
+from smoothcse._utils.defaults import NOISE_COUNT
+from smoothcse.errors import SmoothCSEError
+
+NoiseMode = Literal["sampled", "expected"]
+
 BLOCK_ROWS = 4096
 """Noise vectors that are drawn with a generator of their own."""
+
+
+class NoiseSource(Protocol):
+    """A function of the step that gives noise vectors, the same on each call."""
+
+    def draw(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Tensor:
+        """Return the noise of one optimiser step, float ``(count, dim)``."""
+        ...
+
+    def draw_blocks(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+        """Yield the rows of :meth:`draw`, block after block."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,23 +46,31 @@ class GaussianNoise:
     anchors away from one direction.
 
     Attributes:
-        seed: of the run.
+        seed: Seed of the run.
         mean: ``μ``, added to each component. Default 0, as published.
         std: ``σ > 0``. Default 1.
+
+    Raises:
+        SmoothCSEError: If ``std`` is not greater than 0.
     """
 
     seed: int = 0
     mean: float = 0.0
     std: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Check the range of ``std``."""
+        if not self.std > 0:
+            raise SmoothCSEError(f"noise_std must be greater than 0, not {self.std}.")
+
     def draw(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Tensor:
         """Return the noise of one optimiser step.
 
         Args:
-            step: of the optimiser, from 0.
+            step: Optimiser step, from 0.
             count: ``M``, number of vectors.
             dim: ``d``, their width.
-            device: where to draw them.
+            device: Device to draw them on.
 
         Returns:
             float32 ``(M, d)``, without gradient.
@@ -56,22 +82,7 @@ class GaussianNoise:
         for number, first in enumerate(range(0, max(count, 1), BLOCK_ROWS)):
             yield self._draw(step, (min(BLOCK_ROWS, count - first), dim), device, number)
 
-    def draw_per_anchor(
-        self, step: int, anchors: int, count: int, dim: int, *, first: int = 0, device: torch.device | str = "cpu"
-    ) -> Tensor:
-        """Return other noise for each anchor, float32 ``(N, M, d)``: an experiment, not the paper's method.
-
-        Args:
-            step: of the optimiser, from 0.
-            anchors: ``N`` of this rank.
-            count: ``M`` for each of them.
-            dim: ``d``.
-            first: anchors of the ranks before this one, whose noise is drawn and passed over.
-            device: where to draw.
-        """
-        return self._draw(step, (first + anchors, count, dim), device)[first:]
-
-    def _draw(self, step: int, shape: tuple[int, ...], device: torch.device | str, block: int = 0) -> Tensor:
+    def _draw(self, step: int, shape: tuple[int, ...], device: torch.device | str, block: int) -> Tensor:
         generator = torch.Generator(device).manual_seed(self._key(step, block))
         standard = torch.randn(shape, generator=generator, device=device)
         return standard.mul_(self.std).add_(self.mean)
@@ -82,6 +93,90 @@ class GaussianNoise:
         name = f"{self.seed}:{step}" + f":{block}" * (block > 0)
         digest = hashlib.blake2b(name.encode(), digest_size=4).digest()
         return int.from_bytes(digest, "little")
+
+
+@dataclass(frozen=True, eq=False)
+class FixedNoise:
+    """A source that gives the same vectors at every step.
+
+    Attributes:
+        vectors: ``g``, float ``(M, d)``.
+    """
+
+    vectors: Tensor
+
+    def draw(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Tensor:
+        """Return the vectors."""
+        return self.vectors
+
+    def draw_blocks(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Iterator[Tensor]:
+        """Yield the vectors in blocks of up to 4,096 rows."""
+        yield from self.vectors.split(BLOCK_ROWS)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The Gaussian negatives of a loss.
+
+    Attributes:
+        count: ``M``, vectors per step; 0 turns the noise off. Default 192, as in the four published recipes.
+        ratio: ``M`` as a multiple of the effective batch instead (published: 3, or 1.5 at batch 128).
+        weight: ``λ > 0``, weight of the noise in the denominator. The authors' released code has an option for it and
+            never reads it, so their runs are ``λ = 1``.
+        share: Noise share to hold by choosing ``λ`` for each anchor and step
+            (:func:`~smoothcse.objectives.balance_noise`) instead of ``weight``; None (default) for a fixed ``λ``.
+        mode: ``"sampled"``, or ``"expected"`` to replace the noise sum by its expectation, a constant
+            ``λ M E[exp(cos / τ)]`` in the denominator (:func:`~smoothcse.objectives.log_expected_similarity`).
+        source: Source of the sampled vectors.
+
+    Raises:
+        SmoothCSEError: For a value out of its range.
+    """
+
+    count: int = NOISE_COUNT
+    ratio: float | None = None
+    weight: float = 1.0
+    share: float | None = None
+    mode: NoiseMode = "sampled"
+    source: NoiseSource = GaussianNoise()
+
+    def __post_init__(self) -> None:
+        """Check ranges, and what contradicts each other."""
+        if not self.weight > 0:
+            raise SmoothCSEError(f"noise_weight must be greater than 0, not {self.weight}.")
+        if self.count < 0 or (self.ratio is not None and self.ratio < 0):
+            raise SmoothCSEError("noise_count and noise_ratio must not be negative; 0 turns the noise off.")
+        if self.share is not None and (not 0 < self.share < 1 or self.weight != 1.0):
+            raise SmoothCSEError(
+                "noise_share must lie between 0 and 1, and noise_weight, which it replaces, must stay at 1."
+            )
+        self._check_mode()
+
+    def _check_mode(self) -> None:
+        if self.mode not in get_args(NoiseMode):
+            raise SmoothCSEError(f"noise_mode {self.mode!r} is unknown; choose 'sampled' or 'expected'.")
+        if self.mode == "expected" and isinstance(self.source, GaussianNoise) and self.source.mean:
+            raise SmoothCSEError("noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
+
+    def count_for(self, effective_batch: int) -> int:
+        """Return ``M`` for a batch of this many sentences over all ranks."""
+        return self.count if self.ratio is None else round(self.ratio * effective_batch)
+
+    def columns_for(self, effective_batch: int) -> int:
+        """Return the number of columns that the noise has in a matrix of logits: 1 at most in expected mode."""
+        count = self.count_for(effective_batch)
+        return min(count, 1) if self.mode == "expected" else count
+
+
+NO_NOISE = Noise(count=0)
+"""Plain InfoNCE, the control."""
+
+
+def as_noise(given: Noise | Tensor | None) -> Noise:
+    """Return the noise of a loss; vectors ``(M, d)`` become noise of weight 1, None becomes none."""
+    if given is None:
+        return NO_NOISE
+    return Noise(count=len(given), source=FixedNoise(given)) if isinstance(given, Tensor) else given
 
 
 def log_expected_similarity(dim: int, temperature: float) -> float:

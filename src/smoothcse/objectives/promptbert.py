@@ -20,7 +20,7 @@ def one_of_each(of_template: Tensor) -> tuple[Tensor, Tensor]:
     """Tell rows apart by the places that their template takes, which are those of its sentences' lengths.
 
     Args:
-        of_template: mask of the template's tokens, long ``(N, L)``.
+        of_template: Mask of the template's tokens, long ``(N, L)``.
 
     Returns:
         The first row of each kind, long ``(U,)``, and the kind of each row, long ``(N,)``.

@@ -4,7 +4,7 @@ r"""SimCSE++ (Xu et al., Findings of EMNLP 2023): negatives without dropout, and
 
     l_i = -ρ\, s(z1_i, z2_i) + \log\Bigl(e^{ρ\, s(z1_i, z2_i)} + \sum_{j \ne i} e^{s(z0_i, z0_j)}\Bigr)
 
-``z0`` embeds the sentences without dropout, whose noise makes negatives of pairs that are none.
+``z0`` embeds the sentences without dropout, whose noise distorts the similarities of negatives.
 
 .. math::
 
@@ -13,14 +13,15 @@ r"""SimCSE++ (Xu et al., Findings of EMNLP 2023): negatives without dropout, and
     L = \frac1N \sum_i l_i + w\, L_{dcl}
 
 ``BN`` gives each dimension mean 0 and variance 1 over the batch: a dimension is to agree with itself across the views
-and with no other one. ``l`` is :func:`~smoothcse.objectives.info_nce` over ``z0`` with other logits of its own pairs.
+and with no other one. ``l`` is :func:`~smoothcse.objectives.info_nce` over ``z0``, the logits of the pairs replaced.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+
+from smoothcse.objectives.rows import at_least_float32, unit_rows
 
 
 def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, temperature: float = 0.05) -> Tensor:
@@ -28,7 +29,7 @@ def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, t
 
     Args:
         first: ``z1``, float ``(N, d)``; need not be normalised.
-        second: ``z2``, likewise.
+        second: ``z2``, of the same shape.
         weight: ``ρ``.
         temperature: ``τ > 0``.
 
@@ -36,7 +37,7 @@ def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, t
         ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
     """
     with torch.autocast(first.device.type, enabled=False):
-        first, second = (functional.normalize(_at_least_float32(view), dim=1) for view in (first, second))
+        first, second = unit_rows(first), unit_rows(second)
         return (first * second).sum(dim=1) * (weight / temperature)
 
 
@@ -46,16 +47,16 @@ def dimension_wise_contrast(
     """Return ``L_dcl``.
 
     Args:
-        first: ``z1``, float ``(N, d)``, of the whole batch, as its statistics are taken.
-        second: ``z2``, likewise.
+        first: ``z1``, float ``(N, d)``, of the whole batch, over which the statistics are taken.
+        second: ``z2``, of the same shape.
         temperature: ``τ' > 0``.
-        epsilon: added to each variance.
+        epsilon: Value added to each variance.
 
     Returns:
         The scalar, in float32 (float64 for float64 input) whatever autocast says.
     """
     with torch.autocast(first.device.type, enabled=False):
-        first, second = (_standardised(_at_least_float32(view), epsilon) for view in (first, second))
+        first, second = (_standardised(at_least_float32(view), epsilon) for view in (first, second))
         agreement = first.T @ second / len(first)
         return -(agreement / temperature).log_softmax(dim=1).diagonal().mean()
 
@@ -63,7 +64,3 @@ def dimension_wise_contrast(
 def _standardised(rows: Tensor, epsilon: float) -> Tensor:
     variance, mean = torch.var_mean(rows, dim=0, correction=0)
     return (rows - mean) / (variance + epsilon).sqrt()
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

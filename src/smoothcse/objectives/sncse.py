@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from smoothcse.objectives.rows import at_least_float32
+
 
 def bidirectional_margin(
     anchors: Tensor, positives: Tensor, soft_negatives: Tensor, *, nearest: float = 0.1, farthest: float = 0.3
@@ -23,17 +25,15 @@ def bidirectional_margin(
 
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
-        positives: ``z2``, likewise.
-        soft_negatives: ``z3``, likewise.
-        nearest: ``α``, by how much at least the negation must be less similar than the positive.
-        farthest: ``β``, by how much at most.
+        positives: ``z2``, of the same shape.
+        soft_negatives: ``z3``, of the same shape.
+        nearest: ``α``, least difference between the similarities of the positive and of the negation.
+        farthest: ``β``, largest such difference.
 
     Returns:
         A scalar, in float32 (float64 for float64 input) whatever autocast says.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        z1, z2, z3 = (
-            rows if rows.dtype == torch.float64 else rows.float() for rows in (anchors, positives, soft_negatives)
-        )
+        z1, z2, z3 = (at_least_float32(rows) for rows in (anchors, positives, soft_negatives))
         difference = functional.cosine_similarity(z1, z3) - functional.cosine_similarity(z1, z2)
         return (functional.relu(difference + nearest) + functional.relu(-difference - farthest)).mean()

@@ -53,13 +53,13 @@ def move_sentences(
     """Take the sentence of each row out of its template and put it into another.
 
     Args:
-        ids: token ids, long ``(N, L)``, padded on the right.
-        mask: attention mask, long ``(N, L)``.
-        source: lengths of what stands before and after the sentence in all rows.
+        ids: Token ids, long ``(N, L)``, padded on the right.
+        mask: Attention mask, long ``(N, L)``.
+        source: Lengths of the template before and after the sentence, the same in all rows.
         targets: K templates, on the same device.
-        chosen: which one for each row, long ``(N,)``.
-        pad: id of the padding.
-        longest: tokens that a row may have; a sentence that is too long beside its new template is cut at its end.
+        chosen: Number of the template for each row, long ``(N,)``.
+        pad: Id of the padding.
+        longest: Tokens that a row may have; a sentence that is too long beside its new template is cut at its end.
 
     Returns:
         Ids, attention mask and the mask of the template's own tokens, each long ``(N, L')``, with ``L'`` at most
@@ -91,8 +91,8 @@ def template_places(of_template: Tensor, size: int) -> Tensor:
     as the whole row with the sentence masked, and short.
 
     Args:
-        of_template: mask of the template's tokens, long ``(N, L)``.
-        size: tokens of the longest template.
+        of_template: Mask of the template's tokens, long ``(N, L)``.
+        size: Tokens of the longest template.
 
     Returns:
         Positions counted from 0, in their order, long ``(N, min(size, L))``; behind a shorter template's own stand

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
@@ -24,6 +23,7 @@ from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.sts import STSTask, load_task
 from smoothcse.objectives import GaussianNoise
 from smoothcse.objectives.geometry import alignment, uniformity
+from smoothcse.objectives.rows import unit_rows
 from smoothcse.report.read import RecordedRun
 from smoothcse.views.embed import dropout_views
 
@@ -168,8 +168,8 @@ def measure_similarities(model: SentenceTransformer, config: TrainConfig, senten
     embeddings = torch.from_numpy(encode(model, sentences))
     if not (embeddings.isfinite().all() and first.isfinite().all() and second.isfinite().all()):
         raise SmoothCSEError(_DIVERGED)
-    x, y = _unit(first), _unit(second)
-    noise = _unit(GaussianNoise(config.seed, config.noise_mean, config.noise_std).draw(0, len(x), x.shape[1]))
+    x, y = unit_rows(first.cpu()), unit_rows(second.cpu())
+    noise = unit_rows(GaussianNoise(config.seed, config.noise_mean, config.noise_std).draw(0, len(x), x.shape[1]))
     across = x @ y.T
     others = ~torch.eye(len(x), dtype=torch.bool)
     cosines, neighbours = _nearest(embeddings, NEIGHBOURS)
@@ -185,7 +185,7 @@ def measure_similarities(model: SentenceTransformer, config: TrainConfig, senten
 
 
 def _nearest(embeddings: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    unit = _unit(embeddings)
+    unit = unit_rows(embeddings.cpu())
     cosines = (unit @ unit.T).fill_diagonal_(-torch.inf)
     values, rows = cosines.topk(min(count, len(unit) - 1), dim=1)
     return values, rows
@@ -207,10 +207,6 @@ def measure_gold_pairs(model: SentenceTransformer, task: STSTask) -> GoldPairs:
     if not cosines.isfinite().all():
         raise SmoothCSEError(_DIVERGED)
     return GoldPairs(np.array(gold), cosines.numpy())
-
-
-def _unit(x: Tensor) -> Tensor:
-    return functional.normalize(x.float().cpu(), dim=1)
 
 
 def _sentences(run: RecordedRun, missing: dict[str, str], notes: list[str]) -> list[str]:

@@ -90,7 +90,6 @@ class TrainConfig:
         float | None,
         Field(gt=0, lt=1, description="Hold the noise share at this value by choosing λ anew at each step."),
     ] = None
-    noise_per_anchor: Annotated[bool, Field(description="Draw other noise for each anchor, an experiment.")] = False
     temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
 
     hard_negative_log_weight: Annotated[
@@ -120,10 +119,6 @@ class TrainConfig:
     warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
     weight_decay: Annotated[float, Field(ge=0, description="AdamW's weight decay.")] = 0.0
     adam_epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
-    gradient_noise: Annotated[
-        float,
-        Field(ge=0, description="Isotropic noise added to the gradient, as a multiple of its norm; an experiment."),
-    ] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
@@ -188,6 +183,10 @@ class TrainConfig:
         return 192 if self.noise_count is None else self.noise_count
 
 
+_REMOVED = {"noise_per_anchor": False, "gradient_noise": 0.0}
+"""Fields of earlier versions, which their records still hold, and their defaults."""
+
+
 def field_names() -> list[str]:
     """Return the names of all configuration fields."""
     return [field.name for field in dataclasses.fields(TrainConfig)]
@@ -204,7 +203,18 @@ def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
         now: all fields of a configuration.
     """
     known = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | dict(before)
-    return [name for name, value in now.items() if name != "output" and known[name] != value]
+    removed = [name for name, default in _REMOVED.items() if before.get(name, default) != default]
+    return removed + [name for name, value in now.items() if name != "output" and known[name] != value]
+
+
+def _without_removed(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values without the fields of earlier versions, which must have their defaults."""
+    for name, default in _REMOVED.items():
+        if values.get(name, default) != default:
+            raise SmoothCSEError(
+                f"{name} is no longer a configuration field; benchmarks/noise_variants.py has the experiment."
+            )
+    return {name: value for name, value in values.items() if name not in _REMOVED}
 
 
 def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
@@ -218,7 +228,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         SmoothCSEError: As :class:`TrainConfig`, with the file.
     """
     try:
-        return TrainConfig(**{str(name): value for name, value in values.items()})
+        return TrainConfig(**_without_removed({str(name): value for name, value in values.items()}))
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{where}: {error}" if where else str(error)) from error
 
@@ -244,8 +254,6 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
         yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
     if config.noise_share is not None and config.noise_weight != 1.0:
         yield "noise_share and noise_weight both set λ; give one of them."
-    if config.noise_per_anchor and config.noise_mode == "expected":
-        yield "noise_per_anchor needs noise_mode 'sampled'; the expectation is the same for all."
 
 
 def _is_plain(text: str) -> bool:

@@ -78,7 +78,9 @@ def require_same_config(folder: RunFolder, config: dict[str, Any]) -> None:
         SmoothCSEError: With the fields that differ.
     """
     before = read_manifest(folder.path).config
-    changed = [f"{name} ({before.get(name)!r} then, {config[name]!r} now)" for name in changed_fields(before, config)]
+    changed = [
+        f"{name} ({before.get(name)!r} then, {config.get(name)!r} now)" for name in changed_fields(before, config)
+    ]
     if changed:
         raise SmoothCSEError(
             f"The run in {folder.path} cannot be resumed with another configuration; changed: {', '.join(changed)}."

@@ -25,6 +25,7 @@ from rich.console import Console
 
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.progress import progress_bar
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
@@ -403,10 +404,7 @@ class Index:
 
     def _kept(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the dimensions that the index keeps, scaled to length 1."""
-        rows = vectors[:, : self.dimensions].astype(np.float32)
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        unit: NDArray[np.float32] = np.divide(rows, lengths, where=lengths > 0, out=np.zeros_like(rows))
-        return unit
+        return unit_rows(vectors[:, : self.dimensions].astype(np.float32))
 
 
 def _require_room(path: Path, first: list[Document]) -> None:

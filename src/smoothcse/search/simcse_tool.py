@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.pooling import PoolingName
@@ -180,8 +181,7 @@ class SimCSE:
     def _vectors(self, queries: Queries, device: str | None) -> NDArray[np.float32]:
         if not isinstance(queries, np.ndarray):
             return self.encode(queries, device, return_numpy=True)
-        lengths = np.linalg.norm(queries, axis=-1, keepdims=True)
-        return (queries / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+        return unit_rows(queries).astype(np.float32)
 
 
 def _documents(sentences_or_file_path: str | Path | Sequence[str]) -> Iterable[Document]:

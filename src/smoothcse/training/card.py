@@ -18,7 +18,7 @@ from sentence_transformers.util import batch_to_device
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.prompts import prompt_of
-from smoothcse.methods import GSInfoNCELoss
+from smoothcse.methods import ContrastiveLoss
 from smoothcse.methods.table import find_method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.runs.config import TrainConfig
@@ -44,7 +44,7 @@ class Probe:
 
 def probe(
     model: SentenceTransformer,
-    loss: GSInfoNCELoss,
+    loss: ContrastiveLoss,
     columns: list[list[str]],
     max_length: int,
     autocast_dtype: torch.dtype | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from torch import nn
@@ -12,8 +12,9 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.hardware import Hardware
 from smoothcse.encoders.length import check_length, require_room
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods import GSInfoNCELoss, with_gradient_caching
+from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
+from smoothcse.objectives import GaussianNoise, Noise
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training.mini_batch import mini_batch_tokens
@@ -39,29 +40,33 @@ def read_start(config: TrainConfig, hardware: Hardware) -> SentenceTransformer:
     return model
 
 
-def make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardware) -> GSInfoNCELoss:
-    """Return the loss of the method, with what it keeps between steps, cached where the batch asks for it."""
-    settings: dict[str, Any] = {
-        "noise_count": config.noise_for(config.batch_size),
-        "noise_weight": config.noise_weight,
-        "noise_mean": config.noise_mean,
-        "noise_std": config.noise_std,
-        "noise_mode": config.noise_mode,
-        "noise_share": config.noise_share,
-        "noise_per_anchor": config.noise_per_anchor,
-        "temperature": config.temperature,
-        "hard_negative_log_weight": config.hard_negative_log_weight,
-        "seed": config.seed,
-    }
-    method, own = find_method(config.method), make_settings(config.method, config.settings or {})
-    state = method.make_state(model, own) if method.make_state else None
-    if state is not None:
-        state = state.to(model.device)
-        _require_shared_steps(config, hardware, state)
+def make_loss(model: SentenceTransformer, config: TrainConfig, hardware: Hardware) -> ContrastiveLoss:
+    """Return the loss of the method, cached if the batch needs it."""
+    method = find_method(config.method)
     tokens = mini_batch_tokens(config, model, hardware.world_size)
-    if tokens is None:
-        return method.loss(model, settings=own, state=state, **settings)
-    return with_gradient_caching(method.loss)(model, mini_batch_tokens=tokens, settings=own, state=state, **settings)
+    kind = method.loss if tokens is None else partial(with_gradient_caching(method.loss), mini_batch_tokens=tokens)
+    loss = kind(
+        model,
+        settings=make_settings(config.method, config.settings or {}),
+        noise=noise_of(config),
+        temperature=config.temperature,
+        hard_negative_log_weight=config.hard_negative_log_weight,
+        seed=config.seed,
+    )
+    if loss.state is not None:
+        _require_shared_steps(config, hardware, loss.state)
+    return loss
+
+
+def noise_of(config: TrainConfig) -> Noise:
+    """Return the Gaussian negatives of a configuration."""
+    return Noise(
+        count=config.noise_for(config.batch_size),
+        weight=config.noise_weight,
+        share=config.noise_share,
+        mode=config.noise_mode,
+        source=GaussianNoise(config.seed, config.noise_mean, config.noise_std),
+    )
 
 
 def _require_shared_steps(config: TrainConfig, hardware: Hardware, state: nn.Module) -> None:

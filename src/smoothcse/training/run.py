@@ -35,7 +35,6 @@ from smoothcse.training.callbacks import (
     CollapseGuard,
     FiniteLoss,
     GiveBackFreedMemory,
-    GradientNoise,
     MethodState,
     Metrics,
     NoiseShare,
@@ -313,7 +312,6 @@ class _Run:
             callbacks=[
                 NoiseStep(self.loss),
                 FiniteLoss(self.loss, self.folder, gradients=self.hardware.precision != "fp16"),
-                *([GradientNoise(self.config.gradient_noise, self.config.seed)] if self.config.gradient_noise else []),
                 self.selection,
                 self.stop,
                 *([self.state] if self.state else []),

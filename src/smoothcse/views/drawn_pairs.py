@@ -14,13 +14,13 @@ from pydantic.dataclasses import dataclass
 from rich.console import Console
 from scipy.sparse import csr_matrix
 from torch import Tensor
-from torch.nn import functional
 
 from smoothcse._utils.progress import progress_bar
 from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.inference import encode
 from smoothcse.objectives.debcse import draw, negative_log_weights, positive_log_weights
 from smoothcse.objectives.draws import row_keys, uniforms
+from smoothcse.objectives.rows import unit_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -146,7 +146,7 @@ def draw_in_block(
     """
     # Subtracting the mean gives unrelated sentences similarity 0. Encoders that are not trained on sentences map
     # all of them into a narrow cone.
-    unit = functional.normalize(embeddings - embeddings.mean(dim=0), dim=1)
+    unit = unit_rows(embeddings - embeddings.mean(dim=0))
     keys = torch.from_numpy(rows).unsqueeze(1)
     chance = uniforms(row_keys(keys, torch.ones_like(keys), seed, 0).unsqueeze(1), torch.arange(2))
     size = max(1, _SIMILARITIES_AT_A_TIME // len(unit))

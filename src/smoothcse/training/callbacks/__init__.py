@@ -5,7 +5,6 @@ from __future__ import annotations
 from smoothcse.training.callbacks.best_step import Selection
 from smoothcse.training.callbacks.finite_loss import FiniteLoss
 from smoothcse.training.callbacks.freed_memory import GiveBackFreedMemory
-from smoothcse.training.callbacks.gradient_noise import GradientNoise
 from smoothcse.training.callbacks.method_state import MethodState
 from smoothcse.training.callbacks.metrics_log import Metrics
 from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard
@@ -19,7 +18,6 @@ __all__ = [
     "CollapseGuard",
     "FiniteLoss",
     "GiveBackFreedMemory",
-    "GradientNoise",
     "MethodState",
     "Metrics",
     "NoiseShare",

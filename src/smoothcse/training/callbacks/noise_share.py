@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.methods import GSInfoNCELoss
+from smoothcse.methods import ContrastiveLoss
 
 
 class NoiseShare(TrainerCallback):
@@ -19,7 +19,7 @@ class NoiseShare(TrainerCallback):
         loss: Being trained with.
     """
 
-    def __init__(self, loss: GSInfoNCELoss) -> None:
+    def __init__(self, loss: ContrastiveLoss) -> None:
         self.loss = loss
 
     def on_log(

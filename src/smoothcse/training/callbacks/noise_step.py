@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse.methods import GSInfoNCELoss
+from smoothcse.methods import ContrastiveLoss
 
 
 class NoiseStep(TrainerCallback):
@@ -15,10 +15,10 @@ class NoiseStep(TrainerCallback):
     So noise and schedules are the same after a resume and while accumulating.
 
     Args:
-        loss: the trainer's loss.
+        loss: Loss of the trainer.
     """
 
-    def __init__(self, loss: GSInfoNCELoss) -> None:
+    def __init__(self, loss: ContrastiveLoss) -> None:
         self.loss = loss
 
     def on_step_begin(

@@ -1,0 +1,172 @@
+"""The base of all losses: views in, scalar out, for ``SentenceTransformerTrainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from smoothcse.errors import SmoothCSEError
+from smoothcse.methods.ranks import across_ranks, of_all_ranks
+from smoothcse.objectives import NO_NOISE, HardNegatives, Keys, Noise, dense_contrast, streamed_contrast
+from smoothcse.views.embed import Features, embed_views
+
+DENSE_LOGITS = 2**24
+"""Above so many logits (64 MB of float32, of which the dense form needs several times as much) they are streamed."""
+
+
+class ContrastiveLoss(nn.Module):
+    """InfoNCE over the views of a batch, with optional Gaussian noise and hard negatives.
+
+    It takes a dataset with one text column, whose sentences are encoded as two dropout views in one forward of 2N
+    rows; or (anchor, positive) columns; or (anchor, positive, hard negative) columns. With several ranks each one
+    scores its own anchors against the positives of all, and the gradient is that of one process with the whole
+    batch.
+
+    A method is a subclass that changes one or more of :meth:`views`, :meth:`further_negatives`,
+    :meth:`compute_loss_from_embeddings` and :meth:`remember`, and sets :attr:`state` if it keeps anything between
+    steps. Noise, several ranks and gradient caching work for all of them.
+
+    Noise and random views are functions of the seed and the step. On its own a loss counts its training forwards; give
+    the trainer ``callbacks=[NoiseStep(loss)]`` (:mod:`smoothcse.training`) to follow the optimiser's step instead, so
+    that a resumed run repeats the draws of an uninterrupted one.
+
+    Args:
+        model: Encoder; its feature ``projection`` is read where there is one, else ``sentence_embedding``.
+        noise: Gaussian negatives. Default none.
+        temperature: ``τ > 0``.
+        hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
+        seed: Seed of what a method draws for its views.
+        settings: Settings of the method.
+
+    Attributes:
+        state: Module that the method keeps between steps and that is saved with each checkpoint, or None.
+        step: Optimiser step, where a callback sets it; None to count forwards.
+        progress: Share of the training that is done, for schedules; 0 until a callback sets it.
+        last_noise_share: Noise share of the last forward, a detached scalar tensor; with several ranks that of this
+            rank's anchors, see :meth:`batch_noise_share`.
+
+    Raises:
+        SmoothCSEError: For an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        *,
+        noise: Noise = NO_NOISE,
+        temperature: float = 0.05,
+        hard_negative_log_weight: float = 0.0,
+        seed: int = 0,
+        settings: Any = None,
+    ) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise SmoothCSEError(f"temperature must be greater than 0, not {temperature}.")
+        self.model = model
+        self.noise = noise
+        self.temperature = temperature
+        self.hard_negative_log_weight = hard_negative_log_weight
+        self.seed = seed
+        self.settings = settings
+        self.state: nn.Module | None = None
+        self.step: int | None = None
+        self.progress = 0.0
+        self.last_noise_share: Tensor | None = None
+        self._forwards = 0
+
+    def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
+        """Return the scalar loss of one batch, given one feature dict per text column (labels are not used)."""
+        columns = self._views_of(sentence_features)
+        loss = self._loss_of(columns)
+        if self.training:
+            self._forwards += 1
+            self.remember(columns)
+        return loss
+
+    def loss_at(self, step: int, sentence_features: Iterable[Features]) -> Tensor:
+        """Return the loss with the noise of a given step, counting and remembering nothing."""
+        before, self.step = self.step, step
+        try:
+            return self._loss_of(self._views_of(sentence_features))
+        finally:
+            self.step = before
+
+    def views(self, columns: list[Features]) -> list[Features]:
+        """Return the views to embed, given the text columns. Here the same; a single column is embedded twice."""
+        return columns
+
+    def further_negatives(self) -> Tensor | None:
+        """Return keys ``(F, d)`` that repel every anchor beside those of the batch, the same on all ranks."""
+        return None
+
+    def remember(self, columns: list[Features]) -> None:
+        """Update the state from the views of a step, once its loss is computed. Here nothing."""
+
+    def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
+        """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
+        return self.contrast(*embeddings)
+
+    def contrast(
+        self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None = None, own: Tensor | None = None
+    ) -> Tensor:
+        """Return the loss of this rank's anchors against the keys of all ranks, and note the noise share.
+
+        Args:
+            anchors: ``(N, d)``.
+            positives: ``(N, d)``.
+            hard_negatives: ``(N, d)``, or None.
+            own: Logits ``(N,)`` that replace those of the anchors with their own positives, or None.
+        """
+        keys = self._keys(positives, hard_negatives)
+        total = len(keys.positives)
+        streamed = len(anchors) * (total + self.noise.count_for(total)) > DENSE_LOGITS
+        engine = streamed_contrast if streamed else dense_contrast
+        loss, self.last_noise_share = engine(
+            anchors, keys, self.noise, temperature=self.temperature, step=self.current_step(), own=own
+        )
+        return loss
+
+    def batch_noise_share(self) -> float | None:
+        """Return the noise share of the last forward over the whole batch, or None before the first.
+
+        Ranks exchange their shares, so all of them must ask together.
+        """
+        if self.last_noise_share is None:
+            return None
+        return float(of_all_ranks(self.last_noise_share.reshape(1)).mean())
+
+    def current_step(self) -> int:
+        """Return the step that noise and views are drawn for."""
+        return self._forwards if self.step is None else self.step
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return the settings that the host writes into the model card."""
+        return {
+            "noise_count": self.noise.count,
+            "noise_ratio": self.noise.ratio,
+            "noise_weight": self.noise.weight,
+            "noise_mode": self.noise.mode,
+            "temperature": self.temperature,
+        }
+
+    def _views_of(self, sentence_features: Iterable[Features]) -> list[Features]:
+        columns = list(sentence_features)
+        if not 1 <= len(columns) <= 3:
+            raise SmoothCSEError(
+                f"A batch has {len(columns)} columns of text; give one of sentences, or two or three: anchor, "
+                "positive and hard negative."
+            )
+        return self.views(columns)
+
+    def _loss_of(self, columns: list[Features]) -> Tensor:
+        return self.compute_loss_from_embeddings(embed_views(self.model, columns))
+
+    def _keys(self, positives: Tensor, hard_negatives: Tensor | None) -> Keys:
+        everywhere, first = across_ranks(positives)
+        hard = None
+        if hard_negatives is not None:
+            hard = HardNegatives(across_ranks(hard_negatives)[0], self.hard_negative_log_weight)
+        return Keys(everywhere, hard, self.further_negatives(), first)

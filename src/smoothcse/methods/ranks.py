@@ -1,0 +1,27 @@
+"""Vectors of all ranks, where a batch is shared by several processes."""
+
+from __future__ import annotations
+
+from sentence_transformers.util import all_gather, all_gather_with_grad
+from torch import Tensor, distributed
+
+
+def across_ranks(keys: Tensor) -> tuple[Tensor, int]:
+    """Return the keys ``(N, d)`` of all ranks, with gradient, and the row at which those of this rank begin."""
+    if not _several():
+        return keys, 0
+    gathered: Tensor = all_gather_with_grad(keys)
+    return gathered, distributed.get_rank() * len(keys)
+
+
+def of_all_ranks(vectors: Tensor) -> Tensor:
+    """Return the vectors ``(N, d)`` of all ranks, one rank's after the other, without gradient."""
+    vectors = vectors.detach()
+    if not _several():
+        return vectors
+    gathered: Tensor = all_gather(vectors)
+    return gathered
+
+
+def _several() -> bool:
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1

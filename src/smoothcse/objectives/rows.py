@@ -1,0 +1,17 @@
+"""Precision and length of the rows of a tensor, as all objectives take them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a float64 tensor as it is and any other one in float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def unit_rows(tensor: Tensor) -> Tensor:
+    """Scale the vectors of the last dimension to length 1, in float32 at least; a vector of zeros stays zero."""
+    return functional.normalize(at_least_float32(tensor), dim=-1)
