@@ -65,7 +65,7 @@ def test_unknown_fields_are_kept(old_run):
 def test_a_newer_format_is_refused(old_run):
     newer = values_of(old_run) | {"schema_version": SCHEMA_VERSION + 1, "status": ["of", "another", "kind"]}
     (old_run / "run.json").write_text(json.dumps(newer))
-    with pytest.raises(SmoothCSEError, match=rf"has format {SCHEMA_VERSION + 1}, .*; update smoothcse"):
+    with pytest.raises(SmoothCSEError, match=rf"has format {SCHEMA_VERSION + 1}, .*; install a newer smoothcse"):
         read_manifest(old_run)
 
 

@@ -202,6 +202,6 @@ def _require_known_format(file: Path, values: dict[str, Any]) -> None:
     version = values.get("schema_version", 1)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise SmoothCSEError(
-            f"{file} has format {version}, but this version of smoothcse reads formats up to {SCHEMA_VERSION}; "
-            "update smoothcse to open this run."
+            f"{file} has format {version}, but this version reads formats up to {SCHEMA_VERSION}; "
+            "install a newer smoothcse."
         )
