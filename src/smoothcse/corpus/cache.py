@@ -51,7 +51,7 @@ def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path
         except OSError as error:
             raise SmoothCSEError(
                 f"The cache folder {folder} cannot be written ({error.strerror or error}): "
-                "set the environment variable SMOOTHCSE_CACHE to a writable folder with free space."
+                "set the environment variable SMOOTHCSE_CACHE to a folder with free space."
             ) from error
     return arrow, report
 
