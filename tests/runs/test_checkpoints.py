@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from smoothcse._utils.durable import recover_folder, replace_folder
+from smoothcse._utils.atomic import recover_folder, replace_folder
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.runs import checkpoints as checkpoints_module
 from smoothcse.runs.checkpoints import SEAL, find_damage, newest_intact, seal

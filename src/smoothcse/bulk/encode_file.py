@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.durable import new_file
+from smoothcse._utils.atomic import new_file
 from smoothcse.bulk.quantisation import EmbeddingFormat, EmbeddingPrecision, read_ranges
 from smoothcse.corpus.readers import read_texts
 from smoothcse.corpus.sources import require_file

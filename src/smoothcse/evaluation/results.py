@@ -13,7 +13,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from smoothcse._utils.durable import require_writable, write_whole
+from smoothcse._utils.atomic import require_writable, write_whole
 from smoothcse._utils.paths import local_path
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError

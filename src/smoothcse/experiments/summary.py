@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_whole
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.published import STS_HEADINGS

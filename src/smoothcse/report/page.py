@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
 from smoothcse import __version__
-from smoothcse._utils.durable import require_writable, write_whole
+from smoothcse._utils.atomic import require_writable, write_whole
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names

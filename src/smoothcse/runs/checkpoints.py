@@ -17,7 +17,7 @@ from typing import Any
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse._utils.durable import sync_folder, write_whole
+from smoothcse._utils.atomic import sync_folder, write_whole
 
 SEAL = "seal.json"
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.durable import replace_folder, write_whole
+from smoothcse._utils.atomic import replace_folder, write_whole
 from smoothcse.encoders.projection import strip_projection
 from smoothcse.encoders.safety import require_safe_folder
 from smoothcse.errors import SmoothCSEError

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from smoothcse._utils.durable import recover_folder, write_whole
+from smoothcse._utils.atomic import recover_folder, write_whole
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse.encoders.precision import has_fast_bf16
 from smoothcse.errors import SmoothCSEError

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from smoothcse._utils.durable import write_whole
+from smoothcse._utils.atomic import write_whole
 from smoothcse.errors import SmoothCSEError, first_line
 
 Codes = Literal["pq", "int8", "binary"]

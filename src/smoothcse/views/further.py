@@ -10,7 +10,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from smoothcse._utils.durable import new_file
+from smoothcse._utils.atomic import new_file
 from smoothcse.corpus.load import Corpus
 from smoothcse.errors import SmoothCSEError
 

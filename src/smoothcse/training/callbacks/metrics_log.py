@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse._utils.durable import sync
+from smoothcse._utils.atomic import sync
 from smoothcse.runs.folder import RunFolder
 
 
