@@ -37,8 +37,8 @@ def unit(vector: np.ndarray) -> np.ndarray:
 # ---- what is measured -------------------------------------------------------------------------------------
 
 
-def test_positives_are_pairs_of_4_or_higher_and_sentences_count_once():
-    subset = Subset("dev", (*TEXTS[:4], TEXTS[0]), (*TEXTS[4:8], TEXTS[9]), (4.0, 3.999, 5.0, 0.0, 4.2))
+def test_positives_are_pairs_scored_above_4_and_sentences_count_once():
+    subset = Subset("dev", (*TEXTS[:4], TEXTS[0]), (*TEXTS[4:8], TEXTS[9]), (4.001, 4.0, 5.0, 0.0, 4.2))
     more = Subset("more", TEXTS[8:11], (TEXTS[11], TEXTS[11], TEXTS[1]), (1.0, 2.0, 4.75))
     task = labelled_geometry(STSTask("STSBenchmark-dev", (subset, more)))
     assert sorted(task.sentences) == sorted(TEXTS)
@@ -54,9 +54,9 @@ def test_stsb_dev_itself(shared):
     lines = (shared / "data" / "sts" / "STSBenchmark" / "sts-dev.csv").read_text(encoding="utf-8").split("\n")
     rows = [line.split("\t") for line in lines if line]
     task = stsb_dev_geometry(shared / "data" / "sts")
-    assert len(task.positives) == sum(float(row[4]) >= 4 for row in rows) == 264
+    assert len(task.positives) == sum(float(row[4]) > 4 for row in rows) == 208
     assert len(task.sentences) == len({" ".join(text.split()) for row in rows for text in row[5:7]})
-    first = next(row for row in rows if float(row[4]) >= 4)
+    first = next(row for row in rows if float(row[4]) > 4)
     assert [task.sentences[row] for row in task.positives[0]] == [" ".join(text.split()) for text in first[5:7]]
 
 
@@ -73,7 +73,7 @@ def test_the_sample_of_the_documentation_is_fixed_and_unlabelled(monkeypatch):
     [
         (TEXTS[:10], None, "t has 10 sentences, 10 of them distinct"),
         ((*TEXTS, TEXTS[0]), None, "t has 13 sentences, 12 of them distinct"),
-        (TEXTS, (), "t has no pair with a score of 4 or higher"),
+        (TEXTS, (), "t has no pair scored above 4"),
     ],
 )
 def test_too_little_to_measure_on_is_refused(texts, positives, expected):

@@ -4,7 +4,7 @@ What is computed on what, since two figures under one name are mostly figures of
 
 ============== =====================================================================================================
 alignment      mean ``||x̂ - ŷ||²`` of positive pairs. On STS-B dev (:func:`stsb_dev_geometry`) a positive is the two
-               *sentences* of a pair that people scored 4 or higher; without labels (:func:`python_docs_geometry`) it
+               *sentences* of a pair that people scored above 4; without labels (:func:`python_docs_geometry`) it
                is two *dropout views* of one sentence. The two are not comparable.
 uniformity     log of the mean of ``exp(-2 ||x̂ - ŷ||²)`` over all pairs of *distinct* sentences, never a sentence
                with itself, and not over the positive pairs
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 POSITIVE = 4.0
-"""Pairs of STS-B dev that people gave this score or a higher one (of 5) are positives."""
+"""Pairs of STS-B dev scored above this (of 5) are positives, as in the SimCSE paper and its successors."""
 
 NEIGHBOURS = 10
 """The ``k`` of hubness."""
@@ -73,13 +73,18 @@ class GeometryTask:
             )
         if self.positives is not None and not self.positives:
             raise SmoothCSEError(
-                f"{self.name} has no pair with a score of {POSITIVE:g} or higher, so its alignment is not defined; "
+                f"{self.name} has no pair scored above {POSITIVE:g}, so its alignment is not defined; "
                 "fetch the original file again."
             )
 
 
+def is_positive(score: float) -> bool:
+    """Whether a pair of STS-B with this score counts as a positive pair of alignment."""
+    return score > POSITIVE
+
+
 def stsb_dev_geometry(folder: Path | str) -> GeometryTask:
-    """Return the distinct sentences of STS-B dev, with the pairs scored :data:`POSITIVE` or higher as positives.
+    """Return the distinct sentences of STS-B dev, with the pairs scored above :data:`POSITIVE` as positives.
 
     Args:
         folder: from :func:`~smoothcse.evaluation.data.sts_folder`.
@@ -101,7 +106,7 @@ def labelled_geometry(task: STSTask) -> GeometryTask:
     for first, second, _ in pairs:
         place.setdefault(first, len(place))
         place.setdefault(second, len(place))
-    positives = tuple((place[first], place[second]) for first, second, gold in pairs if gold >= POSITIVE)
+    positives = tuple((place[first], place[second]) for first, second, gold in pairs if is_positive(gold))
     return GeometryTask(task.name, tuple(place), positives)
 
 
