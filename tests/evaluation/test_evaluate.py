@@ -347,7 +347,7 @@ def test_a_sample_of_the_pairs_is_called_one(smoothcse, models, data, tmp_path):
     assert {detail["rows"] for detail in written["details"]["best"]["sts"].values()} == {10}
     code, _, err = smoothcse("evaluate", models[0], "--data", data, "--tasks", "transfer", "--pairs", 10)
     assert code == 2
-    assert "pairs are drawn of sts" in err
+    assert "pairs are drawn from sts" in err
 
 
 # ---- published rows beside ours ---------------------------------------------------------------------------
@@ -370,8 +370,8 @@ def test_published_rows_stand_below_ours_with_all_figures_whole(width):
     assert "published" not in shown(our_result().tables()[0])
 
 
-def test_compare_takes_names_as_the_issue_writes_them(smoothcse, models, data):
-    for arguments in (["gs-infonce", "simcse"], ["GS-InfoNCE,simcse"], ["simcse", "--compare", "gs-infonce"]):
+def test_compare_takes_names_separated_by_commas_or_repeated(smoothcse, models, data):
+    for arguments in (["GS-InfoNCE,simcse"], ["simcse", "--compare", "gs-infonce"]):
         code, out, err = smoothcse("evaluate", models[0], "--data", data, "--compare", *arguments)
         assert code == 0, err
         assert "76.25" in out
@@ -379,15 +379,15 @@ def test_compare_takes_names_as_the_issue_writes_them(smoothcse, models, data):
 
 
 def test_published_is_printed_by_system_and_model(smoothcse):
-    code, out, _ = smoothcse("published", "gs-infonce", "SIMCSE", "--model", "BERT-base")
+    code, out, _ = smoothcse("list", "published", "gs-infonce", "SIMCSE", "--model", "BERT-base")
     assert code == 0
     assert all(text in out for text in ("GS-InfoNCE", "77.63", "unsup-SimCSE", "76.25", "README = "))
     assert "RoBERTa" not in out
-    code, out, _ = smoothcse("published")
+    code, out, _ = smoothcse("list", "published")
     assert out.count("GS-InfoNCE") > 4
     assert "* = provisional" in out
     assert "…" not in out
-    code, _, err = smoothcse("published", "cot-bert", "--model", "BERT-large")
+    code, _, err = smoothcse("list", "published", "cot-bert", "--model", "BERT-large")
     assert (code, "Nothing is published of cot-bert trained from BERT-large" in err) == (2, True)
 
 
@@ -410,18 +410,26 @@ def no_model_runs(monkeypatch):
             ["--tasks", "sts,transfr"],
             "no tasks 'transfr'; choose from sts, transfer, geometry, retrieval, all. Did yo",
         ),
-        (["--precision", "half"], "precision 'half' is unknown"),
+        (["--precision", "half"], "Invalid value for '--precision'"),
         (["--compare", "gs-infonec"], "Did you mean 'gs-infonce'?"),
         (["--compare", "simcse", "--tasks", "geometry"], "add it to --tasks"),
+        (
+            ["--compare", "gs-infonce", "simcse"],
+            "write --compare gs-infonce,simcse.",
+        ),
+        (["unsup-SimCSE"], "'unsup-SimCSE' is a published system, not a model"),
         (["-o", "{tmp}/none/r.json"], "there is no folder {tmp}/none"),
         (["-o", "{tmp}/r.txt"], "must end in .json"),
         (["{tmp}/data"], "{tmp}/data holds no config.json"),
         (["no/such-model"], "no/such-model is neither a folder"),
         (["--data", "{tmp}/nowhere"], "The data {tmp}/nowhere does not exist"),
         (["--tasks", "retrieval", "--data", "{tmp}/nowhere.csv"], "The data {tmp}/nowhere.csv does not exist"),
-        (["--tasks", "retrieval"], "data is of no use to the tasks retrieval: retrieval takes a .jsonl, .csv"),
-        (["--tasks", "retrieval", "--data", "hub"], "The data hub is of no use to the tasks retrieval"),
-        (["--tasks", "geometry,retrieval", "--data", "{tmp}/data/transfer"], "of no use to the tasks geometry, retr"),
+        (["--tasks", "retrieval"], "The tasks retrieval cannot use the data {tmp}/data: retrieval takes a .jsonl"),
+        (["--tasks", "retrieval", "--data", "hub"], "The tasks retrieval cannot use the data hub"),
+        (
+            ["--tasks", "geometry,retrieval", "--data", "{tmp}/data/transfer"],
+            "The tasks geometry, retrieval cannot use",
+        ),
         (
             ["--data", "{tmp}/data/sts/SICK/SICK_test_annotated.txt"],
             "sts takes a folder in SentEval's layout, or hub.",
@@ -430,7 +438,7 @@ def no_model_runs(monkeypatch):
             ["--tasks", "sts,retrieval", "--data", "{tmp}/data/sts/STSBenchmark/sts-dev.csv"],
             "sts-dev.csv is a file; g",
         ),
-        (["--columns", "a,b"], "The columns are those of a file of pairs for retrieval"),
+        (["--columns", "a,b"], "Columns apply only to a pairs file for retrieval"),
         (["--data", "{tmp}/data/transfer"], "lacks 50 of 50 files that are needed (STS12-en-test/STS.input.MSRpar"),
         (["--data", "{tmp}/data/transfer"], "STS.input.SMTeuroparl.txt and 45 more); give"),
     ],

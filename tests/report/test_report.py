@@ -22,7 +22,7 @@ from smoothcse.evaluation.sts import load_task
 from smoothcse.report import page
 from smoothcse.report.facts import comparison
 from smoothcse.report.figures import HEIGHT, WIDTH, Line, line_plot, log_ticks, ridge_plot, ticks
-from smoothcse.report.follow import watch
+from smoothcse.report.follow import follow_run
 from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
 from smoothcse.report.samples import NEIGHBOURS, draw_samples, measure_gold_pairs, measure_similarities
@@ -462,7 +462,7 @@ def test_a_single_logged_point_is_seen(metrics, logged, tmp_path, capsys):
     assert len(re.findall(r'<circle class="dot c0"', page)) == 3
     assert "2.5 at step 1)" in page
     assert not re.search(r' (points|c?[xy])="[^"]*nan', page)
-    watch(run, once=True, console=Console(width=80))
+    follow_run(run, once=True, console=Console(width=80))
     assert capsys.readouterr().out.count("●") == 3
 
 
@@ -472,7 +472,7 @@ def test_nothing_logged_is_said(metrics, logged, tmp_path, capsys):
     text = Page(write_report([run], tmp_path / "none.html").read_text(encoding="utf-8")).text()
     assert "No loss has been logged yet." in text
     assert "Nothing has been evaluated yet." in text
-    watch(run, once=True, console=Console(width=80))
+    follow_run(run, once=True, console=Console(width=80))
     assert "copy: running" in capsys.readouterr().out
 
 

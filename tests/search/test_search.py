@@ -313,36 +313,38 @@ def test_fewer_dimensions(tiny_bert, tmp_path):
     with pytest.raises(SmoothCSEError, match="keeps 8 dimensions, not 16"):
         Index.build(index.path, tiny_bert, documents(60), pooling="mean", dimensions=16, console=QUIET)
     odd = Index.build(tmp_path / "odd", tiny_bert, documents(60), dimensions=9, console=QUIET)
-    assert (index.record.codes, odd.record.codes) == ("binary", "int8")
-    with pytest.raises(SmoothCSEError, match="a multiple of 8 dimensions, not 9"):  # before all is encoded
-        Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=9, codes="binary", console=QUIET)
-    with pytest.raises(SmoothCSEError, match="a multiple of 8 dimensions, not 9"):
-        odd.encode_as("binary")
+    assert (index.record.quantisation, odd.record.quantisation) == ("binary", "int8")
+    with pytest.raises(
+        SmoothCSEError, match="a dimension divisible by 8, and the vectors have 9"
+    ):  # before all is encoded
+        Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=9, quantisation="binary", console=QUIET)
+    with pytest.raises(SmoothCSEError, match="a dimension divisible by 8, and the vectors have 9"):
+        odd.requantise("binary")
     with pytest.raises(SmoothCSEError, match="40 dimensions cannot be kept: the model's embeddings have 32"):
         Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=40, console=QUIET)
     assert not (tmp_path / "large").exists()
 
 
-def test_codes_find_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
+def test_quantised_search_finds_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
     monkeypatch.setattr("smoothcse.search.store.APPROXIMATE_FROM", 500)
-    index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), codes="int8", console=QUIET)
+    index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), quantisation="int8", console=QUIET)
     queries = sentences(20, seed=9)
     exact = [{hit.id for hit in hits} for hits in index.search(queries, exact=True)]
-    for codes in ("int8", "pq", "binary"):
-        if codes != "int8":
-            index.encode_as(codes)
+    for quantisation in ("int8", "pq", "binary"):
+        if quantisation != "int8":
+            index.requantise(quantisation)
         [kind] = [found.index_type for found in index._store._table.list_indices() if "vector" in found.columns]
-        assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[codes]
+        assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[quantisation]
         found = [{hit.id for hit in hits} for hits in index.search(queries)]
         assert np.mean([len(a & b) / 10 for a, b in zip(exact, found, strict=True)]) > 0.9
-    assert Index.open(index.path).record.codes == "binary"
-    index = Index.build(index.path, tiny_bert, documents(600), codes="int8", console=QUIET)
-    assert Index.open(index.path).record.codes == "int8"
-    assert Index.build(index.path, tiny_bert, documents(600), console=QUIET).record.codes == "int8"
+    assert Index.open(index.path).record.quantisation == "binary"
+    index = Index.build(index.path, tiny_bert, documents(600), quantisation="int8", console=QUIET)
+    assert Index.open(index.path).record.quantisation == "int8"
+    assert Index.build(index.path, tiny_bert, documents(600), console=QUIET).record.quantisation == "int8"
     index.add([Document("a document that came later")], console=QUIET)
     assert index.search("a document that came later", 1)[0].text == "a document that came later"
-    with pytest.raises(SmoothCSEError, match="no codes 'pca'; choose one of pq, int8, binary"):
-        Index.build(tmp_path / "other", tiny_bert, documents(5), codes="pca", console=QUIET)
+    with pytest.raises(SmoothCSEError, match="The quantisation 'pca' is unknown; choose one of pq, int8, binary"):
+        Index.build(tmp_path / "other", tiny_bert, documents(5), quantisation="pca", console=QUIET)
 
 
 def test_mistakes(tiny_bert, tmp_path, index):
@@ -462,7 +464,7 @@ def test_the_commands_index_and_search(tiny_bert, tmp_path, monkeypatch, capsys)
     code, printed = smoothcse("index", tiny_bert, str(tmp_path / "gone.txt"), "-o", index, "--delete")
     assert (code, "holds 8 documents" in printed.out) == (0, True)
     code, printed = smoothcse("search", index, "a cat", "--where", "year = '1234'")
-    assert "Nothing was found." in printed.out
+    assert "No document was found." in printed.out
     code, printed = smoothcse("search", index, "a cat", "--where", "yaer = 1234")
     assert (code, "Did you mean 'year'?" in printed.err) == (2, True)
     assert smoothcse("search", str(tmp_path / "nothing"), "a cat")[0] == 2

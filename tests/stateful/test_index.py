@@ -31,13 +31,13 @@ pytest.importorskip("lancedb", reason="needs the extra 'search'")
 from lancedb.table import LanceTable
 
 from smoothcse.search import Document, Index, index, store
-from smoothcse.search.record import Record
+from smoothcse.search.record import IndexRecord
 
 HISTORIES = int(os.environ.get("SMOOTHCSE_STATEFUL", "0"))
 COMMIT, WIDTH = 3, 32
 QUIET = Console(quiet=True)
 STEPS = (
-    (Record, "write"),
+    (IndexRecord, "write"),
     (index, "_remove"),
     (LanceTable, "add_columns"),
     (LanceTable, "merge_insert"),

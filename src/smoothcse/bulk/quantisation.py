@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
+from smoothcse._utils.choices import EmbeddingPrecision
 from smoothcse.errors import SmoothCSEError, first_line
-
-EmbeddingPrecision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 LEAST_CALIBRATION = 100
 """Embeddings below which the host, too, warns that int8 ranges found on them mean little."""

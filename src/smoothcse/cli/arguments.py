@@ -6,14 +6,24 @@ from typing import Annotated
 
 import typer
 
+from smoothcse._utils.choices import PoolingName, Precision
+
 ModelArgument = Annotated[
-    str, typer.Argument(help="A run folder, a model folder, a hub name, or packaged-minilm.", show_default=False)
+    str,
+    typer.Argument(
+        help="Run folder, model folder, Hub name, or packaged-minilm (the model of the extra `demo`).",
+        show_default=False,
+    ),
 ]
 PoolingOption = Annotated[
-    str | None, typer.Option(help="Read the model by cls, mean, max, lasttoken, avg_first_last or avg_top2 instead.")
+    PoolingName | None, typer.Option(help="Pooling to use instead of the model's own.", show_default=False)
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="Arithmetic of the model. auto is bf16 where the hardware supports it; the choice is printed."),
 ]
 
 
 def split(values: list[str] | None) -> list[str]:
-    """Return the names that an option was given, with commas or by repeating it."""
+    """Return the names given to an option, separated by commas or by repeating the option."""
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]

@@ -21,9 +21,6 @@ from torch import nn
 
 from smoothcse.errors import SmoothCSEError
 
-Precision = Literal["auto", "fp32", "bf16"]
-"""What may be asked of a model that encodes."""
-
 Resolved = Literal["fp32", "bf16", "fp16"]
 """What is computed in; fp16 in training only."""
 

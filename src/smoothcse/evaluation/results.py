@@ -206,4 +206,4 @@ def _add_published(table: Table, rows: Sequence[Published]) -> None:
     for row in rows:
         table.add_row(f"{row.system}, {row.model} ({' '.join(row.sources)})", *figure_cells(row), style="dim")
     provisional = f"\n{PROVISIONAL} provisional" if any(row.provisional for row in rows) else ""
-    table.caption = f"below the line: published (sources as in `smoothcse published`){provisional}"
+    table.caption = f"below the line: published (sources as in `smoothcse list published`){provisional}"

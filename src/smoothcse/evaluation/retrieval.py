@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcse._utils.choices import InputType, Precision
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.corpus.python_docs import Docstring
-    from smoothcse.encoders.precision import Precision
-    from smoothcse.encoders.prompts import InputType
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]

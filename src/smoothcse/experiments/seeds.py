@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smoothcse._utils.disk import explain_failed_writes
 from smoothcse._utils.atomic import write_whole
+from smoothcse._utils.disk import explain_failed_writes
 from smoothcse._utils.tables import FigureTable
 from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.model_card import write_model_card

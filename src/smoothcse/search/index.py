@@ -24,17 +24,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from smoothcse._utils.choices import IndexQuantisation, PoolingName, Precision
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.precision import Precision
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.search.columns import check_metadata
 from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
 from smoothcse.search.names import OWN, name_of
-from smoothcse.search.record import Codes, Record, check_codes, choose_codes
+from smoothcse.search.record import IndexRecord, check_quantisation, choose_quantisation
 from smoothcse.search.store import TABLE_FOLDER, Store
 
 if TYPE_CHECKING:
@@ -87,9 +87,9 @@ class Index:
         model: str,
         documents: Iterable[Document],
         *,
-        pooling: str | None = None,
+        pooling: PoolingName | None = None,
         dimensions: int | None = None,
-        codes: Codes | None = None,
+        quantisation: IndexQuantisation | None = None,
         source: str = "documents",
         complete: bool = False,
         precision: Precision = "fp32",
@@ -104,8 +104,8 @@ class Index:
             pooling: in place of the model's own.
             dimensions: keep the first so many of each vector; None for all. It costs little only where the model was
                 trained for it (Matryoshka representation learning).
-            codes: of an approximate search; None for those that the index has, or for a bit for each dimension (a byte
-                where their number is no multiple of 8).
+            quantisation: Quantisation for approximate search. Default: that of an existing index; for a new one, `binary`,
+                or `int8` if the dimension is not divisible by 8.
             source: Where the documents come from. Until all of them are in, the index says that it is
                 :attr:`incomplete` and names the source; building from that source again goes on.
             complete: Whether these documents complete the index, whatever other sources have left unfinished.
@@ -116,17 +116,19 @@ class Index:
             SmoothCSEError: if the folder holds something else, was made by another model, is being written by another
                 process, or there is no document.
         """
-        if codes is not None:
-            check_codes(codes)
+        if quantisation is not None:
+            check_quantisation(quantisation)
         path, documents = Path(path), iter(documents)
         is_there = (path / "index.json").is_file()
-        pooling = pooling or (Record.read(path).pooling if is_there else None)
-        encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
+        pooling = pooling or (IndexRecord.read(path).pooling if is_there else None)
+        encoder = load_encoder(model, pooling)
         if not is_there:
             first = list(islice(documents, _COMMIT))
             name = str(Path(model).resolve()) if Path(model).is_dir() else model  # it may be opened from elsewhere
             width = _width(encoder, dimensions)
-            record = Record(name, pooling, fingerprint(encoder), choose_codes(codes, width), (source,))
+            record = IndexRecord(
+                name, pooling, fingerprint(encoder), choose_quantisation(quantisation, width), (source,)
+            )
             _require_room(path, first)
             documents = chain(first, documents)
         with _locked(path):
@@ -137,8 +139,8 @@ class Index:
                 raise SmoothCSEError(
                     f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build another index for these."
                 )
-            if codes not in (None, index.record.codes):
-                index._encode_as(codes)
+            if quantisation not in (None, index.record.quantisation):
+                index._requantise(quantisation)
             try:
                 index._take_in(documents, source, skip_known=True, complete=complete, console=console)
             except BaseException:
@@ -171,9 +173,9 @@ class Index:
 
     @classmethod
     def _open(cls, path: Path, model: str | SentenceTransformer | None, precision: Precision = "fp32") -> Index:
-        record = Record.read(path)
+        record = IndexRecord.read(path)
         if model is None or isinstance(model, str):
-            model = load_encoder(model or record.model, record.pooling)  # type: ignore[arg-type]
+            model = load_encoder(model or record.model, record.pooling)
         if fingerprint(model) != record.fingerprint:
             raise SmoothCSEError(
                 f"The index {path} was made by another model ({record.model} as it was then); its vectors cannot "
@@ -188,12 +190,12 @@ class Index:
         Raises:
             SmoothCSEError: if the folder holds no index.
         """
-        return Record.read(Path(path)).fingerprint
+        return IndexRecord.read(Path(path)).fingerprint
 
     @property
-    def record(self) -> Record:
+    def record(self) -> IndexRecord:
         """How the index was made, as its folder says now."""
-        return Record.read(self.path)
+        return IndexRecord.read(self.path)
 
     @property
     def incomplete(self) -> str | None:
@@ -263,15 +265,15 @@ class Index:
                 self._store.delete(part)
             return before - len(self)
 
-    def encode_as(self, codes: Codes) -> None:
+    def requantise(self, quantisation: IndexQuantisation) -> None:
         """Search by other codes from now on; the documents and their vectors stay as they are."""
         with _locked(self.path):
-            self._encode_as(codes)
+            self._requantise(quantisation)
 
-    def _encode_as(self, codes: Codes | None) -> None:
-        chosen = choose_codes(codes, self.dimensions)
-        self._store.make_codes(chosen)
-        replace(self.record, codes=chosen).write(self.path)
+    def _requantise(self, quantisation: IndexQuantisation | None) -> None:
+        chosen = choose_quantisation(quantisation, self.dimensions)
+        self._store.build_vector_index(chosen)
+        replace(self.record, quantisation=chosen).write(self.path)
 
     def _take_in(
         self, documents: Iterable[Document], source: str, *, skip_known: bool, complete: bool, console: Console | None
@@ -282,7 +284,7 @@ class Index:
                 self._commit(list({document.id: document for document in part}.values()), skip_known)
                 bar.update(task, done=number * _COMMIT + len(part))
             bar.update(task, description="putting in order")
-            self._store.put_in_order(self.record.codes)
+            self._store.put_in_order(self.record.quantisation)
 
     @contextmanager
     def _unfinished(self, source: str, complete: bool) -> Iterator[None]:
@@ -437,7 +439,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _create(path: Path, record: Record, dimensions: int, sample: list[Document]) -> None:
+def _create(path: Path, record: IndexRecord, dimensions: int, sample: list[Document]) -> None:
     """Make an index without documents; until its record is written, at last, it is none."""
     try:
         Store.create(path, dimensions, sample)

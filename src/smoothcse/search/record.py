@@ -1,97 +1,109 @@
-"""``index.json``: what an index has to say of itself before it is read."""
+"""``index.json``: the description of an index, read before the index itself."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from smoothcse._utils.atomic import write_whole
+from smoothcse._utils.choices import IndexQuantisation, PoolingName
 from smoothcse.errors import SmoothCSEError, first_line
-
-Codes = Literal["pq", "int8", "binary"]
-"""How an approximate search keeps vectors in memory: product quantisation, a byte or a bit for each dimension."""
 
 
 @dataclass(frozen=True)
-class Record:
-    """How an index was made.
+class IndexRecord:
+    """How an index was built.
 
     Attributes:
-        model: path or hub name.
-        pooling: in place of the model's own.
-        fingerprint: of the model, see :func:`~smoothcse.encoders.fingerprint.fingerprint`.
-        codes: of an approximate search.
-        unfinished: Where the documents come from of each change that has begun and not ended.
+        model: Path or Hub name of the model.
+        pooling: Pooling used instead of the model's own, or None.
+        fingerprint: Fingerprint of the model, see :func:`~smoothcse.encoders.fingerprint.fingerprint`.
+        quantisation: Quantisation for approximate search.
+        unfinished: Sources of all changes that have begun and not ended.
     """
 
     model: str
-    pooling: str | None
+    pooling: PoolingName | None
     fingerprint: str
-    codes: Codes
+    quantisation: IndexQuantisation
     unfinished: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, folder: Path) -> Record:
+    def read(cls, folder: Path) -> IndexRecord:
         """Read the record of an index.
 
+        Args:
+            folder: Index folder.
+
         Raises:
-            SmoothCSEError: if the folder holds no index, or its record is damaged.
+            SmoothCSEError: The folder holds no index, or its record is damaged.
         """
         file = folder / "index.json"
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            names = found.get("unfinished", [])  # records of former versions have none
+            names = found.get("unfinished", [])  # missing in records of earlier versions
             if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-                raise TypeError("'unfinished' must be a list of texts")
+                raise TypeError("'unfinished' must be a list of strings")
             record = cls(found["model"], found["pooling"], found["fingerprint"], found["codes"], tuple(names))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SmoothCSEError(
-                f"{folder} holds no index; make one with: smoothcse index MODEL DOCUMENTS -o {folder}"
+                f"{folder} holds no index; build one with: smoothcse index MODEL DOCUMENTS -o {folder}"
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SmoothCSEError(f"{file} cannot be read as the record of an index: {error}.") from error
-        check_codes(record.codes)
+        check_quantisation(record.quantisation)
         return record
 
     def write(self, folder: Path) -> None:
-        """Write the record, whole or not at all.
+        """Write the record atomically.
+
+        Args:
+            folder: Index folder.
 
         Raises:
-            SmoothCSEError: if the disk refuses.
+            SmoothCSEError: The file cannot be written.
         """
+        content = {
+            "model": self.model,
+            "pooling": self.pooling,
+            "fingerprint": self.fingerprint,
+            "codes": self.quantisation,  # the name in the file format since its first version
+            "unfinished": self.unfinished,
+            "format": 1,
+        }
         try:
-            write_whole(folder / "index.json", json.dumps(asdict(self) | {"format": 1}, indent=2) + "\n")
+            write_whole(folder / "index.json", json.dumps(content, indent=2) + "\n")
         except OSError as error:
-            raise SmoothCSEError(
-                f"The record of the index {folder} could not be written: {first_line(error)}"
-            ) from error
+            raise SmoothCSEError(f"The record of the index {folder} cannot be written: {first_line(error)}") from error
 
 
-def choose_codes(codes: Codes | None, dimensions: int) -> Codes:
-    """Return the codes that an index is to have.
+def choose_quantisation(quantisation: IndexQuantisation | None, dimensions: int) -> IndexQuantisation:
+    """Return the quantisation of a new index.
 
     Args:
-        codes: that are asked for; None for those that found most in least time (docs/performance.md): a bit for each
-            dimension, or a byte where a bit cannot be had.
-        dimensions: of the vectors.
+        quantisation: Requested quantisation. Default: the one that found most documents in the least time
+            (docs/performance.md), which is ``binary``, or ``int8`` if the dimension is not divisible by 8.
+        dimensions: Dimension of the vectors.
 
     Raises:
-        SmoothCSEError: for codes that there are not, or not for so many dimensions.
+        SmoothCSEError: The quantisation is unknown, or impossible for this dimension.
     """
-    whole = dimensions % 8 == 0  # LanceDB packs bits into bytes and leaves none over
-    if codes is None:
-        return "binary" if whole else "int8"
-    check_codes(codes)
-    if codes == "binary" and not whole:
+    divisible = dimensions % 8 == 0  # LanceDB packs bits into whole bytes
+    if quantisation is None:
+        return "binary" if divisible else "int8"
+    check_quantisation(quantisation)
+    if quantisation == "binary" and not divisible:
         raise SmoothCSEError(
-            f"A bit for each dimension takes a multiple of 8 dimensions, not {dimensions}; take int8."
+            f"Binary quantisation needs a dimension divisible by 8, and the vectors have {dimensions}; use int8."
         )
-    return codes
+    return quantisation
 
 
-def check_codes(codes: str) -> None:
-    """Raise :class:`SmoothCSEError` for codes that there are not."""
-    if codes not in get_args(Codes):
-        raise SmoothCSEError(f"There are no codes {codes!r}; choose one of {', '.join(get_args(Codes))}.")
+def check_quantisation(quantisation: str) -> None:
+    """Raise :class:`SmoothCSEError` for an unknown quantisation."""
+    if quantisation not in get_args(IndexQuantisation):
+        raise SmoothCSEError(
+            f"The quantisation {quantisation!r} is unknown; choose one of {', '.join(get_args(IndexQuantisation))}."
+        )

@@ -12,10 +12,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from smoothcse._utils.choices import InputType, PoolingName
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.pooling import PoolingName
-from smoothcse.encoders.prompts import InputType
 from smoothcse.errors import SmoothCSEError
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Hit, Index

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.extras import extra
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.search.columns import filter_fields, metadata_fields, own_fields, to_rows
@@ -25,7 +26,6 @@ from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
 from smoothcse.search.filters import Filter, Filters
 from smoothcse.search.names import OWN, name_of
-from smoothcse.search.record import Codes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ LOOSE = 128
 STALE = timedelta(seconds=1)
 """After which a reader looks for what others have written."""
 
-_WAYS: dict[Codes, dict[str, Any]] = {
+_INDEX_TYPES: dict[IndexQuantisation, dict[str, Any]] = {
     "pq": {"index_type": "IVF_PQ"},
     "int8": {"index_type": "IVF_SQ"},
     "binary": {"index_type": "IVF_RQ", "num_bits": 1},  # RaBitQ; LanceDB's own default here is 8 bits
@@ -146,22 +146,22 @@ class Store:
         vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(len(found), self.dimensions)
         return found.drop_columns("vector").to_pylist(), vectors
 
-    def put_in_order(self, codes: Codes) -> None:
+    def put_in_order(self, quantisation: IndexQuantisation) -> None:
         """Make codes once there are enough documents, and keep searches fast as small changes add up."""
         name = next((found.name for found in self._table.list_indices() if "vector" in found.columns), None)
         if name is None and len(self) >= APPROXIMATE_FROM:
-            self.make_codes(codes)
+            self.build_vector_index(quantisation)
             return
         loose = 0 if name is None else self._table.index_stats(name).num_unindexed_rows
         if loose >= APPROXIMATE_FROM // 10 or self._table.stats()["fragment_stats"]["num_fragments"] >= LOOSE:
             with self._changing():
                 self._table.optimize(cleanup_older_than=timedelta(hours=1))  # others may still read the last ones
 
-    def make_codes(self, codes: Codes) -> None:
+    def build_vector_index(self, quantisation: IndexQuantisation) -> None:
         """Make the codes anew, if there are enough documents to want them."""
         if len(self) >= APPROXIMATE_FROM:
             with self._changing():
-                self._table.create_index(metric="cosine", vector_column_name="vector", **_WAYS[codes])
+                self._table.create_index(metric="cosine", vector_column_name="vector", **_INDEX_TYPES[quantisation])
 
     @property
     def _filters(self) -> Filters:

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoothcse._utils.choices import InputType
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.inference import encode, token_counts, tokens_at_a_time
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.service.limits import Refusal
 from smoothcse.service.schedule import Schedule
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
+from smoothcse._utils.choices import InputType, PoolingName
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.pooling import PoolingName
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from smoothcse.encoders.precision import Precision, check_precision, precision_notice, resolve_precision
+from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
-    from smoothcse.encoders.pooling import PoolingName
     from smoothcse.service.encoders import Served
 
 _DRAIN_SECONDS = 60
