@@ -124,7 +124,7 @@ def test_one_process_writes_at_a_time_and_the_other_is_told_whom_to_wait_for(tin
     for change in (
         lambda: opened.add(more, console=QUIET),
         lambda: opened.delete([more[0].id]),
-        lambda: opened.encode_as("int8"),
+        lambda: opened.requantise("int8"),
         lambda: Index.build(path, tiny_bert, more, console=QUIET),
     ):
         with pytest.raises(
