@@ -18,7 +18,7 @@ from tiny import sentences
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 from smoothcse.search import Document, Index, index, store
-from smoothcse.search.record import IndexRecord
+from smoothcse.search.index_record import IndexRecord
 
 QUIET = Console(quiet=True)
 ALL = 400

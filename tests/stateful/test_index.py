@@ -31,7 +31,7 @@ pytest.importorskip("lancedb", reason="needs the extra 'search'")
 from lancedb.table import LanceTable
 
 from smoothcse.search import Document, Index, index, store
-from smoothcse.search.record import IndexRecord
+from smoothcse.search.index_record import IndexRecord
 
 HISTORIES = int(os.environ.get("SMOOTHCSE_STATEFUL", "0"))
 COMMIT, WIDTH = 3, 32

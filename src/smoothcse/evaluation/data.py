@@ -20,7 +20,7 @@ from smoothcse._utils.cache import cache_folder
 from smoothcse._utils.paths import local_path
 from smoothcse.corpus.hub_datasets import HubAddress, download
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.evaluation.files import LARGEST_FILE
+from smoothcse.evaluation.benchmark_files import LARGEST_FILE
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
-from smoothcse.evaluation.files import find_files, read_lines, single_spaced, split_columns
+from smoothcse.evaluation.benchmark_files import find_files, read_lines, single_spaced, split_columns
 
 SEVEN_STS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICKRelatedness")
 """The tasks that papers average, in the order of their tables."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
-from smoothcse.evaluation.files import find_files, read_lines, single_spaced, split_columns
+from smoothcse.evaluation.benchmark_files import find_files, read_lines, single_spaced, split_columns
 
 FOLDS = 10
 """Folds of every cross-validation, inner and outer, as SentEval's standard setting has them."""

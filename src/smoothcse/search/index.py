@@ -30,11 +30,11 @@ from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.columns import check_metadata
+from smoothcse.search.column_names import OWN, name_of
 from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
-from smoothcse.search.names import OWN, name_of
-from smoothcse.search.record import IndexRecord, check_quantisation, choose_quantisation
+from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
+from smoothcse.search.rows import check_metadata
 from smoothcse.search.store import TABLE_FOLDER, Store
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class Index:
             pooling: in place of the model's own.
             dimensions: keep the first so many of each vector; None for all. It costs little only where the model was
                 trained for it (Matryoshka representation learning).
-            quantisation: Quantisation for approximate search. Default: that of an existing index; for a new one, `binary`,
-                or `int8` if the dimension is not divisible by 8.
+            quantisation: Quantisation for approximate search. Default: that of an existing index; for a new index
+                ``binary``, or ``int8`` if the dimension is not divisible by 8.
             source: Where the documents come from. Until all of them are in, the index says that it is
                 :attr:`incomplete` and names the source; building from that source again goes on.
             complete: Whether these documents complete the index, whatever other sources have left unfinished.

@@ -21,11 +21,11 @@ import pyarrow as pa
 from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.extras import extra
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.columns import filter_fields, metadata_fields, own_fields, to_rows
+from smoothcse.search.column_names import OWN, name_of
 from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
 from smoothcse.search.filters import Filter, Filters
-from smoothcse.search.names import OWN, name_of
+from smoothcse.search.rows import filter_fields, metadata_fields, own_fields, to_rows
 
 if TYPE_CHECKING:
     import numpy as np

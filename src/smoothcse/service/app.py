@@ -12,15 +12,15 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from smoothcse import __version__
-from smoothcse.service.documents import router as documents
-from smoothcse.service.encoders import Encoders, Served
-from smoothcse.service.errors import tell_errors
-from smoothcse.service.files import add_documentation, add_page
+from smoothcse.service.error_answers import tell_errors
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
 from smoothcse.service.metrics import Counted, Metrics
-from smoothcse.service.openai import router as openai
+from smoothcse.service.openai_routes import router as openai
 from smoothcse.service.schemas import ErrorAnswer
+from smoothcse.service.search_routes import router as documents
+from smoothcse.service.served import Encoders, Served
+from smoothcse.service.static_files import add_documentation, add_page
 
 BATCH_TEXTS = 64
 

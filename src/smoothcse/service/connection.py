@@ -17,7 +17,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from smoothcse.service.errors import error_answer
+from smoothcse.service.error_answers import error_answer
 from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, Limits
 
 _BACKLOG = 128  # asyncio accepts as many at once: with 2,048, a flood would take all file descriptors

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 
 from smoothcse.service.arrival import Arrivals, too_large
-from smoothcse.service.errors import error_answer
+from smoothcse.service.error_answers import error_answer
 from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, HEADERS, Limits, Refusal
 from smoothcse.service.presence import while_present
 

@@ -17,7 +17,7 @@ from smoothcse.encoders.precision import check_precision, precision_notice, reso
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
-    from smoothcse.service.encoders import Served
+    from smoothcse.service.served import Served
 
 _DRAIN_SECONDS = 60
 
@@ -41,7 +41,7 @@ def serve_models(
     """Serve until asked to stop by SIGTERM or SIGINT; requests under way are answered first.
 
     Args:
-        models: one or two names; see :func:`smoothcse.service.encoders.load_served`.
+        models: one or two names; see :func:`smoothcse.service.served.load_served`.
         indexes: each made by one of the models.
         poolings: one for each model, in place of its own.
         host: address to listen at.
@@ -61,7 +61,7 @@ def serve_models(
     bound = _bind(host, port)  # before anything is loaded: a port that is taken is told at once
     from smoothcse.service import Limits, create_app
     from smoothcse.service.connection import make_server
-    from smoothcse.service.encoders import load_served
+    from smoothcse.service.served import load_served
 
     served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings)]
     _warm_up(served)

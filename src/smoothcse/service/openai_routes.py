@@ -10,8 +10,8 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse.bulk.quantisation import EmbeddingFormat
-from smoothcse.service.encoders import Encoders
 from smoothcse.service.schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
+from smoothcse.service.served import Encoders
 
 if TYPE_CHECKING:
     from smoothcse.service.batcher import Encoded

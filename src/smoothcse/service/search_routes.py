@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.limits import Refusal
-from smoothcse.service.openai import TheEncoders
+from smoothcse.service.openai_routes import TheEncoders
 from smoothcse.service.schemas import (
     FoundDocument,
     MapAnswer,

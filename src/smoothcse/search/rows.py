@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.search.column_names import OWN, column_of, name_of
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Field, Kind
-from smoothcse.search.names import OWN, column_of, name_of
 
 if TYPE_CHECKING:
     import numpy as np
