@@ -248,7 +248,7 @@ def test_no_help_loads_anything_heavy(command, monkeypatch, capsys):
         (["similarity", "{file}", "a", "b"], "is a file; give a folder or a hub name."),
         (["similarity", "", "a", "b"], "The name of the model is empty; give a folder or a hub name."),
         (["report", "{run}", "-o", "{file}"], "must end in .html"),
-        (["evaluate", "{run}", "--tasks", "geometry", "-o", "{file}"], "run.json holds something that is no result"),
+        (["evaluate", "{run}", "--tasks", "geometry", "-o", "{file}"], "run.json holds something other than results"),
     ],
 )
 def test_a_slip_is_told_and_touches_nothing(arguments, message, run_folder, tmp_path, monkeypatch, capfd):

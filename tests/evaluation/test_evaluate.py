@@ -156,7 +156,7 @@ def test_geometry_takes_stsb_dev_where_there_is_one_and_the_documentation_elsewh
 
     assert measured_on(data) == measured_on(data / "sts") == "STSBenchmark-dev"
     assert measured_on(None) == "python-docs, two dropout views"
-    with pytest.raises(SmoothCSEError, match=r"transfer is of no use to the tasks geometry: .* with STS-B dev"):
+    with pytest.raises(SmoothCSEError, match=r"The tasks geometry cannot use the data .*transfer: .* with STS-B dev"):
         measured_on(data / "transfer")
     with pytest.raises(SmoothCSEError, match="does not exist"):
         measured_on(data / "nowhere")
@@ -283,9 +283,9 @@ def test_a_broken_beir_folder_is_told_with_its_place(tmp_path, changes, said):
     ("text", "columns", "said"),
     [
         ("query,document\na,b\nc,\n", None, "pairs.csv:3 has no text in 'document'"),
-        ("q,d\na,b\n", None, "pairs.csv:2 has the columns q, d, and none of the usual pairs (query and document; que"),
+        ("q,d\na,b\n", None, "pairs.csv:2 has the columns q, d, and none of the default pairs (query and document; q"),
         ("q,d\na,b\n", ["q", "doc"], "pairs.csv:2 has no column 'doc'; it has 'q', 'd'"),
-        ("q,d\na,b\n", ["q"], "The columns of pairs are two, queries and their documents, not q"),
+        ("q,d\na,b\n", ["q"], "A pairs file needs two columns, queries and their documents, not q"),
         ("query,document\na,b\nc,b\n", None, "has 2 queries with a document and 1 distinct documents"),
         ("query,document\n", None, "has 0 queries"),
     ],
@@ -388,7 +388,7 @@ def test_published_is_printed_by_system_and_model(smoothcse):
     assert "* = provisional" in out
     assert "…" not in out
     code, _, err = smoothcse("list", "published", "cot-bert", "--model", "BERT-large")
-    assert (code, "Nothing is published of cot-bert trained from BERT-large" in err) == (2, True)
+    assert (code, "no published results of cot-bert trained from BERT-large" in err) == (2, True)
 
 
 # ---- a user's mistakes ------------------------------------------------------------------------------------
@@ -509,7 +509,7 @@ def test_an_output_that_is_there_stays_until_it_is_replaced(tmp_path):
 
 def test_a_file_that_holds_no_results_is_not_replaced(tmp_path):
     (tmp_path / "r.json").write_text("old")
-    with pytest.raises(SmoothCSEError, match="holds something that is no result"):
+    with pytest.raises(SmoothCSEError, match="holds something other than results"):
         check_output(tmp_path / "r.json")
     assert (tmp_path / "r.json").read_text() == "old"
 

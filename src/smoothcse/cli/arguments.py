@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse.errors import SmoothCSEError
 
 ModelArgument = Annotated[
     str,
@@ -22,6 +23,18 @@ PrecisionOption = Annotated[
     Precision,
     typer.Option(help="Arithmetic of the model. auto is bf16 where the hardware supports it; the choice is printed."),
 ]
+
+
+def poolings(names: list[str] | None) -> list[PoolingName]:
+    """Return the poolings given to a repeated option, which Typer cannot check itself.
+
+    Raises:
+        SmoothCSEError: A pooling is unknown.
+    """
+    known: dict[str, PoolingName] = {name: name for name in get_args(PoolingName)}
+    if unknown := [name for name in names or () if name not in known]:
+        raise SmoothCSEError(f"--pooling {unknown[0]!r} is unknown; choose one of {', '.join(known)}.")
+    return [known[name] for name in names or ()]
 
 
 def split(values: list[str] | None) -> list[str]:

@@ -137,8 +137,8 @@ def _tasks(console: Console, names: list[str]) -> None:
 
 
 _KINDS: dict[Kind, tuple[str, Callable[[Console, list[str]], None]]] = {
-    "methods": ("Training methods, and the settings of one of them", _methods),
-    "recipes": ("Published training configurations, and one of them as YAML to start from", _recipes),
+    "methods": ("Training methods; with NAME, its settings", _methods),
+    "recipes": ("Published configurations; with NAME, one as YAML", _recipes),
     "published": ("Published STS results, with their sources", _published),
-    "tasks": ("Evaluation tasks, and the data that they take", _tasks),
+    "tasks": ("Evaluation tasks, and the data they take", _tasks),
 }

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smoothcse._utils.choices import PoolingName
-from smoothcse.cli.arguments import PrecisionOption
+from smoothcse.cli.arguments import PrecisionOption, poolings
 
 _NETWORK = "Network"
 
@@ -27,8 +26,11 @@ def serve(
         typer.Option(help="Index built with one of the models; repeat the option for the other.", show_default=False),
     ] = None,
     pooling: Annotated[
-        list[PoolingName] | None,
-        typer.Option(help="Pooling to use instead of the model's own; once per model.", show_default=False),
+        list[str] | None,
+        typer.Option(
+            help="Pooling to use instead of the model's own (cls, mean, max, ...); give it once per model.",
+            show_default=False,
+        ),
     ] = None,
     precision: PrecisionOption = "auto",
     batch_texts: Annotated[
@@ -72,7 +74,7 @@ def serve(
     serve_models(
         models,
         index or [],
-        pooling or [],
+        poolings(pooling),
         host=host,
         port=port,
         token=token,
