@@ -79,9 +79,9 @@ def compare(
     seconds = time.perf_counter() - started
     megabytes = size(made.path, "_indices") - before  # those made before stay for a while, for who reads them
     found, timed = searched(made, queries, exact=False)
-    usual, store.COMPARED = store.COMPARED, 1
+    usual, store.REFINE_FACTOR = store.REFINE_FACTOR, 1
     alone, _ = searched(made, queries, exact=False)
-    store.COMPARED = usual
+    store.REFINE_FACTOR = usual
     by_codes = recall(expected, alone)["recall"]
     measured = {"recall_by_codes_alone": by_codes, "seconds": seconds, "megabytes": megabytes}
     return {"codes": codes, **recall(expected, found), **timed, **measured}

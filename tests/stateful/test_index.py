@@ -294,7 +294,7 @@ def written(comparison):
 def test_an_index_holds_what_a_dictionary_holds(tiny_bert, monkeypatch):
     model = load_encoder(tiny_bert)
     monkeypatch.setattr(index, "_COMMIT", COMMIT)
-    monkeypatch.setattr(store, "LOOSE", 4)
+    monkeypatch.setattr(store, "MAX_FRAGMENTS", 4)
     monkeypatch.setattr(store, "STALE", timedelta(0))
     monkeypatch.setattr(index, "load_encoder", lambda *_: model)
     monkeypatch.setattr(index, "encode", lambda _, texts, *__, **___: vectors_of(texts))
