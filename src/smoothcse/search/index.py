@@ -137,7 +137,7 @@ class Index:
             index = cls._open(path, encoder, precision)
             if dimensions not in (None, index.dimensions):
                 raise SmoothCSEError(
-                    f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build a new index for {dimensions}."
+                    f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build a new index for these."
                 )
             if quantisation not in (None, index.record.quantisation):
                 index._requantise(quantisation)
