@@ -1,4 +1,4 @@
-"""Encoders and their indexes over HTTP."""
+"""HTTP service for encoders and their indexes."""
 
 from __future__ import annotations
 
