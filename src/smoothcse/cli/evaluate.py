@@ -22,7 +22,7 @@ def evaluate(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Run folders, model folders, Hub names, or packaged-minilm.",
             show_default=False,
         ),

@@ -22,7 +22,7 @@ def list_(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[NAME]...",
+            metavar="NAME",
             help="Show only this method with its settings, this recipe as YAML, these systems, or these tasks.",
             show_default=False,
         ),

@@ -14,7 +14,7 @@ _FOLLOW = "With --follow"
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders; several are compared.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN", help="Run folders; several are compared.", show_default=False)
     ],
     output: Annotated[
         Path | None,

@@ -16,7 +16,7 @@ def serve(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Run folder, model folder or Hub name; give two to compare them.",
             show_default=False,
         ),

@@ -15,7 +15,7 @@ from smoothcse import __version__
 from smoothcse.service.error_answers import add_error_handlers
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
-from smoothcse.service.metrics import Counted, ServiceMetrics
+from smoothcse.service.metrics import RequestCounter, ServiceMetrics
 from smoothcse.service.openai_routes import router as openai_routes
 from smoothcse.service.schemas import ErrorAnswer
 from smoothcse.service.search_routes import router as search_routes
@@ -82,7 +82,7 @@ def create_app(
     add_error_handlers(app)
     hosts = LOOPBACK_NAMES if local else None
     app.add_middleware(Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts)
-    app.add_middleware(Counted, metrics=metrics)  # the middleware added last sees a request first
+    app.add_middleware(RequestCounter, metrics=metrics)  # the middleware added last sees a request first
     return app
 
 

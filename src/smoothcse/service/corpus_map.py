@@ -17,7 +17,7 @@ COMPONENTS = 50
 TEXT_LIMIT = 500
 """Maximum characters per document in the map; 5,000 whole documents would be a large download."""
 
-# With 5,000 documents of d = 384, these settings took 24 s of CPU time with a trustworthiness (10 neighbours) of 0.963;
+# With 5,000 documents of d = 384, these settings took 24 s of CPU time with a trustworthiness (k = 10) of 0.963;
 # perplexity 30, 500 iterations and angle 0.5 took 41 s with 0.965.
 _PERPLEXITY = 15.0
 _ITERATIONS = 400

@@ -64,7 +64,7 @@ class ServiceMetrics:
         self._seconds.labels(path).observe(seconds)
 
 
-class Counted:
+class RequestCounter:
     """ASGI middleware that counts requests and measures their time.
 
     Args:
