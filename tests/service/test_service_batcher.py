@@ -168,6 +168,6 @@ def test_closing_encodes_what_waits(model, held):
     held.go.set()
     batcher.close()
     assert all(future.done() for future in futures)
-    with pytest.raises(Refusal, match="ending") as refusal:
+    with pytest.raises(Refusal, match="shutting down") as refusal:
         batcher.submit(["late"])
     assert refusal.value.status == 503

@@ -285,7 +285,7 @@ def test_too_many_requests_are_refused_and_the_health_check_answers(slow, held):
     until(lambda: httpx.post(f"{slow}/v1/embeddings", json={"input": "x"}, timeout=20).status_code == 503)
     with connected(slow, asked(b"one more").replace(b"Host", b"Connection: close\r\nHost", 1)) as opened:
         answer = read_to_end(opened)
-    assert "requests are being answered" in said(answer, 503)
+    assert "requests are already being answered" in said(answer, 503)
     assert b"retry-after: 5" in answer
     assert httpx.get(f"{slow}/healthz").text == "ok"
     held.go.set()
