@@ -3,7 +3,7 @@
     python benchmarks/long_run.py TEXT [--minutes 60] [--eval-steps 50] [--quick]
 
 The run is the command itself in a process of its own, on one thread. Its ``metrics.jsonl`` is read every second, as
-`smoothcse watch` would. At the end it is asked to stop, and must leave a checkpoint of its last step behind.
+`smoothcse report --follow` would. At the end it is asked to stop, and must leave a checkpoint of its last step behind.
 """
 
 from __future__ import annotations

@@ -20,11 +20,11 @@ import numpy as np
 from harness import SHARED, keep, show
 from numpy.typing import NDArray
 
+from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.inference import encode
 from smoothcse.search import Document, Index, store
-from smoothcse.search.record import Codes
 
 NEAREST = 10
 WIDTHS = (256, 192, 128, 64)
@@ -53,7 +53,7 @@ def main() -> None:
         table = size(made.path) - size(made.path, "_indices")
         expected, exact = searched(made, asked, exact=True)
         ways = [{"codes": "none (exact)", **recall(expected, expected), **exact, "megabytes": 0.0}]
-        ways += [compare(made, codes, asked, expected) for codes in get_args(Codes)]
+        ways += [compare(made, codes, asked, expected) for codes in get_args(IndexQuantisation)]
     truth = nearest(asked, kept)
     widths = [{"dimensions": width, **recall(truth, nearest(asked, kept, width))} for width in WIDTHS]
     result = {
@@ -69,17 +69,19 @@ def main() -> None:
     keep("search_recall", result, arguments.quick)
 
 
-def compare(made: Index, codes: Codes, queries: NDArray[np.float32], expected: list[set[str]]) -> dict[str, Any]:
+def compare(
+    made: Index, codes: IndexQuantisation, queries: NDArray[np.float32], expected: list[set[str]]
+) -> dict[str, Any]:
     """Return what a search by some codes finds, with and without a look at the vectors, and its time and size."""
     before = size(made.path, "_indices")
     started = time.perf_counter()
-    made.encode_as(codes)
+    made.requantise(codes)
     seconds = time.perf_counter() - started
     megabytes = size(made.path, "_indices") - before  # those made before stay for a while, for who reads them
     found, timed = searched(made, queries, exact=False)
-    usual, store.COMPARED = store.COMPARED, 1
+    usual, store.REFINE_FACTOR = store.REFINE_FACTOR, 1
     alone, _ = searched(made, queries, exact=False)
-    store.COMPARED = usual
+    store.REFINE_FACTOR = usual
     by_codes = recall(expected, alone)["recall"]
     measured = {"recall_by_codes_alone": by_codes, "seconds": seconds, "megabytes": megabytes}
     return {"codes": codes, **recall(expected, found), **timed, **measured}

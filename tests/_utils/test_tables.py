@@ -158,10 +158,12 @@ def test_start_card(tiny_bert):
 @pytest.mark.parametrize(
     ("command", "figures"),
     [
-        (["published"], ["80.33*", "77.63", "GS-InfoNCE"]),
-        (["recipes"], ["gs-infonce/bert-base-uncased", "control/roberta-large", "3e-05", "192"]),
-        (["methods"], ["simcse", "esimcse", "promptbert"]),
-        (["methods", "esimcse"], ["repetition_rate", "0.32"]),
+        (["list", "published"], ["80.33*", "77.63", "GS-InfoNCE"]),
+        (["list", "recipes"], ["gs-infonce/bert-base-uncased", "control/roberta-large", "3e-05", "192"]),
+        (["list", "methods"], ["simcse", "esimcse", "promptbert"]),
+        (["list", "methods", "esimcse"], ["repetition_rate", "0.32"]),
+        (["list", "tasks"], ["STSBenchmark", "TREC", "R@10", "effective rank"]),
+        (["list"], ["smoothcse list methods", "smoothcse list tasks"]),
     ],
 )
 def test_lists(command, figures, monkeypatch, capsys):

@@ -278,7 +278,10 @@ def test_two_jobs_cannot_share_an_output(tmp_path):
 
 
 def test_the_options_of_the_engine_are_checked(tiny_bert, corpus_file, tmp_path):
-    for extra, message in ((["--keep", "id"], "--keep needs --engine ray"), (["--engine", "dask"], "is unknown")):
+    for extra, message in (
+        (["--keep", "id"], "--keep needs --engine ray"),
+        (["--engine", "dask"], "Invalid value for '--engine'"),
+    ):
         command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(corpus_file), "-o", "x.npy", *extra]
         result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
         assert result.returncode == 2

@@ -63,14 +63,14 @@ def test_several_columns_have_commas_or_an_option_each(given, monkeypatch):
 
 def test_commands_and_version():
     help_text = smoothcse("--help").stdout
-    for command in ("train", "recipes", "encode", "similarity", "demo"):
+    for command in ("train", "list", "encode", "similarity", "demo"):
         assert command in help_text
     assert smoothcse("--version").stdout.startswith("smoothcse ")
 
 
 def test_recipes_are_listed_and_printed_as_yaml_to_start_from(tmp_path):
-    assert "control/roberta-large" in smoothcse("recipes").stdout
-    text = smoothcse("recipes", "gs-infonce/roberta-large").stdout
+    assert "control/roberta-large" in smoothcse("list", "recipes").stdout
+    text = smoothcse("list", "recipes", "gs-infonce/roberta-large").stdout
     assert "batch_size: 128\n" in text
     assert "noise_count: 192\n" in text
 
@@ -174,7 +174,7 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
         (["encode", "{run}", "{run}/run.json", "-o", "x.csv"], "x.csv must end in .npy or .parquet"),
         (["similarity", "no/model", "a", "b"], "no/model is neither a folder"),
         (["similarity", "~no-such-user/model", "a", "b"], "~no-such-user/model is neither a folder"),
-        (["recipes", "nothing"], "no recipe 'nothing'"),
+        (["list", "recipes", "nothing"], "no recipe 'nothing'"),
     ],
 )
 def test_mistakes_end_in_one_sentence_and_code_2(arguments, message, run_folder, tmp_path, monkeypatch, capfd):
@@ -193,12 +193,12 @@ def test_mistakes_end_in_one_sentence_and_code_2(arguments, message, run_folder,
 
 
 def test_a_mistake_ends_a_process_with_code_2():
-    result = smoothcse("recipes", "nothing", check=False)
+    result = smoothcse("list", "recipes", "nothing", check=False)
     assert (result.returncode, "Traceback" in result.stderr) == (2, False)
 
 
 def test_debug_shows_the_traceback():
-    result = smoothcse("recipes", "nothing", "--debug", check=False)
+    result = smoothcse("list", "recipes", "nothing", "--debug", check=False)
     assert result.returncode == 1
     assert "Traceback" in result.stderr
 
@@ -225,7 +225,22 @@ def test_no_help_loads_anything_heavy(command, monkeypatch, capsys):
     [
         (["trian"], "There is no command 'trian'. Did you mean 'train'? `smoothcse --help` lists them all."),
         (["nothing"], "There is no command 'nothing'. `smoothcse --help` lists them all."),
-        (["recipes", "gs-infonce/bert"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
+        (["methods", "esimcse"], "The command 'methods' has been renamed: use `smoothcse list methods`."),
+        (["recipes"], "The command 'recipes' has been renamed: use `smoothcse list recipes`."),
+        (["published"], "The command 'published' has been renamed: use `smoothcse list published`."),
+        (["watch", "{run}"], "The command 'watch' has been renamed: use `smoothcse report --follow RUN`."),
+        (["list", "recipes", "a", "b"], "`smoothcse list recipes` takes one NAME, not 2"),
+        (["list", "tasks", "--model", "BERT-base"], "--model filters published results"),
+        (["list", "tasks", "stx"], "There are no tasks 'stx'"),
+        (["list", "everything"], "'everything' is not one of"),
+        (["report", "{run}", "--once"], "--once and --interval need --follow"),
+        (["report", "{run}", "{run}", "--follow"], "--follow takes one run folder, not 2"),
+        (["report", "{run}", "--follow", "-o", "page.html"], "--follow writes no file"),
+        (
+            ["encode", "{run}", "{file}", "-o", "x.npy", "--precision", "fp8"],
+            "'fp8' is not one of 'auto', 'fp32', 'bf16'",
+        ),
+        (["list", "recipes", "gs-infonce/bert"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
         (["train", "--settings", "queue=["], "--settings queue=[: the value is not valid YAML"),
         (["train", "--settings", "queue=2024-13-45"], "--settings queue=2024-13-45: the value is not valid YAML"),
         (["index", "{run}", "t.txt", "-o", "idx", "--update", "--delete"], "--update and --delete contradict"),
@@ -233,7 +248,7 @@ def test_no_help_loads_anything_heavy(command, monkeypatch, capsys):
         (["similarity", "{file}", "a", "b"], "is a file; give a folder or a hub name."),
         (["similarity", "", "a", "b"], "The name of the model is empty; give a folder or a hub name."),
         (["report", "{run}", "-o", "{file}"], "must end in .html"),
-        (["evaluate", "{run}", "--tasks", "geometry", "-o", "{file}"], "run.json holds something that is no result"),
+        (["evaluate", "{run}", "--tasks", "geometry", "-o", "{file}"], "run.json holds something other than results"),
     ],
 )
 def test_a_slip_is_told_and_touches_nothing(arguments, message, run_folder, tmp_path, monkeypatch, capfd):

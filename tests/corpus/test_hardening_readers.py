@@ -24,9 +24,9 @@ from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.corpus.records import MOST_COLUMNS, read_records
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation import files as benchmark_files
+from smoothcse.evaluation import benchmark_files
+from smoothcse.evaluation.benchmark_files import read_lines
 from smoothcse.evaluation.data import _unpack
-from smoothcse.evaluation.files import read_lines
 from smoothcse.experiments.run_records import read_records as read_study_records
 from smoothcse.experiments.study import read_study
 from smoothcse.report.read import read_run

@@ -196,7 +196,7 @@ def test_an_index_without_prompts_is_not_extended(left_out, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "has_prompts", lambda model: False)  # as in older versions
         Index.build(tmp_path / "index", left_out, map(Document, TEXTS[:3]), console=QUIET)
-    with pytest.raises(SmoothCSEError, match="build the index anew"):
+    with pytest.raises(SmoothCSEError, match="build a new index"):
         Index.open(tmp_path / "index")
 
 

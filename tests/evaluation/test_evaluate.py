@@ -156,7 +156,7 @@ def test_geometry_takes_stsb_dev_where_there_is_one_and_the_documentation_elsewh
 
     assert measured_on(data) == measured_on(data / "sts") == "STSBenchmark-dev"
     assert measured_on(None) == "python-docs, two dropout views"
-    with pytest.raises(SmoothCSEError, match=r"transfer is of no use to the tasks geometry: .* with STS-B dev"):
+    with pytest.raises(SmoothCSEError, match=r"The tasks geometry cannot use the data .*transfer: .* with STS-B dev"):
         measured_on(data / "transfer")
     with pytest.raises(SmoothCSEError, match="does not exist"):
         measured_on(data / "nowhere")
@@ -283,9 +283,9 @@ def test_a_broken_beir_folder_is_told_with_its_place(tmp_path, changes, said):
     ("text", "columns", "said"),
     [
         ("query,document\na,b\nc,\n", None, "pairs.csv:3 has no text in 'document'"),
-        ("q,d\na,b\n", None, "pairs.csv:2 has the columns q, d, and none of the usual pairs (query and document; que"),
+        ("q,d\na,b\n", None, "pairs.csv:2 has the columns q, d, and none of the default pairs (query and document; q"),
         ("q,d\na,b\n", ["q", "doc"], "pairs.csv:2 has no column 'doc'; it has 'q', 'd'"),
-        ("q,d\na,b\n", ["q"], "The columns of pairs are two, queries and their documents, not q"),
+        ("q,d\na,b\n", ["q"], "A pairs file needs two columns, queries and their documents, not q"),
         ("query,document\na,b\nc,b\n", None, "has 2 queries with a document and 1 distinct documents"),
         ("query,document\n", None, "has 0 queries"),
     ],
@@ -347,7 +347,7 @@ def test_a_sample_of_the_pairs_is_called_one(smoothcse, models, data, tmp_path):
     assert {detail["rows"] for detail in written["details"]["best"]["sts"].values()} == {10}
     code, _, err = smoothcse("evaluate", models[0], "--data", data, "--tasks", "transfer", "--pairs", 10)
     assert code == 2
-    assert "pairs are drawn of sts" in err
+    assert "pairs are drawn from sts" in err
 
 
 # ---- published rows beside ours ---------------------------------------------------------------------------
@@ -370,8 +370,8 @@ def test_published_rows_stand_below_ours_with_all_figures_whole(width):
     assert "published" not in shown(our_result().tables()[0])
 
 
-def test_compare_takes_names_as_the_issue_writes_them(smoothcse, models, data):
-    for arguments in (["gs-infonce", "simcse"], ["GS-InfoNCE,simcse"], ["simcse", "--compare", "gs-infonce"]):
+def test_compare_takes_names_separated_by_commas_or_repeated(smoothcse, models, data):
+    for arguments in (["GS-InfoNCE,simcse"], ["simcse", "--compare", "gs-infonce"]):
         code, out, err = smoothcse("evaluate", models[0], "--data", data, "--compare", *arguments)
         assert code == 0, err
         assert "76.25" in out
@@ -379,16 +379,16 @@ def test_compare_takes_names_as_the_issue_writes_them(smoothcse, models, data):
 
 
 def test_published_is_printed_by_system_and_model(smoothcse):
-    code, out, _ = smoothcse("published", "gs-infonce", "SIMCSE", "--model", "BERT-base")
+    code, out, _ = smoothcse("list", "published", "gs-infonce", "SIMCSE", "--model", "BERT-base")
     assert code == 0
     assert all(text in out for text in ("GS-InfoNCE", "77.63", "unsup-SimCSE", "76.25", "README = "))
     assert "RoBERTa" not in out
-    code, out, _ = smoothcse("published")
+    code, out, _ = smoothcse("list", "published")
     assert out.count("GS-InfoNCE") > 4
     assert "* = provisional" in out
     assert "…" not in out
-    code, _, err = smoothcse("published", "cot-bert", "--model", "BERT-large")
-    assert (code, "Nothing is published of cot-bert trained from BERT-large" in err) == (2, True)
+    code, _, err = smoothcse("list", "published", "cot-bert", "--model", "BERT-large")
+    assert (code, "no published results of cot-bert trained from BERT-large" in err) == (2, True)
 
 
 # ---- a user's mistakes ------------------------------------------------------------------------------------
@@ -410,18 +410,26 @@ def no_model_runs(monkeypatch):
             ["--tasks", "sts,transfr"],
             "no tasks 'transfr'; choose from sts, transfer, geometry, retrieval, all. Did yo",
         ),
-        (["--precision", "half"], "precision 'half' is unknown"),
+        (["--precision", "half"], "Invalid value for '--precision'"),
         (["--compare", "gs-infonec"], "Did you mean 'gs-infonce'?"),
         (["--compare", "simcse", "--tasks", "geometry"], "add it to --tasks"),
+        (
+            ["--compare", "gs-infonce", "simcse"],
+            "write --compare gs-infonce,simcse.",
+        ),
+        (["unsup-SimCSE"], "'unsup-SimCSE' is a published system, not a model"),
         (["-o", "{tmp}/none/r.json"], "there is no folder {tmp}/none"),
         (["-o", "{tmp}/r.txt"], "must end in .json"),
         (["{tmp}/data"], "{tmp}/data contains no config.json"),
         (["no/such-model"], "no/such-model is neither a folder"),
         (["--data", "{tmp}/nowhere"], "The data {tmp}/nowhere does not exist"),
         (["--tasks", "retrieval", "--data", "{tmp}/nowhere.csv"], "The data {tmp}/nowhere.csv does not exist"),
-        (["--tasks", "retrieval"], "data is of no use to the tasks retrieval: retrieval takes a .jsonl, .csv"),
-        (["--tasks", "retrieval", "--data", "hub"], "The data hub is of no use to the tasks retrieval"),
-        (["--tasks", "geometry,retrieval", "--data", "{tmp}/data/transfer"], "of no use to the tasks geometry, retr"),
+        (["--tasks", "retrieval"], "The tasks retrieval cannot use the data {tmp}/data: retrieval takes a .jsonl"),
+        (["--tasks", "retrieval", "--data", "hub"], "The tasks retrieval cannot use the data hub"),
+        (
+            ["--tasks", "geometry,retrieval", "--data", "{tmp}/data/transfer"],
+            "The tasks geometry, retrieval cannot use",
+        ),
         (
             ["--data", "{tmp}/data/sts/SICK/SICK_test_annotated.txt"],
             "sts takes a folder in SentEval's layout, or hub.",
@@ -430,7 +438,7 @@ def no_model_runs(monkeypatch):
             ["--tasks", "sts,retrieval", "--data", "{tmp}/data/sts/STSBenchmark/sts-dev.csv"],
             "sts-dev.csv is a file; g",
         ),
-        (["--columns", "a,b"], "The columns are those of a file of pairs for retrieval"),
+        (["--columns", "a,b"], "Columns apply only to a pairs file for retrieval"),
         (["--data", "{tmp}/data/transfer"], "lacks 50 of 50 files that are needed (STS12-en-test/STS.input.MSRpar"),
         (["--data", "{tmp}/data/transfer"], "STS.input.SMTeuroparl.txt and 45 more); give"),
     ],
@@ -501,7 +509,7 @@ def test_an_output_that_is_there_stays_until_it_is_replaced(tmp_path):
 
 def test_a_file_that_holds_no_results_is_not_replaced(tmp_path):
     (tmp_path / "r.json").write_text("old")
-    with pytest.raises(SmoothCSEError, match="holds something that is no result"):
+    with pytest.raises(SmoothCSEError, match="holds something other than results"):
         check_output(tmp_path / "r.json")
     assert (tmp_path / "r.json").read_text() == "old"
 

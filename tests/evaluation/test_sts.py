@@ -143,7 +143,7 @@ def test_a_sample_is_of_pairs_as_they_are_and_the_same_each_time(folder):
 
 
 def test_a_sample_without_an_order_is_refused():
-    with pytest.raises(SmoothCSEError, match=r"The 2 pairs drawn of t all have the score 3; draw more\."):
+    with pytest.raises(SmoothCSEError, match=r"The 2 pairs drawn from t all have the score 3; draw more\."):
         sample_pairs(task("t", [3.0] * 50 + [4.0]), 2)
 
 
@@ -197,8 +197,8 @@ def test_unequal_counts_name_both_files(folder):
             ":3: 2 tab-separated columns",
         ),
         ("STS12-en-test/STS.gs.MSRpar.txt", b"1\n\nhigh\n2\n", ":3: the score 'high' is not a number"),
-        ("STS12-en-test/STS.gs.MSRpar.txt", b"1\n\n2\n5.5\n", ":4: the score 5.5 lies outside 0 to 5"),
-        ("STS12-en-test/STS.gs.MSRpar.txt", b"1\n\n2\nnan\n", ":4: the score nan lies outside"),
+        ("STS12-en-test/STS.gs.MSRpar.txt", b"1\n\n2\n5.5\n", ":4: the score 5.5 is outside 0 to 5"),
+        ("STS12-en-test/STS.gs.MSRpar.txt", b"1\n\n2\nnan\n", ":4: the score nan is outside"),
         ("STS12-en-test/STS.gs.MSRpar.txt", b"3\n\n3\n3.0\n", ": all 3 scores are the same"),
         (
             "STS12-en-test/STS.input.MSRpar.txt",

@@ -141,9 +141,9 @@ def test_all_missing_files_are_named_over_all_tasks(folder):
         ("TREC/TREC_10.label", "HUM:x Who ?\nHUMM:x Who ?\n", ":2: 'HUMM' is none of the classes ABBR,"),
         ("SST/binary/sentiment-dev", "fine\t1\nno label\n", ":2: 2 tab-separated columns"),
         ("SST/binary/sentiment-dev", "fine\t2\n", ":1: '2' is none of the classes 0, 1"),
-        ("SST/binary/sentiment-dev", "fine\t1\n", ": two classes or more with at least 1 "),
+        ("SST/binary/sentiment-dev", "fine\t1\n", ": at least two classes with at least 1 "),
         ("MRPC/msr_paraphrase_train.txt", "h\n1\ta\tb\tc\n", ":2: 5 tab-separated columns"),
-        ("CR/custrev.neg", "bad\n", ": two classes or more with at least 10 examples"),
+        ("CR/custrev.neg", "bad\n", ": at least two classes with at least 10 examples"),
     ],
 )
 def test_broken_files_are_named_with_the_line(folder, relative, content, expected):

@@ -37,7 +37,7 @@ from smoothcse.report.read import read_run
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.config_file import resolve_config
 from smoothcse.search import Document, Index
-from smoothcse.search.names import column_of, name_of
+from smoothcse.search.column_names import column_of, name_of
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="smoothcse-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 """Where a process writes its inputs; in memory where that can be had, since nothing of it needs to last."""

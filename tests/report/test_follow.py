@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.report.follow import watch
+from smoothcse.report.follow import follow_run
 from smoothcse.training import make_config
 
 
@@ -33,7 +33,7 @@ def write(folder, status, steps):
 
 def test_a_look_at_a_run_that_goes_on(tmp_path, capsys):
     write(tmp_path / "run", "running", 20)
-    watch(tmp_path / "run", once=True, console=Console(width=80))
+    follow_run(tmp_path / "run", once=True, console=Console(width=80))
     shown = capsys.readouterr().out
     assert "run: running, step 20, dev score 2.00 at step 20" in shown
     assert all(title in shown for title in ("loss", "dev score", "noise share"))
@@ -43,7 +43,7 @@ def test_a_look_at_a_run_that_goes_on(tmp_path, capsys):
 def test_it_ends_with_the_run(tmp_path):
     write(tmp_path / "run", "running", 3)
     watching = threading.Thread(
-        target=watch, args=(tmp_path / "run",), kwargs={"interval": 0.01, "console": Console(quiet=True)}
+        target=follow_run, args=(tmp_path / "run",), kwargs={"interval": 0.01, "console": Console(quiet=True)}
     )
     watching.start()
     time.sleep(0.2)
@@ -55,4 +55,4 @@ def test_it_ends_with_the_run(tmp_path):
 
 def test_a_folder_that_is_no_run(tmp_path):
     with pytest.raises(SmoothCSEError, match="is not a run folder"):
-        watch(tmp_path, once=True)
+        follow_run(tmp_path, once=True)

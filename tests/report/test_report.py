@@ -22,7 +22,7 @@ from smoothcse.evaluation.sts import load_task
 from smoothcse.report import page
 from smoothcse.report.facts import comparison
 from smoothcse.report.figures import HEIGHT, WIDTH, Line, line_plot, log_ticks, ridge_plot, ticks
-from smoothcse.report.follow import watch
+from smoothcse.report.follow import follow_run
 from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
 from smoothcse.report.samples import NEIGHBOURS, draw_samples, measure_gold_pairs, measure_similarities
@@ -289,7 +289,7 @@ def test_without_its_start_model_a_run_still_shows_the_trained_one(scored_run, c
     run = copied(scored_run, config={"model": str(tmp_path / "gone-model")})
     text = Page(write_report([run]).read_text(encoding="utf-8")).text()
     assert "The model " + str(tmp_path / "gone-model") in text
-    assert "Not known: that model is not there." in text
+    assert "Unknown: the model is not available." in text
     assert "positives unknown before" in text
     assert "Not shown." not in text
 
@@ -297,7 +297,7 @@ def test_without_its_start_model_a_run_still_shows_the_trained_one(scored_run, c
 def test_without_trained_models_the_start_is_shown(scored_run, copied):
     run = copied(scored_run, drop=["best", "last"])
     text = Page(write_report([run]).read_text(encoding="utf-8")).text()
-    assert "is no longer there" in text
+    assert "no longer exists" in text
     assert "Not shown." not in text
 
 
@@ -313,7 +313,7 @@ def test_an_unfinished_run_shows_what_there_is(label_free_run, copied):
     kept = [entry for entry in metrics if entry["step"] <= 3]
     (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in kept) + '{"step": 4, "lo')
     text = Page(write_report([run]).read_text(encoding="utf-8")).text()
-    assert "This run is unfinished; its last entry is of step 3. So far: " in text
+    assert "This run is unfinished; its last logged step is 3. So far: " in text
     (run / "metrics.jsonl").unlink()
     shutil.rmtree(run / "best")
     text = Page(write_report([run]).read_text(encoding="utf-8")).text()
@@ -462,7 +462,7 @@ def test_a_single_logged_point_is_seen(metrics, logged, tmp_path, capsys):
     assert len(re.findall(r'<circle class="dot c0"', page)) == 3
     assert "2.5 at step 1)" in page
     assert not re.search(r' (points|c?[xy])="[^"]*nan', page)
-    watch(run, once=True, console=Console(width=80))
+    follow_run(run, once=True, console=Console(width=80))
     assert capsys.readouterr().out.count("●") == 3
 
 
@@ -472,7 +472,7 @@ def test_nothing_logged_is_said(metrics, logged, tmp_path, capsys):
     text = Page(write_report([run], tmp_path / "none.html").read_text(encoding="utf-8")).text()
     assert "No loss has been logged yet." in text
     assert "Nothing has been evaluated yet." in text
-    watch(run, once=True, console=Console(width=80))
+    follow_run(run, once=True, console=Console(width=80))
     assert "copy: running" in capsys.readouterr().out
 
 

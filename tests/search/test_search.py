@@ -91,29 +91,29 @@ def test_thresholds_and_filters(index):
         ({"source": 1}, "Field 'source' holds text and cannot be compared with 1 (FIELDS)."),
         ({"odd": 1}, "Field 'odd' holds true or false and cannot be compared with 1 (FIELDS)."),
         ({"source": ["a", None]}, "Field 'source' holds text and cannot be compared with None (FIELDS)."),
-        ({"source": "\ud800"}, "Field 'source' is compared with a text that holds half a character (FIELDS)."),
+        ({"source": "\ud800"}, "Field 'source' is compared with a text that has an unpaired surrogate (FIELDS)."),
         (["year"], "A filter is a mapping or a condition, not of the type list (FIELDS)."),
         ("this is no SQL", "The index has no field 'this' (FIELDS)."),
-        ("", "The condition needs a field where it has its end (FIELDS)."),
-        ("year = 2001 AND", "The condition needs a field where it has its end (FIELDS)."),
-        ("year = 2001 2002", "The condition needs AND, OR or the end where it has '2002' (FIELDS)."),
-        ("year", "The condition needs a comparison after 'year' where it has its end (FIELDS)."),
-        ("year NOT 1", "The condition needs IN, BETWEEN or LIKE where it has '1' (FIELDS)."),
-        ("year = source", "The condition needs a number, a 'text', TRUE or FALSE where it has 'source' (FIELDS)."),
-        ("(year = 1", "The condition needs ) where it has its end (FIELDS)."),
-        ("year = 'x", 'The condition cannot be read from " \'x" on (FIELDS).'),
+        ("", "The condition needs a field at its end (FIELDS)."),
+        ("year = 2001 AND", "The condition needs a field at its end (FIELDS)."),
+        ("year = 2001 2002", "The condition needs AND, OR or the end instead of '2002' (FIELDS)."),
+        ("year", "The condition needs a comparison after 'year' at its end (FIELDS)."),
+        ("year NOT 1", "The condition needs IN, BETWEEN or LIKE instead of '1' (FIELDS)."),
+        ("year = source", "The condition needs a number, a 'text', TRUE or FALSE instead of 'source' (FIELDS)."),
+        ("(year = 1", "The condition needs ) at its end (FIELDS)."),
+        ("year = 'x", 'The condition cannot be parsed from " \'x" on (FIELDS).'),
         (
             "year = 1; DROP TABLE documents",
-            "The condition cannot be read from '; DROP TABLE documents'[:20] on (FIELDS).",
+            "The condition cannot be parsed from '; DROP TABLE documents'[:20] on (FIELDS).",
         ),
         ("_rowid = 1", "The index has no field '_rowid' (FIELDS)."),
         ("lower(source) = 'a'", "The index has no field 'lower' (FIELDS)."),
-        ("id IN (SELECT id FROM documents)", "VALUE where it has 'SELECT' (FIELDS)."),
-        ("year LIKE '2%'", "LIKE takes a field of text, and 'year' holds whole numbers (FIELDS)."),
+        ("id IN (SELECT id FROM documents)", "VALUE instead of 'SELECT' (FIELDS)."),
+        ("year LIKE '2%'", "LIKE needs a text field, and 'year' holds whole numbers (FIELDS)."),
         ("year = '2001'", "Field 'year' holds whole numbers and cannot be compared with '2001' (FIELDS)."),
         ("year = 1e999", "Field 'year' FINITE, not with inf (FIELDS)."),
         (" OR ".join(["year = 1"] * 1001), "The condition has more than 1,000 comparisons (FIELDS)."),
-        ("(" * 20 + "year = 1" + ")" * 20, "The condition is nested more than 16 deep (FIELDS)."),
+        ("(" * 20 + "year = 1" + ")" * 20, "The condition has more than 16 levels of nesting (FIELDS)."),
         (f"year = {'9' * 5000}", "The condition has a number of 5,000 characters (FIELDS)."),
     ],
 )
@@ -122,7 +122,7 @@ def test_filters_that_cannot_be_used(where, said, index):
     for short, long in (
         ("FIELDS", "fields: id, year, source, odd"),
         ("COMPARISONS", "gte, gt, lte, lt, ne"),
-        ("FINITE", "is compared with finite numbers of at most 64 bits"),
+        ("FINITE", "can be compared with finite numbers of at most 64 bits"),
         ("VALUE", "The condition needs a number, a 'text', TRUE or FALSE"),
     ):
         said = said.replace(short, long)
@@ -201,9 +201,9 @@ def test_a_field_that_comes_later_is_a_field_like_any_other(index):
     [hit] = index.search("cat", k=100, where={"author": "Kim"})
     assert hit.metadata == {"author": "Kim", "year": 2030}
     assert len(index.search("cat", k=100, where={"author": None})) == 60
-    with pytest.raises(SmoothCSEError, match="a field without a name: give it one, or remove it"):
+    with pytest.raises(SmoothCSEError, match="a field without a name: name it, or remove it"):
         index.add([Document("a mat", metadata={"": 1})], console=QUIET)
-    with pytest.raises(SmoothCSEError, match="a field 'vector', and an index has that name of its own"):
+    with pytest.raises(SmoothCSEError, match="a field 'vector', which is a reserved name"):
         index.add([Document("a mat", metadata={"vector": 1})], console=QUIET)
     assert len(index) == 61
 
@@ -253,7 +253,7 @@ def test_half_characters_become_whole_ones(tiny_bert, tmp_path):
 
 
 def test_many_small_changes_are_put_together(index, monkeypatch):
-    monkeypatch.setattr("smoothcse.search.store.LOOSE", 8)
+    monkeypatch.setattr("smoothcse.search.store.MAX_FRAGMENTS", 8)
     for document in documents(20, seed=5):
         index.add([document], console=QUIET)
     assert index._store._table.stats()["fragment_stats"]["num_fragments"] <= 8
@@ -294,7 +294,7 @@ def test_neighbours_and_sample(index):
 
 def test_another_model_is_refused(index, tmp_path):
     other = save_tiny_model(tmp_path / "other", "bert", num_hidden_layers=1)
-    with pytest.raises(SmoothCSEError, match=r"was made by another model .* build the index anew"):
+    with pytest.raises(SmoothCSEError, match=r"was made by another model .* build a new index"):
         Index.open(index.path, other)
 
 
@@ -313,50 +313,52 @@ def test_fewer_dimensions(tiny_bert, tmp_path):
     with pytest.raises(SmoothCSEError, match="keeps 8 dimensions, not 16"):
         Index.build(index.path, tiny_bert, documents(60), pooling="mean", dimensions=16, console=QUIET)
     odd = Index.build(tmp_path / "odd", tiny_bert, documents(60), dimensions=9, console=QUIET)
-    assert (index.record.codes, odd.record.codes) == ("binary", "int8")
-    with pytest.raises(SmoothCSEError, match="a multiple of 8 dimensions, not 9"):  # before all is encoded
-        Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=9, codes="binary", console=QUIET)
-    with pytest.raises(SmoothCSEError, match="a multiple of 8 dimensions, not 9"):
-        odd.encode_as("binary")
+    assert (index.record.quantisation, odd.record.quantisation) == ("binary", "int8")
+    with pytest.raises(
+        SmoothCSEError, match="a dimension divisible by 8, and the vectors have 9"
+    ):  # before all is encoded
+        Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=9, quantisation="binary", console=QUIET)
+    with pytest.raises(SmoothCSEError, match="a dimension divisible by 8, and the vectors have 9"):
+        odd.requantise("binary")
     with pytest.raises(SmoothCSEError, match="40 dimensions cannot be kept: the model's embeddings have 32"):
         Index.build(tmp_path / "large", tiny_bert, documents(60), dimensions=40, console=QUIET)
     assert not (tmp_path / "large").exists()
 
 
-def test_codes_find_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
+def test_quantised_search_finds_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
     monkeypatch.setattr("smoothcse.search.store.APPROXIMATE_FROM", 500)
-    index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), codes="int8", console=QUIET)
+    index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), quantisation="int8", console=QUIET)
     queries = sentences(20, seed=9)
     exact = [{hit.id for hit in hits} for hits in index.search(queries, exact=True)]
-    for codes in ("int8", "pq", "binary"):
-        if codes != "int8":
-            index.encode_as(codes)
+    for quantisation in ("int8", "pq", "binary"):
+        if quantisation != "int8":
+            index.requantise(quantisation)
         [kind] = [found.index_type for found in index._store._table.list_indices() if "vector" in found.columns]
-        assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[codes]
+        assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[quantisation]
         found = [{hit.id for hit in hits} for hits in index.search(queries)]
         assert np.mean([len(a & b) / 10 for a, b in zip(exact, found, strict=True)]) > 0.9
-    assert Index.open(index.path).record.codes == "binary"
-    index = Index.build(index.path, tiny_bert, documents(600), codes="int8", console=QUIET)
-    assert Index.open(index.path).record.codes == "int8"
-    assert Index.build(index.path, tiny_bert, documents(600), console=QUIET).record.codes == "int8"
+    assert Index.open(index.path).record.quantisation == "binary"
+    index = Index.build(index.path, tiny_bert, documents(600), quantisation="int8", console=QUIET)
+    assert Index.open(index.path).record.quantisation == "int8"
+    assert Index.build(index.path, tiny_bert, documents(600), console=QUIET).record.quantisation == "int8"
     index.add([Document("a document that came later")], console=QUIET)
     assert index.search("a document that came later", 1)[0].text == "a document that came later"
-    with pytest.raises(SmoothCSEError, match="no codes 'pca'; choose one of pq, int8, binary"):
-        Index.build(tmp_path / "other", tiny_bert, documents(5), codes="pca", console=QUIET)
+    with pytest.raises(SmoothCSEError, match="The quantisation 'pca' is unknown; choose one of pq, int8, binary"):
+        Index.build(tmp_path / "other", tiny_bert, documents(5), quantisation="pca", console=QUIET)
 
 
 def test_mistakes(tiny_bert, tmp_path, index):
-    with pytest.raises(SmoothCSEError, match=r"holds no index; make one with: smoothcse index"):
+    with pytest.raises(SmoothCSEError, match=r"holds no index; build one with: smoothcse index"):
         Index.open(tmp_path / "nothing")
     with pytest.raises(SmoothCSEError, match="no document to index"):
         Index.build(tmp_path / "empty", tiny_bert, [], console=QUIET)
     assert not (tmp_path / "empty").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
-    with pytest.raises(SmoothCSEError, match="holds something that is no index"):
+    with pytest.raises(SmoothCSEError, match="holds something other than an index"):
         Index.build(tmp_path / "full", tiny_bert, documents(2), console=QUIET)
     with pytest.raises(
-        SmoothCSEError, match=r"^Document 'n' has 'soon' in the field 'year', and the index keeps whole n"
+        SmoothCSEError, match=r"^Document 'n' has 'soon' in the field 'year', but the index stores whole n"
     ):
         index.add([Document("new", "n", {"year": "soon", "later": 1})], console=QUIET)
     assert (index.fields, index.incomplete, len(index)) == (["year", "source", "odd"], None, 60)
@@ -462,7 +464,7 @@ def test_the_commands_index_and_search(tiny_bert, tmp_path, monkeypatch, capsys)
     code, printed = smoothcse("index", tiny_bert, str(tmp_path / "gone.txt"), "-o", index, "--delete")
     assert (code, "holds 8 documents" in printed.out) == (0, True)
     code, printed = smoothcse("search", index, "a cat", "--where", "year = '1234'")
-    assert "Nothing was found." in printed.out
+    assert "No document was found." in printed.out
     code, printed = smoothcse("search", index, "a cat", "--where", "yaer = 1234")
     assert (code, "Did you mean 'year'?" in printed.err) == (2, True)
     assert smoothcse("search", str(tmp_path / "nothing"), "a cat")[0] == 2

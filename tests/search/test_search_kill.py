@@ -18,7 +18,7 @@ from tiny import sentences
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 from smoothcse.search import Document, Index, index, store
-from smoothcse.search.record import Record
+from smoothcse.search.index_record import IndexRecord
 
 QUIET = Console(quiet=True)
 ALL = 400
@@ -71,20 +71,20 @@ def test_a_kill_while_indexing_loses_no_committed_document(tiny_bert, tmp_path, 
 
 
 def build_and_die(path, model, moment):
-    """Be killed before there is a record, or when all documents are there and the codes are due."""
+    """Be killed before there is a record, or when all documents are there and the vector index is due."""
 
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
 
     store.APPROXIMATE_FROM = 500
     if moment == "record":
-        Record.write = die
+        IndexRecord.write = die
     else:
-        store.Store.make_codes = die
+        store.Store.build_vector_index = die
     Index.build(path, model, map(Document, sentences(600)), console=QUIET)
 
 
-@pytest.mark.parametrize(("moment", "there"), [("record", None), ("codes", 600)])
+@pytest.mark.parametrize(("moment", "there"), [("record", None), ("vector index", 600)])
 def test_a_kill_at_the_worst_moment(moment, there, tiny_bert, tmp_path, monkeypatch):
     path = tmp_path / "docs.index"
     process = started(build_and_die, path, tiny_bert, moment)
@@ -124,7 +124,7 @@ def test_one_process_writes_at_a_time_and_the_other_is_told_whom_to_wait_for(tin
     for change in (
         lambda: opened.add(more, console=QUIET),
         lambda: opened.delete([more[0].id]),
-        lambda: opened.encode_as("int8"),
+        lambda: opened.requantise("int8"),
         lambda: Index.build(path, tiny_bert, more, console=QUIET),
     ):
         with pytest.raises(

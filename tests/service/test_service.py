@@ -94,7 +94,7 @@ def test_openai_client(address, index):
     cut = expected[0, :8] / np.linalg.norm(expected[0, :8])
     assert short == pytest.approx(cut, abs=2e-2)
     assert [model.id for model in client.models.list()] == ["first", "second"]
-    with pytest.raises(openai.NotFoundError, match="no model 'third'; there is first, second"):
+    with pytest.raises(openai.NotFoundError, match="no model 'third'; available: first, second"):
         client.embeddings.create(model="third", input="a text")
     with pytest.raises(openai.BadRequestError, match="40 dimensions"):
         client.embeddings.create(model="first", input="a text", dimensions=40)
@@ -186,13 +186,13 @@ def test_the_map_is_drawn_once(client, monkeypatch):
         ("/search", {"query": "a", "limit": 3}, 422, "There is no field 'limit'."),
         ("/search", {"k": 3}, 422, "The field 'query' is missing."),
         ("/search", {"query": "a", "model": "second"}, 404, "served without an index"),
-        ("/search", {"query": "x" * 20_001}, 413, "has 20001 characters and may have 20000"),
+        ("/search", {"query": "x" * 20_001}, 413, "has 20001 characters, and the limit is 20000"),
         ("/search", ["a"], 422, "The body must be a JSON object"),
         ("/similarity", {"a": []}, 400, "a is empty; give at least one text."),
         ("/similarity", {"a": ["x", " \n"]}, 400, "a: text 1 (from 0) is empty; leave it out."),
-        ("/similarity", {"a": ["x"] * 300, "b": ["y"] * 300}, 413, "90000 pairs and may make 65536"),
-        ("/v1/embeddings", {"input": ["x"] * 2049}, 413, "2049 texts and may have 2048"),
-        ("/v1/embeddings", {"input": [[1, 2], [3]]}, 422, "not token numbers"),
+        ("/similarity", {"a": ["x"] * 300, "b": ["y"] * 300}, 413, "90000 pairs, and the limit is 65536"),
+        ("/v1/embeddings", {"input": ["x"] * 2049}, 413, "2049 texts, and the limit is 2048"),
+        ("/v1/embeddings", {"input": [[1, 2], [3]]}, 422, "not token ids"),
         ("/v1/embeddings", {"input": "x", "encoding_format": "int8"}, 422, "encoding_format"),
         ("/nowhere", {}, 404, "There is nothing at POST /nowhere"),
         ("/healthz", {}, 405, "There is no POST /healthz"),
@@ -246,7 +246,7 @@ def test_token(encoders):
     with listening(create_app(encoders, token="s3cret")) as url, httpx.Client(base_url=url) as client:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}):
             answer = client.post("/v1/embeddings", json={"input": "x"}, headers=headers)
-            assert "wants a token" in said(answer, 401)
+            assert "requires a token" in said(answer, 401)
             assert answer.headers["www-authenticate"] == "Bearer"
         assert client.get("/metrics").status_code == 401
         assert client.get("/nowhere").status_code == 401
@@ -260,7 +260,7 @@ def test_a_service_for_this_machine_does_not_answer_to_other_names(encoders):
     with listening(create_app(encoders, local=True)) as url, httpx.Client(base_url=url) as client:
         assert client.get("/models").status_code == 200
         assert client.get("/models", headers={"Host": "localhost:99"}).status_code == 200
-        assert "alone" in said(client.get("/models", headers={"Host": "rebound.example"}), 421)
+        assert "answers only to localhost" in said(client.get("/models", headers={"Host": "rebound.example"}), 421)
 
 
 def test_a_full_queue_and_a_busy_model(encoders, monkeypatch):

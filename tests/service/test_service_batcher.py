@@ -128,7 +128,7 @@ def test_a_large_request_does_not_hold_up_a_small_one(make, held):
 def test_a_full_queue_refuses_and_takes_again_later(make, held):
     batcher = make(waiting_texts=10)
     first = batcher.submit(sentences(8))
-    with pytest.raises(Refusal, match="8 texts wait") as refusal:
+    with pytest.raises(Refusal, match="8 texts are already waiting") as refusal:
         batcher.submit(sentences(3))
     assert refusal.value.status == 429
     second = batcher.submit(sentences(2))
@@ -168,6 +168,6 @@ def test_closing_encodes_what_waits(model, held):
     held.go.set()
     batcher.close()
     assert all(future.done() for future in futures)
-    with pytest.raises(Refusal, match="ending") as refusal:
+    with pytest.raises(Refusal, match="shutting down") as refusal:
         batcher.submit(["late"])
     assert refusal.value.status == 503

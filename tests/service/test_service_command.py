@@ -67,8 +67,8 @@ def test_sigterm_lets_requests_end(tiny_bert):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"host": "0.0.0.0"}, "set a token in the variable SMOOTHCSE_TOKEN"),
-        ({"token": "naïve"}, "The token must be of letters"),
+        ({"host": "0.0.0.0"}, "Set SMOOTHCSE_TOKEN, or pass --without-token"),
+        ({"token": "naïve"}, "The token must consist of printable ASCII"),
         ({"indexes": [Path("nowhere.index")]}, "nowhere.index"),
         ({"poolings": ["median"]}, "median"),
     ],
@@ -85,7 +85,7 @@ def test_a_port_that_is_taken(tiny_bert):
         port = str(taken.getsockname()[1])
         result = subprocess.run([*COMMAND, tiny_bert, "--port", port], capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
-    assert "cannot be listened at" in result.stderr
+    assert "Cannot listen on" in result.stderr
 
 
 def test_answers_are_not_held_back():

@@ -209,11 +209,15 @@ def test_one_client_with_many_connections_does_not_end_those_of_another(crowded)
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", 408, "headers did not arrive within 1 seconds"),
         (HEALTH + b"GET / HTTP/1.1\r\nX-Slow: ", 408, "headers did not arrive"),
         (BODY, 408, "body did not arrive within 1 seconds"),
-        (b"GET /\x00\x01 \r\n\r\n", 400, "not a request"),
-        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20 + b"\r\n\r\n", 400, "not a request"),
-        (b"GET / HTTP/1.1\r\n\r\n", 400, "not a request"),
+        (b"GET /\x00\x01 \r\n\r\n", 400, "not a valid HTTP/1.1 request"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20 + b"\r\n\r\n", 400, "not a valid HTTP/1.1 request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "not a valid HTTP/1.1 request"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "transfer encoding"),
-        (b"POST /search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, "not a request"),
+        (
+            b"POST /search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            400,
+            "not a valid HTTP/1.1 request",
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000, 431, "headers are larger"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 40_000 + b"\r\n\r\n", 431, "headers are larger"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 500 + b"\r\n", 431, "more than 100"),
@@ -285,7 +289,7 @@ def test_too_many_requests_are_refused_and_the_health_check_answers(slow, held):
     until(lambda: httpx.post(f"{slow}/v1/embeddings", json={"input": "x"}, timeout=20).status_code == 503)
     with connected(slow, asked(b"one more").replace(b"Host", b"Connection: close\r\nHost", 1)) as opened:
         answer = read_to_end(opened)
-    assert "requests are being answered" in said(answer, 503)
+    assert "requests are already being answered" in said(answer, 503)
     assert b"retry-after: 5" in answer
     assert httpx.get(f"{slow}/healthz").text == "ok"
     held.go.set()

@@ -31,13 +31,13 @@ pytest.importorskip("lancedb", reason="needs the extra 'search'")
 from lancedb.table import LanceTable
 
 from smoothcse.search import Document, Index, index, store
-from smoothcse.search.record import Record
+from smoothcse.search.index_record import IndexRecord
 
 HISTORIES = int(os.environ.get("SMOOTHCSE_STATEFUL", "0"))
 COMMIT, WIDTH = 3, 32
 QUIET = Console(quiet=True)
 STEPS = (
-    (Record, "write"),
+    (IndexRecord, "write"),
     (index, "_remove"),
     (LanceTable, "add_columns"),
     (LanceTable, "merge_insert"),
@@ -294,7 +294,7 @@ def written(comparison):
 def test_an_index_holds_what_a_dictionary_holds(tiny_bert, monkeypatch):
     model = load_encoder(tiny_bert)
     monkeypatch.setattr(index, "_COMMIT", COMMIT)
-    monkeypatch.setattr(store, "LOOSE", 4)
+    monkeypatch.setattr(store, "MAX_FRAGMENTS", 4)
     monkeypatch.setattr(store, "STALE", timedelta(0))
     monkeypatch.setattr(index, "load_encoder", lambda *_: model)
     monkeypatch.setattr(index, "encode", lambda _, texts, *__, **___: vectors_of(texts))

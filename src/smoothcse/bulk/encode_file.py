@@ -19,13 +19,14 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.atomic import explain_unwritable, open_atomic
+from smoothcse._utils.choices import EmbeddingPrecision, InputType, Precision
 from smoothcse._utils.progress import progress_bar
-from smoothcse.bulk.quantisation import EmbeddingFormat, EmbeddingPrecision, read_ranges
+from smoothcse.bulk.quantisation import EmbeddingFormat, read_ranges
 from smoothcse.corpus.readers import read_texts
 from smoothcse.corpus.sources import require_file
 from smoothcse.encoders.inference import encode
-from smoothcse.encoders.precision import Precision, precision_notice, resolve_precision
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.precision import precision_notice, resolve_precision
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 
 CHUNK = 8192

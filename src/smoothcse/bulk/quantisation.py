@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers.util import quantize_embeddings
 
+from smoothcse._utils.choices import EmbeddingPrecision
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.errors import SmoothCSEError, first_line
-
-EmbeddingPrecision = Literal["float32", "int8", "uint8", "binary", "ubinary"]
 
 LEAST_CALIBRATION = 100
 """Minimum embeddings to compute int8 ranges from; below it the host warns as well."""

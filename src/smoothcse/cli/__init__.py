@@ -1,7 +1,7 @@
-"""The command line: the function ``smoothcse.cli.NAME.NAME`` is the command NAME.
+"""The command line: the function in ``smoothcse.cli.NAME`` is the command NAME.
 
-The table below is all that ``smoothcse --help`` reads; a command's module is imported when the command is used, and
-everything heavy inside its function.
+``smoothcse --help`` reads only the table below. A command's module is imported when the command is used, and heavy
+libraries only inside its function.
 """
 
 from __future__ import annotations
@@ -16,30 +16,46 @@ from typer.core import TyperCommand, TyperGroup
 
 from smoothcse.errors import SmoothCSEError, did_you_mean, hand_over
 
-COMMANDS = {
-    "train": "Train an encoder on a text and keep its best step.",
-    "methods": "List what can be learned by, or explain one method and its settings.",
-    "recipes": "List the published settings, or print one as a YAML file to start from.",
-    "encode": "Turn each record of a file into an embedding, at constant memory.",
-    "similarity": "Print the cosine similarity of two sentences.",
-    "index": "Index documents for search by meaning; a run that is cut off goes on where it was.",
-    "search": "Find the documents of an index that are nearest to a query.",
-    "serve": "Serve embeddings, similarities and search over HTTP, as OpenAI's API has it.",
-    "evaluate": "Score models on STS, transfer, retrieval or geometry, published figures beside them on request.",
-    "published": "Print the published figures of GS-InfoNCE and its neighbours, with their sources.",
-    "study": "Compare variants of a configuration over seeds, with intervals; a finished run is never repeated.",
-    "reproduce": "Train a published recipe and its control over seeds and compare with the published table.",
-    "report": "Write one HTML page about a run, or several side by side.",
-    "watch": "Show the curves of a run in the terminal, live until it has finished.",
-    "export": "Write a model as ONNX, OpenVINO or safetensors, checked against the original.",
-    "push": "Upload a model and its card to the Hugging Face hub, without what training left behind.",
-    "demo": "Train on the documentation of this machine's Python and print the scores (about 8 minutes on two cores).",
+_PANELS = {
+    "Train": {
+        "demo": "Train on this machine's Python documentation and print the scores (about 8 minutes).",
+        "train": "Train an encoder on your text and keep its best checkpoint.",
+        "list": "List methods, recipes, published results or evaluation tasks, or show one of them.",
+        "report": "Write one HTML page about one or several runs, or follow a run in the terminal.",
+    },
+    "Evaluate": {
+        "evaluate": "Score models on STS, transfer, retrieval or geometry.",
+        "study": "Compare variants of a configuration over several seeds, with confidence intervals.",
+        "reproduce": "Train a published recipe and its control over several seeds, and compare with the paper.",
+    },
+    "Use": {
+        "encode": "Encode each record of a file.",
+        "similarity": "Print the cosine similarity of two sentences.",
+        "index": "Index documents for semantic search.",
+        "search": "Search an index.",
+        "serve": "Serve embeddings, similarities and search over HTTP.",
+        "export": "Export a model to ONNX, OpenVINO or safetensors, and verify the result.",
+        "push": "Upload a model and its card to the Hugging Face Hub.",
+    },
 }
-"""Name and first sentence of the help of each command."""
+"""Panels of ``smoothcse --help``: name and first sentence of the help of each command."""
+
+COMMANDS = {name: about for panel in _PANELS.values() for name, about in panel.items()}
+
+_RENAMED = {
+    "methods": "smoothcse list methods",
+    "recipes": "smoothcse list recipes",
+    "published": "smoothcse list published",
+    "watch": "smoothcse report --follow RUN",
+}
+"""Commands of earlier versions, and what replaces them."""
+
+_FUNCTIONS = {"list": "list_"}
+"""Functions whose name differs from their command's, because the command's name is a builtin."""
 
 
 class _Commands(TyperGroup):
-    """Reads a command's module only when the command is used, so that the list of commands is instant."""
+    """A group of commands whose modules are imported on use, so that listing the commands is instant."""
 
     _listing = False
 
@@ -50,15 +66,18 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         if self._listing:
-            return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
+            panel = next(name for name, commands in _PANELS.items() if cmd_name in commands)
+            return TyperCommand(cmd_name, help=COMMANDS[cmd_name], rich_help_panel=panel)
         module = importlib.import_module(f"smoothcse.cli.{cmd_name}")
         command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-        command.command(cmd_name)(getattr(module, cmd_name))
+        command.command(cmd_name)(getattr(module, _FUNCTIONS.get(cmd_name, cmd_name)))
         return typer.main.get_command(command)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find the command that is called, or say which one may have been meant."""
+        """Find the command that is called, or suggest the one that was probably meant."""
         name = args[0]
+        if name in _RENAMED:
+            raise SmoothCSEError(f"The command {name!r} has been renamed: use `{_RENAMED[name]}`.")
         if name not in COMMANDS and not name.startswith("-"):
             raise SmoothCSEError(
                 f"There is no command {name!r}.{did_you_mean(name, COMMANDS)} `smoothcse --help` lists them all."
@@ -72,7 +91,7 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    help="Learn sentence embeddings from plain text, without labels (GS-InfoNCE, SimCSE).",
+    help="Train text encoders on plain text, without labels (GS-InfoNCE, SimCSE and related methods).",
     epilog="Start with: smoothcse train my-sentences.txt --model bert-base-uncased --output my-encoder",
     no_args_is_help=True,
     add_completion=False,
@@ -83,7 +102,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends in one sentence on standard error and exit code 2."""
+    """Run the command line; a user's mistake prints one sentence on standard error and exits with code 2."""
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -102,8 +121,8 @@ def main() -> None:
 
 @app.callback(invoke_without_command=True)
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")] = False,
 ) -> None:
     if version:
         from smoothcse import __version__

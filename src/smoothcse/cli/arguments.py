@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse.errors import SmoothCSEError
+
 ModelArgument = Annotated[
-    str, typer.Argument(help="A run folder, a model folder, a hub name, or packaged-minilm.", show_default=False)
+    str,
+    typer.Argument(
+        help="Run folder, model folder, Hub name, or packaged-minilm (the model of the extra `demo`).",
+        show_default=False,
+    ),
 ]
 PoolingOption = Annotated[
-    str | None, typer.Option(help="Read the model by cls, mean, max, lasttoken, avg_first_last or avg_top2 instead.")
+    PoolingName | None, typer.Option(help="Pooling to use instead of the model's own.", show_default=False)
 ]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(help="Arithmetic of the model. auto is bf16 where the hardware supports it; the choice is printed."),
+]
+
+
+def poolings(names: list[str] | None) -> list[PoolingName]:
+    """Return the poolings given to a repeated option, which Typer cannot check itself.
+
+    Raises:
+        SmoothCSEError: A pooling is unknown.
+    """
+    known: dict[str, PoolingName] = {name: name for name in get_args(PoolingName)}
+    if unknown := [name for name in names or () if name not in known]:
+        raise SmoothCSEError(f"--pooling {unknown[0]!r} is unknown; choose one of {', '.join(known)}.")
+    return [known[name] for name in names or ()]
 
 
 def split(values: list[str] | None) -> list[str]:
-    """Return the names that an option was given, with commas or by repeating it."""
+    """Return the names given to an option, separated by commas or by repeating the option."""
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]

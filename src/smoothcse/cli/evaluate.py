@@ -7,61 +7,93 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoothcse._utils.choices import Precision
 from smoothcse.cli.arguments import PoolingOption, split
 
 if TYPE_CHECKING:
     from smoothcse.evaluation.published import Published
 
+_DATA = "Data"
+_INFERENCE = "Inference"
+_RESULTS = "Results"
+
 
 def evaluate(
     models: Annotated[
         list[str],
-        typer.Argument(help="Run folders, model folders, hub names, or packaged-minilm.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="Run folders, model folders, Hub names, or packaged-minilm.",
+            show_default=False,
+        ),
     ],
     tasks: Annotated[
         list[str] | None,
-        typer.Option(help="sts, transfer, geometry, retrieval or all; several with commas, or repeat. [sts]"),
+        typer.Option(
+            rich_help_panel=_DATA,
+            help="sts, transfer, geometry, retrieval or all; separate several with commas, or repeat the option. "
+            "`smoothcse list tasks` explains them. [sts]",
+        ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="For sts, transfer and geometry: a folder in SentEval's layout, one with such folders sts and "
-            "transfer in it, or hub, which hub@COMMIT pins. For retrieval: a .jsonl, .csv, .tsv or .parquet file with "
-            "the columns query and document, or a folder in BEIR's layout. Without it, sts and transfer take the hub, "
-            "the others the Python documentation."
+            rich_help_panel=_DATA,
+            help="For sts, transfer and geometry: a folder in SentEval's layout, a folder that contains such folders "
+            "named sts and transfer, or hub (hub@COMMIT pins a commit). For retrieval: a .jsonl, .csv, .tsv or "
+            ".parquet file with the columns query and document, or a folder in BEIR's layout. "
+            "[hub for sts and transfer; this Python's documentation for geometry and retrieval]",
         ),
     ] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(
-            help="Columns of the queries and their documents in a file for retrieval; two, with a comma. "
-            "[query,document; question,answer; or anchor,positive]"
+            rich_help_panel=_DATA,
+            help="Query column and document column of a retrieval file, separated by a comma. "
+            "[query,document; question,answer; or anchor,positive]",
         ),
     ] = None,
     pairs: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="Score a fixed sample of so many pairs of each STS task, for a quick look. [all, as papers do]",
+            rich_help_panel=_DATA,
+            help="Score only a fixed random sample of this many pairs per STS task, for a quick look. [all]",
             show_default=False,
         ),
     ] = None,
     pooling: PoolingOption = None,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16; the same on every machine.")] = "fp32",
+    precision: Annotated[
+        Precision, typer.Option(rich_help_panel=_INFERENCE, help="Arithmetic of the model. auto is fp32 here.")
+    ] = "fp32",
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Sentences per forward. [as many as suit the device]", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, rich_help_panel=_INFERENCE, help="Sentences per batch. [chosen for the device]", show_default=False
+        ),
     ] = None,
     compare: Annotated[
         list[str] | None,
         typer.Option(
-            help="Systems whose published figures to show, e.g. gs-infonce simcse; see `smoothcse published`."
+            rich_help_panel=_RESULTS,
+            help="Systems whose published STS results to print below the models': separate several with commas "
+            "(gs-infonce,simcse), or repeat the option. `smoothcse list published` lists them.",
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .json file for the results; a .csv is put beside it.")
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            rich_help_panel=_RESULTS,
+            help="JSON file to write; a CSV file of the same name is written beside it.",
+        ),
     ] = None,
 ) -> None:
-    """Score models on STS, transfer, retrieval or geometry, published figures beside them on request."""
+    """Score models on STS, transfer, retrieval or geometry.
+
+    Example: `smoothcse evaluate my-encoder bert-base-uncased --compare gs-infonce,simcse -o scores.json`
+    """
     from rich.console import Console
 
     from smoothcse._utils.quiet import quiet_libraries
@@ -69,9 +101,9 @@ def evaluate(
     from smoothcse.evaluation.results import check_output
 
     quiet_libraries()
-    # All that can be wrong is found before the first sentence is encoded.
+    # Everything that can be checked is checked before the first sentence is encoded.
     groups = task_groups(split(tasks) or ["sts"])
-    models, published = _published(models, split(compare), groups)
+    published = _published(models, split(compare), groups)
     if output:
         check_output(output)
     result = evaluate(
@@ -80,8 +112,8 @@ def evaluate(
         data,
         columns=split(columns) or None,
         pairs=pairs,
-        pooling=pooling,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
+        pooling=pooling,
+        precision=precision,
         batch_size=batch_size,
         console=Console(stderr=True),
     )
@@ -95,18 +127,17 @@ def evaluate(
         result.save(output)
 
 
-def _published(models: list[str], systems: list[str], groups: list[str]) -> tuple[list[str], list[Published]]:
-    """Return the models proper, and the rows of the systems that are to stand beside them.
-
-    An option takes one value, so that in ``--compare gs-infonce simcse`` the second name arrives among the models.
-    """
+def _published(models: list[str], systems: list[str], groups: list[str]) -> list[Published]:
+    """Return the published results of the systems to compare with."""
     from smoothcse.errors import SmoothCSEError
     from smoothcse.evaluation.published import is_system, published_results
 
-    if not systems:
-        return models, []
-    if "sts" not in groups:
-        raise SmoothCSEError("The published figures to compare with are those of sts; add it to --tasks.")
-    more = [name for name in models if is_system(name) and not Path(name).exists()]
-    names = dict.fromkeys([*systems, *more])
-    return [name for name in models if name not in more], [row for name in names for row in published_results(name)]
+    misplaced = [name for name in models if is_system(name) and not Path(name).exists()]
+    if misplaced:
+        raise SmoothCSEError(
+            f"{misplaced[0]!r} is a published system, not a model; to compare with it, write "
+            f"--compare {','.join([*systems, *misplaced])}."
+        )
+    if systems and "sts" not in groups:
+        raise SmoothCSEError("The published results to compare with are those of sts; add it to --tasks.")
+    return [row for name in dict.fromkeys(systems) for row in published_results(name)]

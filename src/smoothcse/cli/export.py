@@ -7,26 +7,40 @@ from typing import Annotated
 
 import typer
 
+from smoothcse._utils.choices import ExportFormat, ExportQuantisation
 from smoothcse.cli.arguments import ModelArgument, PoolingOption
+
+_CHECK = "Verification"
 
 
 def export(
     model: ModelArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
-    format: Annotated[str, typer.Option(help="onnx, openvino or safetensors.")] = "onnx",
-    quantize: Annotated[str | None, typer.Option(help="int8: weights and activations of 8 bits. [float32]")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
+    format: Annotated[ExportFormat, typer.Option(help="Format of the exported model.")] = "onnx",
+    quantize: Annotated[
+        ExportQuantisation | None, typer.Option(help="int8: 8-bit weights and activations. [float32]")
+    ] = None,
     pooling: PoolingOption = None,
     dev: Annotated[
-        str | None, typer.Option(help="Score both on STS-B dev: a folder in SentEval's layout, or hub.")
+        str | None,
+        typer.Option(
+            rich_help_panel=_CHECK, help="Score both models on STS-B dev: a folder in SentEval's layout, or hub."
+        ),
     ] = None,
     texts: Annotated[
-        str, typer.Option(help="Sentences to compare, time and calibrate by; whatever `train` takes.")
+        str,
+        typer.Option(
+            rich_help_panel=_CHECK,
+            help="Sentences for comparison, timing and calibration: any source that `smoothcse train` takes.",
+        ),
     ] = "python-docs",
-    sentences: Annotated[int, typer.Option(min=2, help="How many of them.")] = 512,
+    sentences: Annotated[int, typer.Option(min=2, rich_help_panel=_CHECK, help="Number of sentences.")] = 512,
 ) -> None:
-    """Write a model as ONNX, OpenVINO or safetensors, checked against the original.
+    """Export a model to ONNX, OpenVINO or safetensors, and verify the result.
 
-    Prints size, speed and STS-B dev before and after. Nothing is written if the embeddings do not match.
+    Prints size, speed and STS-B dev score before and after. Writes nothing if the embeddings do not match.
+
+    Example: `smoothcse export my-encoder --format onnx --quantize int8 -o my-encoder-onnx`
     """
     from rich.console import Console
 
@@ -42,14 +56,13 @@ def export(
     require_card(model)
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
     found = load_sentences(texts, limit=sentences + CALIBRATION).dataset["sentence"][:]
-    encoder = load_encoder(model, pooling, device="cpu")  # type: ignore[arg-type]
     comparison = export_model(
-        encoder,
+        load_encoder(model, pooling, device="cpu"),
         output,
-        format,  # type: ignore[arg-type]
+        format,
         found[:sentences],
-        quantize=quantize,  # type: ignore[arg-type]
-        calibration=found[sentences:],  # those that are not compared, where there are enough
+        quantize=quantize,
+        calibration=found[sentences:],  # sentences that are not compared, if there are enough
         sts=sts,
     )
     write_model_card(output, source=model)

@@ -7,57 +7,93 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smoothcse.cli.arguments import ModelArgument, PoolingOption
+from smoothcse._utils.choices import IndexQuantisation, Precision
+from smoothcse.cli.arguments import ModelArgument, PoolingOption, PrecisionOption
+from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
     from smoothcse.search import Index
+
+_DOCUMENTS = "Documents"
+_VECTORS = "Vectors"
+_CHANGE = "Changing an existing index"
 
 
 def index(
     model: ModelArgument,
     documents: Annotated[
-        Path, typer.Argument(help="A .txt (one a line), .jsonl, .csv, .tsv or .parquet file.", show_default=False)
+        Path,
+        typer.Argument(
+            help="A .txt file (one document per line), or a .jsonl, .csv, .tsv or .parquet file.", show_default=False
+        ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the index.", show_default=False)],
-    pooling: PoolingOption = None,
-    text: Annotated[str | None, typer.Option(help="Column of the text. [sentence, text, or the only one]")] = None,
-    id_column: Annotated[
-        str | None, typer.Option("--id", help="Column of the id. [id, else a digest of the text]")
-    ] = None,
-    dimensions: Annotated[
-        int | None, typer.Option(min=1, help="Keep the first so many dimensions of each vector.", show_default=False)
-    ] = None,
-    codes: Annotated[
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Index folder to create or extend.", show_default=False)
+    ],
+    text: Annotated[
         str | None,
-        typer.Option(help="Search a large index by pq, int8 (a byte per dimension) or binary (a bit). [binary]"),
+        typer.Option(rich_help_panel=_DOCUMENTS, help="Text column. [sentence, text, or the only text column]"),
     ] = None,
-    precision: Annotated[
-        str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
-    ] = "auto",
+    id_column: Annotated[
+        str | None,
+        typer.Option("--id", rich_help_panel=_DOCUMENTS, help="Id column. [id if it exists, else a hash of the text]"),
+    ] = None,
+    pooling: PoolingOption = None,
+    precision: PrecisionOption = "auto",
+    dimensions: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=_VECTORS,
+            help="Keep only the first dimensions of each vector. [all]",
+            show_default=False,
+        ),
+    ] = None,
+    quantize: Annotated[
+        IndexQuantisation | None,
+        typer.Option(
+            rich_help_panel=_VECTORS,
+            help="Quantisation for approximate search in a large index: product quantisation, one byte or one bit "
+            "per dimension. [binary]",
+        ),
+    ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Replace documents whose id is in the index; without, they are kept.")
+        bool,
+        typer.Option(
+            "--update",
+            rich_help_panel=_CHANGE,
+            help="Replace documents whose id is already indexed. Without it, they stay as they are.",
+        ),
     ] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete the documents of the file from the index.")] = False,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", rich_help_panel=_CHANGE, help="Delete the file's documents from the index."),
+    ] = False,
     complete: Annotated[
-        bool, typer.Option("--complete", help="Call the index complete after this, whatever else was cut off before.")
+        bool,
+        typer.Option(
+            "--complete",
+            rich_help_panel=_CHANGE,
+            help="Mark the index as complete afterwards, even if an earlier change was interrupted.",
+        ),
     ] = False,
 ) -> None:
-    """Index documents for search by meaning.
+    """Index documents for semantic search.
 
-    An index that is there already gets what it lacks, so the same command goes on with one that was cut off; until all
-    documents of the file are in, the index says that it is incomplete. The other columns of the documents become
-    metadata to filter by.
+    An existing index receives the documents that it lacks, so repeating an interrupted command resumes it. Until every
+    document of the file is indexed, the index reports that it is incomplete. All other columns become metadata to
+    filter by.
+
+    Example: `smoothcse index my-encoder documents.jsonl -o documents.index`
     """
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
-    from smoothcse.errors import SmoothCSEError
+    from smoothcse.encoders.precision import precision_notice, resolve_precision
 
     if update and delete:
         raise SmoothCSEError("--update and --delete contradict each other; give one of them.")
     from smoothcse.search import Index, read_documents
 
     quiet_libraries()
-    check_precision(precision, "encode")
     found = read_documents(documents, text, id_column)
     source = str(documents.resolve())
     if delete:
@@ -73,10 +109,10 @@ def index(
             found,
             pooling=pooling,
             dimensions=dimensions,
-            codes=codes,  # type: ignore[arg-type]
+            quantisation=quantize,
             source=source,
             complete=complete,
-            precision=precision,  # type: ignore[arg-type]
+            precision=precision,
         )
     if not delete:
         typer.echo(
@@ -87,10 +123,10 @@ def index(
         typer.echo(f"smoothcse: {made.incomplete}", err=True)
 
 
-def _open(path: Path, model: str, precision: str) -> Index:
+def _open(path: Path, model: str, precision: Precision) -> Index:
     import warnings
 
     from smoothcse.search import Index
 
-    with warnings.catch_warnings(action="ignore"):  # an incomplete index is what a repeated command is to mend
-        return Index.open(path, model, precision=precision)  # type: ignore[arg-type]
+    with warnings.catch_warnings(action="ignore"):  # repeating the command completes an incomplete index
+        return Index.open(path, model, precision=precision)

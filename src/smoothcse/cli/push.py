@@ -8,15 +8,21 @@ import typer
 
 
 def push(
-    model: Annotated[str, typer.Argument(help="A run folder (its best) or a model folder.", show_default=False)],
-    repository: Annotated[str, typer.Argument(help="owner/name; made if it is not there.", show_default=False)],
-    public: Annotated[bool, typer.Option("--public", help="Let everybody see a repository that is made.")] = False,
-    message: Annotated[str, typer.Option("--message", "-m", help="Of the commit.")] = "Upload model",
+    model: Annotated[
+        str, typer.Argument(help="Run folder (its best model is uploaded) or model folder.", show_default=False)
+    ],
+    repository: Annotated[
+        str, typer.Argument(help="Repository as owner/name; created if it does not exist.", show_default=False)
+    ],
+    public: Annotated[bool, typer.Option("--public", help="Make a newly created repository public.")] = False,
+    message: Annotated[str, typer.Option("--message", "-m", help="Commit message.")] = "Upload model",
 ) -> None:
-    """Upload a model and its card to the Hugging Face hub, without what training left behind.
+    """Upload a model and its card to the Hugging Face Hub.
 
-    The token is that of `hf auth login` or HF_TOKEN; another hub is named by HF_ENDPOINT. All files arrive in one
-    commit.
+    Checkpoints and other training files are left out, and all files arrive in one commit. The token comes from
+    `hf auth login` or HF_TOKEN; HF_ENDPOINT selects another hub.
+
+    Example: `smoothcse push my-encoder me/my-encoder`
     """
     import sys
 

@@ -9,7 +9,7 @@ import typer
 
 
 def reproduce(
-    recipe: Annotated[str, typer.Argument(help="E.g. gs-infonce/bert-base-uncased; see `smoothcse recipes`.")],
+    recipe: Annotated[str, typer.Argument(help="E.g. gs-infonce/bert-base-uncased; see `smoothcse list recipes`.")],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of the recipe, and of its control.")] = 5,
     output: Annotated[Path | None, typer.Option(help="Folder for runs and results. [reproduce/RECIPE]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what will be downloaded and needed, and stop.")] = False,

@@ -16,22 +16,25 @@ if TYPE_CHECKING:
 _TEXT_LINES, _FIELD_LINES = 3, 1
 _VALUE_LENGTH = 30
 _MARGIN = 7
-"""Columns that the score takes."""
+"""Width of the score column."""
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Folder of the index.", show_default=False)],
-    query: Annotated[str, typer.Argument(help="A sentence.", show_default=False)],
-    k: Annotated[int, typer.Option("-k", min=1, help="Documents to show.")] = 10,
+    index: Annotated[Path, typer.Argument(help="Index folder.", show_default=False)],
+    query: Annotated[str, typer.Argument(help="Query.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of documents to show.")] = 10,
     where: Annotated[
-        str | None, typer.Option(help="Condition on the metadata, as in SQL: \"year >= 2020 AND source = 'x'\".")
+        str | None, typer.Option(help="SQL-like condition on the metadata, e.g. \"year >= 2020 AND source = 'x'\".")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="Least score of a document.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every document, however many.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Print whole documents instead of their first lines.")] = False,
-    model: Annotated[str | None, typer.Option(help="Where the index's model is, if it has moved.")] = None,
+    threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="Minimum cosine similarity.")] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Search exhaustively, even in a large index.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print whole documents, not only their first lines.")] = False,
+    model: Annotated[str | None, typer.Option(help="Model of the index, if it has moved.")] = None,
 ) -> None:
-    """Find the documents of an index that are nearest to a query, by cosine similarity."""
+    """Search an index: print the documents that are most similar to a query, by cosine similarity.
+
+    Example: `smoothcse search documents.index "how to pause a program" --where "year >= 2020"`
+    """
     import warnings
 
     from rich.console import Console
@@ -40,19 +43,19 @@ def search(
     from smoothcse.search import Index
 
     quiet_libraries()
-    with warnings.catch_warnings(action="ignore"):  # that it is incomplete is told below
+    with warnings.catch_warnings(action="ignore"):  # printed below
         opened = Index.open(index, model)
     if opened.incomplete:
         typer.echo(f"smoothcse: {opened.incomplete}", err=True)
     hits = opened.search(query, k, where=where, threshold=threshold, exact=exact)
     console = Console(highlight=False)
-    console.print("score  document" if hits else "Nothing was found.", style="bold" if hits else "")
+    console.print("score  document" if hits else "No document was found.", style="bold" if hits else "")
     for hit in hits:
         console.print(_entry(hit, console, full))
 
 
 def _entry(hit: Hit, console: Console, full: bool) -> Text:
-    """Return the lines that show a document: its score, its text and, below, its id and metadata."""
+    """Format a hit: its score and text, with id and metadata below."""
     from rich.text import Text
 
     text = hit.text if full else " ".join(hit.text.split())
@@ -64,7 +67,7 @@ def _entry(hit: Hit, console: Console, full: bool) -> Text:
 
 
 def _folded(text: Text, console: Console, most: int | None) -> list[Text]:
-    """Fold a text into the space beside the score, in so many lines at most."""
+    """Wrap a text into the space beside the score, cut to a maximum number of lines."""
     text.plain = text.plain.translate(_CONTROLS)
     width = max(console.width - _MARGIN, 10)
     lines = list(text.wrap(console, width))
@@ -79,7 +82,7 @@ def _folded(text: Text, console: Console, most: int | None) -> list[Text]:
 def _fields(hit: Hit, full: bool) -> str:
     from smoothcse.search import Document
 
-    named = {} if hit.id == Document(hit.text).id else {"id": hit.id}  # a digest says nothing
+    named = {} if hit.id == Document(hit.text).id else {"id": hit.id}  # a hash means nothing to the reader
     return " · ".join(f"{_short(name, full)}: {_short(value, full)}" for name, value in (named | hit.metadata).items())
 
 
@@ -89,4 +92,4 @@ def _short(value: object, full: bool) -> str:
 
 
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd") | {9: "    "}
-"""What a document must not do to a terminal."""
+"""Control characters, which must not reach the terminal."""

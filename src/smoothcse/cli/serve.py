@@ -7,42 +7,65 @@ from typing import Annotated
 
 import typer
 
+from smoothcse.cli.arguments import PrecisionOption, poolings
+
+_NETWORK = "Network"
+
 
 def serve(
     models: Annotated[
         list[str],
-        typer.Argument(help="A run folder, a model folder or a hub name; two to compare them.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="Run folder, model folder or Hub name; give two to compare them.",
+            show_default=False,
+        ),
     ],
     index: Annotated[
-        list[Path] | None, typer.Option(help="Index made by a model; repeat it for the other's.", show_default=False)
+        list[Path] | None,
+        typer.Option(help="Index built with one of the models; repeat the option for the other.", show_default=False),
     ] = None,
     pooling: Annotated[
         list[str] | None,
-        typer.Option(help="Read a model by cls, mean, ... instead; once for each model.", show_default=False),
+        typer.Option(
+            help="Pooling to use instead of the model's own (cls, mean, max, ...); give it once per model.",
+            show_default=False,
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of them.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for a free one.")] = 8000,
+    precision: PrecisionOption = "auto",
+    batch_texts: Annotated[
+        int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
+    ] = 64,
+    host: Annotated[
+        str, typer.Option(rich_help_panel=_NETWORK, help="Address to listen on; 0.0.0.0 for all interfaces.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, rich_help_panel=_NETWORK, help="Port to listen on; 0 for a free one.")
+    ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="SMOOTHCSE_TOKEN",
-            help="Bearer token that requests must carry. Set the variable: others can see your command line.",
+            rich_help_panel=_NETWORK,
+            help="Bearer token that requests must send. Prefer the variable: other users can see your command line.",
             show_default=False,
         ),
     ] = None,
     without_token: Annotated[
-        bool, typer.Option("--without-token", help="Let everybody in who can reach the address.")
+        bool,
+        typer.Option(
+            "--without-token",
+            rich_help_panel=_NETWORK,
+            help="Allow an address that other machines can reach without authentication.",
+        ),
     ] = False,
-    batch_texts: Annotated[
-        int, typer.Option(min=1, help="Texts of different requests encoded together; 1 for each alone.")
-    ] = 64,
-    precision: Annotated[
-        str, typer.Option(help="fp32, bf16, or auto: bf16 where the hardware has it, which is then said.")
-    ] = "auto",
 ) -> None:
-    """Serve embeddings, similarities and search over HTTP, with a page to try them.
+    """Serve embeddings, similarities and search over HTTP, with a web page to try them.
 
-    `/v1/embeddings` is OpenAI's; `/docs` documents the rest. On SIGTERM the requests under way are answered first.
+    `/v1/embeddings` is compatible with OpenAI's API; `/docs` documents all endpoints. SIGTERM stops the service after
+    it has answered the requests in progress.
+
+    Example: `smoothcse serve my-encoder --index documents.index`
     """
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.service.server import serve_models
@@ -51,11 +74,11 @@ def serve(
     serve_models(
         models,
         index or [],
-        pooling or [],  # type: ignore[arg-type]
+        poolings(pooling),
         host=host,
         port=port,
         token=token,
         without_token=without_token,
         batch_texts=batch_texts,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,
     )

@@ -13,7 +13,9 @@ from smoothcse.cli.fields import config_options
 @config_options(positional="corpus")
 def train(
     config: Annotated[Path | None, typer.Option(help="YAML file of the settings below.")] = None,
-    recipe: Annotated[str | None, typer.Option(help="Published settings by name; see `smoothcse recipes`.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Published settings by name; see `smoothcse list recipes`.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Train this many runs, seed after seed, and print mean ± sd.")] = 1,
     devices: Annotated[
         int | None, typer.Option(min=1, help="Processes that share each batch. [all visible GPUs]")

@@ -8,11 +8,12 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import WordWeights
 from torch import nn
 
+from smoothcse._utils.choices import PoolingName
 from smoothcse.encoders.assemble import assemble
 from smoothcse.encoders.behaviour import require_distinct_embeddings
 from smoothcse.encoders.dropout_rate import dropout_settings
 from smoothcse.encoders.length import check_length
-from smoothcse.encoders.pooling import PoolingName, check_pooling, pooling_settings, with_pooling
+from smoothcse.encoders.pooling import check_pooling, pooling_settings, with_pooling
 from smoothcse.encoders.pretrained import load_pretrained, read_config, resolve_name
 from smoothcse.encoders.projection import with_projection
 

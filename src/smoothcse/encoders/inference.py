@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import track
 from transformers import PreTrainedTokenizerBase
 
+from smoothcse._utils.choices import InputType, Precision
 from smoothcse.encoders.bf16_weights import with_bf16_weights
-from smoothcse.encoders.precision import Precision, resolve_precision, without_autocast
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.precision import resolve_precision, without_autocast
+from smoothcse.encoders.prompts import prompt_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

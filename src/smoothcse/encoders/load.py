@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
+from smoothcse._utils.choices import PoolingName
 from smoothcse.encoders.behaviour import require_distinct_embeddings
 from smoothcse.encoders.exported import backend_of, load_exported
-from smoothcse.encoders.pooling import PoolingName, check_pooling, pooling_settings, with_pooling
+from smoothcse.encoders.pooling import check_pooling, pooling_settings, with_pooling
 from smoothcse.encoders.pretrained import load_pretrained, read_config, resolve_name
 from smoothcse.errors import SmoothCSEError
 

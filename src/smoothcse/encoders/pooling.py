@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -15,11 +15,10 @@ from sentence_transformers.sentence_transformer.modules import (
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import nn
 
+from smoothcse._utils.choices import PoolingName
 from smoothcse.encoders.assemble import assemble
 from smoothcse.encoders.behaviour import is_causal, runs_decoder
 from smoothcse.errors import SmoothCSEError
-
-PoolingName = Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"]
 
 # Layers, out of 1 to L, that each of SimCSE's layer averages takes.
 _LAYER_AVERAGES: dict[str, tuple[int, int]] = {"avg_first_last": (0, -1), "avg_top2": (-2, -1)}

@@ -21,9 +21,6 @@ from torch import nn
 
 from smoothcse.errors import SmoothCSEError
 
-Precision = Literal["auto", "fp32", "bf16"]
-"""Precision that can be requested for encoding."""
-
 Resolved = Literal["fp32", "bf16", "fp16"]
 """Precision in use; fp16 in training only."""
 

@@ -18,14 +18,13 @@ type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from smoothcse._utils.choices import InputType
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-
-InputType = Literal["query", "document"]
 
 _NAMES: dict[InputType | None, tuple[str, ...]] = {
     None: (),

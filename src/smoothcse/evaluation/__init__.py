@@ -1,3 +1,3 @@
-"""Scores of a model: STS, transfer, geometry, and the published figures they are compared with."""
+"""Evaluation of encoders: STS, transfer, retrieval and geometry, and published results to compare with."""
 
 from __future__ import annotations

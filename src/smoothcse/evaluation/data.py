@@ -1,9 +1,8 @@
-"""Where the benchmark data comes from: a folder, or the archive that SimCSE's authors keep on the hub.
+"""Benchmark data: from a folder, or from the archive that SimCSE's authors publish on the Hub.
 
-The archive is unpacked, the few files that are used and no others, to ``$SMOOTHCSE_CACHE`` (default
-``~/.cache/smoothcse``) in a folder that is named after the commit it came from, so that results can say which
-data they were measured on. The data sets have licences of their own (research use, SICK CC BY-NC-SA): read
-them, do not pass them on.
+Of the archive, only the files in use are unpacked, to ``$SMOOTHCSE_CACHE`` (default ``~/.cache/smoothcse``). The
+target folder is named after the archive's commit, so that results can state which data they were measured on. The data
+sets have licences of their own (research use; SICK: CC BY-NC-SA); do not redistribute them.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from smoothcse._utils.cache import cache_folder
 from smoothcse._utils.paths import local_path
 from smoothcse.corpus.hub_datasets import HubAddress, download
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.evaluation.files import LARGEST_FILE
+from smoothcse.evaluation.benchmark_files import LARGEST_FILE
 from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 
 HUB = "hub"
-"""The source that stands for the hub; ``hub@REVISION`` pins a branch, a tag or a commit of it."""
+"""Name of the Hub as a data source; ``hub@REVISION`` pins a branch, a tag or a commit."""
 
 DATASET = "princeton-nlp/datasets-for-simcse"
 ARCHIVE = "senteval.tar"
@@ -33,17 +32,17 @@ _log = logging.getLogger(__name__)
 
 
 def sts_folder(source: Path | str = HUB) -> Path:
-    """Return a folder that :func:`~smoothcse.evaluation.sts.load_task` reads.
+    """Return a folder of STS data that :func:`~smoothcse.evaluation.sts.load_task` reads.
 
     Args:
-        source: a folder in SentEval's layout, one that holds such a folder under the name ``sts``, or ``"hub"``;
-            ``"hub@COMMIT"`` for results that are to be compared with those of another day.
+        source: Folder in SentEval's layout, folder that contains such a folder named ``sts``, or ``"hub"``. Use
+            ``"hub@COMMIT"`` to measure on the same data at another time.
 
     Returns:
-        The folder as given, its ``sts``, or ``<cache>/senteval/<commit>/sts``.
+        The given folder, its ``sts``, or ``<cache>/senteval/<commit>/sts``.
 
     Raises:
-        SmoothCSEError: if the hub or the archive cannot be read.
+        SmoothCSEError: The Hub or the archive cannot be read.
     """
     if not is_hub(source):
         return _level(source, "sts")
@@ -51,9 +50,9 @@ def sts_folder(source: Path | str = HUB) -> Path:
 
 
 def transfer_folder(source: Path | str = HUB) -> Path:
-    """Return a folder that :func:`~smoothcse.evaluation.transfer.load_transfer` reads.
+    """Return a folder of transfer data that :func:`~smoothcse.evaluation.transfer.load_transfer` reads.
 
-    Arguments, result and errors are those of :func:`sts_folder`, with ``transfer`` for ``sts``.
+    Arguments, result and errors are those of :func:`sts_folder`, with ``transfer`` in place of ``sts``.
     """
     if not is_hub(source):
         return _level(source, "transfer")
@@ -61,21 +60,21 @@ def transfer_folder(source: Path | str = HUB) -> Path:
 
 
 def is_hub(source: Path | str) -> bool:
-    """Whether a source of data is the hub, at whatever revision."""
+    """Return whether a data source is the Hub, at any revision."""
     return str(source).partition("@")[0] == HUB
 
 
 def _level(source: Path | str, kind: str) -> Path:
-    """Return the folder that holds one kind of data: the one given, or the one of that name in it."""
+    """Return the folder with one kind of data: the given folder, or its subfolder of that name."""
     folder = local_path(source)
-    # Asked of the listing, as on some file systems SentEval's own level STS would answer to the name sts.
+    # Compared with the listing, because on case-insensitive file systems SentEval's own folder STS would match sts.
     return folder / kind if folder.is_dir() and kind in os.listdir(folder) else folder
 
 
 def _from_hub(kind: str, wanted: Iterable[str], source: Path | str) -> Path:
     revision = str(source).partition("@")[2]
     archive = download(HubAddress(DATASET, revision or None, ARCHIVE))
-    commit = archive.parent.name  # the hub's cache keeps a file under snapshots/<commit>/
+    commit = archive.parent.name  # the Hub's cache stores a file under snapshots/<commit>/
     folder = cache_folder() / "senteval" / commit / kind
     if not folder.is_dir():
         _unpack(archive, wanted, folder)
@@ -84,18 +83,18 @@ def _from_hub(kind: str, wanted: Iterable[str], source: Path | str) -> Path:
 
 
 def _unpack(archive: Path, wanted: Iterable[str], folder: Path) -> None:
-    """Unpack the wanted files, wherever in the archive they lie, all or none."""
+    """Unpack the wanted files atomically, wherever they are in the archive."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         if not _extract(archive, list(wanted), scratch):
-            raise SmoothCSEError(f"{archive} holds none of the {folder.name} files; give a folder with the data.")
-        if not folder.is_dir():  # another process may have been quicker
+            raise SmoothCSEError(f"{archive} contains no {folder.name} files; give a folder with the data instead.")
+        if not folder.is_dir():  # another process may have created it meanwhile
             scratch.rename(folder)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise SmoothCSEError(
-            f"{archive} cannot be unpacked to {folder} ({first_line(error)}); delete the archive to fetch it again, "
-            "and see that the disk has room."
+            f"{archive} cannot be unpacked to {folder} ({first_line(error)}); check the free disk space, or delete "
+            "the archive to download it again."
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -109,7 +108,7 @@ def _extract(archive: Path, wanted: list[str], folder: Path) -> int:
             if relative and member.isfile():
                 if member.size > LARGEST_FILE:
                     raise tarfile.ReadError(f"{member.name} would take {member.size} bytes")
-                # The path is ours, not the archive's, so that no member can lead out of the folder.
+                # The path is ours, not the archive's, so that no member can escape the folder.
                 tar.extract(member.replace(name=relative), folder, filter="data")
                 count += 1
     return count

@@ -1,4 +1,4 @@
-"""Scores of any models on any of the four groups of tasks: what ``smoothcse evaluate`` runs."""
+"""Evaluation of any models on the four task groups: the implementation of ``smoothcse evaluate``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smoothcse._utils.choices import PoolingName, Precision
 from smoothcse._utils.paths import local_path
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.pooling import PoolingName
-from smoothcse.encoders.precision import Precision, check_precision, resolve_precision
+from smoothcse.encoders.precision import check_precision, resolve_precision
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder
 from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
@@ -21,8 +21,9 @@ from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval, la
 from smoothcse.evaluation.retrieval_data import TAKES, is_beir_folder, is_pairs_file, load_retrieval
 from smoothcse.evaluation.score import Score
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
-from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
+from smoothcse.evaluation.sts_tasks import SEVEN_STS, files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
+from smoothcse.evaluation.transfer_tasks import TRANSFER_TASKS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +35,12 @@ Models = str | Path | Sequence[str | Path] | Mapping[str, "SentenceTransformer"]
 
 @dataclass(frozen=True)
 class _Step:
-    """A piece of work whose data has been read and checked.
+    """One measurement whose data has been read and checked.
 
     Attributes:
-        group: what its scores are listed under.
-        label: shown while it runs.
-        measure: from a model and options of :func:`~smoothcse.encoders.inference.encode` to scores.
+        group: Task group under which the scores are listed.
+        label: Text shown while the step runs.
+        measure: Function from a model and options of :func:`~smoothcse.encoders.inference.encode` to scores.
     """
 
     group: str
@@ -52,13 +53,17 @@ class _Group:
     """A group of tasks.
 
     Attributes:
-        read: Function of the data, which may be of no use to it, that reads and checks what is measured on.
-        takes: Data that it can use, in words.
-        uses: Whether it uses the data given.
+        about: Tasks and metrics of the group, in words.
+        default: Data used when none is given, in words.
+        takes: Data that the group can use, in words.
+        read: Function that reads and checks the data; it ignores data that the group cannot use.
+        uses: Whether the group can use the given data.
     """
 
-    read: Callable[..., list[_Step]]
+    about: str
+    default: str
     takes: str
+    read: Callable[..., list[_Step]]
     uses: Callable[[str | Path], bool]
 
 
@@ -76,31 +81,32 @@ def evaluate(
 ) -> Evaluation:
     """Score models on groups of tasks.
 
-    All data is read and checked, and of several models each is loaded once, before the first one is run.
+    All data is read and checked before the first model runs. With several models, each is also loaded once beforehand,
+    so that a wrong name fails early.
 
     Args:
-        models: one or several of run folder, model folder and hub name, or loaded models by name. Of paths the
-            names in the results are the last parts, as many as tell them apart.
-        tasks: of ``sts`` (the seven), ``transfer`` (the seven), ``geometry`` and ``retrieval``, or ``all``.
-        data: What the tasks are measured on; at least one of them must be able to use it. ``sts`` and ``transfer``
-            take a folder in SentEval's layout, one with such folders ``sts`` and ``transfer`` in it, or ``"hub"``,
-            which is their default; ``geometry`` takes the same where it holds STS-B dev; ``retrieval`` takes what
-            :func:`~smoothcse.evaluation.retrieval_data.load_retrieval` does. Without data for them, the last two are
-            measured on this Python's documentation.
-        columns: Of a file of pairs for ``retrieval``, the two columns of queries and their documents.
-        pairs: of ``sts``, score a fixed sample of so many pairs of each task, for a quick look; None for all, as
-            papers do.
-        pooling: replaces the pooling of models given by path or name.
-        precision: Of the forward passes, ``"fp32"`` (default) or ``"bf16"``, which moves a figure by some hundredths.
-            ``"auto"`` is fp32 on every machine.
-        batch_size: sentences per forward; None for what suits the device.
-        console: where to say what is being measured, with bars if it is a terminal; None for silence.
+        models: Run folder, model folder or Hub name, or several of them; or loaded models by name. Results name a path
+            by its last components, as many as are needed to distinguish the models.
+        tasks: Task groups: ``sts`` (the seven STS tasks), ``transfer`` (the seven transfer tasks), ``geometry``,
+            ``retrieval``, or ``all``.
+        data: Evaluation data; at least one of the groups must be able to use it. ``sts`` and ``transfer`` take a
+            folder in SentEval's layout, a folder that contains such folders named ``sts`` and ``transfer``, or
+            ``"hub"`` (their default). ``geometry`` takes the same if it contains STS-B dev. ``retrieval`` takes what
+            :func:`~smoothcse.evaluation.retrieval_data.load_retrieval` takes. Without suitable data, ``geometry`` and
+            ``retrieval`` use this Python's documentation.
+        columns: Query column and document column of a pairs file for ``retrieval``.
+        pairs: Size of a fixed random sample of each STS task, for a quick look. Default: all pairs, as in papers.
+        pooling: Pooling to use instead of the models' own, for models given by path or name.
+        precision: Arithmetic of the forward passes. ``"bf16"`` moves a score by some hundredths; ``"auto"`` is
+            ``"fp32"`` on every machine. Default ``"fp32"``.
+        batch_size: Sentences per batch. Default: chosen for the device.
+        console: Console for progress messages, and for progress bars if it is a terminal. Default: no output.
 
     Returns:
-        The scores; ``evaluate("my-encoder", data=folder).models["my-encoder"]["sts"]["avg"]`` is the papers' "Avg.".
+        Scores; ``evaluate("my-encoder", data=folder).models["my-encoder"]["sts"]["avg"]`` is the papers' "Avg.".
 
     Raises:
-        SmoothCSEError: if a task or an option is unknown, data is missing or broken, or a model cannot be loaded.
+        SmoothCSEError: A task or an option is unknown, data is missing or broken, or a model cannot be loaded.
     """
     check_precision(precision, "measure")
     groups = task_groups(tasks)
@@ -110,7 +116,7 @@ def evaluate(
     options_of: dict[str, dict[str, Any]] = {"sts": {"pairs": pairs}, "retrieval": {"columns": columns}}
     steps = [step for group in groups for step in _GROUPS[group].read(data, **options_of.get(group, {}))]
     loaders = _loaders(models, pooling)
-    if len(loaders) > 1:  # a mistake in the last name must not cost the minutes of those before it
+    if len(loaders) > 1:  # a wrong last name must not cost the minutes spent on the models before it
         for load in loaders.values():
             load()
     scores, settings = {}, {}
@@ -129,29 +135,43 @@ def evaluate(
     )
 
 
+def describe_tasks(names: Iterable[str]) -> list[tuple[str, str, str]]:
+    """Return name, score and data of each task group, in words.
+
+    Args:
+        names: Task groups, or ``all``.
+
+    Raises:
+        SmoothCSEError: A name is unknown, or there is none.
+    """
+    return [
+        (name, _GROUPS[name].about, f"{_GROUPS[name].takes} [{_GROUPS[name].default}]") for name in task_groups(names)
+    ]
+
+
 def _check_sample(pairs: int, groups: Sequence[str]) -> None:
     if pairs < 2:
         raise SmoothCSEError(f"A sample of {pairs} pairs has no correlation; draw at least 2, better hundreds.")
     if "sts" not in groups:
-        raise SmoothCSEError("The pairs are drawn of sts; add it to the tasks, or leave the number of pairs out.")
+        raise SmoothCSEError("The pairs are drawn from sts; add it to the tasks, or leave out the number of pairs.")
 
 
 def _check_data(data: Data, groups: Sequence[str], columns: Sequence[str] | None) -> None:
-    """Refuse data, or columns of it, that would have no part in the scores."""
+    """Refuse data, or columns, that would not affect any score."""
     if data is not None and not is_hub(data) and not local_path(data).exists():
-        raise SmoothCSEError(f"The data {data} does not exist; give a path that does, or leave the data out.")
+        raise SmoothCSEError(f"The data {data} does not exist; give an existing path, or leave the data out.")
     if data is not None and not any(_GROUPS[group].uses(data) for group in groups):
         takes = "; ".join(f"{group} takes {_GROUPS[group].takes}" for group in groups)
-        raise SmoothCSEError(f"The data {data} is of no use to the tasks {', '.join(groups)}: {takes}.")
+        raise SmoothCSEError(f"The tasks {', '.join(groups)} cannot use the data {data}: {takes}.")
     if columns and not (data is not None and "retrieval" in groups and is_pairs_file(data)):
-        raise SmoothCSEError("The columns are those of a file of pairs for retrieval; give one, or leave them out.")
+        raise SmoothCSEError("Columns apply only to a pairs file for retrieval; give one, or leave them out.")
 
 
 def task_groups(names: Iterable[str]) -> list[str]:
-    """Return the groups of tasks that are named, ``all`` spelt out, each once.
+    """Return the named task groups, each once, with ``all`` expanded.
 
     Raises:
-        SmoothCSEError: if a name is unknown, or there is none.
+        SmoothCSEError: A name is unknown, or there is none.
     """
     found: dict[str, None] = {}
     for name in (name.strip().lower() for name in names):
@@ -177,7 +197,7 @@ def _sts(data: Data, pairs: int | None = None) -> list[_Step]:
 
 
 def _is_senteval(data: str | Path) -> bool:
-    return is_hub(data) or local_path(data).is_dir()  # what a folder lacks is told when it is read
+    return is_hub(data) or local_path(data).is_dir()  # missing files are reported when the folder is read
 
 
 def _transfer(data: Data) -> list[_Step]:
@@ -207,20 +227,45 @@ def _has_queries(data: str | Path) -> bool:
 def _retrieval_score(model: SentenceTransformer, task: RetrievalTask, options: dict[str, Any]) -> Score:
     metrics = evaluate_retrieval(model, task, **options)
     diagnosis = None
-    if metrics["MRR"] <= last_everywhere(task) * (1 + 1e-9):  # nothing is nearer than anything else
+    if metrics["MRR"] <= last_everywhere(task) * (1 + 1e-9):  # no document is more similar than any other
         diagnosis = (
-            "All documents are equally near to all queries: the embeddings are (nearly) identical or not finite, and "
-            "the model has collapsed or diverged; try a lower learning rate, or a checkpoint from earlier in the run."
+            "All documents are equally similar to all queries: the embeddings are (nearly) identical or not finite, "
+            "and the model has collapsed or diverged; try a lower learning rate, or an earlier checkpoint."
         )
     return Score(task.name, main=metrics["MRR"], metrics=metrics, rows=len(task.queries), diagnosis=diagnosis)
 
 
 _SENTEVAL = "a folder in SentEval's layout, or hub"
+_PYTHON_DOCS = "this Python's documentation"
 _GROUPS = {
-    "sts": _Group(_sts, _SENTEVAL, _is_senteval),
-    "transfer": _Group(_transfer, _SENTEVAL, _is_senteval),
-    "geometry": _Group(_geometry, f"{_SENTEVAL}, with STS-B dev ({', '.join(files_of(DEV))})", _has_dev),
-    "retrieval": _Group(_retrieval, TAKES, _has_queries),
+    "sts": _Group(
+        about=f"Spearman's correlation × 100, 'all' setting: {', '.join(SEVEN_STS)}",
+        default=HUB,
+        takes=_SENTEVAL,
+        read=_sts,
+        uses=_is_senteval,
+    ),
+    "transfer": _Group(
+        about=f"Accuracy of a linear classifier, in percent: {', '.join(TRANSFER_TASKS)}",
+        default=HUB,
+        takes=_SENTEVAL,
+        read=_transfer,
+        uses=_is_senteval,
+    ),
+    "geometry": _Group(
+        about="Alignment, uniformity, mean cosine, effective rank, hubness",
+        default=_PYTHON_DOCS,
+        takes=f"{_SENTEVAL}, with STS-B dev ({', '.join(files_of(DEV))})",
+        read=_geometry,
+        uses=_has_dev,
+    ),
+    "retrieval": _Group(
+        about="MRR (mean reciprocal rank), R@1 and R@10, in percent",
+        default=_PYTHON_DOCS,
+        takes=TAKES,
+        read=_retrieval,
+        uses=_has_queries,
+    ),
 }
 
 
@@ -228,12 +273,12 @@ _GROUPS = {
 
 
 def _loaders(models: Models, pooling: PoolingName | None) -> dict[str, Callable[[], SentenceTransformer]]:
-    """Return by name how to get each model, as there may not be memory for all at once."""
+    """Return a loading function for each model by name, as not all of them may fit into memory at once."""
     if isinstance(models, Mapping):
         return {name: partial(_same, model) for name, model in models.items()}
     sources = [models] if isinstance(models, str | Path) else list(models)
     if not sources:
-        raise SmoothCSEError("There is no model to evaluate; give a run folder, a model folder or a hub name.")
+        raise SmoothCSEError("There is no model to evaluate; give a run folder, a model folder or a Hub name.")
     return {name: partial(load_encoder, source, pooling) for name, source in shortest_names(sources).items()}
 
 
@@ -242,13 +287,13 @@ def _same(model: SentenceTransformer) -> SentenceTransformer:
 
 
 def shortest_names(sources: Iterable[str | Path]) -> dict[str, str | Path]:
-    """Name models by the ends of their paths, as long as it takes to tell them apart; the same one counts once.
+    """Name models by the shortest path endings that distinguish them; duplicates count once.
 
     ``runs/a/best`` and ``runs/b/best`` become ``a/best`` and ``b/best``; ``runs/a`` alone is ``a``.
     """
     found: dict[tuple[str, ...], str | Path] = {}
     for source in sources:
-        # An existing folder by its full path, so that "." has a name; a hub's name by itself.
+        # The full path of an existing folder, so that "." has a name; a Hub name as it is.
         path = os.path.abspath(source) if os.path.exists(source) else source
         found.setdefault(Path(path).parts, source)
     return {_shortest(own, found): source for own, source in found.items()}

@@ -1,21 +1,23 @@
-"""Geometry: the shape of a model's embeddings, measured on real sentences, with hardly a label or none.
+"""Geometry of a model's embeddings, measured on real sentences with few labels or none.
 
-What is computed on what, since two figures under one name are mostly figures of two things:
+Definitions, because papers use the same names for different quantities:
 
 ============== =====================================================================================================
-alignment      mean ``||x̂ - ŷ||²`` of positive pairs. On STS-B dev (:func:`stsb_dev_geometry`) a positive is the two
-               *sentences* of a pair that people scored above 4; without labels (:func:`python_docs_geometry`) it
-               is two *dropout views* of one sentence. The two are not comparable.
-uniformity     log of the mean of ``exp(-2 ||x̂ - ŷ||²)`` over all pairs of *distinct* sentences, never a sentence
-               with itself, and not over the positive pairs
-mean_cosine    over the same pairs as uniformity
-effective_rank of the embeddings as the model returns them, neither normalised nor centred, by singular values
-hubness        skewness of the number of times that a sentence is among the ten nearest of another, by cosine
+alignment      Mean of ``||x̂ - ŷ||²`` over positive pairs. On STS-B dev (:func:`stsb_dev_geometry`), a positive pair
+               is two *sentences* that annotators scored above 4. Without labels (:func:`python_docs_geometry`), it is
+               two *dropout views* of one sentence. The two are not comparable.
+uniformity     Log of the mean of ``exp(-2 ||x̂ - ŷ||²)`` over all pairs of *distinct* sentences: never a sentence
+               with itself, and not over the positive pairs.
+mean_cosine    Mean cosine over the same pairs as uniformity.
+effective_rank Effective rank of the embeddings as the model returns them, neither normalised nor centred, from
+               their singular values.
+hubness        Skewness of the number of times that a sentence is among the ten nearest neighbours of another, by
+               cosine.
 ============== =====================================================================================================
 
-All take the embeddings that the model ships (without a training head, cut at the model's own ``max_seq_length``), and
-``x̂ = x / ||x||``. Only the dropout views run the model in training mode. The formulas, their ranges and what else to
-beware of stand in :mod:`smoothcse.objectives.geometry`.
+All metrics use the embeddings of the shipped model (without the training head, truncated to the model's own
+``max_seq_length``), with ``x̂ = x / ||x||``. Only the dropout views run the model in training mode. See
+:mod:`smoothcse.objectives.geometry` for formulas, ranges and caveats.
 """
 
 from __future__ import annotations
@@ -41,23 +43,23 @@ POSITIVE = 4.0
 """Pairs of STS-B dev scored above this (of 5) are positives, as in the SimCSE paper and its successors."""
 
 NEIGHBOURS = 10
-"""The ``k`` of hubness."""
+"""Number of nearest neighbours ``k`` for hubness."""
 
 DEV = "STSBenchmark-dev"
 
 
 @dataclass(frozen=True)
 class GeometryTask:
-    """Sentences to measure on.
+    """Sentences to measure geometry on.
 
     Attributes:
-        name: of the data, for reports.
+        name: Name of the data, for reports.
         sentences: ``n`` distinct texts, more than :data:`NEIGHBOURS`.
-        positives: rows ``(i, j)`` of ``sentences`` that mean the same; None to take two dropout views of each
-            sentence instead.
+        positives: Index pairs ``(i, j)`` of sentences with the same meaning, or None to use two dropout views of each
+            sentence.
 
     Raises:
-        SmoothCSEError: if there are too few sentences, or labels but no positive pair.
+        SmoothCSEError: There are too few sentences, or labels without any positive pair.
     """
 
     name: str
@@ -68,8 +70,8 @@ class GeometryTask:
         count, distinct = len(self.sentences), len(set(self.sentences))
         if distinct != count or count <= NEIGHBOURS:
             raise SmoothCSEError(
-                f"{self.name} has {count} sentences, {distinct} of them distinct, and geometry is measured on more "
-                f"than {NEIGHBOURS} that are all distinct; give more, each once."
+                f"{self.name} has {count} sentences, {distinct} of them distinct, and geometry needs more than "
+                f"{NEIGHBOURS} sentences, all distinct; give more, each once."
             )
         if self.positives is not None and not self.positives:
             raise SmoothCSEError(
@@ -87,16 +89,16 @@ def stsb_dev_geometry(folder: Path | str) -> GeometryTask:
     """Return the distinct sentences of STS-B dev, with the pairs scored above :data:`POSITIVE` as positives.
 
     Args:
-        folder: from :func:`~smoothcse.evaluation.data.sts_folder`.
+        folder: Folder from :func:`~smoothcse.evaluation.data.sts_folder`.
 
     Raises:
-        SmoothCSEError: if the file is missing or broken.
+        SmoothCSEError: The file is missing or broken.
     """
     return labelled_geometry(load_task(folder, DEV))
 
 
 def labelled_geometry(task: STSTask) -> GeometryTask:
-    """Return the same for any STS task."""
+    """Return the geometry task of any STS task, like :func:`stsb_dev_geometry`."""
     pairs = [
         (first, second, gold)
         for subset in task.subsets
@@ -111,7 +113,12 @@ def labelled_geometry(task: STSTask) -> GeometryTask:
 
 
 def python_docs_geometry(sample: int = 1000, seed: int = 0) -> GeometryTask:
-    """Return a random sample of the sentences of this Python's documentation; their positives are dropout views."""
+    """Return a random sample of sentences from this Python's documentation, with dropout views as positives.
+
+    Args:
+        sample: Number of sentences.
+        seed: Seed of the sample.
+    """
     from smoothcse.corpus.python_docs import iter_sentences
 
     sentences = list(iter_sentences())
@@ -120,21 +127,21 @@ def python_docs_geometry(sample: int = 1000, seed: int = 0) -> GeometryTask:
 
 
 def evaluate_geometry(model: SentenceTransformer, task: GeometryTask, **encode_options: Any) -> Score:
-    """Measure the shape of a model's embeddings, as this module's text defines it.
+    """Measure the geometry of a model's embeddings, as defined at the top of this module.
 
     Args:
-        model: any sentence-transformers model.
-        task: from :func:`stsb_dev_geometry` or :func:`python_docs_geometry`.
-        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``. The dropout
-            views are always computed in float32.
+        model: Any sentence-transformers model.
+        task: Task from :func:`stsb_dev_geometry` or :func:`python_docs_geometry`.
+        **encode_options: Options of :func:`~smoothcse.encoders.inference.encode`, e.g. ``batch_size``. Dropout views
+            are always computed in float32.
 
     Returns:
-        A score with the five figures as they are, not in percent; ``main`` is the uniformity. Where embeddings are
-        not finite there are no figures (``main`` is 0.0) and ``diagnosis`` says so.
+        A score with the five metrics as they are, not in percent; ``main`` is the uniformity. If embeddings are not
+        finite, there are no metrics, ``main`` is 0.0 and ``diagnosis`` says so.
     """
     x = torch.from_numpy(encode(model, task.sentences, **encode_options))
     if not x.isfinite().all():
-        diagnosis = "Some embeddings are not finite: the training has diverged; try a lower learning rate."
+        diagnosis = "Some embeddings are not finite: training has diverged; try a lower learning rate."
         return Score(task.name, main=0.0, metrics={}, rows=len(x), diagnosis=diagnosis)
     firsts, seconds = _positives(model, x, task)
     metrics = {
@@ -158,12 +165,12 @@ def _positives(model: SentenceTransformer, x: torch.Tensor, task: GeometryTask) 
 
 
 def _diagnose(x: torch.Tensor, without_dropout: bool) -> str | None:
-    """Say in one sentence why the figures mean something else than they seem to, if they do."""
+    """Return one sentence on why the metrics are misleading, or None if they are not."""
     if (x - x[0]).abs().max() <= 1e-3 * x.abs().max():
         return (
             "All embeddings are (nearly) identical: the model has collapsed; "
             "try a lower learning rate, or a checkpoint from earlier in the run."
         )
     if without_dropout:
-        return "The model has no active dropout: its two views are the same, and their alignment says nothing."
+        return "The model has no active dropout: its two views are identical, so their alignment is meaningless."
     return None

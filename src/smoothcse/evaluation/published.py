@@ -1,9 +1,9 @@
-"""Published figures of the systems that a model is compared with, each with where it comes from.
+"""Published STS results of unsupervised systems, each with its source.
 
-They stand in ``published.csv``: Spearman times 100, "all" setting, of unsupervised models. The column
-``source`` holds letters, separated by spaces, that :data:`SOURCES` explains.
+The results are in ``published.csv``: Spearman times 100, "all" setting. The column ``source`` holds keys of
+:data:`SOURCES`, separated by spaces.
 
-A published average is mostly that of one run; 50 seeds of unsup-SimCSE had standard deviations between 0.21
+Most published averages come from a single run. Over 50 seeds, unsup-SimCSE had standard deviations between 0.21
 (RoBERTa-base) and 1.74 (BERT-large) in hppRC/simple-simcse.
 """
 
@@ -29,13 +29,13 @@ SOURCES = {
     "C": "table 2 of the CoT-BERT paper",
     "R": "recalled and checked by averaging only",
 }
-"""Where figures come from; a row with ``R`` is *provisional*, and marked so wherever it is shown."""
+"""Meaning of the source keys; a row with ``R`` is *provisional*, and every table marks it as such."""
 
 STS_HEADINGS = {task: task for task in SEVEN_STS} | {"STSBenchmark": "STS-B", "SICKRelatedness": "SICK-R"}
-"""The seven tasks as tables call them."""
+"""Table headings of the seven tasks."""
 
 PROVISIONAL = "*"
-"""The mark behind a provisional average."""
+"""Mark of a provisional average."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Published:
     """One row of a published table.
 
     Attributes:
-        system: the method, e.g. ``"GS-InfoNCE"``.
-        model: what it was trained from, e.g. ``"BERT-base"``.
-        scores: figure by task, named as in :data:`~smoothcse.evaluation.sts.SEVEN_STS`; empty where only the
-            average was published.
-        average: as published, which may differ from the mean of ``scores``.
-        sources: keys of :data:`SOURCES`.
-        provisional: whether the row was only recalled.
-        note: a remark, or an empty string.
+        system: Method, e.g. ``"GS-InfoNCE"``.
+        model: Pretrained model, e.g. ``"BERT-base"``.
+        scores: Score by task, named as in :data:`~smoothcse.evaluation.sts.SEVEN_STS`; empty if only the average was
+            published.
+        average: Average as published, which may differ from the mean of ``scores``.
+        sources: Keys of :data:`SOURCES`.
+        provisional: Whether the row was only recalled.
+        note: Remark, or an empty string.
     """
 
     system: str
@@ -63,17 +63,16 @@ class Published:
 
 
 def published_results(system: str | None = None, model: str | None = None) -> list[Published]:
-    """Return the published rows of a system, of a starting model, of both, or all of them.
+    """Return the published rows, optionally of one system or one pretrained model.
 
-    A system has several rows for one model where its log, README and paper disagree; the notes tell them
-    apart.
+    A system has several rows for one model if its log, README and paper disagree; the notes distinguish them.
 
     Args:
-        system: in capitals or not, and ``simcse`` for ``unsup-SimCSE``.
-        model: e.g. ``"BERT-base"``.
+        system: System in any case; ``simcse`` is ``unsup-SimCSE``. Default: all.
+        model: Pretrained model, e.g. ``"BERT-base"``. Default: all.
 
     Raises:
-        SmoothCSEError: if no row has this system or this model.
+        SmoothCSEError: No row has this system or this model.
     """
     if system is not None and not is_system(system):
         raise _unknown("system", system, [row.system for row in _rows()])
@@ -87,24 +86,27 @@ def published_results(system: str | None = None, model: str | None = None) -> li
 
 
 def is_system(name: str) -> bool:
-    """Whether there are published rows of this system, as :func:`published_results` takes its name."""
+    """Return whether a system has published rows; the name is matched as in :func:`published_results`."""
     return _folded(name) in {_folded(row.system) for row in _rows()}
 
 
 def published_table(systems: Iterable[str] | None = None, model: str | None = None) -> Table:
-    """Return a table for the terminal, by starting model, with a ``*`` behind each provisional average.
+    """Return a table for the terminal, grouped by pretrained model, with ``*`` after provisional averages.
 
     Args:
-        systems: which to show, in this order for each starting model; None for all.
-        model: restricts the rows to one starting model.
+        systems: Systems in the order to show them. Default: all.
+        model: Pretrained model to restrict the rows to. Default: all.
 
     Raises:
-        SmoothCSEError: if a system or the model is unknown, or there is no row of the two together.
+        SmoothCSEError: A system or the model is unknown, or no row has both.
     """
     chosen = [None] if systems is None else list(systems)
     rows = [row for system in chosen for row in published_results(system, model)]
     if not rows:
-        raise SmoothCSEError(f"Nothing is published of {', '.join(map(str, chosen))} trained from {model}.")
+        raise SmoothCSEError(
+            f"There are no published results of {', '.join(map(str, chosen))} trained from {model}; leave out one of "
+            "the two filters."
+        )
     table = FigureTable(["model"], (*STS_HEADINGS.values(), "avg"), "Published: Spearman × 100, 'all' setting")
     table.columns[0].no_wrap = True
     table.add_column("source", overflow="fold")
@@ -119,7 +121,7 @@ def published_table(systems: Iterable[str] | None = None, model: str | None = No
 
 
 def figure_cells(row: Published) -> Iterator[str]:
-    """Yield the cells of the seven tasks and of the average, marked if it is provisional."""
+    """Yield the cells of the seven tasks and of the average, which is marked if it is provisional."""
     yield from (f"{row.scores[task]:.2f}" if row.scores else "-" for task in SEVEN_STS)
     yield f"{row.average:.2f}{PROVISIONAL if row.provisional else ''}"
 
@@ -151,7 +153,7 @@ def _row(cells: Mapping[str, str]) -> Published:
 
 
 def _folded(system: str) -> str:
-    """Return a system's name as it is compared: everybody's "SimCSE" is the unsupervised one here."""
+    """Return the form in which names of systems are compared; "SimCSE" means the unsupervised one here."""
     return system.casefold().removeprefix("unsup-")
 
 

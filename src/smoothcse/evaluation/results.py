@@ -1,4 +1,4 @@
-"""The results of one or several models: as numbers, as tables for the terminal, as files."""
+"""Results of one or several models: as numbers, as tables for the terminal, and as files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from smoothcse.evaluation.published import PROVISIONAL, STS_HEADINGS, Published,
 from smoothcse.evaluation.score import Score, average
 
 AVERAGE = "avg"
-"""Name of the mean over tasks, next to the tasks' own names."""
+"""Name of the mean over tasks, beside the names of the tasks."""
 
-# The metric that the figures of these groups are, and so their average; the other groups have one task each.
+# Main metric of the groups that have an average; each of the other groups has one task.
 _AVERAGED = {"sts": "spearman", "transfer": "accuracy"}
 
 _COLUMNS = ("model", "group", "task", "metric", "value")
@@ -39,11 +39,12 @@ _HEADINGS = {**STS_HEADINGS, "mean_cosine": "mean cosine", "effective_rank": "ef
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`~smoothcse.evaluation.evaluate.evaluate` found out.
+    """Result of :func:`~smoothcse.evaluation.evaluate.evaluate`.
 
     Attributes:
-        scores: by model and group (``sts``, ``transfer``, ``geometry``, ``retrieval``), with everything measured.
-        settings: how it was measured: models' sources, data, pairs drawn of each STS task, pooling, precision.
+        scores: All scores by model and group (``sts``, ``transfer``, ``geometry``, ``retrieval``).
+        settings: Settings of the measurement: data, sampled pairs per STS task, pooling, and per model its precision
+            and maximum length.
     """
 
     scores: Mapping[str, Mapping[str, Sequence[Score]]]
@@ -51,9 +52,9 @@ class Evaluation:
 
     @property
     def models(self) -> dict[str, dict[str, dict[str, float]]]:
-        """The main figures by model, group and task, e.g. ``models["my-encoder"]["sts"]["avg"]``.
+        """Main scores by model, group and task, e.g. ``models["my-encoder"]["sts"]["avg"]``.
 
-        In percent but for geometry; ``sts`` and ``transfer`` have :data:`AVERAGE` behind their tasks.
+        All are in percent except geometry. ``sts`` and ``transfer`` have :data:`AVERAGE` after their tasks.
         """
         return {
             name: {group: _figures(group, scores) for group, scores in groups.items()}
@@ -61,16 +62,16 @@ class Evaluation:
         }
 
     def tables(self, compare: Sequence[Published] = ()) -> list[Table]:
-        """Return one table per group, a row per model, and what there is to say about a figure below.
+        """Return one table per group, with one row per model.
 
         Args:
-            compare: published rows to put under the models' in the table of ``sts``.
+            compare: Published rows to show below the models in the table of ``sts``.
         """
         groups = dict.fromkeys(group for groups in self.scores.values() for group in groups)
         return [self._table(group, compare if group == "sts" else ()) for group in groups]
 
     def diagnoses(self) -> list[str]:
-        """Return one line per model and diagnosis: ``"NAME, STS12, STS13: what is the matter"``."""
+        """Return one line per model and diagnosis: ``"NAME, STS12, STS13: DIAGNOSIS"``."""
         found: dict[tuple[str, str], list[str]] = {}
         for name, groups in self.scores.items():
             for score in (score for scores in groups.values() for score in scores):
@@ -81,14 +82,15 @@ class Evaluation:
     def save(self, file: Path | str) -> None:
         """Write the results as JSON, and all metrics as CSV (model, group, task, metric, value) beside it.
 
-        The JSON's ``models`` are those of this object, rounded to two decimals (geometry: four); its ``details`` hold
-        every metric unrounded, by subset too, with rows and diagnoses.
+        ``models`` in the JSON file is :attr:`models`, rounded to two decimals (geometry: four). ``details`` holds
+        every metric unrounded, also by subset, with numbers of rows and diagnoses.
 
         Args:
-            file: ends in ``.json``; it is replaced if it is there, and so is the ``.csv`` of the same name.
+            file: JSON file to write, ending in ``.json``. Existing results are replaced, also in the ``.csv`` file of
+                the same name.
 
         Raises:
-            SmoothCSEError: as :func:`check_output`.
+            SmoothCSEError: The files cannot be written, see :func:`check_output`.
         """
         json_file, csv_file = check_output(file)
         _write(json_file, json.dumps(self._as_dict(), indent=2, ensure_ascii=False) + "\n")
@@ -137,28 +139,34 @@ class Evaluation:
 
 
 def check_output(file: Path | str) -> tuple[Path, Path]:
-    """Return where the JSON and the CSV go, having made sure that they can be written there.
+    """Return the paths of the JSON and the CSV file, after checking that both can be written.
+
+    Args:
+        file: JSON file to write.
 
     Raises:
-        SmoothCSEError: if the file does not end in ``.json``, its folder is missing, or it cannot be written.
+        SmoothCSEError: The file does not end in ``.json``, its folder is missing, it holds something other than
+            results, or it cannot be written.
     """
     file = local_path(file)
     if file.suffix != ".json":
         raise SmoothCSEError(f"The output {file} must end in .json; a .csv of the same name is written beside it.")
     if not file.parent.is_dir():
-        raise SmoothCSEError(f"The output {file} cannot be written: there is no folder {file.parent}; make it first.")
+        raise SmoothCSEError(
+            f"The output {file} cannot be written: there is no folder {file.parent}; create it first."
+        )
     targets = (file, file.with_suffix(".csv"))
     for target in targets:
         if target.is_dir():
-            raise SmoothCSEError(f"The output {target} is a folder; give the name of a file.")
+            raise SmoothCSEError(f"The output {target} is a folder; give a file name.")
         if target.is_file() and not _is_result(target):
-            raise SmoothCSEError(f"The output {target} holds something that is no result; give another name.")
+            raise SmoothCSEError(f"The output {target} holds something other than results; give another name.")
         _write(target, None)
     return targets
 
 
 def _is_result(file: Path) -> bool:
-    """Whether a file begins as the results of an earlier evaluation do, or is empty."""
+    """Return whether a file begins like the results of an earlier evaluation, or is empty."""
     begin = '{\n  "models": ' if file.suffix == ".json" else ",".join(_COLUMNS)
     try:
         with file.open("rb") as opened:
@@ -168,7 +176,7 @@ def _is_result(file: Path) -> bool:
 
 
 def _write(target: Path, text: str | None) -> None:
-    """Write a file whole; None to find out whether that would be possible."""
+    """Write a file atomically, or with None as text, check that it can be written."""
     try:
         if text is None:
             require_writable(target)
@@ -176,7 +184,7 @@ def _write(target: Path, text: str | None) -> None:
             write_text_atomic(target, text)
     except OSError as error:
         raise SmoothCSEError(
-            f"The output {target} cannot be written: {error.strerror or error}; give another place."
+            f"The output {target} cannot be written: {error.strerror or error}; give another path."
         ) from error
 
 
@@ -206,4 +214,4 @@ def _add_published(table: Table, rows: Sequence[Published]) -> None:
     for row in rows:
         table.add_row(f"{row.system}, {row.model} ({' '.join(row.sources)})", *figure_cells(row), style="dim")
     provisional = f"\n{PROVISIONAL} provisional" if any(row.provisional for row in rows) else ""
-    table.caption = f"below the line: published (sources as in `smoothcse published`){provisional}"
+    table.caption = f"below the line: published (sources as in `smoothcse list published`){provisional}"

@@ -1,4 +1,4 @@
-"""Retrieval with labels: does each query find its own document among all of them?"""
+"""Retrieval with labels: the rank of each query's own document among all documents."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcse._utils.choices import InputType, Precision
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.corpus.python_docs import Docstring
-    from smoothcse.encoders.precision import Precision
-    from smoothcse.encoders.prompts import InputType
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -32,11 +31,11 @@ class RetrievalTask:
         name: Short name for reports.
         queries: ``q`` texts.
         documents: ``d`` texts.
-        relevant: Indices of the right documents of each query, shape ``(q,)`` or ``(q, r)``; a query with fewer than
-            ``r`` repeats one of its own.
+        relevant: Indices of the relevant documents of each query, shape ``(q,)`` or ``(q, r)``; a query with fewer
+            than ``r`` of them repeats one.
 
     Raises:
-        SmoothCSEError: `relevant` does not point at existing documents for every query.
+        SmoothCSEError: ``relevant`` does not refer to existing documents for every query.
     """
 
     name: str
@@ -58,9 +57,10 @@ class RetrievalTask:
 
 
 def python_docs_task() -> RetrievalTask:
-    """Find the details of a Python docstring from its summary: thousands of real labels on any machine.
+    """Return the task of finding a Python docstring's details from its summary.
 
-    See `smoothcse.corpus.python_docs.labelled_pairs` for what makes a pair.
+    It provides thousands of real labels on any machine; :func:`smoothcse.corpus.python_docs.labelled_pairs` defines
+    the pairs.
     """
     from smoothcse.corpus.python_docs import labelled_pairs
 
@@ -82,20 +82,21 @@ def evaluate_retrieval(
     show_progress: bool = False,
     chunk: int = 1024,
 ) -> dict[str, float]:
-    """Rank all documents for each query by cosine similarity and score where the right one lands.
+    """Rank all documents for each query by cosine similarity, and score the rank of the relevant one.
 
     Args:
-        model: The sentence encoder; texts longer than its ``max_seq_length`` are cut by it, as in use.
-        task: What to find, and where.
-        batch_size: Texts per forward pass; None for what suits the device.
-        precision: Of the forward pass, as `encode` names it.
-        show_progress: Whether to show a bar while encoding.
-        chunk: Queries compared with all documents at a time; bounds the memory, not the result.
+        model: Encoder; it truncates texts to its ``max_seq_length``, as in use.
+        task: Retrieval task.
+        batch_size: Texts per batch. Default: chosen for the device.
+        precision: Arithmetic of the forward passes, see :func:`~smoothcse.encoders.inference.encode`.
+        show_progress: Whether to show a progress bar.
+        chunk: Number of queries compared with all documents at a time; it bounds memory and does not affect the
+            result.
 
     Returns:
-        In percent: ``"MRR"``, the mean of 1 / rank over all queries, without cut-off; ``"R@1"`` and
-        ``"R@10"``, the share of queries whose document is ranked first, or among the first ten. Ties count
-        against the model. Of a query with several right documents the one ranked best counts.
+        In percent: ``"MRR"``, the mean of 1 / rank over all queries, without cut-off; ``"R@1"`` and ``"R@10"``, the
+        share of queries whose document is ranked first, or among the first ten. Ties count against the model. If a
+        query has several relevant documents, the best rank counts.
     """
     queries, documents = (
         encode(model, texts, input_type=kind, batch_size=batch_size, precision=precision, show_progress=show_progress)
@@ -105,7 +106,11 @@ def evaluate_retrieval(
 
 
 def retrieval_scores(ranks: IntArray) -> dict[str, float]:
-    """MRR, R@1 and R@10 in percent from the ranks (1 is best) of the right documents, shape ``(q,)``."""
+    """Compute MRR, R@1 and R@10 in percent.
+
+    Args:
+        ranks: Ranks of the relevant documents, shape ``(q,)``; 1 is best.
+    """
     return {
         "MRR": 100.0 * float(np.mean(1.0 / ranks)),
         "R@1": 100.0 * float(np.mean(ranks <= 1)),
@@ -114,7 +119,7 @@ def retrieval_scores(ranks: IntArray) -> dict[str, float]:
 
 
 def last_everywhere(task: RetrievalTask) -> float:
-    """Return the MRR of embeddings that are all alike: each query's documents come last."""
+    """Return the MRR of identical embeddings: each query's documents are ranked last."""
     answers = np.array([len(set(row)) for row in task.relevant.reshape(len(task.queries), -1).tolist()])
     return retrieval_scores(len(task.documents) - answers + 1)["MRR"]
 
@@ -122,20 +127,21 @@ def last_everywhere(task: RetrievalTask) -> float:
 def rank_of_relevant(
     query_embeddings: FloatArray, document_embeddings: FloatArray, relevant: IntArray, chunk: int = 1024
 ) -> IntArray:
-    """Rank of the right document of each query among all documents, by cosine similarity.
+    """Rank the relevant document of each query among all documents, by cosine similarity.
 
-    Of several right documents the most similar one is ranked, among it and all that are not right.
+    If a query has several relevant documents, the most similar one is ranked against all documents that are not
+    relevant.
 
-    A document that is as similar as the right one is ranked before it: an encoder that maps all texts to one
-    point gets the last rank everywhere instead of the first. Similarities within 1e-6 count as equal, because
-    the encoder's own rounding would break such ties at random.
+    A document that is as similar as the relevant one is ranked before it, so that an encoder that maps all texts to
+    one point has the last rank everywhere and not the first. Similarities within 1e-6 count as equal, because the
+    encoder's rounding would break such ties at random.
 
     Args:
-        query_embeddings: Shape ``(q, k)``; need not be normalised, an all-zero row is similar to nothing (0).
-        document_embeddings: Shape ``(d, k)``.
-        relevant: Indices of the right documents of each query, as in `RetrievalTask`.
-        chunk: Number of queries compared at a time, at most; of many documents fewer are, so that the similarities in
-            memory stay below 256 MB.
+        query_embeddings: Query embeddings, shape ``(q, k)``; they need not be normalised. A zero row has similarity 0.
+        document_embeddings: Document embeddings, shape ``(d, k)``.
+        relevant: Indices of the relevant documents of each query, as in :class:`RetrievalTask`.
+        chunk: Maximum number of queries compared at a time; it is reduced for many documents, so that the similarities
+            take at most 256 MB.
 
     Returns:
         Ranks from 1 to ``d``, shape ``(q,)``.
@@ -145,16 +151,16 @@ def rank_of_relevant(
     return np.concatenate([_ranks(block, relevant[start : start + len(block)]) for start, block in blocks])
 
 
-# One text encoded in two batches differs by about this much; texts that differ in meaning, by far more.
+# Encoding one text in two batches differs by about this much; texts of different meaning differ by far more.
 _TIE = 1e-6
 
 _MOST_SIMILARITIES = 1 << 25
-"""In memory at a time, 8 bytes each."""
+"""Maximum number of similarities in memory, of 8 bytes each."""
 
 
 def _ranks(similarities: FloatArray, relevant: IntArray) -> IntArray:
     right = np.take_along_axis(similarities, relevant, axis=1).max(axis=1, keepdims=True)
-    # Counting what is not worse ranks a NaN, which is neither worse nor better than anything, last instead of first.
+    # Counting what is not worse ranks NaN, which compares as neither worse nor better, last instead of first.
     ahead = ~(similarities < right - _TIE)
     np.put_along_axis(ahead, relevant, False, axis=1)
     return np.asarray(1 + np.count_nonzero(ahead, axis=1))
@@ -168,17 +174,17 @@ def search_documents(
     *,
     chunk: int = 1024,
 ) -> list[list[tuple[int, float]]]:
-    """Find the `k` documents most similar to each question.
+    """Find the ``k`` documents that are most similar to each question.
 
     Args:
-        model: The sentence encoder.
-        questions: What to look for.
-        documents: Where to look; encoded on every call.
-        k: How many answers per question; fewer come back when there are fewer documents.
-        chunk: Questions compared with all documents at a time.
+        model: Encoder.
+        questions: Queries.
+        documents: Documents to search, encoded on every call.
+        k: Maximum number of documents per question.
+        chunk: Number of questions compared with all documents at a time.
 
     Returns:
-        For each question, ``(index of the document, cosine similarity)``, the most similar first.
+        For each question, pairs ``(index of the document, cosine similarity)``, most similar first.
     """
     asked, known = (encode(model, texts, input_type=kind) for texts, kind in _typed(questions, documents))
     blocks = _similarities(asked, known, chunk)
@@ -194,17 +200,16 @@ def answer(
 ) -> list[list[tuple[str, str]]]:
     """Answer questions with the docstrings whose name and first sentence are most similar.
 
-    A name is half of what its author says about an object, and here nobody keeps score: unlike in
-    `python_docs_task`, it is part of the text.
+    Unlike in :func:`python_docs_task`, the dotted name is part of the searched text, because nothing is scored here.
 
     Args:
-        model: The sentence encoder.
-        questions: Such as ``"How do I pause a program?"``.
-        docstrings: Where to look; those without prose are passed over.
-        k: How many answers per question.
+        model: Encoder.
+        questions: Questions such as ``"How do I pause a program?"``.
+        docstrings: Docstrings to search; those without prose are skipped.
+        k: Number of answers per question.
 
     Returns:
-        For each question, ``(dotted name, first sentence)``, the most similar first.
+        For each question, pairs ``(dotted name, first sentence)``, most similar first.
     """
     known = [(docstring.name, docstring.summary) for docstring in docstrings if docstring.summary]
     found = search_documents(model, questions, [f"{name}: {summary}" for name, summary in known], k)
@@ -212,14 +217,14 @@ def answer(
 
 
 def _best(similarities: FloatArray, k: int) -> list[tuple[int, float]]:
-    # Stable, so that equally similar documents come in their own order on every machine.
+    # A stable sort keeps equally similar documents in their original order on every machine.
     order = np.argsort(-similarities, kind="stable")[:k]
     return [(int(index), float(similarities[index])) for index in order]
 
 
 def _similarities(queries: FloatArray, documents: FloatArray, chunk: int) -> Iterator[tuple[int, FloatArray]]:
-    """Yield (first query, cosine similarities of up to `chunk` queries with all documents)."""
-    # In float32 the product of two arrays is off by more than a tie, in a way that depends on the machine.
+    """Yield the index of a first query, and the cosines of up to ``chunk`` queries from there with all documents."""
+    # In float32, the rounding of a matrix product exceeds the tie threshold and depends on the machine.
     queries, documents = (unit_rows(embeddings.astype(np.float64)) for embeddings in (queries, documents))
     chunk = min(chunk, max(1, _MOST_SIMILARITIES // max(1, len(documents))))
     for start in range(0, len(queries), chunk):

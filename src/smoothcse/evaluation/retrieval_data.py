@@ -1,4 +1,4 @@
-"""Labelled queries of the user's own: a file of pairs, or a folder in BEIR's layout."""
+"""The user's own labelled queries: a pairs file, or a folder in BEIR's layout."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from smoothcse.errors import SmoothCSEError, some_of
 from smoothcse.evaluation.retrieval import RetrievalTask
 
 USUAL_COLUMNS = (("query", "document"), ("question", "answer"), ("anchor", "positive"))
-"""Columns of a file of pairs that are taken unasked: the first of these that the file has."""
+"""Default columns of a pairs file: the first of these pairs that the file has."""
 
 TAKES = (
     "a .jsonl, .csv, .tsv or .parquet file with the columns query and document (or question and answer, or anchor and "
@@ -27,13 +27,13 @@ _JUDGEMENTS = ("query-id", "corpus-id", "score")
 
 
 def is_pairs_file(source: str | Path) -> bool:
-    """Whether a path is a file whose format has columns."""
+    """Return whether a path is a file of a format with columns."""
     path = local_path(source)
     return path.is_file() and is_supported(path.name) and TextFile(path, "").format != ".txt"
 
 
 def is_beir_folder(source: str | Path) -> bool:
-    """Whether a folder, or its ``retrieval``, has anything of BEIR's layout."""
+    """Return whether a folder, or its subfolder ``retrieval``, has any file of BEIR's layout."""
     folder = _level(source)
     return any((folder / name).exists() for name in _BEIR) or any(map(_is_there, (folder / name for name in _BEIR)))
 
@@ -42,22 +42,24 @@ def load_retrieval(source: str | Path, columns: Sequence[str] | None = None) -> 
     """Read labelled queries.
 
     Args:
-        source: A file of pairs, or a folder in BEIR's layout (or one that has it under the name ``retrieval``).
-        columns: The two columns of a file of pairs: queries and their documents. Default: the first of
-            :data:`USUAL_COLUMNS` that the file has.
+        source: Pairs file, or folder in BEIR's layout (or a folder that contains one named ``retrieval``).
+        columns: Query column and document column of a pairs file. Default: the first of :data:`USUAL_COLUMNS` that the
+            file has.
 
     Raises:
-        SmoothCSEError: With file and line, for what cannot be read or is not complete.
+        SmoothCSEError: The data cannot be read or is incomplete; the message names file and line.
     """
     if is_pairs_file(source):
         return _from_pairs(local_path(source), columns)
     if columns:
-        raise SmoothCSEError(f"{source} is no file of pairs, so it has no columns {' and '.join(columns)}.")
+        raise SmoothCSEError(
+            f"{source} is not a pairs file and has no columns {' and '.join(columns)}; leave them out."
+        )
     return _from_beir(_level(source))
 
 
 def _from_pairs(path: Path, columns: Sequence[str] | None) -> RetrievalTask:
-    """Take each distinct text once: the queries with all their documents, and the documents to search in."""
+    """Build a task from pairs, with each distinct text once: queries with all their documents, and all documents."""
     documents: dict[str, int] = {}
     answers: dict[str, list[int]] = {}
     names: Sequence[str] | None = None
@@ -70,12 +72,12 @@ def _from_pairs(path: Path, columns: Sequence[str] | None) -> RetrievalTask:
 
 def _pair_columns(place: str, record: Fields, columns: Sequence[str] | None) -> Sequence[str]:
     if columns is not None and len(columns) != 2:
-        raise SmoothCSEError(f"The columns of pairs are two, queries and their documents, not {', '.join(columns)}.")
+        raise SmoothCSEError(f"A pairs file needs two columns, queries and their documents, not {', '.join(columns)}.")
     wanted = columns or next((pair for pair in USUAL_COLUMNS if set(pair) <= record.keys()), None)
     if wanted is None:
         raise SmoothCSEError(
-            f"{place} has the columns {some_of(list(record))}, and none of the usual pairs "
-            f"({'; '.join(map(' and '.join, USUAL_COLUMNS))}): name two columns, queries and their documents."
+            f"{place} has the columns {some_of(list(record))}, and none of the default pairs "
+            f"({'; '.join(map(' and '.join, USUAL_COLUMNS))}): name the query column and the document column."
         )
     return choose_columns(place, list(record), list(record), wanted)
 
@@ -90,7 +92,7 @@ def _from_beir(folder: Path) -> RetrievalTask:
     for place, query, document in _relevant(judgements):
         for name, known, file in ((query, texts, queries), (document, place_of, corpus)):
             if name not in known:
-                raise SmoothCSEError(f"{place} names {name!r}, which is not in {file}; fetch the data set again.")
+                raise SmoothCSEError(f"{place} names {name!r}, which is not in {file}; download the data set again.")
         answers.setdefault(query, []).append(place_of[document])
     name = f"{folder.resolve().name}, {judgements.parent.name}/{judgements.name}"
     return _task(name, [texts[query] for query in answers], list(documents.values()), answers.values(), folder)
@@ -102,17 +104,17 @@ def _by_id(path: Path, *, with_title: bool = False) -> dict[str, str]:
         name = str(record.get("_id", ""))
         if not name or name in found:
             raise SmoothCSEError(
-                f"{place} has {'the _id of an earlier line' if name else 'no _id'}: give each its own."
+                f"{place} has {'the _id of an earlier line' if name else 'no _id'}: give each line its own."
             )
         if not isinstance(record.get("text"), str):
-            raise SmoothCSEError(f"{place} has no field 'text' that is a string: mend or remove the line.")
-        # As BEIR does it: title and text are one document.
+            raise SmoothCSEError(f"{place} has no field 'text' that is a string: fix or remove the line.")
+        # As in BEIR, title and text form one document.
         found[name] = f"{record.get('title') or ''} {record['text']}".strip() if with_title else record["text"]
     return found
 
 
 def _relevant(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield place, query and document of the judgements whose score is above 0."""
+    """Yield place, query and document of all judgements with a positive score."""
     for place, record in read_records(TextFile(path, str(path))):
         query, document, score = (
             record[name] for name in choose_columns(place, list(record), list(record), _JUDGEMENTS)
@@ -120,7 +122,7 @@ def _relevant(path: Path) -> Iterator[tuple[str, str, str]]:
         try:
             is_relevant = float(score) > 0
         except ValueError:
-            raise SmoothCSEError(f"{place}: the score {score!r} is not a number: mend the line.") from None
+            raise SmoothCSEError(f"{place}: the score {score!r} is not a number: fix the line.") from None
         if is_relevant:
             yield place, query, document
 
@@ -131,7 +133,7 @@ def _task(
     if not queries or len(documents) < 2:
         raise SmoothCSEError(
             f"{source} has {len(queries)} queries with a document and {len(documents)} distinct documents; retrieval "
-            "takes at least one query and two documents."
+            "needs at least one query and two documents."
         )
     rows = [list(dict.fromkeys(row)) for row in answers]
     most = max(map(len, rows))
@@ -142,7 +144,7 @@ def _task(
 def _text(place: str, record: Mapping[str, object], name: str) -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise SmoothCSEError(f"{place} has no text in {name!r}: mend or remove it.")
+        raise SmoothCSEError(f"{place} has no text in {name!r}: fix or remove the line.")
     return value
 
 
@@ -170,10 +172,10 @@ def _beir_file(folder: Path, name: str) -> Path:
 
 
 def _split_file(folder: Path) -> Path:
-    """Return the judgements: those of the test split, or the only ones."""
+    """Return the file of relevance judgements: test.tsv, or the only file."""
     found = sorted(folder.glob("*.tsv"))
     chosen = [path for path in found if path.name == "test.tsv"] or found
     if len(chosen) != 1:
         what = f"{some_of([path.name for path in found])}, and none is test.tsv" if found else "no .tsv file"
-        raise SmoothCSEError(f"{folder} holds {what}; leave the one in it that is to be scored.")
+        raise SmoothCSEError(f"{folder} holds {what}; keep only the file to be scored in it.")
     return chosen[0]

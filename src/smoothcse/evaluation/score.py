@@ -1,4 +1,4 @@
-"""What every evaluation returns."""
+"""The result type of every evaluation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from statistics import fmean
 
 @dataclass(frozen=True)
 class Score:
-    """The result of one model on one task.
+    """Result of one model on one task.
 
     Attributes:
-        task: the task's name, e.g. ``"STS12"``.
-        main: the figure that papers print, in percent: Spearman for STS, accuracy for transfer, mean reciprocal rank
-            for retrieval; for geometry uniformity, as it is. Never ``nan``.
-        metrics: all figures by name, in percent but for geometry.
-        subsets: the same per part of the task, for tasks that have parts.
-        rows: number of scored examples behind ``main``.
-        diagnosis: one sentence when the figures mean something else than they seem to, else None.
+        task: Name of the task, e.g. ``"STS12"``.
+        main: Main metric, which papers report, in percent: Spearman for STS, accuracy for transfer, mean reciprocal
+            rank for retrieval. For geometry: uniformity, not in percent. Never ``nan``.
+        metrics: All metrics by name, in percent except for geometry.
+        rows: Number of scored examples.
+        subsets: All metrics of each subset, for tasks with subsets.
+        diagnosis: One sentence if the metrics are misleading, else None.
     """
 
     task: str
@@ -30,9 +30,9 @@ class Score:
 
 
 def average(scores: Iterable[Score]) -> float:
-    """Return the mean of the main figures.
+    """Return the mean of the main metrics.
 
-    They are averaged as they are. SimCSE's evaluation script, and so most published averages, takes the mean
-    of figures rounded to two decimals, which can move the last printed digit by one.
+    The unrounded metrics are averaged. SimCSE's evaluation script, and therefore most published averages, uses metrics
+    rounded to two decimals, which can change the last printed digit by one.
     """
     return fmean(score.main for score in scores)

@@ -1,8 +1,8 @@
-"""Semantic textual similarity: does the cosine of two embeddings rank pairs as people do?
+"""Semantic textual similarity: agreement of cosine similarities with human similarity scores.
 
-This is the protocol of the tables in SimCSE and its successors: Spearman's correlation, in percent, of cosine
-similarity with the human scores over the pairs of *all* subsets of a task together ("all" setting), and no
-regression on top of the embeddings. Averaging the subsets' correlations instead gives other figures.
+The protocol is that of SimCSE and its successors: Spearman's correlation, in percent, of cosine similarities with
+human scores over the pairs of *all* subsets of a task together ("all" setting), without regression on top of the
+embeddings. Averaging the correlations of the subsets instead gives different results.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ if TYPE_CHECKING:
 
 __all__ = ["SEVEN_STS", "STS_TASKS", "STSTask", "Subset", "evaluate_sts", "load_task", "load_tasks"]
 
-# Cosines that differ by less come from directions less than a tenth of a degree apart, which is where
-# rounding in the encoder begins to decide the order.
+# Cosines that differ by less come from directions less than a tenth of a degree apart, where the encoder's rounding
+# begins to decide the order.
 _COLLAPSED = 1e-6
 
 
 def evaluate_sts(model: SentenceTransformer, tasks: Sequence[STSTask], **encode_options: Any) -> list[Score]:
     """Score a model on STS tasks.
 
-    Each distinct sentence of all the tasks is encoded once, which for the seven saves three sentences in ten.
+    Each distinct sentence of all tasks is encoded once, which saves three sentences in ten for the seven tasks.
 
     Args:
-        model: any sentence-transformers model, with its own ``max_seq_length``.
-        tasks: from :func:`load_task` or :func:`load_tasks`.
-        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``.
+        model: Any sentence-transformers model, with its own ``max_seq_length``.
+        tasks: Tasks from :func:`load_task` or :func:`load_tasks`.
+        **encode_options: Options of :func:`~smoothcse.encoders.inference.encode`, e.g. ``batch_size``.
 
     Returns:
-        One score per task, in order, with ``spearman`` (the main figure) and ``pearson`` overall and per
-        subset, times 100; :func:`~smoothcse.evaluation.score.average` gives the papers' "Avg.". Where the
-        embeddings rank nothing (all alike, or not finite), the figures are 0.0 and ``diagnosis`` says why.
+        One score per task, in order, with ``spearman`` (the main metric) and ``pearson``, overall and per subset,
+        times 100; :func:`~smoothcse.evaluation.score.average` gives the papers' "Avg.". If the embeddings do not rank
+        the pairs (all identical, or not finite), the metrics are 0.0 and ``diagnosis`` says why.
     """
     place = {sentence: row for row, sentence in enumerate(dict.fromkeys(_sentences(tasks)))}
     embeddings = encode(model, list(place), **encode_options)
@@ -89,19 +89,19 @@ def _score(task: STSTask, embeddings: NDArray[np.float32], place: dict[str, int]
 
 
 def _cosines(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosine of each row of ``x`` with the same row of ``y``; 0 for a vector of zeros."""
+    """Return the cosine of each row of ``x`` with the same row of ``y``; 0 for a zero vector."""
     a, b = x.astype(np.float64), y.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    with np.errstate(invalid="ignore"):  # of infinite embeddings, which are diagnosed later
+    with np.errstate(invalid="ignore"):  # infinite embeddings are diagnosed later
         cosines: NDArray[np.float64] = np.vecdot(a, b) / np.maximum(lengths, np.finfo(np.float64).tiny)
-    # Pairs of equal sentences tie at 1; unrounded, the last bit would rank them.
+    # Pairs of identical sentences tie at 1; without rounding, the last bit would rank them.
     return np.round(cosines, 12)
 
 
 def _correlations(similarity: NDArray[np.float64], gold: NDArray[np.float64]) -> dict[str, float]:
     if _diagnose(similarity):
         return {"spearman": 0.0, "pearson": 0.0}
-    # Spearman's is Pearson's of the ranks, ties sharing their mean rank.
+    # Spearman's correlation is Pearson's correlation of the ranks, where ties share their mean rank.
     return {
         "spearman": 100.0 * float(np.corrcoef(rankdata(similarity), rankdata(gold))[0, 1]),
         "pearson": 100.0 * float(np.corrcoef(similarity, gold)[0, 1]),
@@ -109,11 +109,11 @@ def _correlations(similarity: NDArray[np.float64], gold: NDArray[np.float64]) ->
 
 
 def _diagnose(similarity: NDArray[np.float64]) -> str | None:
-    """Say in one sentence why similarities rank nothing, if they do not."""
+    """Return one sentence on why the similarities do not rank the pairs, or None if they do."""
     broken = np.count_nonzero(~np.isfinite(similarity))
     if broken:
         return (
-            f"{broken} of {len(similarity)} pairs have an embedding that is not finite: the training has "
+            f"{broken} of {len(similarity)} pairs have an embedding that is not finite: training has "
             "diverged; try a lower learning rate."
         )
     if np.ptp(similarity) < _COLLAPSED:

@@ -1,4 +1,4 @@
-"""The seven STS tasks: which files they are made of, and how those are read."""
+"""The seven STS tasks: their files, and how to read them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
-from smoothcse.evaluation.files import find_files, read_lines, single_spaced, split_columns
+from smoothcse.evaluation.benchmark_files import find_files, read_lines, single_spaced, split_columns
 
 SEVEN_STS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICKRelatedness")
-"""The tasks that papers average, in the order of their tables."""
+"""Tasks that papers average, in the order of their tables."""
 
 HIGHEST_SCORE = 5.0
-"""People scored the pairs from 0 (SICK: 1) to 5."""
+"""Highest human score; scores range from 0 (SICK: 1) to 5."""
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Pairs of one origin: ``gold[i]``, 0 to 5, says how alike the two sentences at ``i`` are."""
+    """Sentence pairs of one origin.
+
+    Attributes:
+        name: Name of the subset.
+        sentences1: First sentence of each pair.
+        sentences2: Second sentence of each pair.
+        gold: Human similarity score of each pair, 0 to 5.
+    """
 
     name: str
     sentences1: tuple[str, ...]
@@ -29,7 +36,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class STSTask:
-    """One task; its score is taken over the pairs of all its subsets together."""
+    """One task; it is scored over the pairs of all its subsets together."""
 
     name: str
     subsets: tuple[Subset, ...]
@@ -42,7 +49,7 @@ class STSTask:
 
 @dataclass(frozen=True)
 class _Table:
-    """A file with sentences and score in the columns of one line."""
+    """Layout of a file with one pair per line: columns of the score and the sentences."""
 
     subset: str
     path: str
@@ -52,7 +59,7 @@ class _Table:
     header: bool = False
 
 
-# SemEval's years: a folder, and the subsets in it. STS13's SMT subset is kept out of SentEval by its licence.
+# SemEval's years: a folder, and the subsets in it. SentEval lacks STS13's SMT subset because of its licence.
 _YEARS = {
     "STS12": ("STS12-en-test", ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews")),
     "STS13": ("STS13-en-test", ("FNWN", "headlines", "OnWN")),
@@ -69,14 +76,17 @@ _TABLES = {
     "SICKRelatedness": _Table("test", "SICK/SICK_test_annotated.txt", score=3, sentence1=1, sentence2=2, header=True),
 }
 STS_TASKS = (*_YEARS, *_TABLES)
-"""All names that :func:`load_task` knows: the seven and ``STSBenchmark-dev``, to select models on."""
+"""Names that :func:`load_task` accepts: the seven tasks, and ``STSBenchmark-dev`` for model selection."""
 
 
 def files_of(name: str) -> list[str]:
-    """Return the relative paths of the files that a task is made of.
+    """Return the relative paths of a task's files.
+
+    Args:
+        name: Name from :data:`STS_TASKS`.
 
     Raises:
-        SmoothCSEError: if there is no such task.
+        SmoothCSEError: There is no such task.
     """
     if name in _YEARS:
         folder, subsets = _YEARS[name]
@@ -91,17 +101,17 @@ def files_of(name: str) -> list[str]:
 def load_task(folder: Path | str, name: str) -> STSTask:
     """Read one task.
 
-    The result has the rows of SentEval's "all" setting: STS12 3,108; STS13 1,500; STS14 3,750; STS15 3,000;
-    STS16 1,186; STSBenchmark 1,379 (dev 1,500); SICKRelatedness 4,927 (the test split: MTEB's SICK-R is
-    another task, with all 9,927 pairs).
+    The result has the pairs of SentEval's "all" setting: STS12 3,108; STS13 1,500; STS14 3,750; STS15 3,000;
+    STS16 1,186; STSBenchmark 1,379 (dev 1,500); SICKRelatedness 4,927 (the test split; MTEB's SICK-R is a different
+    task with all 9,927 pairs).
 
     Args:
-        folder: holds the task's folder, e.g. ``STS12-en-test``; from
-            :func:`~smoothcse.evaluation.data.sts_folder`.
-        name: one of :data:`STS_TASKS`.
+        folder: Folder from :func:`~smoothcse.evaluation.data.sts_folder` that contains the task's folder, e.g.
+            ``STS12-en-test``.
+        name: Name from :data:`STS_TASKS`.
 
     Raises:
-        SmoothCSEError: naming the file, and the line where there is one, that is missing or broken.
+        SmoothCSEError: A file is missing or broken; the message names the file, and the line if there is one.
     """
     found = find_files(folder, files_of(name))
     if name in _TABLES:
@@ -117,10 +127,14 @@ def load_task(folder: Path | str, name: str) -> STSTask:
 
 
 def load_tasks(folder: Path | str, names: Iterable[str] = SEVEN_STS) -> list[STSTask]:
-    """Read several tasks, by default the seven; a message about missing files names those of all of them.
+    """Read several tasks, by default the seven.
+
+    Args:
+        folder: Folder as in :func:`load_task`.
+        names: Names from :data:`STS_TASKS`.
 
     Raises:
-        SmoothCSEError: as :func:`load_task`.
+        SmoothCSEError: A file is missing or broken; a message about missing files covers all tasks.
     """
     names = list(names)
     find_files(folder, [path for name in names for path in files_of(name)])
@@ -128,21 +142,21 @@ def load_tasks(folder: Path | str, names: Iterable[str] = SEVEN_STS) -> list[STS
 
 
 def sample_pairs(task: STSTask, count: int, seed: int = 0) -> STSTask:
-    """Return a task of ``count`` pairs drawn from all subsets together, the same ones each time.
+    """Return a task with a fixed random sample of the pairs of all subsets.
 
-    Its scores are no figures to compare with published ones: with 400 pairs, the standard error of a correlation of
-    0.8 is about 0.02, two points. Of two models on the same sample the difference is less uncertain, but not exact.
+    Do not compare scores on a sample with published ones: with 400 pairs, the standard error of a correlation of 0.8
+    is about 0.02, or two points. The difference of two models on the same sample is less uncertain, but not exact.
 
     Args:
-        task: from :func:`load_task`.
-        count: pairs; a task with no more than these is returned whole.
-        seed: of the draw.
+        task: Task from :func:`load_task`.
+        count: Number of pairs; a task with at most this many pairs is returned unchanged.
+        seed: Seed of the sample.
 
     Returns:
-        A task with one subset, ``sample``, its pairs in their former order.
+        A task with one subset named ``sample``, its pairs in their original order.
 
     Raises:
-        SmoothCSEError: if all pairs drawn have one and the same score.
+        SmoothCSEError: All sampled pairs have the same score.
     """
     if count >= task.rows:
         return task
@@ -152,7 +166,7 @@ def sample_pairs(task: STSTask, count: int, seed: int = 0) -> STSTask:
     drawn = [rows[place] for place in sorted(random.Random(seed).sample(range(len(rows)), count))]
     firsts, seconds, gold = zip(*drawn, strict=True)
     if len(set(gold)) < 2:
-        raise SmoothCSEError(f"The {count} pairs drawn of {task.name} all have the score {gold[0]:g}; draw more.")
+        raise SmoothCSEError(f"The {count} pairs drawn from {task.name} all have the score {gold[0]:g}; draw more.")
     return STSTask(task.name, (Subset("sample", firsts, seconds, gold),))
 
 
@@ -160,12 +174,12 @@ def _read_year(name: str, inputs: Path, scores: Path) -> Subset:
     pairs, golds = read_lines(inputs), read_lines(scores)
     if len(pairs) != len(golds):
         raise SmoothCSEError(
-            f"{inputs} has {len(pairs)} lines and {scores} has {len(golds)}, where each pair needs its "
-            "score; fetch both files again."
+            f"{inputs} has {len(pairs)} lines and {scores} has {len(golds)}, but each pair needs one "
+            "score; download both files again."
         )
     rows = []
     for number, (pair, gold) in enumerate(zip(pairs, golds, strict=True), start=1):
-        if gold.strip():  # in STS15 and STS16 an empty line says that nobody scored the pair
+        if gold.strip():  # in STS15 and STS16, an empty line is a pair without a score
             first, second = split_columns(pair, 2, f"{inputs}:{number}")[:2]
             rows.append((first, second, _parse_score(gold, f"{scores}:{number}")))
     return _subset(name, rows, scores)
@@ -188,12 +202,12 @@ def _parse_score(text: str, place: str) -> float:
         score = float(text)
     except ValueError:
         raise SmoothCSEError(
-            f"{place}: the score {text.strip()!r} is not a number; mend the line, or fetch the original file again."
+            f"{place}: the score {text.strip()!r} is not a number; fix the line, or download the original file again."
         ) from None
     if not 0.0 <= score <= HIGHEST_SCORE:  # also refuses nan
         raise SmoothCSEError(
-            f"{place}: the score {text.strip()} lies outside 0 to {HIGHEST_SCORE:g}; mend the line, "
-            "or bring the scores to that range."
+            f"{place}: the score {text.strip()} is outside 0 to {HIGHEST_SCORE:g}; fix the line, or scale the scores "
+            "to that range."
         )
     return score
 
@@ -202,8 +216,8 @@ def _subset(name: str, rows: Sequence[tuple[str, str, float]], scores: Path) -> 
     gold = tuple(score for _, _, score in rows)
     if len(set(gold)) < 2:
         raise SmoothCSEError(
-            f"{scores}: all {len(gold)} scores are the same, and no correlation is defined with a constant; "
-            "fetch the original file again."
+            f"{scores}: all {len(gold)} scores are the same, so the correlation is undefined; download the original "
+            "file again."
         )
     firsts = tuple(single_spaced(first) for first, _, _ in rows)
     seconds = tuple(single_spaced(second) for _, second, _ in rows)

@@ -1,19 +1,18 @@
-"""Transfer: how well does a linear classifier read classes off frozen embeddings?
+"""Transfer: accuracy of a linear classifier on frozen embeddings.
 
-The protocol is that of SentEval's standard setting (Conneau & Kiela, LREC 2018), the one behind the transfer
-tables of SimCSE and its successors: seven tasks; ten folds, stratified and shuffled under seed 1111 with
-the examples in SentEval's order, so that the folds are the same; an L2 penalty chosen from 1e-5 to 1e-2 by
+The protocol is SentEval's standard setting (Conneau & Kiela, LREC 2018), which the transfer tables of SimCSE and its
+successors use: seven tasks; ten folds, stratified and shuffled with seed 1111, with the examples in SentEval's order
+so that the folds are the same; and an L2 penalty chosen from 1e-5 to 1e-2 by
 
 * inner ten-fold cross-validation within each outer training part (MR, CR, SUBJ, MPQA),
 * ten-fold cross-validation on the training split (TREC, MRPC), or
 * accuracy on the development split (SST2).
 
-**One difference.** SentEval fits its logistic regression by Adam in minibatches of 64 and stops by accuracy
-on held-out examples; here scikit-learn's L-BFGS fits it to convergence. The optimum of a convex problem
-depends on no learning rate, no random start and no stopping rule, so the figure is a property of the
-embeddings alone. It is also the fastest way: a fit of CR (3,775 x 384) takes 0.02 s on one core, several
-times less than full-batch L-BFGS in torch even when that solves ten folds at once.
-``benchmarks/transfer_parity.py`` compares the accuracies.
+**One difference.** SentEval fits its logistic regression by Adam in minibatches of 64 and stops by accuracy on
+held-out examples. Here, scikit-learn's L-BFGS fits it to convergence. The optimum of this convex problem depends on no
+learning rate, random start or stopping rule, so the accuracy is a property of the embeddings alone. It is also the
+fastest of the solvers tried: a fit of CR (3,775 x 384) takes 0.02 s on one core, several times less than full-batch
+L-BFGS in torch even when that solves ten folds at once. ``benchmarks/transfer_parity.py`` compares the accuracies.
 """
 
 from __future__ import annotations
@@ -52,10 +51,10 @@ __all__ = [
 ]
 
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
-"""L2 penalties tried: the weight ``l`` in ``mean cross-entropy + l/2 ||W||²``, SentEval's weight decay."""
+"""Candidate L2 penalties: the weight ``l`` in ``mean cross-entropy + l/2 ||W||²``, SentEval's weight decay."""
 
 SEED = 1111
-"""SentEval's seed, which decides the folds."""
+"""SentEval's seed, which determines the folds."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ class _Examples:
         return _Examples(self.x[rows], self.y[rows])
 
     def folds(self) -> Iterable[tuple[_Examples, _Examples]]:
-        """Return the (rest, fold) pairs of a cross-validation."""
+        """Return the pairs (rest, fold) of a cross-validation."""
         cut = StratifiedKFold(n_splits=FOLDS, shuffle=True, random_state=SEED)
         return [(self.part(rest), self.part(fold)) for rest, fold in cut.split(self.x, self.y)]
 
@@ -77,17 +76,17 @@ class _Examples:
 def evaluate_transfer(model: SentenceTransformer, tasks: Sequence[TransferTask], **encode_options: Any) -> list[Score]:
     """Score a model on transfer tasks.
 
-    A task's distinct sentences are encoded once. The features of a pair (MRPC) are ``[|u - v|, u * v]``.
+    Each distinct sentence of a task is encoded once. The features of a pair (MRPC) are ``[|u - v|, u * v]``.
 
     Args:
-        model: any sentence-transformers model; its embeddings are used as they come, not normalised.
-        tasks: from :func:`load_transfer` or :func:`load_transfers`.
-        **encode_options: as :func:`~smoothcse.encoders.inference.encode` takes them, e.g. ``batch_size``.
+        model: Any sentence-transformers model; its embeddings are not normalised.
+        tasks: Tasks from :func:`load_transfer` or :func:`load_transfers`.
+        **encode_options: Options of :func:`~smoothcse.encoders.inference.encode`, e.g. ``batch_size``.
 
     Returns:
-        One score per task, in order, with ``accuracy`` (the main figure) and ``dev_accuracy`` (that of the
-        chosen penalty on the data it was chosen by), for MRPC also ``f1``, times 100. Where the embeddings
-        are all alike or not finite, ``diagnosis`` says so; in the second case the figures are 0.0.
+        One score per task, in order, with ``accuracy`` (the main metric) and ``dev_accuracy`` (accuracy of the chosen
+        penalty on the data that it was chosen by), and ``f1`` for MRPC, times 100. If all embeddings are identical or
+        some are not finite, ``diagnosis`` says so; in the second case the metrics are 0.0.
     """
     return [_score(task, _features(model, task, encode_options)) for task in tasks]
 
@@ -103,7 +102,7 @@ def _features(model: SentenceTransformer, task: TransferTask, encode_options: di
 
 
 def _columns(split: Split, place: dict[str, int], embeddings: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return the embeddings of the examples' first texts, and of their second ones if they are pairs."""
+    """Return the embeddings of the examples' first texts, and of their second texts if the examples are pairs."""
     return [embeddings[[place[text] for text in texts]] for texts in zip(*split.texts, strict=True)]
 
 
@@ -132,7 +131,7 @@ def _score(task: TransferTask, examples: dict[str, _Examples]) -> Score:
 
 
 def _nested(train: _Examples) -> dict[str, float]:
-    """Score each fold with the penalty that an inner cross-validation on the rest chooses."""
+    """Score each fold with the penalty chosen by an inner cross-validation on the rest."""
     accuracies, dev_accuracies = [], []
     for rest, fold in train.folds():
         penalty, dev_accuracy = _choose(rest.folds())
@@ -142,7 +141,7 @@ def _nested(train: _Examples) -> dict[str, float]:
 
 
 def _tested(examples: dict[str, _Examples], *, with_f1: bool) -> dict[str, float]:
-    """Score the test split with the penalty that the development split or a cross-validation chooses."""
+    """Score the test split with the penalty chosen on the development split or by a cross-validation."""
     train, test = examples["train"], examples["test"]
     penalty, dev_accuracy = _choose([(train, examples["dev"])] if "dev" in examples else train.folds())
     predicted = _fit(train, penalty).predict(test.x)
@@ -153,10 +152,10 @@ def _tested(examples: dict[str, _Examples], *, with_f1: bool) -> dict[str, float
 
 
 def _choose(parts: Iterable[tuple[_Examples, _Examples]]) -> tuple[float, float]:
-    """Return the penalty of the best mean accuracy on the held-out parts, and that accuracy."""
+    """Return the penalty with the best mean accuracy on the held-out parts, and that accuracy."""
     parts = list(parts)
     means = [np.mean([_accuracy(rest, held_out, penalty) for rest, held_out in parts]) for penalty in PENALTIES]
-    best = int(np.argmax(means))  # the weakest of equals, as in SentEval
+    best = int(np.argmax(means))  # the weakest among equals, as in SentEval
     return PENALTIES[best], float(means[best])
 
 
@@ -165,17 +164,17 @@ def _accuracy(train: _Examples, held_out: _Examples, penalty: float) -> float:
 
 
 def _fit(train: _Examples, penalty: float) -> LogisticRegression:
-    # scikit-learn weighs the *sum* of the losses by C, against 1/2 ||W||².
+    # scikit-learn weights the *sum* of the losses by C, relative to 1/2 ||W||².
     return LogisticRegression(C=1.0 / (penalty * len(train.y)), max_iter=2000).fit(train.x, train.y)
 
 
 def _diagnose(x: NDArray[np.float32]) -> str | None:
-    """Say in one sentence why the features hold no class, if that is plain from them."""
+    """Return one sentence on why the features cannot be classified, or None if nothing obvious is wrong."""
     if not np.isfinite(x).all():
-        return "Some embeddings are not finite: the training has diverged; try a lower learning rate."
+        return "Some embeddings are not finite: training has diverged; try a lower learning rate."
     if np.abs(x - x[0]).max() <= 1e-3 * np.abs(x).max():
         return (
-            "All embeddings are (nearly) identical: the model has collapsed, and the accuracy is that of "
-            "always naming the commonest class; try a lower learning rate, or an earlier checkpoint."
+            "All embeddings are (nearly) identical: the model has collapsed, and the accuracy is that of the "
+            "majority class; try a lower learning rate, or an earlier checkpoint."
         )
     return None

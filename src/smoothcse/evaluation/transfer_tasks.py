@@ -1,4 +1,4 @@
-"""The seven transfer tasks of SentEval: which files they are made of, and how those are read."""
+"""The seven transfer tasks of SentEval: their files, and how to read them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
-from smoothcse.evaluation.files import find_files, read_lines, single_spaced, split_columns
+from smoothcse.evaluation.benchmark_files import find_files, read_lines, single_spaced, split_columns
 
 FOLDS = 10
-"""Folds of every cross-validation, inner and outer, as SentEval's standard setting has them."""
+"""Number of folds of every cross-validation, inner and outer, as in SentEval's standard setting."""
 
-# A text (one sentence, or two of MRPC's) and its class.
+# A text (one sentence, or two for MRPC) and its class.
 _Row = tuple[tuple[str, ...], int]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Labelled examples: ``texts[i]``, one sentence or a pair of them, is of class ``labels[i]``."""
+    """Labelled examples: ``texts[i]``, one sentence or a pair of sentences, has class ``labels[i]``."""
 
     texts: tuple[tuple[str, ...], ...]
     labels: tuple[int, ...]
@@ -30,9 +30,9 @@ class TransferTask:
     """One task.
 
     Attributes:
-        name: one of :data:`TRANSFER_TASKS`.
-        splits: ``train`` alone (the task is scored by nested cross-validation), ``train`` and ``test`` (by
-            cross-validation on ``train``, then once on ``test``), or ``train``, ``dev`` and ``test``.
+        name: Name from :data:`TRANSFER_TASKS`.
+        splits: ``train`` only (scored by nested cross-validation), ``train`` and ``test`` (cross-validation on
+            ``train``, then scored on ``test``), or ``train``, ``dev`` and ``test``.
     """
 
     name: str
@@ -40,22 +40,23 @@ class TransferTask:
 
     @property
     def is_pair(self) -> bool:
-        """Whether an example is a pair of sentences."""
+        """Whether the examples are pairs of sentences."""
         return len(self.splits["train"].texts[0]) == 2
 
 
 def load_transfer(folder: Path | str, name: str) -> TransferTask:
     """Read one task.
 
-    Rows: MR 10,662; CR 3,775; SUBJ 10,000; MPQA 10,606; SST2 67,349 / 872 / 1,821; TREC 5,452 / 500;
-    MRPC 4,076 / 1,725. MPQA and CR hold a few empty lines, which SentEval counts as sentences; so do we.
+    Examples: MR 10,662; CR 3,775; SUBJ 10,000; MPQA 10,606; SST2 67,349 / 872 / 1,821; TREC 5,452 / 500;
+    MRPC 4,076 / 1,725. The few empty lines in MPQA and CR count as sentences, as in SentEval.
 
     Args:
-        folder: holds the task's folder, e.g. ``MR``; from :func:`~smoothcse.evaluation.data.transfer_folder`.
-        name: one of :data:`TRANSFER_TASKS`.
+        folder: Folder from :func:`~smoothcse.evaluation.data.transfer_folder` that contains the task's folder, e.g.
+            ``MR``.
+        name: Name from :data:`TRANSFER_TASKS`.
 
     Raises:
-        SmoothCSEError: naming the file, and the line where there is one, that is missing or broken.
+        SmoothCSEError: A file is missing or broken; the message names the file, and the line if there is one.
     """
     _check_name(name)
     found = find_files(folder, _files_of(name))
@@ -67,10 +68,14 @@ def load_transfer(folder: Path | str, name: str) -> TransferTask:
 
 
 def load_transfers(folder: Path | str, names: Iterable[str] | None = None) -> list[TransferTask]:
-    """Read several tasks, by default all; a message about missing files names those of all of them.
+    """Read several tasks.
+
+    Args:
+        folder: Folder as in :func:`load_transfer`.
+        names: Names from :data:`TRANSFER_TASKS`. Default: all.
 
     Raises:
-        SmoothCSEError: as :func:`load_transfer`.
+        SmoothCSEError: A file is missing or broken; a message about missing files covers all tasks.
     """
     names = list(TRANSFER_TASKS if names is None else names)
     for name in names:
@@ -96,10 +101,10 @@ def _split(rows: list[_Row], files: list[Path], least: int) -> Split:
     counts = Counter(label for _, label in rows)
     if len(counts) < 2 or min(counts.values()) < least:
         raise SmoothCSEError(
-            f"{place}: two classes or more with at least {least} examples each are needed, and the classes "
-            f"here have {sorted(counts.values())}; fetch the original again."
+            f"{place}: at least two classes with at least {least} examples each are needed, and the classes here have "
+            f"{sorted(counts.values())} examples; download the original again."
         )
-    # SentEval sorts before it cuts the folds, so this order decides which example lies in which fold.
+    # SentEval sorts before it makes the folds, so this order decides which example is in which fold.
     rows.sort(key=lambda row: (*(len(text.split()) for text in row[0]), row[1]))
     return Split(tuple(texts for texts, _ in rows), tuple(label for _, label in rows))
 
@@ -108,7 +113,7 @@ def _split(rows: list[_Row], files: list[Path], least: int) -> Split:
 
 
 def _read_two_classes(files: list[Path]) -> list[_Row]:
-    """One file of positive and one of negative sentences."""
+    """Read one file of positive and one of negative sentences."""
     return [
         ((single_spaced(line),), label)
         for path, label in zip(files, (1, 0), strict=True)
@@ -120,7 +125,7 @@ _TREC_CLASSES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 
 
 def _read_trec(files: list[Path]) -> list[_Row]:
-    """``COARSE:fine the question``; only the coarse class counts."""
+    """Read lines ``COARSE:fine the question``; only the coarse class is used."""
     rows: list[_Row] = []
     for number, line in enumerate(read_lines(files[0], "latin-1"), start=1):
         label, _, question = line.partition(" ")
@@ -130,7 +135,7 @@ def _read_trec(files: list[Path]) -> list[_Row]:
 
 
 def _read_sst(files: list[Path]) -> list[_Row]:
-    """``sentence <tab> 0 or 1``."""
+    """Read lines ``sentence <tab> 0 or 1``."""
     rows: list[_Row] = []
     for number, line in enumerate(read_lines(files[0]), start=1):
         place = f"{files[0]}:{number}"
@@ -140,7 +145,7 @@ def _read_sst(files: list[Path]) -> list[_Row]:
 
 
 def _read_mrpc(files: list[Path]) -> list[_Row]:
-    """A header, then ``0 or 1 <tab> id <tab> id <tab> sentence <tab> sentence``."""
+    """Read a header, then lines ``0 or 1 <tab> id <tab> id <tab> sentence <tab> sentence``."""
     rows: list[_Row] = []
     for number, line in enumerate(read_lines(files[0])[1:], start=2):
         place = f"{files[0]}:{number}"
@@ -154,8 +159,8 @@ def _class(text: str, classes: tuple[str, ...], place: str) -> int:
         return classes.index(text.strip())
     except ValueError:
         raise SmoothCSEError(
-            f"{place}: {text.strip()!r} is none of the classes {', '.join(classes)}; mend the line, "
-            "or fetch the original file again."
+            f"{place}: {text.strip()!r} is none of the classes {', '.join(classes)}; fix the line, "
+            "or download the original file again."
         ) from None
 
 
@@ -173,7 +178,7 @@ _TASKS: dict[str, dict[str, tuple[Callable[[list[Path]], list[_Row]], list[str]]
 }
 
 TRANSFER_TASKS = tuple(_TASKS)
-"""The tasks that papers average, in the order of their tables."""
+"""Tasks that papers average, in the order of their tables."""
 
 TRANSFER_FILES = tuple(path for name in TRANSFER_TASKS for path in _files_of(name))
-"""The relative paths of all files they are made of."""
+"""Relative paths of all files of all tasks."""

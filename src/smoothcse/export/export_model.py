@@ -6,12 +6,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer, WeightedLayerPooling
 
+from smoothcse._utils.choices import ExportFormat, ExportQuantisation
 from smoothcse._utils.progress import progress_bar
 from smoothcse.encoders.exported import is_exported, load_exported
 from smoothcse.encoders.projection import strip_projection
@@ -21,9 +22,6 @@ from smoothcse.evaluation.sts import STSTask
 from smoothcse.export.comparison import Comparison, compare
 from smoothcse.export.onnx import quantize_onnx, write_onnx
 from smoothcse.export.openvino import write_openvino
-
-Format = Literal["onnx", "openvino", "safetensors"]
-Quantization = Literal["int8"]
 
 LEAST_COSINE = 0.9999
 """Minimum cosine between the embeddings of each sentence before and after a change of format; measured: 1 - 1e-7."""
@@ -41,10 +39,10 @@ RECORD = "export.json"
 def export_model(
     model: SentenceTransformer,
     target: Path,
-    format: Format,
+    format: ExportFormat,
     sentences: Sequence[str],
     *,
-    quantize: Quantization | None = None,
+    quantize: ExportQuantisation | None = None,
     calibration: Sequence[str] | None = None,
     sts: STSTask | None = None,
     console: Console | None = None,
@@ -102,9 +100,9 @@ def export_model(
 
 
 def _check(model: SentenceTransformer, target: Path, format: str, quantize: str | None) -> None:
-    if format not in get_args(Format):
-        raise SmoothCSEError(f"The format {format!r} is unknown; choose one of {', '.join(get_args(Format))}.")
-    if quantize not in (None, *get_args(Quantization)):
+    if format not in get_args(ExportFormat):
+        raise SmoothCSEError(f"The format {format!r} is unknown; choose one of {', '.join(get_args(ExportFormat))}.")
+    if quantize not in (None, *get_args(ExportQuantisation)):
         raise SmoothCSEError(f"The quantisation {quantize!r} is unknown; choose int8.")
     if quantize and format == "safetensors":
         raise SmoothCSEError("int8 is not available for safetensors; choose onnx or openvino.")
@@ -124,7 +122,7 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
 
 
 def _write(
-    model: SentenceTransformer, folder: Path, format: Format, quantize: str | None, calibration: list[str]
+    model: SentenceTransformer, folder: Path, format: ExportFormat, quantize: str | None, calibration: list[str]
 ) -> list[Path]:
     """Write the folder and return the files with the transformer's weights."""
     model.save_pretrained(str(folder), create_model_card=False)

@@ -78,7 +78,7 @@ def find_method(name: str) -> Method:
     """
     if name not in METHODS:
         raise SmoothCSEError(
-            f"There is no method {name!r}.{did_you_mean(name, METHODS)} `smoothcse methods` lists them all."
+            f"There is no method {name!r}.{did_you_mean(name, METHODS)} `smoothcse list methods` lists them all."
         )
     method: Method = importlib.import_module(f"smoothcse.methods.{METHODS[name]}").METHOD
     return method

@@ -1,1 +1,1 @@
-"""Pictures and pages made from run folders."""
+"""Reports on run folders: an HTML page, and curves in the terminal."""

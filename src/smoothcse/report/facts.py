@@ -1,4 +1,4 @@
-"""What a report says of a run in words and tables: its card, its configuration, its scores beside others'."""
+"""Facts of a run in words and tables: its card, its configuration, and a comparison with other runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import reading
 
-# Where the run stands, not what it is; two runs never agree on it.
+# Differs between any two runs.
 _NOT_COMPARED = ("output",)
 
 
 def card(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return what was trained from what, on what and with what, as terms and descriptions."""
+    """Return a run's model, data, method, training and environment, as terms and descriptions."""
     config, manifest = run.config, run.manifest
     facts = [
         ("Encoder", f"{config.model}, read {reading(config, manifest.pooling)}"),
@@ -36,20 +36,20 @@ def card(run: RecordedRun) -> list[tuple[str, str]]:
 
 
 def verdict(run: RecordedRun) -> str:
-    """Return in a sentence or two what came of the run, finished or not."""
+    """Return the outcome of a finished or unfinished run in one or two sentences."""
     if run.finished and run.result:
         return run.result.verdict()
     so_far = f" So far: {run.result.verdict()}" if run.result else " Nothing has been evaluated yet."
-    return f"This run is unfinished; its last entry is of step {run.last_step:,}.{so_far}"
+    return f"This run is unfinished; its last logged step is {run.last_step:,}.{so_far}"
 
 
 def configuration(run: RecordedRun) -> list[tuple[str, str]]:
-    """Return all fields of the run's configuration as they were recorded."""
+    """Return all recorded fields of a run's configuration."""
     return [(name, _value(value)) for name, value in run.manifest.config.items()]
 
 
 def comparison(runs: Sequence[RecordedRun]) -> tuple[list[str], list[list[str]]]:
-    """Return headings and one row of cells per run: what differs between the runs, and their scores."""
+    """Return the headings and one row of cells per run: differing settings, and scores."""
     known = [_compared(run) for run in runs]
     names = dict.fromkeys(name for values in known for name in values)
     differing = [name for name in names if len({values.get(name, "") for values in known}) > 1]
@@ -90,7 +90,7 @@ def _value(value: object) -> str:
 
 
 def _compared(run: RecordedRun) -> dict[str, str]:
-    """Return what two runs may differ in, by name."""
+    """Return the properties to compare between runs, by name."""
     fields = {name: value for name, value in configuration(run) if name not in _NOT_COMPARED}
     fields["fingerprint of the text"] = (run.manifest.fingerprint or "")[:12]
     fields["hardware"] = run.manifest.hardware or ""

@@ -1,7 +1,7 @@
-"""Pictures of a report, as SVG that takes its colours from the page around it.
+"""Plots of a report, as SVG that takes its colours from the surrounding page.
 
-Each function returns one ``<svg>``. Its parts have classes (``line``, ``dot``, ``area``, ``grid``, ``text``) and the
-classes ``c0`` to ``c7`` for the colours of series, which ``page.css`` defines for light, dark and print.
+Each function returns one ``<svg>``. Its parts have the classes ``line``, ``dot``, ``area``, ``grid`` and ``text``, and
+``c0`` to ``c7`` for the colours of series, which ``page.css`` defines for light mode, dark mode and print.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from smoothcse.runs.curves import Points
 
 COLOURS = 8
-"""Series from this number on take the colours of the first again."""
+"""Number of colours; further series repeat them."""
 
 WIDTH, HEIGHT = 420, 270
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 24, 14, 44
-_MOST_POINTS = 400  # of a line: a pixel or so each
-_NARROWEST = 1e-4  # width of an axis, of its values
+_MOST_POINTS = 400  # per line: about one point per pixel
+_NARROWEST = 1e-4  # minimum range of an axis, relative to its values
 
 Range = tuple[float, float]
 Ridge = tuple[str, NDArray[np.float32] | None, NDArray[np.float32] | None]
-"""Label, values before and values after; None for what is not known."""
+"""Label, values before training and values after; None for unknown values."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,12 @@ class Line:
     """One series of a line plot.
 
     Attributes:
-        points: in the order in which they are joined.
-        colour: number of the colour.
-        label: a few characters, drawn where the line ends.
-        dots: hover text of each point, which is then marked; empty for a bare line, of which only a single point is.
-        ring: number of the point to ring, or None.
-        level: height of a dashed line across the plot, or None.
+        points: Points in drawing order.
+        colour: Index of the colour.
+        label: Short label at the end of the line.
+        dots: Hover text of each point; the points are then marked. Without hover texts, only a single point is marked.
+        ring: Index of the point to circle, or None.
+        level: Height of a dashed horizontal line, or None.
     """
 
     points: Points
@@ -51,19 +51,19 @@ class Line:
 
     @property
     def hovers(self) -> Sequence[str]:
-        """Hover texts of the points to mark: a line of one point would not be seen without."""
+        """Hover texts of the points to mark; a line of a single point would be invisible without a mark."""
         return self.dots or [f"{x:,g}: {y:.4g}" for x, y in self.points if len(self.points) == 1]
 
 
 def line_plot(lines: Sequence[Line], *, x: str, y: str, alt: str, log: bool = False) -> Markup:
-    """Draw lines over a common pair of axes.
+    """Draw lines over common axes.
 
     Args:
-        lines: at least one point among them. A line of more points than there are pixels is drawn as means of blocks.
-        x: label of the axis.
-        y: likewise.
-        alt: the picture in words.
-        log: whether the y axis is logarithmic; points that are not positive are then left out.
+        lines: Lines with at least one point in total. A line with more points than pixels is drawn as means of blocks.
+        x: Label of the x axis.
+        y: Label of the y axis.
+        alt: Description of the plot in words.
+        log: Whether the y axis is logarithmic; points that are not positive are then left out.
     """
     lines = [_thinned(line, log) for line in lines]
     xs = [point[0] for line in lines for point in line.points]
@@ -78,16 +78,16 @@ def line_plot(lines: Sequence[Line], *, x: str, y: str, alt: str, log: bool = Fa
 
 
 def scatter_plot(points: Points, trend: Points, *, x: str, y: str, alt: str, x_range: Range, y_range: Range) -> Markup:
-    """Draw points and, through them, a line.
+    """Draw points and a trend line.
 
     Args:
-        points: to draw.
-        trend: of the line.
-        x: label of the axis.
-        y: likewise.
-        alt: the picture in words.
-        x_range: of the axis, so that several pictures compare.
-        y_range: likewise.
+        points: Points to draw.
+        trend: Points of the trend line.
+        x: Label of the x axis.
+        y: Label of the y axis.
+        alt: Description of the plot in words.
+        x_range: Range of the x axis, so that several plots are comparable.
+        y_range: Range of the y axis.
     """
     frame = _Frame(_widened(x_range, 0.03), _widened(y_range, 0.03))
     places = (frame.at(*point) for point in points)
@@ -99,9 +99,9 @@ def ridge_plot(rows: Sequence[Ridge], *, x: str, alt: str) -> Markup:
     """Draw one histogram per row, before as an outline and after as a filled area, each scaled to the row's height.
 
     Args:
-        rows: at least one with values.
-        x: label of the axis.
-        alt: the picture in words.
+        rows: Rows, at least one with values.
+        x: Label of the x axis.
+        alt: Description of the plot in words.
     """
     everything = [values for _, *both in rows for values in both if values is not None]
     low, high = min(np.min(values) for values in everything), max(np.max(values) for values in everything)
@@ -122,7 +122,7 @@ def ridge_plot(rows: Sequence[Ridge], *, x: str, alt: str) -> Markup:
 
 
 def _outline(values: NDArray[np.float32], bins: NDArray[np.float64], base: float) -> Points:
-    """Return the steps of a histogram, from the first bin that is not empty to the last."""
+    """Return the outline of a histogram, from the first non-empty bin to the last."""
     counts = np.histogram(values, bins)[0]
     used = np.flatnonzero(counts)
     first, last = used[0], used[-1] + 1
@@ -132,20 +132,20 @@ def _outline(values: NDArray[np.float32], bins: NDArray[np.float64], base: float
 
 
 class _Frame:
-    """The axes of a plot: from values to places in the picture.
+    """The axes of a plot, and the mapping from values to positions.
 
     Args:
-        x_range: lowest and highest value.
-        y_range: likewise.
-        log: whether the y axis is logarithmic.
-        y_ticks: whether the y axis has values.
+        x_range: Lowest and highest value of the x axis.
+        y_range: Lowest and highest value of the y axis.
+        log: Whether the y axis is logarithmic.
+        y_ticks: Whether the y axis has ticks.
     """
 
     def __init__(self, x_range: Range, y_range: Range, *, log: bool = False, y_ticks: bool = True) -> None:
         self.x_range, self.y_range, self.log, self.y_ticks = x_range, y_range, log, y_ticks
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Return where in the picture a point is."""
+        """Return the position of a point in the plot."""
         (left, right), (low, high) = self.x_range, self.y_range
         if self.log:
             y, low, high = math.log(y), math.log(low), math.log(high)
@@ -154,7 +154,7 @@ class _Frame:
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
     def axes(self, x: str, y: str) -> Markup:
-        """Return grid, values and labels."""
+        """Return the grid, the tick labels and the axis labels."""
         left, bottom = self.at(self.x_range[0], self.y_range[0])
         right, top = self.at(self.x_range[1], self.y_range[1])
         parts = []
@@ -172,7 +172,7 @@ class _Frame:
         return Markup("").join(parts)
 
     def line(self, line: Line) -> list[Markup]:
-        """Return a series."""
+        """Return the parts of a series."""
         places = [self.at(*point) for point in line.points]
         parts = [_stroke(f"line c{line.colour % COLOURS}", places)]
         if line.level is not None:
@@ -184,7 +184,7 @@ class _Frame:
         return parts
 
     def end(self, points: Points) -> tuple[float, float]:
-        """Return the place of a label: right of the last point, or above it where the line comes from the right."""
+        """Return the position of a label: right of the last point, or above it if the line comes from the right."""
         x, y = self.at(*points[-1])
         return (x - 3, y - 10) if len(points) > 1 and points[-1][0] < points[-2][0] else (x + 9, y + 4)
 
@@ -194,7 +194,7 @@ class _Frame:
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:
-    """Return round values from low to high, at most ``most`` and a few, with their words."""
+    """Return about ``most`` round values from low to high, with their labels."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
@@ -204,7 +204,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[tuple[float, str]]:
 
 
 def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Return 1, 2 and 5 times powers of ten from low to high, the powers alone where that is enough."""
+    """Return 1, 2 and 5 times the powers of ten from low to high, or the powers only if these suffice."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1,) if math.log10(high / low) > 3 else (1, 2, 5)
     values = [factor * 10.0**power for power in powers for factor in factors]
@@ -213,7 +213,7 @@ def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def _widened(ends: Range, share: float, log: bool = False) -> Range:
-    """Return a range with some air at both ends: never empty, nor so narrow that its values need many digits."""
+    """Return a range with a margin at both ends, never empty nor so narrow that tick labels need many digits."""
     low, high = ends
     if log:
         air = (high / low) ** share if high > low else 2.0
@@ -235,7 +235,7 @@ def _thinned(line: Line, log: bool) -> Line:
 
 
 def _end_labels(ends: Iterable[tuple[int, str, float, float]]) -> list[Markup]:
-    """Return labels at the lines' ends, moved apart where they would cover each other."""
+    """Return labels at the ends of lines, moved apart where they would overlap."""
     parts, lowest = [], -math.inf
     for colour, label, x, y in sorted(ends, key=lambda end: end[3]):
         lowest = max(y, lowest + 13)
@@ -259,7 +259,7 @@ def _stroke(classes: str, places: Iterable[tuple[float, float]]) -> Markup:
 
 
 def _text(x: float, y: float, words: str, classes: str) -> Markup:
-    # The label of the y axis is turned around its own place.
+    # The label of the y axis is rotated around its own position.
     turn = Markup(' transform="rotate(-90 {:.1f} {:.1f})"').format(x, y) if "upright" in classes else ""
     return Markup('<text class="{}" x="{:.1f}" y="{:.1f}"{}>{}</text>').format(classes, x, y, turn, words)
 

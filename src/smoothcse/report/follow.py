@@ -1,4 +1,4 @@
-"""A run's curves in the terminal while it goes on."""
+"""The curves of a run in the terminal, updated while it trains: ``smoothcse report --follow``."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from smoothcse.report.read import RecordedRun, read_run
 from smoothcse.runs.curves import Points
 
 _CURVES = {"loss": "loss", "eval_dev_score": "dev score", "noise_share": "noise share"}
-_ROWS = 9  # of each plot, so that three fit a usual terminal
+_ROWS = 9  # terminal rows per plot, so that three plots fit a usual terminal
 
 
-def watch(run: Path, *, once: bool = False, interval: float = 2.0, console: Console | None = None) -> None:
-    """Draw loss, dev score and noise share of a run, anew until it has finished.
+def follow_run(run: Path, *, once: bool = False, interval: float = 2.0, console: Console | None = None) -> None:
+    """Plot a run's loss, dev score and noise share, and update the plots until the run has finished.
 
-    Only files are read, so the run need not know, may be on another machine, and may be started again meanwhile.
+    The function only reads files, so the run may be on another machine and may be restarted meanwhile.
 
     Args:
-        run: its folder.
-        once: draw what is there and return.
-        interval: seconds between looks.
-        console: where to draw; None for standard output.
+        run: Run folder.
+        once: Whether to plot the current state once and return.
+        interval: Seconds between updates.
+        console: Console to draw on. Default: standard output.
 
     Raises:
-        SmoothCSEError: if the folder holds no run, or the extra ``plots`` is not installed.
+        SmoothCSEError: The folder holds no run, or the extra ``plots`` is not installed.
     """
     console = console or Console()
     recorded = read_run(run)

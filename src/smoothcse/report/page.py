@@ -1,4 +1,4 @@
-"""The report: what there is to see of one run or several, as one HTML file that needs nothing else."""
+"""The report on one or several runs, as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smoothcse.report.samples import Samples, draw_samples
 from smoothcse.report.sections import curves, gold_scores, neighbours, similarities
 
 NAME = "report.html"
-"""Name of the file where none is given."""
+"""Default file name."""
 
 
 def write_report(
@@ -31,20 +31,20 @@ def write_report(
 ) -> Path:
     """Write a page about runs: curves, similarities and neighbours before and after, and a comparison of several.
 
-    What was logged is drawn as it is. What was not is measured now, on a sample of each run's corpus, with the models
-    that are still there; where something is missing, the page says so in its place.
+    Logged values are plotted as they are. Other values are measured now, on a sample of each run's corpus, with the
+    models that still exist. The page states what is missing.
 
     Args:
-        runs: one or more run folders, finished or not.
-        output: the file; None for ``report.html`` in the run's folder, for several in the folder that holds them all.
-        console: where to say what is being measured; None for silence.
+        runs: One or more run folders, finished or not.
+        output: HTML file to write. Default: ``report.html`` in the run folder, or in the common parent of several.
+        console: Console for progress messages. Default: no output.
 
     Returns:
-        The file.
+        Path of the page.
 
     Raises:
-        SmoothCSEError: if there is no run, a folder is none of a run, or the file cannot be written; all of that is
-            found before anything is measured.
+        SmoothCSEError: There is no run, a folder is not a run folder, or the file cannot be written. All of this is
+            checked before anything is measured.
     """
     if not runs:
         raise SmoothCSEError("There is no run to report on; give at least one run folder.")
@@ -60,7 +60,12 @@ def write_report(
 
 
 def render(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> str:
-    """Return the page about runs and what was measured of them, as HTML."""
+    """Return the page as HTML.
+
+    Args:
+        runs: Runs.
+        samples: Measurements of each run.
+    """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
         autoescape=True,
@@ -87,7 +92,7 @@ def _about(run: RecordedRun, samples: Samples, number: int) -> dict[str, Any]:
         "verdict": verdict(run),
         "card": card(run),
         "configuration": configuration(run),
-        # A missing model leaves half a section; a missing corpus or gold says so in the section itself.
+        # Missing models are noted here; the sections themselves report a missing corpus or missing gold scores.
         "notes": [*samples.notes, *(words for key, words in samples.missing.items() if key in _MODELS)],
         "similarities": similarities(samples),
         "gold": gold_scores(run, samples),
@@ -104,19 +109,19 @@ def _default(runs: Sequence[RecordedRun]) -> Path:
 
 
 def _checked(file: Path) -> Path:
-    """Return the file, having made sure that it can be written and replaces nothing but a page."""
-    if os.path.isdir(file):  # says no where Path.is_dir fails, such as of a name too long
-        raise SmoothCSEError(f"The output {file} is a folder; give the name of a file.")
+    """Return the file, after checking that it can be written and replaces nothing but a page."""
+    if os.path.isdir(file):  # returns False where Path.is_dir raises, e.g. for a name that is too long
+        raise SmoothCSEError(f"The output {file} is a folder; give a file name.")
     if file.suffix not in (".html", ".htm"):
         raise SmoothCSEError(f"The output {file} must end in .html.")
     if not os.path.isdir(file.parent):
-        raise SmoothCSEError(f"The output {file} cannot be written: there is no folder {file.parent}; make it first.")
+        raise SmoothCSEError(f"{file} cannot be written: there is no folder {file.parent}; create the folder first.")
     _write(file, None)
     return file
 
 
 def _write(file: Path, text: str | None) -> None:
-    """Write the file whole; None to find out whether that would be possible."""
+    """Write the file atomically, or with None as text, check that it can be written."""
     try:
         if text is None:
             require_writable(file)

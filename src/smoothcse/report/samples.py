@@ -1,7 +1,7 @@
-"""What a report computes from models: similarities, neighbours and scores, before training and after it.
+"""Measurements of a report: similarities, neighbours and scores, before and after training.
 
-Sentences are drawn from the run's corpus as the label-free criterion draws them, so that uniformity is what a run
-without labels logs, and alignment too, but for the dropout and for being measured on half of a full sample.
+Sentences are sampled from the run's corpus as for the label-free criterion, so that uniformity is the value that a run
+without labels logs. Alignment is too, except for the dropout and for being measured on half of a full sample.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ if TYPE_CHECKING:
     from smoothcse.runs.config import TrainConfig
 
 SENTENCES = 512
-"""Sentences of the corpus that a report measures on, at most."""
+"""Maximum number of sentences in a sample."""
 
 PAIRS = 500
-"""Pairs with gold scores that a report shows, at most."""
+"""Maximum number of pairs with gold scores."""
 
 NEIGHBOURS = 3
-"""Neighbours that are shown of a sentence."""
+"""Number of neighbours per sentence."""
 
-_DIVERGED = "Some of the model's embeddings are not finite numbers: the training has diverged."
+_DIVERGED = "Some of the model's embeddings are not finite: training has diverged."
 
 
 @dataclass(frozen=True)
 class Similarities:
-    """A model on a sample of ``n`` sentences, and of the two dropout views of ``v`` of them.
+    """Similarities of a model on ``n`` sentences, and on two dropout views of ``v`` of them.
 
     Attributes:
-        alignment: of two dropout views.
-        uniformity: of the undisturbed embeddings.
-        positives: cosines of a sentence's two dropout views, ``(v,)``.
-        negatives: cosines of one sentence's first view and another's second, ``(v (v - 1),)``.
-        noise: cosines of first views and Gaussian vectors, ``(v * v,)``.
-        neighbours: rows of the nearest other sentences, nearest first, ``(n, NEIGHBOURS)`` or fewer columns.
-        cosines: of these, in the same shape.
+        alignment: Alignment of the two dropout views.
+        uniformity: Uniformity of the embeddings without dropout.
+        positives: Cosines of a sentence's two dropout views, ``(v,)``.
+        negatives: Cosines of one sentence's first view and another sentence's second view, ``(v (v - 1),)``.
+        noise: Cosines of first views and Gaussian vectors, ``(v * v,)``.
+        neighbours: Indices of the nearest other sentences, nearest first, ``(n, NEIGHBOURS)`` or fewer columns.
+        cosines: Cosines of the neighbours, in the same shape.
     """
 
     alignment: float
@@ -71,11 +71,11 @@ class Similarities:
 
 @dataclass(frozen=True)
 class GoldPairs:
-    """A model on pairs of STS-B dev.
+    """Cosines of a model on pairs of STS-B dev.
 
     Attributes:
-        gold: people's scores of the pairs, 0 to 5.
-        cosines: of the pairs' embeddings, in the same order.
+        gold: Human scores of the pairs, 0 to 5.
+        cosines: Cosines of the pairs, in the same order.
     """
 
     gold: NDArray[np.float64]
@@ -83,14 +83,14 @@ class GoldPairs:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One model of a run.
+class MeasuredModel:
+    """Measurements of one model of a run.
 
     Attributes:
         label: ``start``, ``best`` or ``last``, and the step.
-        step: of the run.
-        similarities: None where the corpus is not there.
-        gold: None where there are no gold scores.
+        step: Training step of the model.
+        similarities: Similarities, or None without the corpus.
+        gold: Pairs with gold scores, or None without such scores.
     """
 
     label: str
@@ -101,37 +101,37 @@ class Measured:
 
 @dataclass(frozen=True)
 class Samples:
-    """Everything computed for one run.
+    """All measurements of one run.
 
     Attributes:
-        sentences: measured on; empty where the corpus is not there.
-        models: what could still be measured, by ``start``, ``best`` and ``last``. The best is left out where it is
-            the start, the last where it is the best or nothing needs it.
-        missing: what was wanted and is not there, by ``corpus``, ``gold``, ``start``, ``best`` and ``last``: a
-            sentence each.
-        notes: a careful reader's doubts.
+        sentences: Sample of sentences; empty without the corpus.
+        models: Measured models by ``start``, ``best`` and ``last``. The best model is left out if it is the start, the
+            last one if it is the best or is not needed.
+        missing: One sentence for each of ``corpus``, ``gold``, ``start``, ``best`` and ``last`` that is needed but
+            unavailable.
+        notes: Caveats.
     """
 
     sentences: list[str]
-    models: dict[str, Measured]
+    models: dict[str, MeasuredModel]
     missing: dict[str, str]
     notes: list[str]
 
     @property
-    def before(self) -> Measured | None:
+    def before(self) -> MeasuredModel | None:
         """The model that training started from."""
         return self.models.get("start")
 
     @property
-    def after(self) -> Measured | None:
-        """The selected model; where that is the start, the model after the last step."""
+    def after(self) -> MeasuredModel | None:
+        """The selected model, or the model after the last step if the selected model is the start."""
         return self.models.get("best") or self.models.get("last")
 
 
 def draw_samples(run: RecordedRun) -> Samples:
-    """Measure a run's start, best and last model on its corpus and, where it has any, its gold scores.
+    """Measure a run's start, best and last model on its corpus and, if available, on pairs with gold scores.
 
-    Nothing that is missing stops it: models, corpus and gold scores are each looked for, and told of if not found.
+    Missing models, data or scores do not stop the measurement; the result states what is missing.
     """
     missing: dict[str, str] = {}
     notes: list[str] = []
@@ -143,9 +143,9 @@ def draw_samples(run: RecordedRun) -> Samples:
         try:
             model = _load(run, key)
             found = measure_similarities(model, run.config, sentences) if sentences else None
-            only_path = key == "last" and "best" in wanted  # the last model stands nowhere else then
+            only_path = key == "last" and "best" in wanted  # the last model then appears only on the path
             gold = measure_gold_pairs(model, task) if task and not only_path else None
-            models[key] = Measured(label, step, found, gold)
+            models[key] = MeasuredModel(label, step, found, gold)
         except SmoothCSEError as error:
             missing[key] = str(error)
     return Samples(sentences, models, missing, notes)
@@ -155,14 +155,14 @@ def measure_similarities(model: SentenceTransformer, config: TrainConfig, senten
     """Measure a model on sentences.
 
     Args:
-        model: as shipped, without a training head.
-        config: of the run, for the cut of the views and for the noise.
-        sentences: two or more distinct ones.
+        model: Model as shipped, without a training head.
+        config: Configuration of the run, for the maximum length of the views and for the noise.
+        sentences: Two or more distinct sentences.
 
     Raises:
-        SmoothCSEError: if embeddings are not finite.
+        SmoothCSEError: Embeddings are not finite.
     """
-    # Views take most of the time; of a full sample, half of them will do.
+    # Views take most of the time, so only half of a full sample is used.
     viewed = sentences[::2] if len(sentences) == SENTENCES else sentences
     first, second = dropout_views(model, viewed, max_length=config.max_length)
     embeddings = torch.from_numpy(encode(model, sentences))
@@ -192,10 +192,10 @@ def _nearest(embeddings: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def measure_gold_pairs(model: SentenceTransformer, task: STSTask) -> GoldPairs:
-    """Measure a model on a sample of pairs that people have scored.
+    """Measure a model on a sample of pairs with human scores.
 
     Raises:
-        SmoothCSEError: if embeddings are not finite.
+        SmoothCSEError: Embeddings are not finite.
     """
     pairs = [
         pair for subset in task.subsets for pair in zip(subset.sentences1, subset.sentences2, subset.gold, strict=True)
@@ -222,16 +222,16 @@ def _sentences(run: RecordedRun, missing: dict[str, str], notes: list[str]) -> l
     if then and then != corpus.report.fingerprint:
         notes.append(
             f"The text has changed since the run (fingerprint {then[:12]} then, {corpus.report.fingerprint[:12]} "
-            "now); similarities and neighbours are of the text as it is now."
+            "now); similarities and neighbours are measured on the current text."
         )
     chosen = np.random.default_rng(0).permutation(len(corpus))[:SENTENCES]
-    # By length, as dropout_views takes them in the order given and pads each batch to its longest.
+    # Sorted by length, because dropout_views keeps the order and pads each batch to its longest sentence.
     return sorted(corpus.dataset.select(np.sort(chosen))["sentence"], key=len)
 
 
 def _gold_task(config: TrainConfig, missing: dict[str, str]) -> STSTask | None:
     if config.dev in (None, "none", "python-docs"):
-        missing["gold"] = "This run was not selected by pairs with gold scores, so there are none to plot against."
+        missing["gold"] = "This run was not selected by pairs with gold scores, so there are no scores to plot."
         return None
     try:
         return load_task(sts_folder(str(config.dev)), "STSBenchmark-dev")
@@ -241,7 +241,7 @@ def _gold_task(config: TrainConfig, missing: dict[str, str]) -> STSTask | None:
 
 
 def _wanted(run: RecordedRun) -> dict[str, tuple[str, int]]:
-    """Return label and step of the models to measure, no model twice."""
+    """Return label and step of each model to measure, without duplicates."""
     wanted = {"start": ("start, step 0", 0)}
     best, last = run.result.best_step if run.result else 0, run.last_step if run.finished else 0
     if best:
@@ -258,5 +258,5 @@ def _load(run: RecordedRun, key: str) -> SentenceTransformer:
         return build_encoder(config.model, config.pooling, False, config.dropout, None, device=device)
     folder = {"best": run.folder.best, "last": run.folder.last}[key]
     if not folder.is_dir():
-        raise SmoothCSEError(f"The model {folder} is no longer there.")
+        raise SmoothCSEError(f"The model {folder} no longer exists.")
     return load_encoder(folder, device=device)

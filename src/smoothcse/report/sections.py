@@ -1,4 +1,4 @@
-"""The pictures and examples of a report, and the words beside each."""
+"""The figures and examples of a report, with their captions."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXAMPLES = 5
-"""Sentences whose neighbours are shown."""
+"""Number of sentences whose neighbours are shown."""
 
-_LONGEST = 240  # characters of a sentence that are shown
+_LONGEST = 240  # maximum characters of a sentence
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture and what to see in it.
+    """A plot with its caption.
 
     Attributes:
-        title: a few words.
-        picture: an ``<svg>``, or None where there is nothing to draw.
-        text: what it shows, or why there is none.
+        title: Title of a few words.
+        picture: ``<svg>``, or None if there is nothing to draw.
+        text: Caption, or the reason why there is no plot.
     """
 
     title: str
@@ -41,12 +41,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A sentence near another one.
+    """A nearest neighbour of a sentence.
 
     Attributes:
-        text: the sentence.
-        cosine: to the other.
-        new: whether it was not among the nearest before the training.
+        text: Text of the neighbour.
+        cosine: Cosine with the sentence.
+        new: Whether it was not among the nearest neighbours before training.
     """
 
     text: str
@@ -56,11 +56,12 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Nearest sentences before training and after.
+    """Nearest neighbours of example sentences, before and after training.
 
     Attributes:
-        text: what is shown, or why nothing is.
-        examples: a sentence, its neighbours before (empty if unknown) and after (likewise), each.
+        text: Caption, or the reason why there are no examples.
+        examples: For each example: the sentence, its neighbours before and its neighbours after, each empty if
+            unknown.
     """
 
     text: str
@@ -68,12 +69,12 @@ class Neighbours:
 
 
 def curves(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> list[Figure]:
-    """Return loss, dev score, noise share and the path of alignment and uniformity, a line per run."""
+    """Return plots of loss, dev score, noise share, and alignment against uniformity, with one line per run."""
     return [_loss(runs), *_dev_scores(runs), _noise_share(runs), _path(runs, samples)]
 
 
 def similarities(samples: Samples) -> Figure:
-    """Return the histograms of positives, negatives and noise, before and after."""
+    """Return the histograms of the cosines of positives, negatives and noise, before and after training."""
     before, after = (model.similarities if model else None for model in (samples.before, samples.after))
     known = after or before
     if not known:
@@ -88,7 +89,7 @@ def similarities(samples: Samples) -> Figure:
 
 
 def gold_scores(run: RecordedRun, samples: Samples) -> list[Figure]:
-    """Return the scatter plots of cosine against people's score, before and after; or why there is none."""
+    """Return scatter plots of cosine against human score, before and after training, or why there are none."""
     found = [
         (place, model, model.gold)
         for place, model in (("Before", samples.before), ("After", samples.after))
@@ -105,9 +106,9 @@ def gold_scores(run: RecordedRun, samples: Samples) -> list[Figure]:
         picture = scatter_plot(
             list(zip(pairs.gold.tolist(), pairs.cosines.tolist(), strict=True)),
             _means_by_score(pairs.gold, pairs.cosines),
-            x="people's score",
+            x="human score",
             y="cosine similarity",
-            alt=f"Cosine against people's score, {model.label}. {text}",
+            alt=f"Cosine against human score, {model.label}. {text}",
             x_range=(0.0, 5.0),
             y_range=y_range,
         )
@@ -116,7 +117,7 @@ def gold_scores(run: RecordedRun, samples: Samples) -> list[Figure]:
 
 
 def neighbours(samples: Samples) -> Neighbours:
-    """Return the nearest sentences of a few, before and after."""
+    """Return the nearest neighbours of some sentences, before and after training."""
     before, after = (model.similarities if model else None for model in (samples.before, samples.after))
     known = after or before
     if not known:
@@ -130,10 +131,10 @@ def neighbours(samples: Samples) -> Neighbours:
     changed = ""
     if before and after:
         moved = int(np.count_nonzero(before.neighbours[:, 0] != after.neighbours[:, 0]))
-        changed = f" {moved:,} of the {count:,} have another nearest neighbour after the training than before."
+        changed = f" The nearest neighbour of {moved:,} of the {count:,} sentences changed."
     text = (
-        f"The {known.neighbours.shape[1]} nearest of {count:,} sentences drawn from the corpus, with their cosines, "
-        f"for {len(rows)} of them drawn at random.{changed}"
+        f"The {known.neighbours.shape[1]} nearest neighbours, with cosines, of {len(rows)} random sentences among "
+        f"{count:,} sentences sampled from the corpus.{changed}"
     )
     return Neighbours(text, examples)
 
@@ -158,15 +159,15 @@ def _loss(runs: Sequence[RecordedRun]) -> Figure:
         return Figure(title, None, "No loss has been logged yet.")
     ends = _ends(lines[0]) if len(runs) == 1 else "one line per run"
     text = (
-        f"Training loss, on a logarithmic axis ({ends}). It should fall and then level out. How low it gets says "
-        "little: batch, temperature and noise set its scale."
+        f"Training loss, on a logarithmic axis ({ends}). It should fall and then level out. Its final value says "
+        "little, because batch size, temperature and noise set its scale."
     )
     picture = line_plot(lines, x="step", y="training loss", alt=f"Training loss against step: {ends}.", log=True)
     return Figure(title, picture, text)
 
 
 def _dev_scores(runs: Sequence[RecordedRun]) -> list[Figure]:
-    """Return a picture for each criterion, as scores by different ones do not compare."""
+    """Return one plot per criterion, because scores of different criteria are not comparable."""
     by_criterion: dict[str, list[Line]] = {}
     words: dict[str, list[str]] = {}
     for number, run in enumerate(runs):
@@ -181,8 +182,8 @@ def _dev_scores(runs: Sequence[RecordedRun]) -> list[Figure]:
         by_criterion.setdefault(run.result.criterion, []).append(line)
         words.setdefault(run.result.criterion, []).append(f"{run.name}: {verdict(run)}")
     text = (
-        "The dashed line is the start, the ring the best step, which is the model that is handed over. A curve that "
-        "peaks early and then falls was trained too fast or too long."
+        "The dashed line is the score before training; the ring marks the best step, whose model is selected. A curve "
+        "that peaks early and then falls indicates a learning rate that is too high, or too many steps."
     )
     figures = [
         Figure("Dev score", line_plot(lines, x="step", y="dev score", alt=" ".join(words[name])), f"{name}. {text}")
@@ -202,8 +203,8 @@ def _noise_share(runs: Sequence[RecordedRun]) -> Figure:
         return Figure(title, None, "No noise was used, as in plain InfoNCE (SimCSE).")
     ends = _ends(lines[0]) if len(runs) == 1 else "one line per run with noise"
     text = (
-        f"Gaussian noise as a share of the negatives' mass in the loss, in percent ({ends}). Near 0 the noise does "
-        "nothing, near 100 the other sentences of the batch hardly count."
+        f"Share of the negatives' sum in the loss that comes from Gaussian noise, in percent ({ends}). Near 0, the "
+        "noise has no effect; near 100, the other sentences of the batch have almost none."
     )
     return Figure(
         title, line_plot(lines, x="step", y="noise share, %", alt=f"Noise share against step: {ends}."), text
@@ -225,14 +226,14 @@ def _path(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> Figure:
     if not lines:
         return Figure(title, None, _reasons(samples[0], "corpus"))
     origin = (
-        "What the training did not log was measured for this report, on the start, the best and the last model."
+        "Values that training did not log were measured for this report, on the start, best and last model."
         if measured
         else "As logged at each evaluation."
     )
     text = (
-        "Alignment is the distance of two dropout views of a sentence, uniformity tells how evenly sentences spread "
-        "over the sphere. Of both, less is better: down and to the left, though one is often paid for with the other. "
-        f"The ring is the best step, the label marks the end. {origin}"
+        "Alignment is the distance between two dropout views of a sentence; uniformity measures how evenly sentences "
+        "are spread over the sphere. Lower is better for both (down and to the left), but one often improves at the "
+        f"expense of the other. The ring marks the best step, the label the end. {origin}"
     )
     alt = "Path of each run from its start to its end. " + " ".join(
         f"{line.dots[0]}; {line.dots[-1]}." for line in lines
@@ -251,7 +252,7 @@ def _best_place(run: RecordedRun, stations: Sequence[tuple[int, float, float]]) 
 
 
 def _number(runs: Sequence[RecordedRun], number: int) -> str:
-    """Return what a run is called in pictures of several."""
+    """Return a run's label in plots of several runs, or an empty string for a single run."""
     return str(number + 1) if len(runs) > 1 else ""
 
 
@@ -263,14 +264,14 @@ def _ends(line: Line) -> str:
 
 
 def _reasons(samples: Samples, data: str) -> str:
-    """Say why a section is empty: its data is not there, or none of the models is."""
+    """Return why a section is empty: its data is missing, or all models are."""
     if data in samples.missing:
         return f"Not shown. {samples.missing[data]}"
     return "Not shown. " + " ".join(samples.missing.values())
 
 
 def _means_by_score(gold: NDArray[np.float64], cosines: NDArray[np.float32]) -> list[tuple[float, float]]:
-    """Return the mean cosine of the pairs around each half point, as far as there are some."""
+    """Return the mean cosine of the pairs around each half point that has any."""
     near = np.round(gold * 2) / 2
     return [(float(score), float(cosines[near == score].mean())) for score in np.unique(near)]
 

@@ -66,11 +66,11 @@ class TrainConfig:
     output: Annotated[str, Field(description="Folder that the run is written to.")] = "smoothcse-run"
 
     method: Annotated[
-        str, Field(description="What to learn by; `smoothcse methods` lists them. Noise can be added to each.")
+        str, Field(description="What to learn by; `smoothcse list methods` lists them. Noise can be added to each.")
     ] = "simcse"
     settings: Annotated[
         dict[str, bool | int | float | str] | None,
-        Field(description="Settings of the method, by name; `smoothcse methods NAME` lists them."),
+        Field(description="Settings of the method, by name; `smoothcse list methods NAME` lists them."),
     ] = None
     noise_count: Annotated[
         int | None,

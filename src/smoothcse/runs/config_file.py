@@ -30,7 +30,7 @@ def resolve_config(
     from_file = read_config_file(file) if file else {}
     named = from_file.pop("recipe", None)
     if named is not None and not isinstance(named, str):
-        raise SmoothCSEError(f"{file}: recipe is {named!r}, but must be a name; `smoothcse recipes` lists them.")
+        raise SmoothCSEError(f"{file}: recipe is {named!r}, but must be a name; `smoothcse list recipes` lists them.")
     recipe = recipe or named
     merged = _over(recipe_fields(recipe) if recipe else {}, from_file)
     if file:
@@ -73,7 +73,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     if size > _MOST_VALUES:
         raise SmoothCSEError(f"{path} holds more than {_MOST_VALUES:,} values once its aliases are spelled out.")
     if not isinstance(values, dict):
-        raise SmoothCSEError(f"{path} must hold 'field: value' lines, as `smoothcse recipes NAME` prints them.")
+        raise SmoothCSEError(f"{path} must hold 'field: value' lines, as `smoothcse list recipes NAME` prints them.")
     return values
 
 

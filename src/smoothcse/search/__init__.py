@@ -1,4 +1,4 @@
-"""From a model and documents to nearest neighbours: a persistent index."""
+"""Semantic search: a persistent index of documents and their embeddings."""
 
 from __future__ import annotations
 

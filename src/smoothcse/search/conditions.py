@@ -1,4 +1,4 @@
-"""Conditions on the metadata as people write them: the part of SQL that compares fields with values.
+"""Conditions on the metadata as strings, in the part of SQL that compares fields with values.
 
 ::
 
@@ -10,12 +10,12 @@
                | field [NOT] BETWEEN value AND value
                | field [NOT] LIKE text
                | field IS [NOT] NULL
-               | field                                          of true and false
+               | field                                          for a field of true and false
     field      = name | "`name`" | '"name"'                     quotes are doubled inside quotes
     value      = number | "'text'" | TRUE | FALSE
 
-The database would read much more (functions, its own hidden columns), differently in each version, and says what it
-does not understand in its own words.
+Conditions are not passed to the database as they are, because it would accept much more (functions, its own hidden
+columns), with differences between versions, and its error messages use its own terms.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ _DEEPEST = 16
 _DIGITS = 400
 
 Token = tuple[str, str]
-"""Its kind (number, text, field, keyword, sign or end) and what it says."""
+"""Kind (number, text, field, keyword, sign or end) and content."""
 
 
 def translate(text: str, filters: Filters) -> str:
     """Translate a condition into the database's language.
 
     Args:
-        text: the condition.
-        filters: of the fields that there are.
+        text: Condition.
+        filters: Filters over the fields of the index.
 
     Raises:
-        SmoothCSEError: for what is no such condition, for an unknown field, or a value that does not fit its field.
+        SmoothCSEError: The condition is malformed, a field is unknown, or a value does not fit its field.
     """
     return _Parser(text, filters).parse()
 
@@ -80,7 +80,7 @@ class _Parser:
         while place < len(text):
             found = _TOKEN.match(text, place)
             if found is None:
-                raise self._filters.refusal(f"The condition cannot be read from {text[place : place + 20]!r} on")
+                raise self._filters.refusal(f"The condition cannot be parsed from {text[place : place + 20]!r} on")
             tokens.append(_token(found))
             place = found.end()
         return [*tokens, ("end", "")]
@@ -90,7 +90,7 @@ class _Parser:
         return self._tokens[self._place]
 
     def _take(self, *tokens: str) -> bool:
-        """Go past a keyword or sign if it is next, and past all of several."""
+        """Consume keywords or signs if all of them come next."""
         ahead = [what for kind, what in self._tokens[self._place : self._place + len(tokens)] if kind in _FIXED]
         if ahead != list(tokens):
             return False
@@ -103,8 +103,9 @@ class _Parser:
 
     def _unexpected(self, wanted: str) -> SmoothCSEError:
         kind, what = self._next
-        here = "its end" if kind == "end" else repr(what if len(what) <= 40 else what[:40] + "...")
-        return self._filters.refusal(f"The condition needs {wanted} where it has {here}")
+        shown = what if len(what) <= 40 else what[:40] + "..."
+        here = "at its end" if kind == "end" else f"instead of {shown!r}"
+        return self._filters.refusal(f"The condition needs {wanted} {here}")
 
     def _any(self, depth: int) -> str:
         return self._joined("or", lambda: self._joined("and", lambda: self._negation(depth)))
@@ -117,7 +118,7 @@ class _Parser:
 
     def _negation(self, depth: int) -> str:
         if depth > _DEEPEST:
-            raise self._filters.refusal(f"The condition is nested more than {_DEEPEST} deep")
+            raise self._filters.refusal(f"The condition has more than {_DEEPEST} levels of nesting")
         if self._take("not"):
             return f"(NOT {self._negation(depth + 1)})"
         if self._take("("):
@@ -142,7 +143,7 @@ class _Parser:
         return self._range(name, needed=False)
 
     def _range(self, name: str, *, needed: bool) -> str:
-        """Read what may follow NOT, or a field of true and false alone."""
+        """Parse what may follow NOT, or a field of true and false alone."""
         if self._take("in"):
             return self._filters.one_of(name, self._list())
         if self._take("between"):

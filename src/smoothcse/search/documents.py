@@ -1,4 +1,4 @@
-"""Documents: a text with an id and whatever else its row says."""
+"""Documents: texts with an id and metadata."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Document:
-    """What is indexed.
+    """A document to index.
 
     Attributes:
-        text: that is encoded.
-        id: unique in an index; a digest of the text unless given, so that the same text is the same document.
-        metadata: other fields by name. Of a file's, lists and mappings become JSON text; dates become text, too.
+        text: Text to encode.
+        id: Unique id within an index. Default: a hash of the text, so that the same text is the same document.
+        metadata: Other fields by name. From files, lists and mappings become JSON strings, and dates become strings.
     """
 
     text: str
@@ -33,7 +33,7 @@ class Document:
     metadata: dict[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Fill in the id, and put U+FFFD for half characters, which no file can keep."""
+        """Fill in the id, and replace unpaired surrogates, which no file can store, by U+FFFD."""
         text = whole_characters(self.text)
         object.__setattr__(self, "text", text)
         object.__setattr__(self, "id", whole_characters(self.id) or xxhash.xxh3_64_hexdigest(text.encode()))
@@ -41,7 +41,7 @@ class Document:
 
 
 def whole_characters(text: str) -> str:
-    """Return a text with U+FFFD for each half of a surrogate pair, as a truncated emoji in JSON leaves it."""
+    """Return a text with U+FFFD for each unpaired surrogate, as a truncated emoji in JSON leaves it."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -50,18 +50,18 @@ def whole_characters(text: str) -> str:
 
 
 def read_documents(file: Path, text: str | None = None, id: str | None = None) -> Iterator[Document]:
-    """Read documents from a .txt (one a line), .jsonl, .csv, .tsv or .parquet file, compressed or not.
+    """Read documents from a .txt (one per line), .jsonl, .csv, .tsv or .parquet file, compressed or not.
 
     Args:
-        file: to read; memory does not grow with it.
-        text: column of the text; None for ``sentence``, else ``text``, else the only column of text.
-        id: column of the id; None for ``id`` where there is one, and a digest of the text in rows without.
+        file: File to read; memory does not grow with its size.
+        text: Text column. Default: ``sentence``, else ``text``, else the only text column.
+        id: Id column. Default: ``id`` if it exists, and a hash of the text for rows without.
 
     Yields:
-        A document per row whose text is not empty.
+        One document per row with a non-empty text.
 
     Raises:
-        SmoothCSEError: with file and line, for a row that cannot be read.
+        SmoothCSEError: A row cannot be read; the message names file and line.
     """
     column: str | None = None
     for place, record in read_records(require_file(file)):
@@ -72,9 +72,9 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
         if value is None or value == "":
             continue
         if not isinstance(value, str):
-            raise SmoothCSEError(f"{place}: field {column!r} must be a string, not {value!r}: mend or remove the row.")
+            raise SmoothCSEError(f"{place}: field {column!r} must be a string, not {value!r}: fix or remove the row.")
         if id is not None and record.get(id) in (None, ""):
-            raise SmoothCSEError(f"{place} has no {id!r}, which is to be its id: add one, or leave out the option.")
+            raise SmoothCSEError(f"{place} has no {id!r}, the chosen id column: add a value, or leave out the option.")
         named = id or "id"
         rest = {name: _scalar(entry) for name, entry in record.items() if name not in (column, named)}
         yield Document(value, "" if record.get(named) in (None, "") else str(record[named]), rest)

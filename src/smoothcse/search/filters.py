@@ -1,4 +1,4 @@
-"""Filters of the metadata: from plain values, as they come over the network, to the database's language."""
+"""Filters on the metadata: translation of plain values, e.g. from JSON, into the database's language."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Literal
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 Kind = Literal["text", "whole numbers", "numbers", "true or false"]
-"""What a field holds."""
+"""Type of a field's values."""
 
 Filter = Mapping[str, Any]
-"""``{"year": {"gte": 2020}, "source": ["a", "b"], "draft": False}``: all of them must hold."""
+"""Conditions that must all hold, e.g. ``{"year": {"gte": 2020}, "source": ["a", "b"], "draft": False}``."""
 
 COMPARISONS = {"gte": ">=", "gt": ">", "lte": "<=", "lt": "<", "ne": "!="}
 
 MOST = 1000
-"""Comparisons in one filter. The database follows them by recursion, and a much longer filter ends the process."""
+"""Maximum comparisons per filter. The database processes them recursively, and a much longer filter crashes it."""
 
 _LARGEST = 2**63 - 1
 _NAMES_TOLD = 30
@@ -28,11 +28,11 @@ _SHORT = Repr()
 
 @dataclass(frozen=True)
 class Field:
-    """A field that a filter may name.
+    """A field that a filter may use.
 
     Attributes:
-        column: that keeps it.
-        kind: of its values.
+        column: Column that stores the field.
+        kind: Type of the values.
     """
 
     column: str
@@ -40,10 +40,10 @@ class Field:
 
 
 class Filters:
-    """Conditions in the database's language, on known fields and on values that fit them.
+    """Conditions in the database's language, on known fields and values that fit them.
 
     Args:
-        fields: by name; nothing else gets into a condition.
+        fields: Fields by name; a condition can use no others.
     """
 
     def __init__(self, fields: Mapping[str, Field]) -> None:
@@ -53,29 +53,29 @@ class Filters:
         """Translate a filter.
 
         Args:
-            where: field to a value, a list of values, a comparison (``gte``, ``gt``, ``lte``, ``lt``, ``ne``), or
-                to None for a missing value.
+            where: Filter from field to a value, a list of values, a comparison (``gte``, ``gt``, ``lte``, ``lt``,
+                ``ne``), or None for a missing value.
 
         Raises:
-            SmoothCSEError: for an unknown field or comparison, or a value that does not fit its field.
+            SmoothCSEError: A field or comparison is unknown, or a value does not fit its field.
         """
         conditions = [condition for name, value in where.items() for condition in self._conditions(name, value)]
         if len(conditions) > MOST:
-            raise self.refusal(f"The filter has {len(conditions):,} comparisons and may have {MOST:,}")
+            raise self.refusal(f"The filter has {len(conditions):,} comparisons, and at most {MOST:,} are allowed")
         return " AND ".join(conditions)
 
     def missing(self, name: str) -> str:
-        """Return the condition that a document lacks a field."""
+        """Return the condition that a field is missing."""
         return f"{self._column(name)} IS NULL"
 
     def one_of(self, name: str, values: Sequence[Any]) -> str:
-        """Return the condition that a field has one of some values."""
+        """Return the condition that a field has one of several values."""
         column = self._column(name)
         literals = [self._literal(name, value) for value in values if not self._between_whole(name, value)]
         return f"{column} IN ({', '.join(literals)})" if literals else "false"
 
     def compare(self, name: str, sign: str, value: Any) -> str:
-        """Return a condition with one of the signs ``=``, ``!=``, ``<``, ``<=``, ``>`` and ``>=``."""
+        """Return a comparison with ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``."""
         column = self._column(name)
         if self._between_whole(name, value):
             if sign in ("=", "!="):
@@ -84,19 +84,19 @@ class Filters:
         return f"{column} {sign} {self._literal(name, value)}"
 
     def like(self, name: str, pattern: Any) -> str:
-        """Return the condition that a text is like a pattern of ``%`` (anything) and ``_`` (any character)."""
+        """Return the condition that a text matches a pattern with ``%`` (any text) and ``_`` (any character)."""
         column = self._column(name)
         if self._fields[name].kind != "text":
-            raise self.refusal(f"LIKE takes a field of text, and {name!r} holds {self._fields[name].kind}")
+            raise self.refusal(f"LIKE needs a text field, and {name!r} holds {self._fields[name].kind}")
         return f"{column} LIKE {self._literal(name, pattern)}"
 
     def kind(self, name: str) -> Kind:
-        """Return what a field holds."""
+        """Return the type of a field's values."""
         self._column(name)
         return self._fields[name].kind
 
     def refusal(self, problem: str, hint: str = "") -> SmoothCSEError:
-        """Return the error for a filter that cannot be used: one sentence that names the fields there are."""
+        """Return the error for an unusable filter: one sentence that names the available fields."""
         names = ", ".join(list(self._fields)[:_NAMES_TOLD]) + (", ..." if len(self._fields) > _NAMES_TOLD else "")
         return SmoothCSEError(f"{problem} (fields: {names or 'none'}).{hint}")
 
@@ -126,7 +126,7 @@ class Filters:
         return f"`{self._fields[name].column}`"
 
     def _between_whole(self, name: str, value: Any) -> bool:
-        """Return whether a value lies between the whole numbers that a field holds: the database refuses those."""
+        """Return whether a value lies between the whole numbers of a field; the database refuses such values."""
         whole = self._fields[name].kind == "whole numbers"
         return whole and isinstance(value, float) and math.isfinite(value) and not value.is_integer()
 
@@ -142,9 +142,9 @@ class Filters:
 
     def _number(self, name: str, value: float, kind: Kind) -> str:
         limit = _LARGEST if kind == "whole numbers" else 1.7976931348623157e308
-        if not -limit <= value <= limit:  # not a number among them
+        if not -limit <= value <= limit:  # also refuses NaN
             raise self.refusal(
-                f"Field {name!r} is compared with finite numbers of at most 64 bits, not with {_shown(value)}"
+                f"Field {name!r} can be compared with finite numbers of at most 64 bits, not with {_shown(value)}"
             )
         return repr(int(value) if kind == "whole numbers" else float(value))
 
@@ -152,12 +152,12 @@ class Filters:
         try:
             value.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise self.refusal(f"Field {name!r} is compared with a text that holds half a character") from error
+            raise self.refusal(f"Field {name!r} is compared with a text that has an unpaired surrogate") from error
         return "'" + value.replace("'", "''") + "'"
 
 
 def _shown(value: Any) -> str:
     try:
         return _SHORT.repr(value)
-    except ValueError:  # Python writes no numbers of more than 4,300 digits
+    except ValueError:  # Python prints no numbers of more than 4,300 digits
         return f"such a long {type(value).__name__}"

@@ -1,11 +1,11 @@
-"""A persistent index of documents: a model, and a table of what it made of them.
+"""A persistent index: the name of a model, and a table of documents with their embeddings.
 
 ::
 
     docs.index/
-      index.json         the model, its fingerprint, and how large indexes are searched
-      documents.lance/   text, id, metadata, and the unit vector of each document
-      .lock              held by who writes; readers need none
+      index.json         model, fingerprint, quantisation, unfinished changes
+      documents.lance/   text, id, metadata and unit vector of each document
+      .lock              held by the writing process; readers need no lock
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 from rich.console import Console
 
+from smoothcse._utils.choices import IndexQuantisation, PoolingName, Precision
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.progress import progress_bar
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.precision import Precision
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.columns import check_metadata
+from smoothcse.search.column_names import OWN, name_of
 from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
-from smoothcse.search.names import OWN, name_of
-from smoothcse.search.record import Codes, Record, check_codes, choose_codes
+from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
+from smoothcse.search.rows import check_metadata
 from smoothcse.search.store import TABLE_FOLDER, Store
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ T = TypeVar("T")
 
 _NO_METADATA = (*OWN, "_distance")
 
-_COMMIT = 4096  # documents encoded and written at a time: what a kill can lose
+_COMMIT = 4096  # documents encoded and written at a time, which is what a killed process loses at most
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A document that was found.
+    """A search result.
 
     Attributes:
-        id: of the document.
-        text: of the document.
-        score: cosine similarity with the query.
-        metadata: its other fields.
+        id: Id of the document.
+        text: Text of the document.
+        score: Cosine similarity with the query.
+        metadata: Other fields of the document.
     """
 
     id: str
@@ -67,12 +67,12 @@ class Hit:
 
 
 class Index:
-    """Documents and their vectors in a folder; made by :meth:`build` or :meth:`open`.
+    """Documents and their vectors in a folder; created by :meth:`build` or :meth:`open`.
 
     Attributes:
-        path: of the folder.
-        model: that encodes documents and queries.
-        precision: in which the model computes documents and queries.
+        path: Index folder.
+        model: Encoder of documents and queries.
+        precision: Arithmetic of the model.
     """
 
     def __init__(self, path: Path, model: SentenceTransformer, precision: Precision = "fp32") -> None:
@@ -88,46 +88,48 @@ class Index:
         model: str,
         documents: Iterable[Document],
         *,
-        pooling: str | None = None,
+        pooling: PoolingName | None = None,
         dimensions: int | None = None,
-        codes: Codes | None = None,
+        quantisation: IndexQuantisation | None = None,
         source: str = "documents",
         complete: bool = False,
         precision: Precision = "fp32",
         console: Console | None = None,
     ) -> Index:
-        """Index documents in a new folder, or go on with one that was cut off: what is there is not encoded again.
+        """Index documents in a new folder, or add missing ones to an existing index without encoding the others again.
 
         Args:
-            path: of the folder.
-            model: a run folder, a model folder or a hub name; its name is kept, so that :meth:`open` finds it.
-            documents: read once, a few thousand at a time.
-            pooling: in place of the model's own.
-            dimensions: keep the first so many of each vector; None for all. It costs little only where the model was
-                trained for it (Matryoshka representation learning).
-            codes: of an approximate search; None for those that the index has, or for a bit for each dimension (a byte
-                where their number is no multiple of 8).
-            source: Where the documents come from. Until all of them are in, the index says that it is
-                :attr:`incomplete` and names the source; building from that source again goes on.
-            complete: Whether these documents complete the index, whatever other sources have left unfinished.
-            precision: As in :func:`~smoothcse.encoders.inference.encode`.
-            console: where the progress is drawn; None for standard error.
+            path: Index folder.
+            model: Run folder, model folder or Hub name. The index records it, so that :meth:`open` finds the model.
+            documents: Documents; they are read once, a few thousand at a time.
+            pooling: Pooling to use instead of the model's own.
+            dimensions: Number of leading dimensions of each vector to keep. Default: all. Dropping dimensions costs
+                little quality only if the model was trained for it (Matryoshka representation learning).
+            quantisation: Quantisation for approximate search. Default: that of an existing index; for a new index
+                ``binary``, or ``int8`` if the dimension is not divisible by 8.
+            source: Name of the documents' source. Until all documents are indexed, the index is :attr:`incomplete` and
+                names the source; building from that source again resumes.
+            complete: Whether to mark the index as complete afterwards, even if other sources are unfinished.
+            precision: Arithmetic of the model, see :func:`~smoothcse.encoders.inference.encode`.
+            console: Console for the progress bar. Default: standard error.
 
         Raises:
-            SmoothCSEError: if the folder holds something else, was made by another model, is being written by another
-                process, or there is no document.
+            SmoothCSEError: The folder holds something other than an index, the index was built with another model,
+                another process is writing to it, or there is no document.
         """
-        if codes is not None:
-            check_codes(codes)
+        if quantisation is not None:
+            check_quantisation(quantisation)
         path, documents = Path(path), iter(documents)
         is_there = (path / "index.json").is_file()
-        pooling = pooling or (Record.read(path).pooling if is_there else None)
-        encoder = load_encoder(model, pooling)  # type: ignore[arg-type]
+        pooling = pooling or (IndexRecord.read(path).pooling if is_there else None)
+        encoder = load_encoder(model, pooling)
         if not is_there:
             first = list(islice(documents, _COMMIT))
-            name = str(Path(model).resolve()) if Path(model).is_dir() else model  # it may be opened from elsewhere
+            name = str(Path(model).resolve()) if Path(model).is_dir() else model  # valid in any working directory
             width = _width(encoder, dimensions)
-            record = Record(name, pooling, fingerprint(encoder), choose_codes(codes, width), (source,))
+            record = IndexRecord(
+                name, pooling, fingerprint(encoder), choose_quantisation(quantisation, width), (source,)
+            )
             _require_room(path, first)
             documents = chain(first, documents)
         with _locked(path):
@@ -136,10 +138,10 @@ class Index:
             index = cls._open(path, encoder, precision)
             if dimensions not in (None, index.dimensions):
                 raise SmoothCSEError(
-                    f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build another index for these."
+                    f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build a new index for these."
                 )
-            if codes not in (None, index.record.codes):
-                index._encode_as(codes)
+            if quantisation not in (None, index.record.quantisation):
+                index._requantise(quantisation)
             try:
                 index._take_in(documents, source, skip_known=True, complete=complete, console=console)
             except BaseException:
@@ -155,15 +157,15 @@ class Index:
         """Open an index.
 
         Args:
-            path: of its folder.
-            model: to encode with; None for the one that the index names.
-            precision: As in :func:`~smoothcse.encoders.inference.encode`.
+            path: Index folder.
+            model: Model, or its path or Hub name. Default: the one that the index names.
+            precision: Arithmetic of the model, see :func:`~smoothcse.encoders.inference.encode`.
 
         Raises:
-            SmoothCSEError: if the folder holds no index, or the model is not the one that made it.
+            SmoothCSEError: The folder holds no index, or the index was built with another model.
 
         Warns:
-            UserWarning: If the index is :attr:`incomplete`.
+            UserWarning: The index is :attr:`incomplete`.
         """
         index = cls._open(Path(path), model, precision)
         if sentence := index.incomplete:
@@ -172,49 +174,52 @@ class Index:
 
     @classmethod
     def _open(cls, path: Path, model: str | SentenceTransformer | None, precision: Precision = "fp32") -> Index:
-        record = Record.read(path)
+        record = IndexRecord.read(path)
         if model is None or isinstance(model, str):
-            model = load_encoder(model or record.model, record.pooling)  # type: ignore[arg-type]
+            model = load_encoder(model or record.model, record.pooling)
         if fingerprint(model) != record.fingerprint:
             raise SmoothCSEError(
-                f"The index {path} was made by another model ({record.model} as it was then); its vectors cannot "
-                "be compared with this one's. Give that model, or build the index anew."
+                f"The index {path} was made by another model ({record.model} as it was then), whose vectors cannot be "
+                "compared with this model's; give that model, or build a new index."
             )
         return cls(path, model, precision)
 
     @staticmethod
     def fingerprint_of(path: str | Path) -> str:
-        """Return the fingerprint of the model that made an index.
+        """Return the fingerprint of the model that an index was built with.
+
+        Args:
+            path: Index folder.
 
         Raises:
-            SmoothCSEError: if the folder holds no index.
+            SmoothCSEError: The folder holds no index.
         """
-        return Record.read(Path(path)).fingerprint
+        return IndexRecord.read(Path(path)).fingerprint
 
     @property
-    def record(self) -> Record:
-        """How the index was made, as its folder says now."""
-        return Record.read(self.path)
+    def record(self) -> IndexRecord:
+        """Current content of ``index.json``."""
+        return IndexRecord.read(self.path)
 
     @property
     def incomplete(self) -> str | None:
-        """Why documents may be missing, in a sentence; None for an index that holds all it was given."""
+        """One sentence on why documents may be missing; None for a complete index."""
         names = ", ".join(repr(Path(source).name) for source in self.record.unfinished)
         if not names:
             return None
         return (
             f"The index {self.path.name} is incomplete: a change from {names} has not ended; documents are missing or "
-            "outdated until the same command has run to its end."
+            "outdated until the same command has finished."
         )
 
     @property
     def fields(self) -> list[str]:
-        """Names of the metadata."""
+        """Names of the metadata fields."""
         return self._store.fields
 
     @property
     def dimensions(self) -> int:
-        """Of the vectors that are kept: the first of the model's."""
+        """Dimension of the stored vectors, which hold the first dimensions of the model's embeddings."""
         return self._store.dimensions
 
     def __len__(self) -> int:
@@ -230,17 +235,17 @@ class Index:
         complete: bool = False,
         console: Console | None = None,
     ) -> None:
-        """Add documents; one whose id is there already takes its place.
+        """Add documents; a document with a known id replaces the earlier one.
 
         Args:
-            documents: read once, a few thousand at a time, and committed as often.
-            skip_known: leave those as they are whose id is there, without encoding them again.
-            source: as in :meth:`build`.
-            complete: as in :meth:`build`.
-            console: where the progress is drawn; None for standard error.
+            documents: Documents; they are read and committed once, a few thousand at a time.
+            skip_known: Whether to leave documents with a known id as they are, without encoding them again.
+            source: Name of the documents' source, as in :meth:`build`.
+            complete: Whether to mark the index as complete afterwards, as in :meth:`build`.
+            console: Console for the progress bar. Default: standard error.
 
         Raises:
-            SmoothCSEError: for a document whose metadata do not fit the index, or if another process writes to it.
+            SmoothCSEError: The metadata of a document do not fit the index, or another process is writing to it.
         """
         with _locked(self.path):
             self._take_in(documents, source, skip_known=skip_known, complete=complete, console=console)
@@ -253,26 +258,26 @@ class Index:
         complete: bool = False,
         console: Console | None = None,
     ) -> None:
-        """Encode documents again and put them in the place of those with the same ids, or add them."""
+        """Encode documents and replace those with the same ids, or add them, as :meth:`add` does."""
         self.add(documents, source=source, complete=complete, console=console)
 
     def delete(self, ids: Iterable[str], *, source: str = "deletions", complete: bool = False) -> int:
-        """Delete documents; return how many of the ids were there."""
+        """Delete documents by id, and return how many of the ids existed."""
         with _locked(self.path), self._unfinished(source, complete):
             before = len(self)
             for part in _batched(ids, _COMMIT):
                 self._store.delete(part)
             return before - len(self)
 
-    def encode_as(self, codes: Codes) -> None:
-        """Search by other codes from now on; the documents and their vectors stay as they are."""
+    def requantise(self, quantisation: IndexQuantisation) -> None:
+        """Change the quantisation for approximate search; the documents and their vectors stay unchanged."""
         with _locked(self.path):
-            self._encode_as(codes)
+            self._requantise(quantisation)
 
-    def _encode_as(self, codes: Codes | None) -> None:
-        chosen = choose_codes(codes, self.dimensions)
-        self._store.make_codes(chosen)
-        replace(self.record, codes=chosen).write(self.path)
+    def _requantise(self, quantisation: IndexQuantisation | None) -> None:
+        chosen = choose_quantisation(quantisation, self.dimensions)
+        self._store.build_vector_index(chosen)
+        replace(self.record, quantisation=chosen).write(self.path)
 
     def _take_in(
         self, documents: Iterable[Document], source: str, *, skip_known: bool, complete: bool, console: Console | None
@@ -282,12 +287,12 @@ class Index:
             for number, part in enumerate(_batched(documents, _COMMIT)):
                 self._commit(list({document.id: document for document in part}.values()), skip_known)
                 bar.update(task, completed=number * _COMMIT + len(part))
-            bar.update(task, description="sorting")
-            self._store.put_in_order(self.record.codes)
+            bar.update(task, description="optimising")
+            self._store.put_in_order(self.record.quantisation)
 
     @contextmanager
     def _unfinished(self, source: str, complete: bool) -> Iterator[None]:
-        """Mark the index as incomplete until the block has ended, or has failed before it changed anything."""
+        """Mark the index as incomplete until the block has succeeded, or has failed before it changed anything."""
         before, version = self.record, self._store.version
         others = tuple(name for name in before.unfinished if name != source)
         replace(before, unfinished=(*others, source)).write(self.path)
@@ -335,18 +340,18 @@ class Index:
         """Find the documents that are most similar to a query.
 
         Args:
-            queries: a sentence, several, or vectors ``(n, d)``.
-            k: at most so many hits for each.
-            where: a filter of the metadata, see :mod:`smoothcse.search.filters`, or a condition as a string, see
+            queries: One query, several queries, or query vectors ``(n, d)``.
+            k: Maximum hits per query.
+            where: Filter on the metadata, see :mod:`smoothcse.search.filters`, or a condition as a string, see
                 :mod:`smoothcse.search.conditions`.
-            threshold: the least score of a hit.
-            exact: compare with every document, however many there are.
+            threshold: Minimum score of a hit.
+            exact: Whether to search exhaustively, even in a large index.
 
         Returns:
-            Hits, the most similar first, for one query; a list of such lists for several.
+            For one query, hits in order of decreasing similarity; for several queries, a list of such lists.
 
         Raises:
-            SmoothCSEError: for a filter that cannot be used.
+            SmoothCSEError: The filter cannot be used.
         """
         vectors = self._vectors([queries] if isinstance(queries, str) else queries)
         found = [self.nearest(vector, k, where=where, threshold=threshold, exact=exact) for vector in vectors]
@@ -361,16 +366,20 @@ class Index:
         threshold: float | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """Return the hits for one vector ``(d,)``; :meth:`search` explains the arguments."""
+        """Return the hits for one vector ``(d,)``; the arguments are those of :meth:`search`."""
         rows = self._store.nearest(self._kept(vector[None])[0], k, where, exact)
         hits = [Hit(row["id"], row["text"], 1.0 - row["_distance"], _metadata(row)) for row in rows]
         return hits if threshold is None else [hit for hit in hits if hit.score >= threshold]
 
     def neighbours(self, id: str, k: int = 10) -> list[Hit]:
-        """Return the documents that are most similar to a stored one, itself left out.
+        """Return the documents that are most similar to a stored document, without the document itself.
+
+        Args:
+            id: Id of the stored document.
+            k: Maximum number of neighbours.
 
         Raises:
-            SmoothCSEError: if there is no such document.
+            SmoothCSEError: There is no document with this id.
         """
         row = self._store.find(id)
         if row is None:
@@ -379,7 +388,7 @@ class Index:
         return [hit for hit in hits if hit.id != id][:k]
 
     def sample(self, count: int, seed: int = 0) -> tuple[list[Document], NDArray[np.float32]]:
-        """Return up to ``count`` documents, drawn at random, and their unit vectors ``(n, d)``."""
+        """Return a random sample of up to ``count`` documents, and their unit vectors ``(n, d)``."""
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
         rows, vectors = self._store.at(chosen.tolist())
         return [Document(row["text"], row["id"], _metadata(row)) for row in rows], vectors
@@ -399,21 +408,21 @@ class Index:
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
-        """The model in the precision of the index; in bf16 each query would else copy the weights anew."""
+        """The model in the precision of the index, so that bf16 does not copy the weights again for each query."""
         return in_precision(self.model, self.precision)
 
     def _kept(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the dimensions that the index keeps, scaled to length 1."""
+        """Cut vectors to the dimensions of the index and scale them to length 1."""
         return unit_rows(vectors[:, : self.dimensions].astype(np.float32))
 
 
 def _require_room(path: Path, first: list[Document]) -> None:
-    """Refuse, before anything is written, a folder that holds something else, and no or unusable documents."""
+    """Refuse a folder with other content, and missing or unusable documents, before anything is written."""
     if not first:
-        raise SmoothCSEError("There is no document to index; the text of each row is empty.")
-    ours = {*LOCK_FILES, TABLE_FOLDER, "index.json", "index.json.new"}  # of a process that was killed
+        raise SmoothCSEError("There is no document to index: the text of each row is empty.")
+    ours = {*LOCK_FILES, TABLE_FOLDER, "index.json", "index.json.new"}  # left by a killed process
     if path.exists() and (not path.is_dir() or any(file.name not in ours for file in path.iterdir())):
-        raise SmoothCSEError(f"{path} holds something that is no index; give an empty or a new folder.")
+        raise SmoothCSEError(f"{path} holds something other than an index; give an empty or a new folder.")
     check_metadata(first)
 
 
@@ -430,22 +439,22 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SmoothCSEError(f"The index {path} could not be made: {first_line(error)}") from error
+        raise SmoothCSEError(f"The index {path} cannot be created: {first_line(error)}") from error
     with lock_folder(path, remedy="wait until it has ended, then run this again"):
         yield
 
 
-def _create(path: Path, record: Record, dimensions: int, sample: list[Document]) -> None:
-    """Make an index without documents; until its record is written, at last, it is none."""
+def _create(path: Path, record: IndexRecord, dimensions: int, sample: list[Document]) -> None:
+    """Create an index without documents; the record, which makes the folder an index, is written last."""
     try:
         Store.create(path, dimensions, sample)
     except (OSError, RuntimeError, ValueError) as error:
-        raise SmoothCSEError(f"The index {path} could not be made: {first_line(error)}") from error
+        raise SmoothCSEError(f"The index {path} cannot be created: {first_line(error)}") from error
     record.write(path)
 
 
 def _remove(path: Path) -> None:
-    """Take an index away that got no document: its columns would bind the next try."""
+    """Remove an index that received no document, because its columns would constrain the next attempt."""
     (path / "index.json").unlink(missing_ok=True)
     shutil.rmtree(path / TABLE_FOLDER, ignore_errors=True)
 

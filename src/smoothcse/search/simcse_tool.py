@@ -1,4 +1,4 @@
-"""The interface of SimCSE's tool, which many scripts know, on top of this package's encoder and index."""
+"""The interface of SimCSE's tool, on top of this package's encoder and index."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from smoothcse._utils.choices import InputType, PoolingName
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.pooling import PoolingName
-from smoothcse.encoders.prompts import InputType
 from smoothcse.errors import SmoothCSEError
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Hit, Index
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Queries: TypeAlias = "str | Sequence[str] | NDArray[np.float32]"
-"""A sentence, several, or embeddings."""
+"""One sentence, several sentences, or embeddings."""
 
 Found = list[tuple[str, float]]
-"""Sentences with their cosine similarities, the most similar first."""
+"""Sentences with their cosine similarities, most similar first."""
 
 
 class SimCSE:
@@ -42,8 +41,8 @@ class SimCSE:
         model.search("a kitten", threshold=0.5, top_k=3)
 
     Args:
-        model_name_or_path: a run folder, a model folder or a hub name.
-        pooler: in place of the model's own pooling.
+        model_name_or_path: Run folder, model folder or Hub name.
+        pooler: Pooling to use instead of the model's own.
     """
 
     def __init__(self, model_name_or_path: str, pooler: PoolingName | None = None) -> None:
@@ -90,13 +89,13 @@ class SimCSE:
         """Return the embedding of a sentence, ``(d,)``, or of several, ``(n, d)``.
 
         Args:
-            sentence: one or several.
-            device: to move the model to, where it stays; None for where it is.
-            return_numpy: whether to return an array instead of a tensor on the CPU.
-            normalize_to_unit: whether to scale each embedding to length 1.
-            keepdim: whether to return ``(1, d)`` for one sentence.
-            batch_size: sentences encoded at a time.
-            max_length: tokens per sentence; the model's own limit where that is less.
+            sentence: One sentence or several.
+            device: Device to move the model to permanently. Default: its current device.
+            return_numpy: Whether to return an array instead of a tensor on the CPU.
+            normalize_to_unit: Whether to scale each embedding to length 1.
+            keepdim: Whether to return ``(1, d)`` for one sentence.
+            batch_size: Sentences per batch.
+            max_length: Maximum tokens per sentence, if the model's own limit is not lower.
         """
         if device is not None:
             self.model.to(device)
@@ -111,12 +110,12 @@ class SimCSE:
         """Return the cosine similarities of queries with keys.
 
         Args:
-            queries: a sentence, several, or embeddings ``(d,)`` or ``(n, d)``, which need not be normalised.
-            keys: likewise.
-            device: as in :meth:`encode`.
+            queries: One sentence, several, or embeddings ``(d,)`` or ``(n, d)``, which need not be normalised.
+            keys: Sentences or embeddings, like ``queries``.
+            device: Device, as in :meth:`encode`.
 
         Returns:
-            A number for one of each, ``(m,)`` for one query and m keys, else ``(n, m)``.
+            A number for one query and one key, shape ``(m,)`` for one query and m keys, otherwise ``(n, m)``.
         """
         one, other = self._vectors(queries, device), self._vectors(keys, device)
         similarities: NDArray[np.float32] = np.atleast_2d(one) @ np.atleast_2d(other).T
@@ -125,12 +124,12 @@ class SimCSE:
         return similarities[0] if other.ndim > 1 else float(similarities[0, 0])
 
     def build_index(self, sentences_or_file_path: str | Path | Sequence[str], path: str | Path | None = None) -> None:
-        """Index the lines of a file, or sentences.
+        """Index sentences, or the documents of a file.
 
         Args:
-            sentences_or_file_path: what to index.
-            path: folder to keep the index in, which :meth:`~smoothcse.search.Index.open` finds again; None for one
-                that goes with this object.
+            sentences_or_file_path: Sentences or file to index.
+            path: Folder for a permanent index, which :meth:`~smoothcse.search.Index.open` can open. Default: a
+                temporary index that is deleted with this object.
         """
         documents = _documents(sentences_or_file_path)
         if path is None:
@@ -139,18 +138,23 @@ class SimCSE:
         self.index = Index.build(path, self.name, documents, pooling=self.pooler, console=Console(quiet=True))
 
     def add_to_index(self, sentences_or_file_path: str | Path | Sequence[str]) -> None:
-        """Add the lines of a file, or sentences, to the index; one that is there already is not added twice.
+        """Add sentences, or the documents of a file, to the index, without those that it has.
 
         Raises:
-            SmoothCSEError: before :meth:`build_index`.
+            SmoothCSEError: :meth:`build_index` has not been called.
         """
         self._index().add(_documents(sentences_or_file_path), skip_known=True, console=Console(quiet=True))
 
     def search(self, queries: str | Sequence[str], threshold: float = 0.6, top_k: int = 5) -> Found | list[Found]:
-        """Return the indexed sentences of at least a threshold, for one query or for each of several alike.
+        """Return the indexed sentences above a similarity threshold, for one query or for each of several.
+
+        Args:
+            queries: One query or several.
+            threshold: Minimum cosine similarity.
+            top_k: Maximum sentences per query.
 
         Raises:
-            SmoothCSEError: before :meth:`build_index`.
+            SmoothCSEError: :meth:`build_index` has not been called.
         """
         index = self._index()
         several = [queries] if isinstance(queries, str) else list(queries)

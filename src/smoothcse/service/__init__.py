@@ -1,4 +1,4 @@
-"""Encoders and their indexes over HTTP."""
+"""HTTP service for encoders and their indexes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ with extra("serve", "The service"):
     import uvicorn  # noqa: F401
 
     from smoothcse.service.app import create_app
-    from smoothcse.service.encoders import Served
     from smoothcse.service.limits import Limits
+    from smoothcse.service.served import Served
 
 __all__ = ["Limits", "Served", "create_app"]

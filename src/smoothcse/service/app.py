@@ -1,4 +1,4 @@
-"""The HTTP application, put together."""
+"""Assembly of the HTTP application."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from smoothcse import __version__
-from smoothcse.service.documents import router as documents
-from smoothcse.service.encoders import Encoders, Served
-from smoothcse.service.errors import tell_errors
-from smoothcse.service.files import add_documentation, add_page
+from smoothcse.service.error_answers import add_error_handlers
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
-from smoothcse.service.metrics import Counted, Metrics
-from smoothcse.service.openai import router as openai
+from smoothcse.service.metrics import RequestCounter, ServiceMetrics
+from smoothcse.service.openai_routes import router as openai_routes
 from smoothcse.service.schemas import ErrorAnswer
+from smoothcse.service.search_routes import router as search_routes
+from smoothcse.service.served import Encoders, Served
+from smoothcse.service.static_files import add_documentation, add_page
 
 BATCH_TEXTS = 64
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": description}
     for status, description in {
-        400: "Not JSON, or a value that cannot be used",
-        401: "No token, or a wrong one",
-        404: "No such model, index or document",
-        408: "The body took too long",
+        400: "Invalid JSON, or an invalid value",
+        401: "Missing or wrong token",
+        404: "Unknown model, index or document",
+        408: "The body took too long to arrive",
         413: "Too large",
         421: "Addressed to another host",
         422: "A field is missing, unknown or of the wrong type",
-        429: "Too many texts wait; try again",
-        431: "Headers that are too large, or too many",
+        429: "Too many waiting texts; try again",
+        431: "Headers are too large or too many",
         503: "Too many requests, or the model was busy for too long; try again",
     }.items()
 }
@@ -49,20 +49,20 @@ def create_app(
     batch_texts: int = BATCH_TEXTS,
     local: bool = False,
 ) -> FastAPI:
-    """Make the application.
+    """Create the application.
 
     Args:
-        served: at least one encoder; the first is the default.
-        limits: of requests; None for the defaults of :class:`Limits`.
-        token: that requests must bear; None to ask for none.
-        batch_texts: of different requests that are encoded together at most. Default 64; 1 to encode each text alone.
-        local: whether to answer only requests that are addressed to this machine as such (localhost, 127.0.0.1).
+        served: At least one encoder; the first is the default.
+        limits: Limits on requests. Default: those of :class:`Limits`.
+        token: Bearer token that requests must send, or None for no authentication.
+        batch_texts: Maximum texts of different requests per batch; 1 encodes each text alone. Default 64.
+        local: Whether to accept only requests addressed to this machine by a loopback name (localhost, 127.0.0.1).
 
     Returns:
-        An ASGI application; its encoders' threads end with its lifespan.
+        An ASGI application; the threads of its encoders end with its lifespan.
     """
     limits = limits or Limits()
-    metrics = Metrics()
+    metrics = ServiceMetrics()
     encoders = Encoders(served, limits, batch_texts, metrics)
 
     @asynccontextmanager
@@ -74,27 +74,27 @@ def create_app(
         title="smoothcse", version=__version__, lifespan=lifespan, responses=_ERRORS, docs_url=None, redoc_url=None
     )
     app.state.encoders = encoders
-    shown = [Depends(HTTPBearer(auto_error=False))] if token else []  # for the documentation; the gate checks it
-    for router in (openai, documents):
+    shown = [Depends(HTTPBearer(auto_error=False))] if token else []  # for the documentation; the gate checks tokens
+    for router in (openai_routes, search_routes):
         app.include_router(router, dependencies=shown)
     _add_operations(app, metrics)
     open_paths = {"/healthz", *add_documentation(app), *add_page(app)}
-    tell_errors(app)
+    add_error_handlers(app)
     hosts = LOOPBACK_NAMES if local else None
     app.add_middleware(Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts)
-    app.add_middleware(Counted, metrics=metrics)  # the last one added is the first to see a request
+    app.add_middleware(RequestCounter, metrics=metrics)  # the middleware added last sees a request first
     return app
 
 
-def _add_operations(app: FastAPI, metrics: Metrics) -> None:
-    """Add what those ask who keep the service running."""
+def _add_operations(app: FastAPI, metrics: ServiceMetrics) -> None:
+    """Add the endpoints for monitoring."""
 
     @app.get("/healthz", response_class=PlainTextResponse, tags=["operation"])
     async def healthz() -> str:
-        """Say that the service is up."""
+        """Report that the service is running."""
         return "ok"
 
     @app.get("/metrics", response_class=PlainTextResponse, tags=["operation"])
     def metrics_(request: Request) -> Response:
-        """Tell Prometheus about requests, batches, queues and memory."""
+        """Return metrics of requests, batches, queues and memory for Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Bodies of requests, which must arrive in time and within their size."""
+"""Reception of request bodies, within limits on time and size."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from smoothcse.service.limits import Limits, Refusal
 if TYPE_CHECKING:
     from starlette.types import Receive
 
-_SMALL = 64 * 1024  # bytes; bodies up to here need no room, so that large ones cannot shut them out
+_SMALL = 64 * 1024  # bytes; smaller bodies do not count as pending, so that large ones cannot block them
 
 
 class Arrivals:
-    """The bodies that are arriving.
+    """The request bodies that are arriving.
 
     Args:
-        limits: Bounds on the size, the time, and the memory of all of them.
+        limits: Limits on size, time, and the memory of all bodies together.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -25,10 +25,14 @@ class Arrivals:
         self._pending = 0
 
     async def whole_body(self, receive: Receive) -> bytes | None:
-        """Return the body of a request, or None if its client has gone.
+        """Receive the body of a request; return None if the client has disconnected.
+
+        Args:
+            receive: Source of ASGI messages.
 
         Raises:
-            Refusal: With status 408 if it takes too long, 413 if it is too large, 503 if too many others are arriving.
+            Refusal: Status 408 if the body takes too long, 413 if it is too large, 503 if too many others are
+                arriving.
         """
         body = bytearray()
         held = 0
@@ -55,5 +59,5 @@ class Arrivals:
 
 
 def too_large(limits: Limits) -> str:
-    """Return the sentence for a body that is too large."""
+    """Return the message for a body that is too large."""
     return f"The body is larger than {limits.body_bytes} bytes; send several requests."

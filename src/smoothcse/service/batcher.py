@@ -1,8 +1,8 @@
-"""Texts of requests that come at the same time are encoded together.
+"""Dynamic batching: texts of concurrent requests are encoded together.
 
-One thread owns the model. It takes what waits, up to a batch, and encodes it at once; while it computes, the next
-batch gathers. So nobody waits for a timer, and a lone request is encoded alone, at once. The order is that of
-:mod:`smoothcse.service.schedule`.
+One thread owns the model. It takes the waiting texts, up to one batch, and encodes them immediately; meanwhile, the
+next batch accumulates. No request waits for a timer, and a single request is encoded at once.
+:mod:`smoothcse.service.schedule` decides the order.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoothcse._utils.choices import InputType
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.inference import encode, token_counts, tokens_at_a_time
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.service.limits import Refusal
 from smoothcse.service.schedule import Schedule
 
@@ -27,18 +28,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-_FORWARDS_IN_A_BATCH = 4  # of long texts; more would make a small request wait for seconds
+_FORWARDS_IN_A_BATCH = 4  # for long texts; with more, a small request would wait for seconds
 _CHARACTERS_OF_A_TOKEN = 4
-_TEXTS_BETWEEN_CLEARINGS = 256  # seconds of work, beside which the milliseconds of giving memory back do not count
+_TEXTS_BETWEEN_CLEARINGS = 256  # seconds of work, compared with milliseconds for returning memory to the system
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a request gets.
+    """Result of a request.
 
     Attributes:
-        vectors: of length 1, float32 ``(n, d)``.
-        tokens: that the model was given.
+        vectors: Unit vectors, float32 ``(n, d)``.
+        tokens: Number of tokens that the model processed.
     """
 
     vectors: NDArray[np.float32]
@@ -49,10 +50,10 @@ class Batcher:
     """Encodes the texts of many callers with one model.
 
     Args:
-        model: that nobody else uses meanwhile.
-        batch_texts: encoded together at most. 1 to encode each text alone.
-        waiting_texts: above which callers are refused.
-        on_batch: told the number of texts of each batch.
+        model: Model for exclusive use.
+        batch_texts: Maximum texts per batch; 1 encodes each text alone.
+        waiting_texts: Number of waiting texts above which callers are refused.
+        on_batch: Function called with the number of texts of each batch.
     """
 
     def __init__(
@@ -77,28 +78,28 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Texts of all requests that are not answered yet."""
+        """Number of texts of all unanswered requests."""
         return self._waiting
 
     def submit(
         self, texts: Sequence[str], input_type: InputType | None = None, prompt: str | None = None
     ) -> Future[Encoded]:
-        """Ask for the vectors of texts; a future that is cancelled is not worked on any more.
+        """Request the vectors of texts; a cancelled future is not processed further.
 
         Args:
-            texts: Of one request.
-            input_type: As in :func:`~smoothcse.encoders.inference.encode`.
-            prompt: Text in front of each, or None for the model's own choice.
+            texts: Texts of one request.
+            input_type: Kind of text, see :func:`~smoothcse.encoders.inference.encode`.
+            prompt: Text to put in front of each text, or None for the model's own choice.
 
         Raises:
-            Refusal: with status 429 if too many texts wait already, with 503 once closed.
+            Refusal: Status 429 if too many texts are waiting, 503 after :meth:`close`.
         """
         count = len(texts)
         with self._changed:
             if self._closing:
-                raise Refusal(503, "The service is ending; try again in a moment.")
+                raise Refusal(503, "The service is shutting down; try again in a moment.")
             if self._waiting and self._waiting + count > self._waiting_texts:
-                raise Refusal(429, f"{self._waiting} texts wait to be encoded already; try again in a moment.")
+                raise Refusal(429, f"{self._waiting} texts are already waiting; try again in a moment.")
             job = _Job(texts, self._longest, input_type, prompt_of(self._model, input_type, prompt=prompt))
             self._waiting += count
             self._schedule.add(job)
@@ -107,7 +108,7 @@ class Batcher:
         return job.result
 
     def close(self) -> None:
-        """Encode what waits, and end."""
+        """Encode all waiting texts, then stop."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -138,7 +139,7 @@ class Batcher:
         try:
             vectors = encode(self._model, texts, input_type=input_type, prompt=prompt, normalize=True)
             tokens = token_counts(self._model, texts, prompt)
-        except Exception as error:  # whatever it is belongs to the callers; this thread has others to serve
+        except Exception as error:  # any error goes to the callers; this thread continues with other requests
             for job, _ in batch:
                 job.fail(error)
             return
@@ -150,13 +151,13 @@ class Batcher:
 
 
 class _Job:
-    """The texts of one request, taken and given back a portion at a time.
+    """The texts of one request, encoded one portion at a time.
 
     Args:
         texts: Texts of the request.
-        longest: Tokens that the model reads of a text, at most.
-        input_type: As in :func:`~smoothcse.encoders.inference.encode`.
-        prompt: Text in front of each.
+        longest: Maximum tokens that the model reads of a text.
+        input_type: Kind of text, see :func:`~smoothcse.encoders.inference.encode`.
+        prompt: Text in front of each text.
     """
 
     def __init__(self, texts: Sequence[str], longest: int, input_type: InputType | None, prompt: str) -> None:
@@ -189,7 +190,7 @@ class _Job:
 
 
 def _of_one_prompt(batch: list[tuple[_Job, list[str]]]) -> list[list[tuple[_Job, list[str]]]]:
-    """Return a batch in parts whose requests have one input type and one prompt."""
+    """Split a batch into parts whose requests share input type and prompt."""
     parts: dict[tuple[InputType | None, str], list[tuple[_Job, list[str]]]] = {}
     for job, portion in batch:
         parts.setdefault(job.reading, []).append((job, portion))

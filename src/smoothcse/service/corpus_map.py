@@ -1,4 +1,4 @@
-"""A corpus as a map: its documents on a plane, those of like meaning close together."""
+"""Map of a corpus: its documents on a plane, with similar documents close together."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from smoothcse.search import Index
 
 COMPONENTS = 50
-"""Principal components that t-SNE is given: distances in 50 dimensions cost little and hold less noise."""
+"""Number of principal components given to t-SNE; distances in 50 dimensions are cheap and contain less noise."""
 
 TEXT_LIMIT = 500
-"""Characters of a document that go into the map; 5,000 whole documents would be a download of their own."""
+"""Maximum characters per document in the map; 5,000 whole documents would be a large download."""
 
-# With 5,000 documents of d = 384, these took 24 s of processor time where perplexity 30, 500 iterations and angle 0.5
-# took 41 s, at a trustworthiness (10 neighbours) of 0.963 and 0.965.
+# With 5,000 documents of d = 384, these settings took 24 s of CPU time with a trustworthiness (k = 10) of 0.963;
+# perplexity 30, 500 iterations and angle 0.5 took 41 s with 0.965.
 _PERPLEXITY = 15.0
 _ITERATIONS = 400
 _ANGLE = 0.8
@@ -28,16 +28,16 @@ def corpus_map(index: Index, limit: int = 5000, seed: int = 0) -> dict[str, Any]
     """Lay out a sample of an index on a plane.
 
     Args:
-        index: where the documents and their vectors are.
-        limit: documents on the map at most. Default 5000: at d = 384 about 14 s of one core.
-        seed: of the sample and of the projection. The same index, limit and seed give the same map.
+        index: Index with the documents and their vectors.
+        limit: Maximum documents on the map. Default 5000, which takes about 14 s of one core at d = 384.
+        seed: Seed of the sample and of the projection. The same index, limit and seed give the same map.
 
     Returns:
         A dictionary ready for JSON: ``points``, one ``{"id", "x", "y", "text", "metadata"}`` per document with x and
-        y in [-1, 1] and the text cut at 500 characters; ``fields``, the names of the metadata; ``method``, how the
-        plane was found; and ``incomplete``, why documents may be missing, or None.
+        y in [-1, 1] and the text cut at 500 characters; ``fields``, the names of the metadata fields; ``method``, the
+        projection method; and ``incomplete``, why documents may be missing, or None.
     """
-    incomplete = index.incomplete  # before the sample, which may have more
+    incomplete = index.incomplete  # read before the sample, which may contain more
     documents, vectors = index.sample(limit, seed)
     positions, method = project(vectors, seed)
     points = [
@@ -50,15 +50,16 @@ def corpus_map(index: Index, limit: int = 5000, seed: int = 0) -> dict[str, Any]
 def project(vectors: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.float64], str]:
     """Project vectors to the plane so that cosine neighbours stay neighbours.
 
-    t-SNE (van der Maaten & Hinton, 2008) of the first 50 principal components, started from the first two. Where
-    there are too few different vectors for neighbourhoods (fewer than five), the principal components themselves.
+    The projection is t-SNE (van der Maaten & Hinton, 2008) of the first 50 principal components, initialised with the
+    first two. With fewer than five distinct vectors, which have no meaningful neighbourhoods, it is the first two
+    principal components.
 
     Args:
-        vectors: ``(n, d)``, n >= 0; their lengths do not matter.
-        seed: of the randomised decomposition.
+        vectors: Vectors of any length, shape ``(n, d)``, n >= 0.
+        seed: Seed of the randomised decomposition.
 
     Returns:
-        Positions ``(n, 2)`` in [-1, 1], centred, both axes on one scale; and the name of the method.
+        Centred positions ``(n, 2)`` in [-1, 1] with one scale for both axes, and the name of the method.
     """
     from sklearn.preprocessing import normalize
 
@@ -73,7 +74,7 @@ def project(vectors: NDArray[np.float32], seed: int = 0) -> tuple[NDArray[np.flo
 
 
 def _principal_components(vectors: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Return up to 50 principal components ``(n, c)``, two at least: a single one gets a column of zeros."""
+    """Return up to 50 principal components ``(n, c)``, and at least two; a single one is padded with zeros."""
     from sklearn.decomposition import PCA
 
     count = min(COMPONENTS, *vectors.shape)

@@ -1,4 +1,4 @@
-"""What a request must pass before it reaches an endpoint, and the headers that every answer carries."""
+"""Checks that a request must pass before it reaches an endpoint, and headers of every answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 
 from smoothcse.service.arrival import Arrivals, too_large
-from smoothcse.service.errors import error_answer
+from smoothcse.service.error_answers import error_answer
 from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, HEADERS, Limits, Refusal
 from smoothcse.service.presence import while_present
 
@@ -33,17 +33,17 @@ _ALWAYS_ANSWERED = ("/healthz", "/metrics")
 
 
 class Gate:
-    """ASGI middleware in front of everything.
+    """ASGI middleware in front of the application.
 
-    A request reaches the application once its body is complete, and is dropped when its client has gone.
+    A request reaches the application once its body is complete, and is dropped when its client has disconnected.
 
     Args:
-        app: behind it.
-        limits: of the requests at once, and of the body's size and time.
-        token: that requests must bear, or None.
-        open_paths: that need no token: the page, its documentation, the health check.
-        hosts: that requests may be addressed to, or None for any. A page of a stranger's that has its name point at
-            this machine (DNS rebinding) could else read from a service that trusts all local requests.
+        app: Application behind the middleware.
+        limits: Limits on concurrent requests, and on size and time of the body.
+        token: Bearer token that requests must send, or None.
+        open_paths: Paths that need no token: the page, the documentation, the health check.
+        hosts: Host names that requests may be addressed to, or None for any. Otherwise, a website whose name resolves
+            to this machine (DNS rebinding) could read from a service that trusts all local requests.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Gate:
         self._running: set[_Sending] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it on."""
+        """Refuse a request, or pass it on to the application."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -86,16 +86,16 @@ class Gate:
             raise Refusal(431, HEAD_IS_TOO_LARGE)
         host = headers.get("host", "").lower()
         if self.hosts is not None and host not in self.hosts and host.rpartition(":")[0] not in self.hosts:
-            raise Refusal(421, f"This service answers to {', '.join(self.hosts)} alone, not to {host!r}.")
+            raise Refusal(421, f"This service answers only to {', '.join(self.hosts)}, not to {host!r}.")
         if self.token is not None and path not in self.open_paths and not self._has_token(headers):
-            raise Refusal(401, "This service wants a token: send the header 'Authorization: Bearer TOKEN'.")
+            raise Refusal(401, "This service requires a token: send the header 'Authorization: Bearer TOKEN'.")
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self.limits.body_bytes:
             raise Refusal(413, too_large(self.limits))
 
     def _check_running(self, path: str) -> None:
         if len(self._running) >= self.limits.requests and path not in _ALWAYS_ANSWERED:
-            raise Refusal(503, f"{len(self._running)} requests are being answered already; try again in a moment.")
+            raise Refusal(503, f"{len(self._running)} requests are already being answered; try again in a moment.")
 
     def _has_token(self, headers: Mapping[str, str]) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -105,13 +105,13 @@ class Gate:
 
 
 class _Sending:
-    """Sends an answer with the headers of every answer, and no faster than the client takes it.
+    """Sends an answer with the common headers, no faster than the client receives it.
 
-    The server keeps what it is given until the client has taken it, so a large answer is given in pieces.
+    The server buffers what it is given until the client has received it, so a large answer is sent in pieces.
 
     Args:
-        send: to the server.
-        running: answers that have not begun; this one is removed when it begins.
+        send: Function that sends a message to the server.
+        running: Answers that have not begun; this one is removed when it begins.
     """
 
     def __init__(self, send: Send, running: set[_Sending]) -> None:

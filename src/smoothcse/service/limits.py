@@ -1,4 +1,4 @@
-"""What a request may ask for, and what it is told when it asks for more."""
+"""Limits on requests, and the errors for requests that exceed them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 HEAD_BYTES = 16 * 1024
-"""Bytes of a request's line and headers, at most."""
+"""Maximum bytes of a request's line and headers."""
 
 HEADERS = 100
-"""Headers of a request, at most."""
+"""Maximum number of headers of a request."""
 
 HEAD_IS_TOO_LARGE = (
-    f"The headers are larger than {HEAD_BYTES} bytes, with the request line, or more than {HEADERS}; send fewer."
+    f"The request line and headers are larger than {HEAD_BYTES} bytes, or there are more than {HEADERS} headers; send "
+    "fewer."
 )
 
 
 class Refusal(Exception):
-    """A request that is answered with an error.
+    """A request is answered with an error.
 
     Args:
-        status: of HTTP.
-        message: one sentence for whoever sent it.
+        status: HTTP status.
+        message: One sentence for the client.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -33,24 +34,26 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on each request and on all that wait.
+    """Limits on each request and on all waiting requests.
 
     Attributes:
-        text_characters: of one text. Default 20,000; models cut long before.
-        texts: of one request. Default 2,048, as OpenAI's API has it.
-        pairs: of texts, of one request for similarities. Default 65,536.
-        body_bytes: of one request. Default 8 MiB.
-        hits: of one search. Default 1,000.
-        filter_values: of one search, in all of its conditions. Default 1,000.
-        waiting_texts: of all requests that wait for a model; more are answered with 429. Default 4,096.
-        pending_bytes: of all bodies that are arriving; more large ones are answered with 503. Default 256 MiB.
-        head_seconds: Seconds that the headers of a request may take to arrive. Default 10.
-        upload_seconds: that a body may take to arrive. Default 30.
-        download_seconds: Seconds that a client may take for each 64 KiB of an answer. Default 60.
-        answer_seconds: that a request may wait for the model. Default 300: a full queue takes its time on a CPU.
-        requests: Requests that are answered at once; more are answered with 503. Default 256.
-        connections: Connections open at once; a further one takes the place of one whose client keeps the service
-            waiting. More than ``requests``, so that there is one. Default 512.
+        text_characters: Maximum characters of a text; models truncate long before. Default 20,000.
+        texts: Maximum texts per request. Default 2,048, as in OpenAI's API.
+        pairs: Maximum pairs of texts per similarity request. Default 65,536.
+        body_bytes: Maximum bytes of a request body. Default 8 MiB.
+        hits: Maximum hits per search. Default 1,000.
+        filter_values: Maximum values per search, in all of its conditions. Default 1,000.
+        waiting_texts: Maximum texts that wait for a model, of all requests; further ones get status 429. Default
+            4,096.
+        pending_bytes: Maximum bytes of all arriving bodies; further large ones get status 503. Default 256 MiB.
+        head_seconds: Maximum seconds for the headers of a request to arrive. Default 10.
+        upload_seconds: Maximum seconds for a body to arrive. Default 30.
+        download_seconds: Maximum seconds for a client to receive each 64 KiB of an answer. Default 60.
+        answer_seconds: Maximum seconds that a request waits for the model. Default 300, as a full queue takes long on
+            a CPU.
+        requests: Maximum requests answered at once; further ones get status 503. Default 256.
+        connections: Maximum open connections; a further one replaces one whose client keeps the service waiting. It
+            must exceed ``requests``, so that there is such a connection. Default 512.
     """
 
     text_characters: int = 20_000
@@ -69,38 +72,40 @@ class Limits:
     connections: int = 512
 
     def check_texts(self, texts: Sequence[str], field: str) -> None:
-        """Refuse no text, too many, and ones that are empty or too long.
+        """Refuse requests with no text, too many texts, or texts that are empty or too long.
 
         Args:
-            texts: of the request.
-            field: that they came in, for the message.
+            texts: Texts of the request.
+            field: Name of the request's field, for the message.
 
         Raises:
-            Refusal: with status 400 or 413.
+            Refusal: Status 400 or 413.
         """
         if not texts:
             raise Refusal(400, f"{field} is empty; give at least one text.")
         if len(texts) > self.texts:
-            raise Refusal(413, f"{field} has {len(texts)} texts and may have {self.texts}; send several requests.")
+            raise Refusal(
+                413, f"{field} has {len(texts)} texts, and the limit is {self.texts}; send several requests."
+            )
         for number, text in enumerate(texts):
             if not text.strip():
                 raise Refusal(400, f"{field}: text {number} (from 0) is empty; leave it out.")
             if len(text) > self.text_characters:
                 raise Refusal(
                     413,
-                    f"{field}: text {number} (from 0) has {len(text)} characters and may have {self.text_characters}; "
-                    "cut it.",
+                    f"{field}: text {number} (from 0) has {len(text)} characters, and the limit is "
+                    f"{self.text_characters}; shorten it.",
                 )
 
     def check_pairs(self, first: int, second: int) -> None:
-        """Refuse a table of similarities with too many cells."""
+        """Refuse a similarity request with too many pairs."""
         if first * second > self.pairs:
             raise Refusal(
-                413, f"a and b make {first * second} pairs and may make {self.pairs}; send several requests."
+                413, f"a and b make {first * second} pairs, and the limit is {self.pairs}; send several requests."
             )
 
     def check_hits(self, count: int) -> None:
-        """Refuse a number of hits out of range."""
+        """Refuse a number of hits that is out of range."""
         if not 1 <= count <= self.hits:
             raise Refusal(400, f"k is {count} and must lie between 1 and {self.hits}.")
 
@@ -108,4 +113,4 @@ class Limits:
         """Refuse a filter with too many values."""
         values = sum(len(value) if isinstance(value, list | dict) else 1 for value in (where or {}).values())
         if values > self.filter_values:
-            raise Refusal(413, f"where has {values} values and may have {self.filter_values}; name fewer.")
+            raise Refusal(413, f"where has {values} values, and the limit is {self.filter_values}; give fewer.")

@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, their time, batches, queues, and the process's memory."""
+"""Metrics for Prometheus: requests, latency, batches, queues, and process memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 100)
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
-_CLIENT_HAS_GONE = 499  # as nginx has it
+_CLIENT_DISCONNECTED = 499  # nginx's status for this
 _TEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class Metrics:
+class ServiceMetrics:
     """The metrics of one service.
 
     Attributes:
-        registry: of all of them.
-        batch_texts: texts per batch, by model; its sum is all texts, its count all batches.
+        registry: Registry of all metrics.
+        batch_texts: Texts per batch, by model; the sum is the number of texts, the count the number of batches.
     """
 
     def __init__(self) -> None:
@@ -41,41 +41,46 @@ class Metrics:
         ProcessCollector(registry=self.registry)
 
     def watch_queue(self, name: str, batcher: Batcher) -> None:
-        """Show how many texts wait for a model."""
+        """Report the number of texts that wait for a model.
+
+        Args:
+            name: Name of the model.
+            batcher: Queue of the model.
+        """
         self._waiting.labels(name).set_function(lambda: batcher.waiting)
 
     def count(self, path: str, method: str, status: int, seconds: float) -> None:
         """Count a request.
 
-        Each combination of labels costs memory for good, so clients may not invent any.
+        Each combination of labels uses memory permanently, so clients must not be able to create new ones.
 
         Args:
-            path: Path of a route, as it is declared; "other" where there is none.
-            method: Any method; unknown ones are counted as "other".
+            path: Declared path of the route, or "other" for none.
+            method: Any method; unknown methods count as "other".
             status: Status of the answer.
-            seconds: Time to the answer.
+            seconds: Time to the answer, in seconds.
         """
         self._requests.labels(path, method if method in _METHODS else "other", status).inc()
         self._seconds.labels(path).observe(seconds)
 
 
-class Counted:
-    """ASGI middleware that counts requests and their time.
+class RequestCounter:
+    """ASGI middleware that counts requests and measures their time.
 
     Args:
-        app: behind it.
-        metrics: told about each request.
+        app: Application behind the middleware.
+        metrics: Metrics that record each request.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServiceMetrics) -> None:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count a request and hand it on."""
+        """Pass a request on to the application, and count it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), _CLIENT_HAS_GONE
+        started, status = time.perf_counter(), _CLIENT_DISCONNECTED
 
         async def sending(message: Message) -> None:
             nonlocal status

@@ -1,4 +1,4 @@
-"""A request whose client has gone is not worked on any more."""
+"""Cancellation of requests whose client has disconnected."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 async def while_present(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-    """Run an application on a request until it has answered or its client has gone.
+    """Run an application on a request until it has answered or the client has disconnected.
 
     Args:
         app: ASGI application.
         scope: Scope of the request.
-        body: The whole body.
-        receive: Tells, after the body, only that the client has gone or the answer is complete.
-        send: Takes the answer.
+        body: Complete body of the request.
+        receive: Source of messages; after the body, these only report a disconnect or the end of the answer.
+        send: Function that sends the answer.
     """
     parts: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
     complete = False
@@ -35,8 +35,8 @@ async def while_present(app: ASGIApp, scope: Scope, body: bytes, receive: Receiv
     answering = asyncio.ensure_future(app(scope, receive_again, sending))
     try:
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not complete:  # else the end of the answer ended the wait
-            answering.cancel()  # does nothing to one that is done
+        if not complete:  # otherwise the end of the answer ended the wait
+            answering.cancel()  # has no effect on a finished task
         with suppress(asyncio.CancelledError):
             await answering
     finally:

@@ -1,9 +1,9 @@
 """The order in which waiting requests reach the model.
 
-Requests run one after another, in the order in which equal shares would finish them (the Fair Sojourn Protocol,
-Friedman & Henderson, 2003). No request finishes later than with equal shares, up to one batch, and most finish
-earlier. Equal requests run oldest first; a small request passes a giant one; small requests cannot starve a giant one,
-because its turn comes closer while they run.
+Requests run one after another, in the order in which they would finish under equal sharing (Fair Sojourn Protocol,
+Friedman & Henderson, 2003). No request finishes later than under equal sharing, up to one batch, and most finish
+earlier. Equal requests run oldest first. A small request overtakes a large one, but small requests cannot starve a
+large one, because it moves closer to its turn while they run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Waiting(Hashable, Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the request no longer needs an answer."""
 
     def take(self, count: int) -> list[str]:
         """Remove the first texts, and their costs, and return them."""
@@ -30,33 +30,33 @@ W = TypeVar("W", bound=Waiting)
 
 
 class Schedule(Generic[W]):
-    """Requests in the order in which they run. Not thread-safe.
+    """Requests in the order in which they run; not thread-safe.
 
-    A virtual clock runs as if every request had an equal share of the model: with k requests it advances by 1/k per
+    A virtual clock runs as if every request had an equal share of the model: with k requests, it advances by 1/k per
     token. A request of c tokens that arrives at time t is due at t + c.
 
     Args:
-        texts: Texts in a batch, at most.
-        tokens: Estimated tokens in a batch, at most; a batch has at least one text.
+        texts: Maximum texts per batch.
+        tokens: Maximum estimated tokens per batch; a batch has at least one text.
     """
 
     def __init__(self, texts: int, tokens: int) -> None:
         self._texts, self._tokens = texts, tokens
         self._clock = 0.0
-        self._due: dict[W, float] = {}  # requests that equal shares would not have finished yet, the next one first
+        self._due: dict[W, float] = {}  # requests that would be unfinished under equal sharing, the next one first
 
     def __bool__(self) -> bool:
-        """Whether any request waits."""
+        """Return whether any request waits."""
         return any(request.costs for request in self._due)
 
     def add(self, request: W) -> None:
-        """Let a request wait for its turn."""
+        """Add a request to the queue."""
         self._due[request] = self._clock + sum(request.costs)
 
     def next_batch(self) -> list[tuple[W, list[str]]]:
-        """Take the texts that run next, by request."""
+        """Take the texts of the next batch, by request."""
         kept = {request: due for request, due in self._due.items() if not request.cancelled}
-        self._due = dict(sorted(kept.items(), key=lambda item: item[1]))  # stable: of equal ones the oldest first
+        self._due = dict(sorted(kept.items(), key=lambda item: item[1]))  # stable: the oldest of equals comes first
         batch: list[tuple[W, list[str]]] = []
         texts, tokens = self._texts, self._tokens
         for request in self._due:
@@ -70,7 +70,7 @@ class Schedule(Generic[W]):
         return batch
 
     def _advance(self, tokens: float) -> None:
-        """Move the clock on by the time in which equal shares would run so many tokens."""
+        """Advance the clock by the time in which equal sharing would process this many tokens."""
         for request, due in list(self._due.items()):
             needed = (due - self._clock) * len(self._due)
             if needed > tokens:
@@ -78,12 +78,12 @@ class Schedule(Generic[W]):
                 return
             tokens, self._clock = tokens - needed, due
             del self._due[request]
-            if request.costs:  # only where a request was cancelled that had run before its time
+            if request.costs:  # only if a request that ran before its time was cancelled
                 self.add(request)
 
 
 def _fitting(costs: Sequence[int], texts: int, tokens: int, at_least: int) -> tuple[int, int]:
-    """Return how many of the first texts fit into a batch, and their cost."""
+    """Return how many of the next texts fit into a batch, and their cost."""
     count = total = 0
     for cost in costs[:texts]:
         if count >= at_least and total + cost > tokens:

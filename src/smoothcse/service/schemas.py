@@ -1,4 +1,4 @@
-"""Bodies of requests and answers, which are also the service's documentation."""
+"""Schemas of request and answer bodies, from which the API documentation is generated."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from smoothcse import __version__
 
 
 def _text_alone(value: Any) -> Any:
-    """Tell those who send token numbers, as OpenAI's API allows, what to do instead."""
+    """Refuse token ids, which OpenAI's API allows, and explain the alternative."""
     if isinstance(value, str) or (isinstance(value, list) and all(isinstance(entry, str) for entry in value)):
         return value
     raise PydanticCustomError(
         "text",
-        "must be a text or a list of texts, and not token numbers, which mean nothing to another model "
-        "(in LangChain set check_embedding_ctx_length=False)",
+        "must be a text or a list of texts, not token ids, which are specific to a model "
+        "(in LangChain, set check_embedding_ctx_length=False)",
     )
 
 
 UNUSABLE = "unusable"
-"""Type of the error that a body with values nobody can work with gets."""
+"""Error type for bodies with unusable values."""
 
 
 class _Body(BaseModel):
@@ -32,13 +32,13 @@ class _Body(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _can_be_written(cls, body: Any) -> Any:
-        """Refuse what JSON can spell and nothing behind this can write."""
-        if not isinstance(body, dict):  # bytes, for one, of another content type; that is told after this
+        """Refuse bodies that are valid JSON but cannot be encoded as UTF-8, or are nested too deeply."""
+        if not isinstance(body, dict):  # e.g. bytes of another content type, which are refused later
             return body
         try:
             json.dumps(body, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
-            message = "A text of the body holds half a character (one surrogate of a pair); mend its encoding."
+            message = "A text of the body has an unpaired surrogate (half a character); fix its encoding."
             raise PydanticCustomError(UNUSABLE, message) from error
         except RecursionError as error:
             raise PydanticCustomError(UNUSABLE, "The body is nested too deeply.") from error
@@ -49,27 +49,29 @@ _OTHER_PROMPTS = ("prompt", "instruction", "task", "task_type")
 
 
 class EmbeddingRequest(_Body):
-    """As OpenAI's API has it; ``user`` and other fields that change no embedding are accepted and ignored."""
+    """Embedding request of OpenAI's API; ``user`` and other fields without effect on embeddings are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
-    input: Annotated[str | list[str], BeforeValidator(_text_alone)] = Field(description="A text, or several.")
-    model: str | None = Field(default=None, description="A name from /models; the first by default.")
+    input: Annotated[str | list[str], BeforeValidator(_text_alone)] = Field(description="One text or several.")
+    model: str | None = Field(default=None, description="Name from /models; the first by default.")
     encoding_format: Literal["float", "base64"] = Field(
-        default="float", description="`base64`: of little-endian float32, a quarter of the size."
+        default="float", description="`base64` is little-endian float32, at a quarter of the size."
     )
     dimensions: int | None = Field(
-        default=None, ge=1, description="Keep the first so many, scaled to length 1 again; for models trained for it."
+        default=None,
+        ge=1,
+        description="Number of leading dimensions to keep, scaled to length 1 again; for models trained for it.",
     )
     input_type: Literal["query", "document"] | None = Field(
         default=None, description="Use the model's prompt for queries or for documents instead of its default prompt."
     )
-    prompt_name: str | None = Field(default=None, description="Use this prompt of the model instead.")
+    prompt_name: str | None = Field(default=None, description="Name of a prompt of the model to use instead.")
 
     @model_validator(mode="before")
     @classmethod
     def _asks_for_no_other_prompt(cls, body: Any) -> Any:
-        """Refuse what other servers understand and what would change the embeddings."""
+        """Refuse fields of other servers that would change the embeddings."""
         for name in _OTHER_PROMPTS:
             if isinstance(body, dict) and body.get(name) is not None:
                 message = f"The field {name} is not supported; choose a prompt with input_type or prompt_name."
@@ -86,14 +88,14 @@ class Embedding(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens that the model was given; texts beyond its limit are cut."""
+    """Tokens that the model processed; texts beyond its limit are truncated."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingAnswer(BaseModel):
-    """Embeddings of length 1, in the order of the input."""
+    """Embeddings of length 1, in input order."""
 
     object: Literal["list"] = "list"
     data: list[Embedding]
@@ -102,7 +104,7 @@ class EmbeddingAnswer(BaseModel):
 
 
 class OpenAIModel(BaseModel):
-    """An encoder, as OpenAI's API has it."""
+    """An encoder, in the form of OpenAI's API."""
 
     id: str
     object: Literal["model"] = "model"
@@ -111,24 +113,24 @@ class OpenAIModel(BaseModel):
 
 
 class OpenAIModels(BaseModel):
-    """The encoders, as OpenAI's API has them."""
+    """The encoders, in the form of OpenAI's API."""
 
     object: Literal["list"] = "list"
     data: list[OpenAIModel]
 
 
 class SearchRequest(_Body):
-    """A query of an index."""
+    """A query to an index."""
 
     query: str
-    k: int = Field(default=10, ge=1, description="Documents at most.")
+    k: int = Field(default=10, ge=1, description="Maximum number of documents.")
     where: dict[str, Any] | None = Field(
         default=None,
-        description="Conditions on the metadata, all of which must hold: a value, a list of values, or a comparison "
+        description="Conditions on the metadata that must all hold: a value, a list of values, or a comparison "
         "(`gte`, `gt`, `lte`, `lt`, `ne`).",
         examples=[{"year": {"gte": 2020}, "source": ["a", "b"]}],
     )
-    model: str | None = Field(default=None, description="A name from /models; the first by default.")
+    model: str | None = Field(default=None, description="Name from /models; the first by default.")
 
 
 class FoundDocument(BaseModel):
@@ -141,7 +143,7 @@ class FoundDocument(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """The most similar documents first."""
+    """Documents in order of decreasing similarity."""
 
     results: list[FoundDocument]
     milliseconds: float
@@ -153,26 +155,26 @@ class SimilarityRequest(_Body):
 
     a: list[str]
     b: list[str] | None = None
-    model: str | None = Field(default=None, description="A name from /models; the first by default.")
+    model: str | None = Field(default=None, description="Name from /models; the first by default.")
 
 
 class SimilarityAnswer(BaseModel):
-    """Cosine similarities, a row per text of ``a``."""
+    """Cosine similarities, with one row per text of ``a``."""
 
     scores: list[list[float]]
 
 
 class ServedModel(BaseModel):
-    """An encoder that is served."""
+    """A served encoder."""
 
     name: str
     dimension: int
-    documents: int | None = Field(description="Of its index; null without one.")
+    documents: int | None = Field(description="Number of documents in its index; null without an index.")
     incomplete: str | None = Field(default=None, description="Why documents of its index may be missing, or null.")
 
 
 class ModelsAnswer(BaseModel):
-    """The encoders, the default one first, and the metadata of their indexes."""
+    """The encoders, the default one first, and the metadata fields of their indexes."""
 
     models: list[ServedModel]
     fields: list[str]
@@ -189,7 +191,7 @@ class MapPoint(BaseModel):
 
 
 class MapAnswer(BaseModel):
-    """Documents on a plane, those of like meaning close together."""
+    """Documents on a plane, with similar documents close together."""
 
     points: list[MapPoint]
     fields: list[str]
@@ -198,13 +200,13 @@ class MapAnswer(BaseModel):
 
 
 class Problem(BaseModel):
-    """What was wrong, in a sentence."""
+    """One sentence on what was wrong, and its type."""
 
     message: str
     type: str
 
 
 class ErrorAnswer(BaseModel):
-    """Every answer with a status of 4xx or 5xx."""
+    """Body of every answer with status 4xx or 5xx."""
 
     error: Problem

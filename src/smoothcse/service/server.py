@@ -1,4 +1,4 @@
-"""From names on the command line to a server that listens."""
+"""Start of the service: load models and indexes, bind the port, and serve."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from smoothcse.encoders.precision import Precision, check_precision, precision_notice, resolve_precision
+from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
-    from smoothcse.encoders.pooling import PoolingName
-    from smoothcse.service.encoders import Served
+    from smoothcse.service.served import Served
 
 _DRAIN_SECONDS = 60
 
 _KERNELS_KEPT = "64"
-"""oneDNN, with which torch computes on a CPU, keeps a kernel and its memory for each shape that it has met, by default
-1,024 of them. Batches differ in shape: 24 of 64 sentences leave 140 MB more with that many, and 78 MB with 64."""
+"""Maximum number of cached oneDNN kernels. oneDNN, which torch uses on a CPU, caches one kernel and its memory per
+shape, 1,024 by default. As batches differ in shape, 24 batches of 64 sentences leave 140 MB more with the default, and
+78 MB with 64."""
 
 
 def serve_models(
@@ -38,30 +39,30 @@ def serve_models(
     batch_texts: int = 64,
     precision: Precision = "auto",
 ) -> None:
-    """Serve until asked to stop by SIGTERM or SIGINT; requests under way are answered first.
+    """Serve until SIGTERM or SIGINT; requests in progress are answered before the service stops.
 
     Args:
-        models: one or two names; see :func:`smoothcse.service.encoders.load_served`.
-        indexes: each made by one of the models.
-        poolings: one for each model, in place of its own.
-        host: address to listen at.
-        port: to listen at; 0 for a free one.
-        token: that requests must bear.
-        without_token: allow an address that others can reach without asking for a token.
-        batch_texts: of different requests encoded together.
-        precision: As in :func:`~smoothcse.encoders.inference.encode`; what it comes to is printed.
+        models: One or two models, see :func:`smoothcse.service.served.load_served`.
+        indexes: Indexes, each built with one of the models.
+        poolings: One pooling per model, to use instead of its own.
+        host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
+        token: Bearer token that requests must send.
+        without_token: Whether to allow an address that other machines can reach without authentication.
+        batch_texts: Maximum texts of different requests per batch.
+        precision: Arithmetic of the models, see :func:`~smoothcse.encoders.inference.encode`; the choice is printed.
 
     Raises:
-        SmoothCSEError: if a model or an index cannot be used, the port is taken, or everybody could come in.
+        SmoothCSEError: A model or an index cannot be used, the port is taken, or authentication is missing.
     """
     check_precision(precision, "encode")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     local = _is_loopback(host)
     _check_token(token, needed=not local and not without_token)
-    bound = _bind(host, port)  # before anything is loaded: a port that is taken is told at once
+    bound = _bind(host, port)  # before anything is loaded, so that a port in use is reported at once
     from smoothcse.service import Limits, create_app
     from smoothcse.service.connection import make_server
-    from smoothcse.service.encoders import load_served
+    from smoothcse.service.served import load_served
 
     served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings)]
     _warm_up(served)
@@ -72,7 +73,7 @@ def serve_models(
     names = " and ".join(
         one.name if one.index is None else f"{one.name}, {len(one.index):,} documents" for one in served
     )
-    console.print(f"Serving {names}, at {_url(bound)} (the API: /docs). Ctrl-C ends it.", soft_wrap=True, markup=False)
+    console.print(f"Serving {names}, at {_url(bound)} (API: /docs). Ctrl-C stops it.", soft_wrap=True, markup=False)
     for one in served:
         if one.index is not None and one.index.incomplete:
             console.print(f"Warning: {one.index.incomplete}", soft_wrap=True, markup=False)
@@ -91,16 +92,17 @@ def _is_loopback(host: str) -> bool:
 def _check_token(token: str | None, *, needed: bool) -> None:
     if token is None and needed:
         raise SmoothCSEError(
-            "Others could use this service: set a token in the variable SMOOTHCSE_TOKEN, or say --without-token."
+            "Refusing to bind to a non-loopback address without authentication. Set SMOOTHCSE_TOKEN, or pass "
+            "--without-token."
         )
     if token is not None and not (token.isascii() and token.isprintable() and token.strip() == token != ""):
-        raise SmoothCSEError("The token must be of letters, digits and signs of ASCII, without spaces around it.")
+        raise SmoothCSEError("The token must consist of printable ASCII characters, without spaces around it.")
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Return a socket that does not listen yet: who comes before the models are loaded is not left waiting."""
+    """Return a bound socket that does not listen yet, so that early clients are refused instead of left waiting."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns off Nagle's algorithm, which holds an answer back for 40 ms, for sockets that say they are TCP
+    # asyncio disables Nagle's algorithm, which delays an answer by 40 ms, only for sockets that declare TCP
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -108,7 +110,7 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         raise SmoothCSEError(
-            f"{host}:{port} cannot be listened at ({error.strerror}); give another --port or --host."
+            f"Cannot listen on {host}:{port} ({error.strerror}); give another --port or --host."
         ) from error
     return bound
 
@@ -119,14 +121,14 @@ def _url(bound: socket.socket) -> str:
 
 
 def _in_precision(one: Served, precision: Precision) -> Served:
-    """Return an entry whose model computes in a precision; its weights are copied once, not at each request."""
+    """Return an entry whose model computes in a precision, with weights copied once instead of per request."""
     from smoothcse.encoders.inference import in_precision
 
     return replace(one, model=in_precision(one.model, precision))
 
 
 def _warm_up(served: Sequence[Served]) -> None:
-    """Encode once, so that the first request is not the slow one and a broken model is told now."""
+    """Encode once, so that the first request is not slow and a broken model is reported now."""
     from smoothcse.encoders.inference import encode
 
     for one in served:

@@ -23,10 +23,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
+from smoothcse._utils.choices import InputType, PoolingName, Precision
 from smoothcse._utils.extras import extra
 from smoothcse._utils.progress import progress_bar
 from smoothcse.bulk.ray.job import Job, choose_columns, only_writer, open_job
@@ -34,12 +35,9 @@ from smoothcse.bulk.ray.shards import Shard, input_files, is_finished, plan_shar
 from smoothcse.bulk.ray.worker import ShardEncoder
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.precision import Precision, check_precision, precision_notice, resolve_precision
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError, first_line
-
-if TYPE_CHECKING:
-    from smoothcse.encoders.pooling import PoolingName
 
 ROWS_PER_SHARD = 131_072
 """Default rows per shard: 192 MiB of embeddings with 384 float32 each. A worker that dies loses at most one shard."""

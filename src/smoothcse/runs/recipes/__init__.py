@@ -51,7 +51,7 @@ def recipe_fields(name: str) -> dict[str, Any]:
     known = recipes()
     if name not in known:
         raise SmoothCSEError(
-            f"There is no recipe {name!r}.{did_you_mean(name, known)} `smoothcse recipes` lists them all."
+            f"There is no recipe {name!r}.{did_you_mean(name, known)} `smoothcse list recipes` lists them all."
         )
     return dict(known[name].fields)
 

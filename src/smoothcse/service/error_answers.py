@@ -1,4 +1,4 @@
-"""How errors are told: always ``{"error": {"message", "type"}}``, the message one sentence."""
+"""Error answers: always ``{"error": {"message", "type"}}``, with one sentence as the message."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from smoothcse.service.schemas import UNUSABLE
 
 _KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
-_LONGEST = 600  # characters of a message: it may quote what a stranger sent
+_LONGEST = 600  # maximum characters of a message, which may quote what a client sent
 
 
 def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Return the answer that tells of an error."""
+    """Return the answer for an error.
+
+    Args:
+        status: HTTP status.
+        message: Message for the client.
+        headers: Headers of the answer. Default: those that the status requires.
+    """
     kind = _KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
     short = message if len(message) <= _LONGEST else message[:_LONGEST] + " …"
     return JSONResponse({"error": {"message": short, "type": kind}}, status, headers or _HEADERS.get(status))
 
 
-def tell_errors(app: FastAPI) -> None:
-    """Have an application tell all of its errors in this way."""
+def add_error_handlers(app: FastAPI) -> None:
+    """Make an application answer all of its errors in this form."""
 
     @app.exception_handler(Refusal)
     async def refused(request: Request, error: Refusal) -> JSONResponse:
@@ -44,20 +50,20 @@ def tell_errors(app: FastAPI) -> None:
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         place = f"{request.method} {request.url.path}"
         message = {
-            400: "The body cannot be read as JSON.",
-            404: f"There is nothing at {place}; GET /docs lists what there is.",
-            405: f"There is no {place}; GET /docs lists the methods.",
+            400: "The body is not valid JSON.",
+            404: f"There is nothing at {place}; see /docs for the endpoints.",
+            405: f"There is no {place}; see /docs for the methods of each endpoint.",
         }.get(error.status_code, str(error.detail))
         headers = dict(error.headers) if error.headers else None
         return error_answer(error.status_code, message, headers)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
-        return error_answer(500, "Something in the service failed; its log has the reason.")
+        return error_answer(500, "Internal error; see the log of the service.")
 
 
 def _what_is_invalid(error: dict[str, Any]) -> tuple[int, str]:
-    """Return the status and the sentence for what pydantic found first."""
+    """Return status and message for the first error that pydantic found."""
     kind, place = error["type"], error["loc"]
     if kind == "json_invalid":
         return 400, f"The body is not JSON: {error['ctx']['error']} at character {place[-1]}."

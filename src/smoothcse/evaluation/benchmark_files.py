@@ -1,4 +1,4 @@
-"""Reading benchmark files, with errors that say which file and which line."""
+"""Reading of benchmark files, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError, some_of
 
 LARGEST_FILE = 256 << 20
-"""Bytes of a benchmark file, which is read whole; the largest in use, SST2's, has 4 million."""
+"""Maximum bytes of a benchmark file, which is read whole; the largest one in use, SST2's, has 4 million."""
 
 
 def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
-    """Locate files in a folder laid out as SentEval's ``data/downstream``, with or without its ``STS`` level.
+    """Locate files in a folder laid out like SentEval's ``data/downstream``, with or without its ``STS`` level.
 
     Args:
-        folder: the data folder.
-        needed: relative paths, e.g. ``"STS12-en-test/STS.gs.MSRpar.txt"``.
+        folder: Data folder.
+        needed: Relative paths, e.g. ``"STS12-en-test/STS.gs.MSRpar.txt"``.
 
     Returns:
-        The relative paths with the places where they were found.
+        Location of each file by its relative path.
 
     Raises:
-        SmoothCSEError: Naming the first files that are missing, and how many are.
+        SmoothCSEError: Files are missing; the message names the first ones and their number.
     """
     folder = local_path(folder)
     needed = list(needed)
@@ -44,13 +44,16 @@ def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
-    r"""Read the lines of a text file, without their ends.
+    r"""Read the lines of a text file, without line endings.
 
-    Only ``\n`` and ``\r\n`` end a line: the other separators that ``str.splitlines`` knows may stand in a
-    sentence.
+    Only ``\n`` and ``\r\n`` end a line: the other separators of ``str.splitlines`` may occur within a sentence.
+
+    Args:
+        path: Text file.
+        encoding: Encoding of the file.
 
     Raises:
-        SmoothCSEError: if the file cannot be read or is not in this encoding.
+        SmoothCSEError: The file is too large, cannot be read, or has another encoding.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -71,24 +74,24 @@ def split_columns(line: str, minimum: int, place: str) -> list[str]:
     """Split a tab-separated line; quotes are text, since none of these files is quoted CSV.
 
     Args:
-        line: of the file.
-        minimum: number of columns that are needed; more are let through.
-        place: file and line, for the message.
+        line: Line of the file.
+        minimum: Required number of columns; more are allowed.
+        place: File and line, for the message.
 
     Raises:
-        SmoothCSEError: if there are too few columns.
+        SmoothCSEError: There are too few columns.
     """
     columns = line.split("\t")
     if len(columns) < minimum:
         raise SmoothCSEError(
             f"{place}: {minimum} tab-separated columns are needed and there are {len(columns)}; "
-            "mend the line, or fetch the original file again."
+            "fix the line, or download the original file again."
         )
     return columns
 
 
 def single_spaced(text: str) -> str:
-    """Join the words of a text by single spaces, as SentEval hands sentences to a model."""
+    """Join the words of a text by single spaces, as SentEval does before encoding."""
     return " ".join(text.split())
 
 

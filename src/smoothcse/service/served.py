@@ -1,4 +1,4 @@
-"""The encoders that are served: where they come from, and how requests reach them."""
+"""The served encoders: how they are loaded, and how requests reach them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
+from smoothcse._utils.choices import InputType, PoolingName
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.load import load_encoder
-from smoothcse.encoders.pooling import PoolingName
-from smoothcse.encoders.prompts import InputType, prompt_of
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.search import Index
-    from smoothcse.service.metrics import Metrics
+    from smoothcse.service.metrics import ServiceMetrics
 
 
 @dataclass(frozen=True)
 class Served:
-    """An encoder and, where there is one, its index.
+    """A served encoder with its index, if any.
 
     Attributes:
-        name: that requests choose it by.
-        model: the encoder.
-        index: made by it, or None.
+        name: Name by which requests select the encoder.
+        model: Encoder.
+        index: Index built with this encoder, or None.
     """
 
     name: str
@@ -43,16 +43,16 @@ class Served:
 
 
 class Encoders:
-    """What the endpoints work with: the encoders by name, each with its queue.
+    """The encoders by name, each with its queue, as the endpoints use them.
 
     Args:
-        served: at least one; the first is the default.
-        limits: of requests.
-        batch_texts: of different requests that are encoded together.
-        metrics: told about batches and queues.
+        served: At least one encoder; the first is the default.
+        limits: Limits on requests.
+        batch_texts: Maximum texts of different requests per batch.
+        metrics: Metrics that record batches and queues.
     """
 
-    def __init__(self, served: Sequence[Served], limits: Limits, batch_texts: int, metrics: Metrics) -> None:
+    def __init__(self, served: Sequence[Served], limits: Limits, batch_texts: int, metrics: ServiceMetrics) -> None:
         self.by_name = {entry.name: entry for entry in served}
         self.limits = limits
         self._default = served[0].name
@@ -70,20 +70,20 @@ class Encoders:
             metrics.watch_queue(name, batcher)
 
     def find(self, name: str | None) -> Served:
-        """Return the encoder of this name, or the default one.
+        """Return the encoder with a name, or the default encoder.
 
         Raises:
-            Refusal: with status 404.
+            Refusal: Status 404 if there is no such encoder.
         """
         if name is not None and name not in self.by_name:
-            raise Refusal(404, f"There is no model {name!r}; there is {', '.join(self.by_name)}.")
+            raise Refusal(404, f"There is no model {name!r}; available: {', '.join(self.by_name)}.")
         return self.by_name[name or self._default]
 
     def find_indexed(self, name: str | None) -> tuple[Served, Index]:
-        """Return the encoder of this name and its index.
+        """Return the encoder with a name, and its index.
 
         Raises:
-            Refusal: with status 404.
+            Refusal: Status 404 if there is no such encoder, or it has no index.
         """
         served = self.find(name)
         if served.index is None:
@@ -97,11 +97,17 @@ class Encoders:
         input_type: InputType | None = None,
         prompt_name: str | None = None,
     ) -> Encoded:
-        """Encode texts together with those of others; :mod:`smoothcse.encoders.prompts` explains the prompts.
+        """Encode texts, batched with those of other requests; see :mod:`smoothcse.encoders.prompts` for the prompts.
+
+        Args:
+            served: Encoder.
+            texts: Texts of one request.
+            input_type: Kind of text.
+            prompt_name: Name of a prompt of the model.
 
         Raises:
-            Refusal: with status 429 if too many wait, 503 if it took too long.
-            SmoothCSEError: If the model has no prompt of that name.
+            Refusal: Status 429 if too many texts are waiting, 503 if encoding took too long.
+            SmoothCSEError: The model has no prompt with this name.
         """
         prompt = prompt_of(served.model, input_type, prompt_name=prompt_name)
         try:
@@ -112,7 +118,7 @@ class Encoders:
             raise Refusal(503, message) from error
 
     async def corpus_map(self, name: str | None) -> bytes:
-        """Return the map of a model's index as JSON; it is drawn once."""
+        """Return the map of an encoder's index as JSON; it is computed once."""
         served, index = self.find_indexed(name)
         drawing = self._maps.get(served.name)
         if drawing is None or (drawing.done() and drawing.exception()):
@@ -121,7 +127,7 @@ class Encoders:
         return await asyncio.shield(drawing)
 
     async def close(self) -> None:
-        """Encode what waits, and end."""
+        """Encode all waiting texts, then stop."""
         for batcher in self._batchers.values():
             await run_in_threadpool(batcher.close)
 
@@ -129,20 +135,21 @@ class Encoders:
 def load_served(
     models: Sequence[str], indexes: Sequence[Path] = (), poolings: Sequence[PoolingName] = ()
 ) -> list[Served]:
-    """Load models and give each index to the one that made it.
+    """Load models, and assign each index to the model that built it.
 
     Args:
-        models: names of run folders, model folders or of the hub.
-        indexes: each made by one of the models.
-        poolings: one for each model, in place of its own; none to leave them all.
+        models: Run folders, model folders or Hub names.
+        indexes: Indexes, each built with one of the models.
+        poolings: One pooling per model, to use instead of its own. Default: the models' own.
 
     Raises:
-        SmoothCSEError: if a model or an index cannot be read, an index fits none of the models, or two fit one.
+        SmoothCSEError: A model or an index cannot be read, an index matches none of the models, or two indexes match
+            one model.
     """
     from smoothcse.search import Index
 
     if poolings and len(poolings) != len(models):
-        raise SmoothCSEError(f"{len(poolings)} poolings are given for {len(models)} models; give one for each.")
+        raise SmoothCSEError(f"{len(poolings)} poolings are given for {len(models)} models; give one per model.")
     chosen: list[PoolingName | None] = [*poolings] or [None] * len(models)
     encoders = [load_encoder(name, pooling) for name, pooling in zip(models, chosen, strict=True)]
     made_by = {fingerprint(encoder): number for number, encoder in enumerate(encoders)}
@@ -151,19 +158,19 @@ def load_served(
         number = made_by.get(Index.fingerprint_of(path))
         if number is None:
             raise SmoothCSEError(
-                f"The index {path} was made by another model than {' and '.join(models)}, or with another --pooling; "
-                "give those that made it."
+                f"The index {path} was built with another model than {' and '.join(models)}, or with another "
+                "--pooling; give the model and pooling that it was built with."
             )
         if number in found:
             raise SmoothCSEError(f"The index {path} is a second one for {models[number]}; give one per model.")
-        with warnings.catch_warnings(action="ignore"):  # who serves it tells of an incomplete one
+        with warnings.catch_warnings(action="ignore"):  # the service itself reports incomplete indexes
             found[number] = Index.open(path, encoders[number])
     names = _names(models, chosen)
     return [Served(name, model, found.get(row)) for row, (name, model) in enumerate(zip(names, encoders, strict=True))]
 
 
 def _names(models: Sequence[str], poolings: Sequence[PoolingName | None]) -> list[str]:
-    """Return short names that differ."""
+    """Return short, distinct names."""
     short = [Path(name).name for name in models]
     names = short if len(set(short)) == len(short) else list(models)
     if len(set(names)) < len(names):
@@ -176,4 +183,4 @@ def _names(models: Sequence[str], poolings: Sequence[PoolingName | None]) -> lis
 def _draw(index: Index) -> bytes:
     from smoothcse.service.corpus_map import corpus_map
 
-    return to_json(corpus_map(index), inf_nan_mode="null")  # browsers read no NaN
+    return to_json(corpus_map(index), inf_nan_mode="null")  # browsers cannot parse NaN

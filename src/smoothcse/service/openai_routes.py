@@ -1,4 +1,4 @@
-"""The part of OpenAI's API that embeds texts."""
+"""The embedding endpoints of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse.bulk.quantisation import EmbeddingFormat
-from smoothcse.service.encoders import Encoders
 from smoothcse.service.schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
+from smoothcse.service.served import Encoders
 
 if TYPE_CHECKING:
     from smoothcse.service.batcher import Encoded
 
-router = APIRouter(prefix="/v1", tags=["as OpenAI has it"])
+router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
 
 def the_encoders(request: Request) -> Encoders:
-    """Return the encoders of the application that a request came to."""
+    """Return the encoders of the application that handles a request."""
     found: Encoders = request.app.state.encoders
     return found
 
@@ -46,9 +46,9 @@ async def embeddings(request: EmbeddingRequest, encoders: TheEncoders) -> Respon
 
 
 def _written(encoded: Encoded, name: str, request: EmbeddingRequest) -> bytes:
-    """Write an :class:`EmbeddingAnswer` without a Python object per number, and row by row.
+    """Serialise an :class:`EmbeddingAnswer` row by row, without a Python object per number.
 
-    A million numbers in one call would hold up the event loop, even from another thread.
+    Serialising a million numbers in one call would block the event loop, even from another thread.
     """
     rows = EmbeddingFormat(request.dimensions, normalize=True).quantise(encoded.vectors)
     entries = []

@@ -1,4 +1,4 @@
-"""Between documents and the columns of a table."""
+"""Conversion of documents to rows of the index's table, and of their metadata to its columns."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.search.column_names import OWN, column_of, name_of
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Field, Kind
-from smoothcse.search.names import OWN, column_of, name_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,16 +20,24 @@ if TYPE_CHECKING:
 
 
 def own_fields(dimensions: int) -> list[pa.Field]:
-    """Return the columns that every index has."""
+    """Return the columns that every index has.
+
+    Args:
+        dimensions: Dimension of the vectors.
+    """
     kinds = (pa.string(), pa.string(), pa.list_(pa.float32(), dimensions))
     return [pa.field(name, kind) for name, kind in zip(OWN, kinds, strict=True)]
 
 
 def metadata_fields(documents: Sequence[Document], known: Sequence[str] = ()) -> list[pa.Field]:
-    """Return a column for each field of metadata that is not known yet and has a value in one of the documents.
+    """Return a column for each new metadata field that has a value in any of the documents.
+
+    Args:
+        documents: Documents whose metadata to inspect.
+        known: Metadata fields that already have a column.
 
     Raises:
-        SmoothCSEError: for a name that an index cannot have.
+        SmoothCSEError: An index cannot have a field of this name.
     """
     kinds: dict[str, set[type]] = {}
     for document in documents:
@@ -40,7 +48,7 @@ def metadata_fields(documents: Sequence[Document], known: Sequence[str] = ()) ->
 
 
 def filter_fields(schema: pa.Schema) -> dict[str, Field]:
-    """Return what filters may name: the id and the metadata."""
+    """Return the fields that filters may use: the id and the metadata."""
     own = {"id": Field("id", "text")}
     return own | {
         name_of(column): Field(column, _kind(schema.field(column).type))
@@ -50,10 +58,10 @@ def filter_fields(schema: pa.Schema) -> dict[str, Field]:
 
 
 def check_metadata(documents: Sequence[Document]) -> None:
-    """Find out whether documents could be rows of a table of their own.
+    """Check that documents can be rows of a new table.
 
     Raises:
-        SmoothCSEError: for a document whose metadata cannot be kept.
+        SmoothCSEError: The metadata of a document cannot be stored.
     """
     for column in metadata_fields(documents):
         _column(name_of(column.name), documents, column.type)
@@ -62,8 +70,13 @@ def check_metadata(documents: Sequence[Document]) -> None:
 def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
     """Return documents and their vectors as rows of a table.
 
+    Args:
+        documents: Documents.
+        vectors: Unit vectors, shape ``(n, d)``.
+        schema: Schema of the table.
+
     Raises:
-        SmoothCSEError: for a document whose metadata do not fit.
+        SmoothCSEError: The metadata of a document do not fit the schema.
     """
     columns: dict[str, Any] = {
         "id": [document.id for document in documents],
@@ -101,8 +114,8 @@ def _column(name: str, documents: Sequence[Document], type: pa.DataType) -> pa.A
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         document, value = next(pair for pair in zip(documents, values, strict=True) if not _fits(pair[1], type))
         raise SmoothCSEError(
-            f"Document {document.id!r} has {reprlib.repr(value)} in the field {name!r}, and the index keeps "
-            f"{_kind(type)} there: mend the value, or rename the field."
+            f"Document {document.id!r} has {reprlib.repr(value)} in the field {name!r}, but the index stores "
+            f"{_kind(type)} there: fix the value, or rename the field."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The page, and the documentation of the API: files that a browser may have, all from this machine."""
+"""Static files of the web page and of the API documentation, all served from this machine."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SWAGGER = Path(fastapi_offline.__file__).parent / "static"
 
 
 def add_page(app: FastAPI) -> list[str]:
-    """Serve the page at ``/`` and its files beside it; return their paths."""
+    """Serve the page at ``/`` and its files beside it, and return their paths."""
     names = [file.relative_to(_PAGE).as_posix() for file in sorted(_PAGE.rglob("*")) if file.is_file()]
     paths = [_add_file(app, _PAGE, name, f"/{name}") for name in names]
     return [*paths, _add_file(app, _PAGE, "index.html", "/")]
 
 
 def add_documentation(app: FastAPI) -> list[str]:
-    """Serve the documentation of the API at ``/docs``; return the paths of its files."""
+    """Serve the documentation of the API at ``/docs``, and return the paths of its files."""
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title="smoothcse: the API",
@@ -49,7 +49,7 @@ def add_documentation(app: FastAPI) -> list[str]:
 
 
 def _add_file(app: FastAPI, folder: Path, name: str, path: str) -> str:
-    # A route for each file: a folder mounted at / would answer for paths that have other methods.
+    # One route per file, because a folder mounted at / would also answer for paths with other methods.
     files = StaticFiles(directory=folder)
 
     async def send(request: Request) -> Response:

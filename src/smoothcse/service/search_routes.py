@@ -1,4 +1,4 @@
-"""Endpoints that search, compare and show."""
+"""Endpoints for search, similarity and the corpus map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.limits import Refusal
-from smoothcse.service.openai import TheEncoders
+from smoothcse.service.openai_routes import TheEncoders
 from smoothcse.service.schemas import (
     FoundDocument,
     MapAnswer,
@@ -65,11 +65,11 @@ async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
 @router.get("/neighbours")
 async def neighbours(
     encoders: TheEncoders,
-    id: Annotated[str, Query(description="Of a document.")],
-    k: Annotated[int, Query(ge=1, description="Documents at most.")] = 10,
+    id: Annotated[str, Query(description="Id of the document.")],
+    k: Annotated[int, Query(ge=1, description="Maximum number of documents.")] = 10,
     model: ModelName = None,
 ) -> SearchAnswer:
-    """Find the documents that are most similar to one of them."""
+    """Find the documents that are most similar to an indexed document."""
     started = time.perf_counter()
     _, index = encoders.find_indexed(model)
     encoders.limits.check_hits(k)
@@ -82,7 +82,7 @@ async def neighbours(
 
 @router.post("/similarity")
 async def similarity(request: SimilarityRequest, encoders: TheEncoders) -> SimilarityAnswer:
-    """Compare each text with each."""
+    """Compute the similarity of each text with each other text."""
     served = encoders.find(request.model)
     second = request.a if request.b is None else request.b
     encoders.limits.check_pairs(len(request.a), len(second))
@@ -96,7 +96,7 @@ async def similarity(request: SimilarityRequest, encoders: TheEncoders) -> Simil
 
 @router.get("/map", response_model=MapAnswer)
 async def corpus_map(encoders: TheEncoders, model: ModelName = None) -> Response:
-    """Lay out the documents on a plane; the first call draws the map, which takes a while."""
+    """Lay out the documents on a plane; the first call computes the map, which takes a while."""
     return Response(await encoders.corpus_map(model), media_type="application/json")
 
 
