@@ -16,7 +16,7 @@ from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
-PAGE = (REPOSITORY / "docs" / "search.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "search.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
