@@ -41,7 +41,7 @@ imports: $(VENV)/dev.installed
 	$(BIN)/lint-imports
 
 docs: $(VENV)/dev.installed
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 coverage: $(VENV)/dev.installed
 	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from pydantic.fields import FieldInfo
 from typer.cli import get_docs_for_click
 
 import smoothcse
@@ -23,10 +23,18 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_page_content(html: str, **kwargs: Any) -> str:
+    """Remove the Sphinx markup of docstrings, which Markdown does not know: roles, and the word ``math``."""
+    html = re.sub(r":(?:attr|class|data|func|meth|mod):<code>~?", "<code>", html)
+    html = re.sub(r"<p>\.\. math:: (.*?)</p>", r"<pre><code>\1</code></pre>", html, flags=re.DOTALL)
+    return html.replace("<p>.. math::</p>", "").replace("Example::</p>", "Example:</p>")
+
+
 def commands() -> str:
     """Return the help of all commands."""
     group = typer.main.get_command(app)
     page = get_docs_for_click(obj=group, ctx=typer.Context(group), name="smoothcse", title="Commands")
+    page = re.sub(r"\*\*Commands\*\*:.*?(?=^## )", "", page, flags=re.DOTALL | re.MULTILINE)  # the headings list them
     return page.replace("```console\n$ ", "```text\n")
 
 
@@ -41,8 +49,8 @@ def configuration() -> str:
     return "\n".join(
         [
             "# Configuration\n",
-            "The fields of [`TrainConfig`][smoothcse.TrainConfig], which are also the keys of a YAML file (`--config`)",
-            "and, with hyphens, the options of `smoothcse train`.\n",
+            "The fields of [`TrainConfig`][smoothcse.TrainConfig]. They are the keys of a YAML file (`--config`) and,",
+            "with hyphens, the options of `smoothcse train`.\n",
             "| field | default | meaning |",
             "| --- | --- | --- |",
             *_rows(),
@@ -51,9 +59,7 @@ def configuration() -> str:
 
 
 def _rows() -> Iterator[str]:
-    for field in dataclasses.fields(TrainConfig):
-        default = field.default
-        if isinstance(default, FieldInfo):
-            default = default.get_default(call_default_factory=True)
-        meaning = TrainConfig.__pydantic_fields__[field.name].description or ""
-        yield f"| `{field.name}` | `{default!r}` | {meaning.replace('|', '&#124;')} |"
+    for name, field in TrainConfig.__pydantic_fields__.items():
+        default = field.get_default(call_default_factory=True)
+        meaning = (field.description or "").replace("|", "&#124;")
+        yield f"| `{name}` | `{default!r}` | {meaning} |"

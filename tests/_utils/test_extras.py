@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from smoothcse._utils.extras import MissingExtraError, extra, require
 from smoothcse.cli import main
 from smoothcse.errors import SmoothCSEError

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-WORDS = "the cat sat on a mat while it rained and dogs ran past old houses by the sea".split()
+WORDS = ("the", "cat", "sat", "on", "a", "mat", "while", "dogs", "ran", "past", "old", "houses", "by", "sea")
 TRAIN = "train text.txt --model tiny --output run --max-steps 3 --batch-size 8 --dev none"
 
 

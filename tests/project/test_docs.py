@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from smoothcse.cli import COMMANDS, main
 from tiny import save_tiny_model, sentences
 

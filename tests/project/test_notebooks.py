@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from tiny import sentences
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra 'notebooks'")

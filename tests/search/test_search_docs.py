@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from smoothcse.cli import main
 from tiny import sentences
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from served import listening
 from smoothcse.cli import app
 from tiny import sentences
