@@ -43,7 +43,8 @@ class ProgressBar(TrainerCallback):
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self.console,
-            redirect_stdout=not self.console.is_jupyter,  # there, printing flushes the streams, which would print again
+            # In a notebook, printing flushes the streams, which would print again.
+            redirect_stdout=not self.console.is_jupyter,
             redirect_stderr=not self.console.is_jupyter,
         )
         self.task = self.progress.add_task("training", total=state.max_steps, completed=state.global_step, status="")
