@@ -2,30 +2,33 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Where precision matters; tests take the processor for one without bf16 unless told otherwise (tests/conftest.py).
+# Tests whose results depend on the precision. They run twice: without bf16 (tests/conftest.py) and with it.
 PRECISE = tests/evaluation/test_evaluate.py tests/report/test_report.py tests/training/test_monitors.py tests/training/test_training.py tests/search/test_search.py
+# A small selection that trains, evaluates, encodes and reads each kind of file: for other versions and installations.
+SMOKE = tests/objectives tests/corpus/test_readers.py tests/encoders/test_build.py tests/evaluation/test_sts.py tests/methods/test_loss.py tests/views/test_views.py tests/training/test_determinism.py
 
-.PHONY: help demo test mutation lint types imports audit clean
+.PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation audit clean
 
 help:
-	@echo "make demo    train on this machine's Python documentation and see what it was good for (5 to 8 minutes)"
-	@echo "make test    lint, types and all tests"
-	@echo "make mutation  change the losses and the statistics one thing at a time; the tests must notice (an hour or more)"
-	@echo "make audit   look for known vulnerabilities in the pinned dependencies (asks a public database)"
-	@echo "make clean   remove the virtual environments and everything the other targets made"
+	@echo "make demo      train on the documentation of this machine's Python and score the result"
+	@echo "make test      lint, types, imports, documentation and all tests"
+	@echo "make pytest    all tests"
+	@echo "make docs      build the documentation site in site/; a broken link is an error"
+	@echo "make coverage  the tests with line coverage, which must stay above the floor in pyproject.toml"
+	@echo "make lowest    a selection of the tests with the lowest versions that pyproject.toml allows"
+	@echo "make wheel     build the wheel, install it elsewhere, and use the command and the library"
+	@echo "make mutation  mutation testing of the losses and the statistics (an hour or more)"
+	@echo "make audit     look for known vulnerabilities in the pinned dependencies (needs the network)"
+	@echo "make clean     remove the virtual environments and everything that the other targets made"
 
 demo: $(VENV)/demo.installed
 	$(BIN)/smoothcse demo --output demo
 
-test: lint types imports
+test: lint types imports docs pytest
+
+pytest: $(VENV)/dev.installed
 	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --durations 40
 	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile $(PRECISE)
-
-# Interrupted, it goes on where it was. One process, so that nothing fails for want of time or memory.
-mutation: $(VENV)/mutation.installed
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SMOOTHCSE_SHARED="$${SMOOTHCSE_SHARED:-$(abspath ../shared)}" \
-		nice $(BIN)/mutmut run --max-children 1
-	$(BIN)/python tests/mutation/report.py
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .
@@ -36,6 +39,36 @@ types: $(VENV)/dev.installed
 
 imports: $(VENV)/dev.installed
 	$(BIN)/lint-imports
+
+docs: $(VENV)/dev.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+coverage: $(VENV)/dev.installed
+	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov
+
+# A virtual environment of its own. Each of our direct dependencies has its lowest version, the others the newest that fit.
+lowest: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(PYTHON) tests/project/lowest_versions.py > $(VENV)-lowest/constraints.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-lowest/constraints.txt -e ".[demo]" pytest pytest-timeout hypothesis
+	$(VENV)-lowest/bin/pytest -p no:cacheprovider -m "not slow" $(SMOKE)
+
+# Built in a virtual environment, installed from the file into another one, and used in a folder outside the repository.
+wheel:
+	rm -rf dist $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check build
+	$(VENV)-wheel/bin/python -m build --outdir dist
+	rm -rf $(VENV)-wheel
+	$(PYTHON) -m venv $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
+	cd $$(mktemp -d) && $(abspath $(VENV)-wheel)/bin/python $(abspath tests/project/installed_wheel.py)
+
+# Interrupted, it continues where it stopped. One process, so that nothing fails for lack of time or memory.
+mutation: $(VENV)/mutation.installed
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SMOOTHCSE_SHARED="$${SMOOTHCSE_SHARED:-$(abspath ../shared)}" \
+		nice $(BIN)/mutmut run --max-children 1
+	$(BIN)/python tests/mutation/report.py
 
 audit: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
@@ -50,4 +83,4 @@ $(VENV)/%.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo mutants build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest $(VENV)-wheel demo mutants build dist site .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,8 @@ from plots import draw, draw_long_run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
-PAGES = tuple(DOCS / name for name in ("performance.md", "reliability.md", "methods.md", "why-scores-differ.md"))
+EXPLANATIONS = DOCS / "explanations"
+PAGES = tuple(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliability", "methods", "why-scores-differ"))
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The figure of ``docs/performance.md``: what the benchmarks left in ``benchmarks/results``, ours beside its peers."""
+"""Draw the figure of ``docs/explanations/performance.md`` from the results in ``benchmarks/results``."""
 
 from __future__ import annotations
 

@@ -17,10 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the test processes share the co
 import pytest
 from hypothesis import Phase, settings
 
+from repository import REPOSITORY
+
 # For `make mutation`: a mutant is dead with its first failing example, and a run repeats the last one.
 settings.register_profile("mutation", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None)
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from smoothcse._utils.extras import MissingExtraError, extra, require
 from smoothcse.cli import main
 from smoothcse.errors import SmoothCSEError
@@ -30,7 +30,7 @@ def test_a_fault_of_ours_is_not_called_a_missing_package():
 
 def test_every_extra_that_is_named_exists_and_every_hint_installs_as_the_readme_does():
     declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    files = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("docs/*.md"), REPOSITORY / "README.md"]
+    files = [*REPOSITORY.glob("src/**/*.py"), *REPOSITORY.glob("docs/**/*.md"), REPOSITORY / "README.md"]
     for file in files:
         text = file.read_text(encoding="utf-8")
         assert "pip install 'smoothcse" not in text, file

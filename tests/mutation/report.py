@@ -1,4 +1,4 @@
-"""Write docs/mutation.md from what mutmut left in mutants/ and from the reasons in survivors.toml.
+"""Write docs/explanations/mutation.md from what mutmut left in mutants/ and from the reasons in survivors.toml.
 
 ``make mutation`` runs it. It ends with 1 if a survivor has no reason or a file is below the share asked for.
 """
@@ -22,7 +22,7 @@ from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import walk_mutatable_files
 
 REASONS = Path(__file__).with_name("survivors.toml")
-PAGE = Path("docs/mutation.md")
+PAGE = Path("docs/explanations/mutation.md")
 ASKED_FOR = 0.9
 DEAD = {"killed", "timeout"}
 UNTESTED = {"not checked", "skipped"}

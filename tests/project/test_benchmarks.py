@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from repository import REPOSITORY
 from smoothcse.encoders.precision import ASSUME_BF16
 from tiny import sentences
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 FOLDER = REPOSITORY / "benchmarks"
 
 PRECISE = {

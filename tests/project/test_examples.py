@@ -6,12 +6,13 @@ import os
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from sentence_transformers import SentenceTransformer
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+from repository import REPOSITORY
+
+EXAMPLES = REPOSITORY / "examples"
 
 
 def run(script, *arguments):

@@ -7,14 +7,13 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from repository import REPOSITORY
 from tiny import save_tiny_model, sentences
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -47,4 +46,4 @@ def test_python_block(workplace):
 def test_files_that_it_points_to_exist():
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert targets
-    assert not [target for target in targets if not (ROOT / target).exists()]
+    assert not [target for target in targets if not (REPOSITORY / target).exists()]

@@ -10,13 +10,13 @@ import sys
 
 import pytest
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from smoothcse.cli import main
 from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
-PAGE = (REPOSITORY / "docs" / "search.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "search.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture

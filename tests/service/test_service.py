@@ -292,7 +292,7 @@ def test_a_full_queue_and_a_busy_model(encoders, monkeypatch):
 def test_stock_clients(example, address, tmp_path):
     package = {"langchain_search.py": "langchain_openai", "llama_index_search.py": "llama_index"}[example]
     pytest.importorskip(package, reason="needs the extra 'integrations'")
-    from conftest import REPOSITORY
+    from repository import REPOSITORY
 
     (tmp_path / "docs.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     command = [sys.executable, REPOSITORY / "examples" / example, f"{address}/v1", "first", tmp_path / "docs.txt"]

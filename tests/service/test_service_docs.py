@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from conftest import REPOSITORY
+from repository import REPOSITORY
 from served import listening
 from smoothcse.cli import app
 from tiny import sentences
@@ -23,7 +23,7 @@ for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "l
 from smoothcse.search import Document, Index  # noqa: E402
 from smoothcse.service import Limits, Served, create_app  # noqa: E402
 
-PAGE = (REPOSITORY / "docs" / "service.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs" / "how-to" / "service.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 CURLS = [line for line in LINES if line.startswith("curl")]
 

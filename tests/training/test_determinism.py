@@ -1,4 +1,4 @@
-"""The contract of docs/determinism.md: what is bit-identical, and what is only close."""
+"""The contract of docs/explanations/determinism.md: what is bit-identical, and what is only close."""
 
 from __future__ import annotations
 

@@ -18,13 +18,17 @@ def progress_bar(console: Console | None = None, *, unit: str = "") -> Progress:
         console: Where the bar is drawn; None for standard error.
         unit: What is counted, in the plural.
     """
+    console = console or Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(_BAR_WIDTH),
         _Count(unit),
         _Status(),
         _Time(),
-        console=console or Console(stderr=True),
+        console=console,
+        # In a notebook, printing flushes the streams, which would print again.
+        redirect_stdout=not console.is_jupyter,
+        redirect_stderr=not console.is_jupyter,
     )
 
 

@@ -1,0 +1,85 @@
+"""The documentation runs as it stands, with tiny models and texts under the names that it uses.
+
+In docs/tutorials and docs/how-to, a block marked ``bash`` or ``python`` is runnable: the blocks of a page run in their
+order, in one folder. A block marked ``sh`` or ``py`` is only shown. The pages on search and on the service
+have tests of their own, beside the tests of what they describe.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from repository import REPOSITORY
+from smoothcse.cli import COMMANDS, main
+from tiny import save_tiny_model, sentences
+
+DOCS = REPOSITORY / "docs"
+ELSEWHERE = {"search.md", "service.md"}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+MODELS = ("bert-base-uncased", "my-encoder")
+"""Names of models on the pages, each of which is a folder with a tiny model here."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    return [(language, text) for language, text in found if language in {"bash", "python"}]
+
+
+PAGES = [
+    page
+    for folder in ("tutorials", "how-to")
+    for page in sorted((DOCS / folder).glob("*.md"))
+    if page.name not in ELSEWHERE and blocks(page)
+]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with the files that the pages name, where every model is tiny."""
+    texts = sentences(160)
+    for name in MODELS:
+        save_tiny_model(tmp_path / name)
+    (tmp_path / "my-sentences.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    pairs = "".join(f"{a},{b},{c}\n" for a, b, c in zip(texts[:40], texts[40:80], texts[80:120], strict=True))
+    (tmp_path / "pairs.csv").write_text(f"sentence,positive,hard_negative\n{pairs}", encoding="utf-8")
+    rows = [json.dumps({"id": row, "text": text, "year": 2018 + row % 5}) for row, text in enumerate(texts[:20])]
+    (tmp_path / "docs.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (tmp_path / "queries.txt").write_text("\n".join(texts[120:]) + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
+    return tmp_path
+
+
+def run_command(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run one line that starts with ``smoothcse``, in this process."""
+    arguments = shlex.split(line, comments=True)
+    assert arguments[0] == "smoothcse", f"only smoothcse's commands are runnable: {line}"
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert not left.value.code, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_blocks_of_a_page_run(page, workplace, tiny_bert, monkeypatch):
+    names: dict[str, object] = {}
+    for language, written in blocks(page):
+        text = written.replace("packaged-minilm", tiny_bert).replace("train python-docs", "train my-sentences.txt")
+        if language == "python":
+            exec(compile(text, page.name, "exec"), names)
+        else:
+            for line in text.replace("\\\n", " ").splitlines():
+                run_command(line, monkeypatch)
+
+
+def test_every_command_that_the_pages_name_exists():
+    pages = [*DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/*.md")]
+    for page in pages:
+        named = re.findall(r"(?:^|`)smoothcse ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+        assert set(named) <= set(COMMANDS), page
