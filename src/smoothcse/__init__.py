@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from smoothcse.evaluation.evaluate import evaluate
     from smoothcse.evaluation.results import Evaluation
     from smoothcse.methods import GSInfoNCELoss
-    from smoothcse.objectives import GaussianNoise, gs_info_nce, info_nce
+    from smoothcse.objectives import GaussianNoise, HardNegatives, Noise, gs_info_nce, info_nce
     from smoothcse.search import Index
     from smoothcse.training import NoiseStep, TrainConfig, TrainResult, train
 
@@ -37,6 +37,8 @@ _HOMES = {
     "Evaluation": "evaluation.results",
     "GSInfoNCELoss": "methods",
     "GaussianNoise": "objectives",
+    "HardNegatives": "objectives",
+    "Noise": "objectives",
     "gs_info_nce": "objectives",
     "info_nce": "objectives",
     "Index": "search",
@@ -51,7 +53,9 @@ __all__ = [
     "Evaluation",
     "GSInfoNCELoss",
     "GaussianNoise",
+    "HardNegatives",
     "Index",
+    "Noise",
     "NoiseStep",
     "SmoothCSEError",
     "TrainConfig",

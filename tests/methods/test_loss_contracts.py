@@ -1,4 +1,4 @@
-"""What the adapter passes on to the objective, in its dense and in its streamed form, and what it refuses."""
+"""What a loss passes on to the objective, in its dense and in its streamed form, and what it refuses."""
 
 from __future__ import annotations
 
