@@ -30,7 +30,7 @@ for config in CONFIGS:
 
 
 def require_parameters(forward, expected, file):
-    found = list(signature(forward).parameters)
+    found = [name for name in signature(forward).parameters if name != "cache_position"]  # up to transformers 5.0
     assert found == expected, f"{forward.__qualname__} now takes {found}, and fastpath/{file} replaces {expected}"
 
 

@@ -70,8 +70,9 @@ def test_evaluation_still_gives_every_token(tmp_path, prompted, fast):
 @pytest.mark.parametrize(("architecture", "pooling"), [("bert", "mean"), ("bert", "avg_top2"), ("mpnet", "cls")])
 def test_other_models_are_left_alone(tmp_path, architecture, pooling, fast):
     model = build_encoder(save_tiny_model(tmp_path, architecture), pooling, device="cpu")
+    before = [vars(module).get("forward") for module in model.modules()]  # transformers 5.0 leaves some of its own
     fast(model, "read token")
-    assert not any("forward" in vars(module) for module in model.modules())
+    assert [vars(module).get("forward") for module in model.modules()] == before
 
 
 def test_dropout_acts_on_the_first_token_as_before(tmp_path):

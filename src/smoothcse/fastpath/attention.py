@@ -17,6 +17,8 @@ from smoothcse.fastpath.patches import Patches
 ATTENTIONS = (BertSelfAttention, RobertaSelfAttention, XLMRobertaSelfAttention)
 """Self-attention of the families that the fast path knows."""
 
+_WITHOUT_EFFECT = {"position_ids", "cache_position"}  # on self-attention without a cache; 5.0 still gives the latter
+
 
 def patch_attention(model: nn.Module, patches: Patches) -> None:
     """Let self-attention use the fast dropout that it holds.
@@ -89,7 +91,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor | None]:
     """Do what the module does: by :func:`attend_tokens` in training on padded rows, with nothing else asked for."""
     padded = attention_mask is None or attention_mask.ndim == 4
-    asked = {name for name, value in options.items() if value is not None} - {"position_ids"}  # it knows no positions
+    asked = {name for name, value in options.items() if value is not None} - _WITHOUT_EFFECT
     if not attention.training or not padded or others or asked or attention.config.output_attentions:
         return type(attention).forward(attention, hidden_states, attention_mask, *others, **options)  # type: ignore[no-any-return]
     return attend_tokens(attention, hidden_states, hidden_states, attention_mask), None
