@@ -17,7 +17,7 @@ from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs.folder import RunFolder
-from smoothcse.training import make_config, read_result, run, train
+from smoothcse.training import inputs, make_config, read_result, train
 from smoothcse.training.callbacks import GradientNoise, Metrics
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from tiny import sentences
@@ -55,7 +55,7 @@ def by_step(monkeypatch, scores):
     """Let the run be judged by a list of scores, one per evaluation."""
     remaining = iter(scores)
     criterion = Criterion("a list", lambda model: {DEV_SCORE: next(remaining)})
-    monkeypatch.setattr(run, "choose_criterion", lambda config, corpus: criterion)
+    monkeypatch.setattr(inputs, "choose_criterion", lambda config, corpus: criterion)
 
 
 def test_a_run_writes_everything_it_promises(config, tmp_path):

@@ -1,8 +1,27 @@
-"""Losses that the host's trainer calls: one thin adapter per method, views in, scalar out."""
+"""Training methods: one file each, with its settings, its loss and its state.
+
+The names are imported when first used: the configuration reads the methods' settings, and must not wait for torch.
+"""
 
 from __future__ import annotations
 
-from smoothcse.methods.cached import CachedGSInfoNCELoss, with_gradient_caching
-from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smoothcse.methods.cached import CachedGSInfoNCELoss, with_gradient_caching
+    from smoothcse.methods.gs_info_nce import GSInfoNCELoss
+
+_HOMES = {
+    "CachedGSInfoNCELoss": "methods.cached",
+    "GSInfoNCELoss": "methods.gs_info_nce",
+    "with_gradient_caching": "methods.cached",
+}
 
 __all__ = ["CachedGSInfoNCELoss", "GSInfoNCELoss", "with_gradient_caching"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'smoothcse.methods' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"smoothcse.{_HOMES[name]}"), name)

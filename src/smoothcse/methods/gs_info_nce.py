@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import all_gather_with_grad
 from torch import Tensor, distributed, nn
 
+from smoothcse._utils.defaults import NOISE_COUNT
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.state import of_all_ranks
 from smoothcse.objectives import (
@@ -47,7 +48,7 @@ class GSInfoNCELoss(nn.Module):
 
     Args:
         model: the encoder; its feature ``projection`` is read where there is one, else ``sentence_embedding``.
-        noise_count: ``M``. Default 192, as in the four published recipes.
+        noise_count: ``M``; by default as in the four published recipes.
         noise_ratio: ``M`` as a multiple of the effective batch instead (published: 3, or 1.5 at batch 128).
         noise_weight: ``λ > 0``, weight of the noise in the denominator.
         noise_mean: ``μ`` of the noise.
@@ -79,7 +80,7 @@ class GSInfoNCELoss(nn.Module):
         self,
         model: SentenceTransformer,
         *,
-        noise_count: int = 192,
+        noise_count: int = NOISE_COUNT,
         noise_ratio: float | None = None,
         noise_weight: float = 1.0,
         noise_mean: float = 0.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss, across_ranks
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.state import VectorQueue, of_all_ranks
 from smoothcse.methods.table import Method
 from smoothcse.objectives import info_nce
@@ -18,10 +19,11 @@ from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
 from smoothcse.views.embed import Features
 
 
-@dataclass(config=CHECKED, frozen=True)
-class ISCSESettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class ISCSE(MethodSettings):
     """The published values for the base models, which are the defaults, and what they mean."""
 
+    name: Literal["is-cse"] = "is-cse"
     weight: Annotated[
         float, Field(ge=0, description="α of the smoothed loss, from the middle of the training on.")
     ] = 0.1
@@ -34,7 +36,7 @@ class ISCSESettings:
     group_temperature: Annotated[float, Field(gt=0, description="β of the weights in the average.")] = 2.0
 
 
-def make_buffer(model: SentenceTransformer, settings: ISCSESettings) -> VectorQueue:
+def make_buffer(model: SentenceTransformer, settings: ISCSE) -> VectorQueue:
     """Return an empty buffer for a model's embeddings."""
     return VectorQueue(settings.buffer_size, model.get_embedding_dimension() or 0)
 
@@ -52,17 +54,17 @@ class ISCSELoss(GSInfoNCELoss):
     """
 
     state: VectorQueue
-    settings: ISCSESettings
+    settings: ISCSE
 
     def __init__(
         self,
         model: SentenceTransformer,
         *,
-        settings: ISCSESettings | None = None,
+        settings: ISCSE | None = None,
         state: VectorQueue | None = None,
         **others: Any,
     ) -> None:
-        settings = settings or ISCSESettings()
+        settings = settings or ISCSE()
         super().__init__(model, settings=settings, state=state or make_buffer(model, settings), **others)
         self._latest: Tensor | None = None
 
@@ -93,7 +95,7 @@ METHOD = Method(
     about="A second loss pulls each sentence to its positive averaged with that one's nearest neighbours among the "
     "last sentences.",
     loss=ISCSELoss,
-    settings=ISCSESettings,
+    settings=ISCSE,
     pairs=True,
     make_state=make_buffer,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -13,16 +13,18 @@ from torch import Tensor
 from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.gs_info_nce import GSInfoNCELoss
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.state import of_all_ranks
 from smoothcse.methods.table import Method
 from smoothcse.objectives.masked_lm import hide_tokens
 from smoothcse.views.embed import READ, Features
 
 
-@dataclass(config=CHECKED, frozen=True)
-class SimCSESettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class SimCSE(MethodSettings):
     """Off by default, as in the published runs."""
 
+    name: Literal["simcse"] = "simcse"
     symmetric: Annotated[
         bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
     ] = False
@@ -34,7 +36,7 @@ class SimCSESettings:
     ] = 0.15
 
 
-def make_head(model: SentenceTransformer, settings: SimCSESettings) -> MaskedLMHead | None:
+def make_head(model: SentenceTransformer, settings: SimCSE) -> MaskedLMHead | None:
     """Return the masked-language head to train, if it is asked for."""
     return MaskedLMHead(model) if settings.mlm_weight else None
 
@@ -53,17 +55,17 @@ class SimCSELoss(GSInfoNCELoss):
     """
 
     state: MaskedLMHead | None
-    settings: SimCSESettings
+    settings: SimCSE
 
     def __init__(
         self,
         model: SentenceTransformer,
         *,
-        settings: SimCSESettings | None = None,
+        settings: SimCSE | None = None,
         state: MaskedLMHead | None = None,
         **others: Any,
     ) -> None:
-        settings = settings or SimCSESettings()
+        settings = settings or SimCSE()
         super().__init__(model, settings=settings, state=state or make_head(model, settings), **others)
         if self.state is not None:
             self.special = torch.tensor(model.tokenizer.all_special_ids)
@@ -120,7 +122,7 @@ METHOD = Method(
     about="Two dropout views of each sentence, or labelled pairs, attract each other; all other sentences of the "
     "batch repel them.",
     loss=SimCSELoss,
-    settings=SimCSESettings,
+    settings=SimCSE,
     pairs=True,
     make_state=make_head,
 )

@@ -10,7 +10,7 @@ import yaml
 
 from smoothcse._utils.strict_yaml import read_yaml
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.runs.config import TrainConfig, make_config
+from smoothcse.runs.config import TrainConfig, make_config, method_values, with_settings_inside
 from smoothcse.runs.recipes import recipe_fields
 
 _LONGEST_FILE = 1 << 20
@@ -25,7 +25,7 @@ def resolve_config(
     The file may name a recipe of its own with the key ``recipe``.
 
     Raises:
-        SmoothCSEError: for an unknown recipe or field, or a value out of range.
+        SmoothCSEError: If a recipe or field does not exist, or a value is out of its range.
     """
     from_file = read_config_file(file) if file else {}
     named = from_file.pop("recipe", None)
@@ -39,17 +39,24 @@ def resolve_config(
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping of fields over another; count and ratio of the noise replace each other."""
+    """Lay one mapping of fields over another.
+
+    Count and ratio of the noise replace each other. Settings are added to those below if the method is the same.
+    """
+    lower = with_settings_inside(lower)
     if upper.get("noise_ratio") is not None or upper.get("noise_count") is not None:
         lower = {key: value for key, value in lower.items() if key not in ("noise_count", "noise_ratio")}
-    return {**lower, **upper}
+    if "method" in lower and "method" in upper:
+        below, above = method_values(lower["method"]), method_values(upper["method"])
+        upper = {**upper, "method": {**below, **above} if below.get("name") == above.get("name") else above}
+    return with_settings_inside({**lower, **upper})
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of configuration fields.
 
     Raises:
-        SmoothCSEError: if it is missing, is not YAML, or holds no mapping.
+        SmoothCSEError: If the file is missing, is not YAML, or holds no mapping.
     """
     try:
         with Path(path).open(encoding="utf-8") as file:
