@@ -25,6 +25,7 @@ from smoothcse.experiments.reproduction import plan_reproduction
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
 from smoothcse.export.measure import Comparison, Measured
+from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.result import TrainResult
 from smoothcse.training import TrainConfig
 from smoothcse.training.card import Probe, start_card
@@ -145,7 +146,8 @@ def test_corpus_report():
 
 def test_start_card(tiny_bert):
     report = CorpusReport(CORPUS, 1_000_000, 1_000_000, {}, "0" * 64, ())
-    plan = plan_run(TrainConfig(corpus=CORPUS, model=MODELS[0], noise_count=192, precision="fp32"))
+    config = TrainConfig(corpus=CORPUS, model=MODELS[0], noise_count=192, precision="fp32")
+    plan = plan_run(config, RunFolder(config.output))
     hardware = SimpleNamespace(describe=lambda: "2 x NVIDIA [H100], bf16")
     criterion = Criterion("STS-B dev, Spearman × 100", lambda model: {})
     card = start_card(

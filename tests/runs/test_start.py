@@ -226,3 +226,16 @@ def test_the_card_names_the_pooling(here, home):
     console = recording()
     train(config_in(here, "new").replace(max_steps=1), console=console)
     assert "read by cls pooling" in " ".join(said(console).replace("│", " ").split())
+
+
+def test_a_record_with_the_settings_beside_the_method_resumes(here, home):
+    """As the versions before wrote it."""
+    cut = config(here, "cut", home)
+    folder = RunFolder(cut.output)
+    recorded = folder.read_manifest()
+    older = {**recorded["config"], "method": "simcse", "settings": {"symmetric": False}}
+    del older["trainer_args"]
+    folder.write_manifest(recorded | {"config": older})
+    console = recording()
+    train(cut, resume=True, console=console)
+    assert re.search(r"Resuming the run in \S+ after step 2\.", said(console))

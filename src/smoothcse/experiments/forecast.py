@@ -25,6 +25,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction, is_finished
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training.card import probe
 from smoothcse.training.parts import make_loss, read_start
 from smoothcse.training.plan import plan_run
@@ -158,7 +159,7 @@ def _measure(config: TrainConfig) -> _Cost:
     """Time one step on a batch whose rows are all as long as a row may be."""
     cached = try_to_load_from_cache(config.model, "config.json") if not Path(config.model).exists() else None
     source = str(Path(cached).parent) if isinstance(cached, str) else config.model  # needs no network
-    plan = plan_run(config.replace(model=source))
+    plan = plan_run(config.replace(model=source), RunFolder(config.output))
     model = read_start(plan)
     sentences = ["word " * config.max_length] * config.batch_size
     columns = [sentences] * (len(config.columns or ()) or plan.method.columns)

@@ -38,8 +38,8 @@ class RunPlan:
         return self.config.method
 
 
-def plan_run(config: TrainConfig) -> RunPlan:
-    """Resolve a configuration.
+def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
+    """Resolve a configuration for a run in a folder.
 
     Raises:
         SmoothCSEError: If the method does not learn from the given columns, or this machine lacks the precision or
@@ -59,7 +59,7 @@ def plan_run(config: TrainConfig) -> RunPlan:
         config=config,
         method=method,
         hardware=hardware,
-        folder=RunFolder(config.output),
+        folder=folder,
         noise_count=config.noise_for(config.batch_size),
         rank_batch=config.batch_size // hardware.world_size,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerCallback
 
 from smoothcse._utils.disk import explain_failed_writes, require_space
@@ -44,7 +45,7 @@ from smoothcse.training.determinism import deterministic_kernels, seed_rank
 from smoothcse.training.full_memory import explain_full_memory
 from smoothcse.training.inputs import RunInputs, read_inputs
 from smoothcse.training.launch import is_main_process, launch, wants_launch
-from smoothcse.training.parts import make_loss
+from smoothcse.training.parts import host_arguments, make_loss
 from smoothcse.training.plan import RunPlan, plan_run
 from smoothcse.training.preflight import check_inputs, score_start, time_step
 from smoothcse.training.selection import CriterionEvaluator
@@ -95,12 +96,13 @@ def train(
     """
     config = _as_config(config, fields)
     console = (console or Console(stderr=True)) if is_main_process() else Console(quiet=True)
-    if resume and RunFolder(config.output).finished:
-        return _finished(config, console)
+    folder = RunFolder(config.output)
+    if resume and folder.finished:
+        return _finished(folder, config, console)
     if wants_launch(devices):
         launch(config, resume=resume, overwrite=overwrite, devices=devices)
         return read_result(config.output)
-    plan = plan_run(config)
+    plan = plan_run(config, folder)
     inputs = read_inputs(plan)
     manifest = _first_manifest(plan, inputs) if is_main_process() else {}
     with (
@@ -109,8 +111,9 @@ def train(
         deterministic_kernels(config.deterministic),
         _taken(plan.folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
     ):
+        arguments = host_arguments(plan)  # connects the ranks
         inputs = with_texts(plan, inputs, manifest, console)
-        return _Run(plan, inputs, start_metrics, console).execute(manifest, checkpoint)
+        return _Run(plan, inputs, arguments, start_metrics, console).execute(manifest, checkpoint)
 
 
 def _as_config(given: TrainConfig | str | PathLike[str], fields: TrainOptions) -> TrainConfig:
@@ -140,10 +143,10 @@ def _taken(
         yield checkpoint
 
 
-def _finished(config: TrainConfig, console: Console) -> TrainResult:
-    require_same_config(RunFolder(config.output), config.as_dict())
-    result = read_result(config.output)
-    said = f"The run in {config.output} is finished; nothing was changed. {result.verdict()}"
+def _finished(folder: RunFolder, config: TrainConfig, console: Console) -> TrainResult:
+    require_same_config(folder, config.as_dict())
+    result = read_result(folder.path)
+    said = f"The run in {folder.path} is finished; nothing was changed. {result.verdict()}"
     console.print(said, highlight=False, markup=False)
     return result
 
@@ -154,12 +157,18 @@ class _Run:
     Args:
         plan: Plan of the run.
         inputs: Text, encoder and criterion.
+        arguments: Arguments for the host.
         start_metrics: Metrics of the untrained encoder, where they are known.
         console: Console to print on.
     """
 
     def __init__(
-        self, plan: RunPlan, inputs: RunInputs, start_metrics: Mapping[str, float] | None, console: Console
+        self,
+        plan: RunPlan,
+        inputs: RunInputs,
+        arguments: SentenceTransformerTrainingArguments,
+        start_metrics: Mapping[str, float] | None,
+        console: Console,
     ) -> None:
         self.plan, self.inputs, self.console = plan, inputs, console
         self.cost = StepCost(plan.hardware.device_type)  # before the loss, whose state is part of a step's memory
@@ -173,7 +182,7 @@ class _Run:
         self.stop = StopOnSignal()
         self.evaluator = CriterionEvaluator(inputs.criterion, start_metrics)
         self.start_seconds = 0.0  # that the evaluation of the start took
-        self.trainer = make_trainer(plan, inputs, self.loss, self.evaluator, self._callbacks())
+        self.trainer = make_trainer(plan, inputs, self.loss, self.evaluator, arguments, self._callbacks())
 
     def _callbacks(self) -> list[TrainerCallback]:
         """Return the callbacks in the order in which they are called."""

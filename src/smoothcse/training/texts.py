@@ -10,13 +10,12 @@ from rich.console import Console
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.launch import is_main_process, main_process_first
-from smoothcse.training.parts import host_arguments
 from smoothcse.training.plan import RunPlan
 from smoothcse.views.further import with_further, write_further
 
 
 def with_texts(plan: RunPlan, inputs: RunInputs, manifest: dict[str, Any], console: Console) -> RunInputs:
-    """Return the inputs with the texts that the method makes, once for the run and all of its ranks."""
+    """Return the inputs with the texts that the method makes, once for the run and all of its connected ranks."""
     add_texts, folder, corpus = plan.method.add_texts, plan.folder, inputs.corpus
     if add_texts is None:
         return inputs
@@ -25,7 +24,6 @@ def with_texts(plan: RunPlan, inputs: RunInputs, manifest: dict[str, Any], conso
             f"The method {plan.settings.name} makes its own texts from single sentences, but the corpus has the "
             f"columns {', '.join(corpus.dataset.column_names)}; give one of them as --column."
         )
-    host_arguments(plan)  # connects the ranks
     with main_process_first():
         if is_main_process() and not folder.texts_file.is_file():
             folder.write_manifest(manifest)  # a run that is cut off in the midst of this can be resumed, too

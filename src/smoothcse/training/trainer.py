@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import PrinterCallback, TrainerCallback
 
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.training.inputs import RunInputs
-from smoothcse.training.parts import host_arguments
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import CriterionEvaluator
 
@@ -28,6 +27,7 @@ def make_trainer(
     inputs: RunInputs,
     loss: GSInfoNCELoss,
     evaluator: CriterionEvaluator,
+    arguments: SentenceTransformerTrainingArguments,
     callbacks: list[TrainerCallback],
 ) -> SentenceTransformerTrainer:
     """Return the trainer.
@@ -37,15 +37,13 @@ def make_trainer(
         inputs: Text and encoder.
         loss: Loss of the run.
         evaluator: What scores the encoder.
+        arguments: Arguments for the host.
         callbacks: Callbacks in the order in which they are called.
-
-    Raises:
-        SmoothCSEError: If the host refuses what ``trainer_args`` set.
     """
     dataset, collate = tokenised_once(inputs.corpus.dataset, inputs.model, plan.config.max_length)
     trainer = _Trainer(
         model=inputs.model,
-        args=host_arguments(plan),
+        args=arguments,
         train_dataset=dataset,
         loss=loss,
         data_collator=collate,
