@@ -184,3 +184,9 @@ def test_train_takes_a_text_and_fields(tmp_path, tiny_bert, corpus_file, monkeyp
     assert asked == [TrainConfig(corpus=str(corpus_file), **fields)] * 3
     with pytest.raises(SmoothCSEError, match="there is no configuration field 'modle'"):
         train(corpus_file, modle="x")
+
+
+def test_arguments_for_the_host_are_added_to_those_of_a_file(tmp_path):
+    (tmp_path / "mine.yaml").write_text("trainer_args: {optim: adafactor, run_name: first}\n")
+    config = resolve_config(file=tmp_path / "mine.yaml", overrides={"trainer_args": {"run_name": "second"}})
+    assert config.trainer_args == {"optim": "adafactor", "run_name": "second"}

@@ -268,6 +268,8 @@ def test_a_file_is_checked_together_with_its_recipe(tmp_path):
         ("method: esimcse\nsettings:\n  a: 1\n  a: 1\n", "mine.yaml:4 is not valid YAML (the key 'a' is given twice"),
         ("column: {? [a, b] : 1, b: {c: 1, c: 2}}\n", "mine.yaml:1 is not valid YAML (the key 'c' is given twice"),
         ("1: 2\n", "no configuration field '1'"),
+        ("settings: 3\n", "mine.yaml: settings is 3, but must be a mapping"),
+        ("method: {name: esimcse, queue: 3}\n", "Did you mean 'queue_size'?"),
     ],
 )
 def test_bad_files(text, message, tmp_path):

@@ -301,8 +301,15 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         SmoothCSEError: As :class:`TrainConfig`, with the file.
     """
     fields: dict[str, Any] = {str(name): value for name, value in values.items()}
-    try:
+    with located(where):
         return TrainConfig(**fields)
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Name the file in the message of an error; change nothing where it is empty."""
+    try:
+        yield
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{where}: {error}" if where else str(error)) from error
 

@@ -10,7 +10,7 @@ import yaml
 
 from smoothcse._utils.strict_yaml import read_yaml
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.runs.config import TrainConfig, make_config, method_values, with_settings_inside
+from smoothcse.runs.config import TrainConfig, located, make_config, method_values, with_settings_inside
 from smoothcse.runs.recipes import recipe_fields
 
 _LONGEST_FILE = 1 << 20
@@ -32,16 +32,19 @@ def resolve_config(
     if named is not None and not isinstance(named, str):
         raise SmoothCSEError(f"{file}: recipe is {named!r}, but must be a name; `smoothcse recipes` lists them.")
     recipe = recipe or named
-    merged = _over(recipe_fields(recipe) if recipe else {}, from_file)
-    if file:
-        make_config(merged, where=str(file))
+    published = recipe_fields(recipe) if recipe else {}
+    with located(str(file or "")):
+        merged = _over(published, from_file)
+        if file:
+            make_config(merged)
     return make_config(_over(merged, overrides or {}))
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Lay one mapping of fields over another.
 
-    Count and ratio of the noise replace each other. Settings are added to those below if the method is the same.
+    Count and ratio of the noise replace each other. Settings are added to those below if the method is the same, and
+    the trainer's arguments to those below.
     """
     lower = with_settings_inside(lower)
     if upper.get("noise_ratio") is not None or upper.get("noise_count") is not None:
@@ -49,6 +52,9 @@ def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     if "method" in lower and "method" in upper:
         below, above = method_values(lower["method"]), method_values(upper["method"])
         upper = {**upper, "method": {**below, **above} if below.get("name") == above.get("name") else above}
+    both = [layer["trainer_args"] for layer in (lower, upper) if isinstance(layer.get("trainer_args"), dict)]
+    if len(both) == 2:
+        upper = {**upper, "trainer_args": {**both[0], **both[1]}}
     return with_settings_inside({**lower, **upper})
 
 
