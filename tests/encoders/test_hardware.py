@@ -5,6 +5,7 @@ Whether hardware has bf16 is in test_precision.py. What is left for test_gpu.py 
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import pytest
@@ -25,9 +26,11 @@ from smoothcse.fastpath.attention import attend_tokens
 from smoothcse.fastpath.dropout import FastDropout
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.methods import GSInfoNCELoss
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training import launch, make_config, mini_batch
 from smoothcse.training.callbacks import StepCost, StopOnSignal
 from smoothcse.training.parts import read_start
+from smoothcse.training.plan import plan_run
 from smoothcse.views.embed import embed, in_pieces
 from tiny import save_tiny_model, sentences
 
@@ -141,10 +144,9 @@ def test_the_best_device_is_taken(cuda, mps, forced, found, monkeypatch):
 
 @pytest.mark.parametrize(("device", "fast"), [("cpu", True), ("cuda", False)])
 def test_fast_dropout_is_for_cpus(device, fast, tiny_bert, monkeypatch):
-    config = make_config({"model": tiny_bert})
-    hardware = SimpleNamespace(device_type=device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    model = read_start(config, hardware)
+    plan = plan_run(make_config({"model": tiny_bert, "precision": "fp32"}), RunFolder("run"))
+    model = read_start(dataclasses.replace(plan, hardware=SimpleNamespace(device_type=device)))
     assert any(isinstance(module, FastDropout) for module in model.modules()) == fast
 
 

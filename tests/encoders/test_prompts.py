@@ -31,7 +31,7 @@ from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts
 from smoothcse.export.export import export
 from smoothcse.fastpath.read_token import use_read_token
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
-from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings
+from smoothcse.methods.esimcse import ESimCSE, ESimCSELoss
 from smoothcse.training.selection import label_free
 from smoothcse.views.embed import dropout_views
 from tiny import sentences
@@ -385,7 +385,7 @@ def test_the_first_token_behind_a_prompt_is_no_cls(left_out):
 def test_the_second_view_of_esimcse_leaves_the_prompt_as_it_is(left_out):
     model = build_encoder(left_out, max_length=None, device="cpu")
     features = model.preprocess(TEXTS, prompt=PROMPTS["other"])
-    loss = ESimCSELoss(model, settings=ESimCSESettings(repetition_rate=1.0, queue_size=0))
+    loss = ESimCSELoss(model, settings=ESimCSE(repetition_rate=1.0, queue_size=0))
     [first, second] = loss.views([features])
     length = features["prompt_length"]
     assert second["prompt_length"] == length

@@ -17,9 +17,9 @@ from smoothcse.runs.folder import RunFolder
 STEPS = 4
 COMMAND = """
 from smoothcse import cli
-from smoothcse.training import run
+from smoothcse.training import preflight
 
-run.require_two_views = lambda *_: None  # it would rightly refuse to train without dropout
+preflight.require_two_views = lambda *_: None  # it would rightly refuse to train without dropout
 cli.main()
 """
 _NODE = {

@@ -11,8 +11,10 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from smoothcse._utils.defaults import NOISE_COUNT
 from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.licence import PACKAGED_MINILM, card_of, licence_of
+from smoothcse.runs.config import DEFAULT_METHOD, method_values, with_settings_inside
 
 CARD = "README.md"
 
@@ -163,11 +165,12 @@ def _method(config: dict[str, Any]) -> str:
     count = config.get("noise_count")
     if count is None:
         ratio = config.get("noise_ratio")
-        count = 192 if ratio is None else round(ratio * config["batch_size"])
-    if config.get("method", "simcse") != "simcse" or config.get("columns"):
+        count = NOISE_COUNT if ratio is None else round(ratio * config["batch_size"])
+    method = method_values(with_settings_inside(config).get("method", DEFAULT_METHOD))["name"]
+    if method != "simcse" or config.get("columns"):
         from smoothcse.methods.table import find_method  # which loads torch
 
-        title = "supervised SimCSE" if config.get("columns") else find_method(config["method"]).title
+        title = "supervised SimCSE" if config.get("columns") else find_method(method).title
         return title + (f", with {count} Gaussian vectors as further negatives" if count else "")
     if not count:
         return "InfoNCE over two dropout views (unsupervised SimCSE)"

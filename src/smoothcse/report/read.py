@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.runs.config import TrainConfig, field_names, make_config
+from smoothcse.runs.config import TrainConfig, recorded_config
 from smoothcse.runs.curves import Points, finite_points
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.result import TrainResult, result_of
@@ -71,14 +71,13 @@ def read_run(path: str | Path, name: str | None = None) -> RecordedRun:
     manifest = folder.read_manifest()
     if "config" not in manifest:
         raise SmoothCSEError(f"{folder.manifest_file} holds no configuration of a run; give another folder.")
-    known = {field: value for field, value in manifest["config"].items() if field in field_names()}
     metrics = folder.metrics()
     return RecordedRun(
         name=name or folder.path.resolve().name,
         folder=folder,
         manifest=manifest,
         metrics=metrics,
-        config=make_config(known, where=str(folder.manifest_file)),
+        config=recorded_config(manifest["config"], where=str(folder.manifest_file)),
         result=_result(folder, manifest, metrics),
     )
 

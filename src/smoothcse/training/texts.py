@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from rich.console import Console
-from sentence_transformers import SentenceTransformer
 
-from smoothcse.corpus import Corpus
-from smoothcse.encoders.hardware import Hardware
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.table import find_method, make_settings
-from smoothcse.runs.config import TrainConfig
-from smoothcse.runs.folder import RunFolder
+from smoothcse.training.inputs import RunInputs
 from smoothcse.training.launch import is_main_process, main_process_first
-from smoothcse.training.parts import host_arguments
+from smoothcse.training.plan import RunPlan
 from smoothcse.views.further import with_further, write_further
 
 
-def with_texts(
-    config: TrainConfig,
-    corpus: Corpus,
-    model: SentenceTransformer,
-    folder: RunFolder,
-    hardware: Hardware,
-    manifest: dict[str, Any],
-    console: Console,
-) -> Corpus:
-    """Return the corpus with the texts that the method makes, once for the run and all of its ranks."""
-    add_texts = find_method(config.method).add_texts
+def with_texts(plan: RunPlan, inputs: RunInputs, manifest: dict[str, Any], console: Console) -> RunInputs:
+    """Return the inputs with the texts that the method makes, once for the run and all of its connected ranks."""
+    add_texts, folder, corpus = plan.method.add_texts, plan.folder, inputs.corpus
     if add_texts is None:
-        return corpus
+        return inputs
     if corpus.dataset.column_names != ["sentence"]:
         raise SmoothCSEError(
-            f"The method {config.method} makes its own texts from single sentences, but the corpus has the columns "
-            f"{', '.join(corpus.dataset.column_names)}; give one of them as --column."
+            f"The method {plan.settings.name} makes its own texts from single sentences, but the corpus has the "
+            f"columns {', '.join(corpus.dataset.column_names)}; give one of them as --column."
         )
-    host_arguments(config, folder, hardware)  # connects the ranks
     with main_process_first():
         if is_main_process() and not folder.texts_file.is_file():
-            # What is cut off in the midst of this can be resumed, too.
-            folder.write_manifest(manifest)
-            own = make_settings(config.method, config.settings or {})
-            texts = add_texts(corpus.dataset, model, own, config.seed, console)
+            folder.write_manifest(manifest)  # a run that is cut off in the midst of this can be resumed, too
+            texts = add_texts(corpus.dataset, inputs.model, plan.settings, plan.config.seed, console)
             write_further(folder.texts_file, corpus, texts, console)
-    return with_further(corpus, folder.texts_file)
+    return dataclasses.replace(inputs, corpus=with_further(corpus, folder.texts_file))
