@@ -21,11 +21,29 @@ if TYPE_CHECKING:
     from smoothcse.evaluation.evaluate import evaluate
     from smoothcse.evaluation.results import Evaluation
     from smoothcse.methods import GSInfoNCELoss
+    from smoothcse.methods.arccon import ArcCon
+    from smoothcse.methods.conpvp import ConPVP
+    from smoothcse.methods.debcse import DebCSE
+    from smoothcse.methods.esimcse import ESimCSE
+    from smoothcse.methods.is_cse import ISCSE
+    from smoothcse.methods.promptbert import PromptBERT
+    from smoothcse.methods.simcse import SimCSE
+    from smoothcse.methods.simcse_pp import SimCSEPP
+    from smoothcse.methods.sncse import SNCSE
     from smoothcse.objectives import GaussianNoise, HardNegatives, Noise, gs_info_nce, info_nce
     from smoothcse.search import Index
     from smoothcse.training import NoiseStep, TrainConfig, TrainResult, train
 
 _HOMES = {
+    "ArcCon": "methods.arccon",
+    "ConPVP": "methods.conpvp",
+    "DebCSE": "methods.debcse",
+    "ESimCSE": "methods.esimcse",
+    "ISCSE": "methods.is_cse",
+    "PromptBERT": "methods.promptbert",
+    "SNCSE": "methods.sncse",
+    "SimCSE": "methods.simcse",
+    "SimCSEPP": "methods.simcse_pp",
     "Corpus": "corpus",
     "load_sentences": "corpus",
     "build_encoder": "encoders.build",
@@ -49,7 +67,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "ISCSE",
+    "SNCSE",
+    "ArcCon",
+    "ConPVP",
     "Corpus",
+    "DebCSE",
+    "ESimCSE",
     "Evaluation",
     "GSInfoNCELoss",
     "GaussianNoise",
@@ -57,6 +81,9 @@ __all__ = [
     "Index",
     "Noise",
     "NoiseStep",
+    "PromptBERT",
+    "SimCSE",
+    "SimCSEPP",
     "SmoothCSEError",
     "TrainConfig",
     "TrainResult",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -23,9 +25,13 @@ from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
 from smoothcse.export.comparison import Comparison, FormatFigures
+from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.result import TrainResult
 from smoothcse.training import TrainConfig
 from smoothcse.training.card import Probe, start_card
+from smoothcse.training.inputs import RunInputs
+from smoothcse.training.plan import plan_run
+from smoothcse.training.selection import Criterion
 from smoothcse.training.text_check import TextCheck
 
 MODELS = ("sentence-transformers/all-MiniLM-L6-v2", "runs/gs-infonce-bert-base-uncased/seed-42")
@@ -143,12 +149,15 @@ def test_corpus_report():
 
 def test_start_card(tiny_bert):
     report = CorpusReport(CORPUS, 1_000_000, 1_000_000, {}, "0" * 64, ())
+    config = TrainConfig(corpus=CORPUS, model=MODELS[0], noise_count=192, precision="fp32")
+    plan = plan_run(config, RunFolder(config.output))
+    hardware = SimpleNamespace(describe=lambda: "2 x NVIDIA [H100], bf16")
+    criterion = Criterion("STS-B dev, Spearman × 100", lambda model: {})
     card = start_card(
-        TrainConfig(corpus=CORPUS, model=MODELS[0], noise_count=192),
-        Corpus(range(1_000_000), report),
-        build_encoder(tiny_bert, device="cpu"),
-        text=TextCheck(0.012, 0.034, 0.001), steps=15_625, step_seconds=1.2, hardware="2 x NVIDIA [H100], bf16",
-        criterion="STS-B dev, Spearman × 100", start_score=31.42, measured=Probe(1.2, 0.1234), evaluation_seconds=9.0,
+        dataclasses.replace(plan, hardware=hardware),
+        RunInputs(Corpus(range(1_000_000), report), build_encoder(tiny_bert, device="cpu"), criterion, 15_625),
+        text=TextCheck(0.012, 0.034, 0.001),
+        measured=Probe(1.2, 0.1234), step_seconds=1.2, start_score=31.42, evaluation_seconds=9.0,
     )  # fmt: skip
     text = printed(card)
     require_whole(text, ["15,625", "31.42", "12.3%", MODELS[0], "[H100]"])

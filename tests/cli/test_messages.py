@@ -40,6 +40,7 @@ OTHERS = {
     "min_chars",
     "mini_batch_tokens",
     "pad_token",
+    "report_to",
     "save_pretrained",
 }
 

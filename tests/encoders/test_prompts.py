@@ -32,7 +32,7 @@ from smoothcse.evaluation.sts import STSTask, Subset, evaluate_sts
 from smoothcse.export.export_model import export_model
 from smoothcse.fastpath import accelerate
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
-from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings
+from smoothcse.methods.esimcse import ESimCSE, ESimCSELoss
 from smoothcse.training.selection import label_free
 from smoothcse.views.embed import dropout_views
 from tiny import sentences
@@ -386,7 +386,7 @@ def test_cls_pooling_reads_the_first_token_with_a_prompt(left_out):
 def test_esimcse_does_not_repeat_tokens_of_the_prompt(left_out):
     model = build_encoder(left_out, max_length=None, device="cpu")
     features = model.preprocess(TEXTS, prompt=PROMPTS["other"])
-    loss = ESimCSELoss(model, settings=ESimCSESettings(repetition_rate=1.0, queue_size=0))
+    loss = ESimCSELoss(model, settings=ESimCSE(repetition_rate=1.0, queue_size=0))
     [first, second] = loss.views([features])
     length = features["prompt_length"]
     assert second["prompt_length"] == length

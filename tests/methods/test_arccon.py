@@ -9,7 +9,7 @@ import torch
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import GSInfoNCELoss, base
-from smoothcse.methods.arccon import ArcConLoss, ArcConSettings
+from smoothcse.methods.arccon import ArcCon, ArcConLoss
 from smoothcse.objectives import Noise
 from smoothcse.objectives.arccon import angular_margin_logits
 
@@ -35,7 +35,7 @@ def loop(z1, z2, margin, temperature):
 def test_the_loss_is_the_equation_and_its_gradient(margin, streamed, tiny_bert, monkeypatch):
     monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ArcConLoss(encoder, settings=ArcConSettings(margin=margin), temperature=0.2)
+    loss = ArcConLoss(encoder, settings=ArcCon(margin=margin), temperature=0.2)
     inputs = views()
     value, expected = loss.compute_loss_from_embeddings(inputs), loop(*inputs, margin, 0.2)
     assert value.item() == pytest.approx(expected.item(), rel=1e-10)
@@ -50,7 +50,7 @@ def test_without_a_margin_it_is_infonce_and_with_one_it_asks_for_more(tiny_bert)
     noise = Noise(8)
     plain = GSInfoNCELoss(encoder, noise_count=8).compute_loss_from_embeddings(inputs)
     none, some = (
-        ArcConLoss(encoder, settings=ArcConSettings(margin=margin), noise=noise).compute_loss_from_embeddings(inputs)
+        ArcConLoss(encoder, settings=ArcCon(margin=margin), noise=noise).compute_loss_from_embeddings(inputs)
         for margin in (0.0, 10.0)
     )
     torch.testing.assert_close(none, plain)
@@ -61,7 +61,7 @@ def test_without_settings_the_margin_is_the_published_one(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     loss = ArcConLoss(encoder)
     assert loss.model is encoder
-    assert loss.settings == ArcConSettings(margin=10.0)
+    assert loss.settings == ArcCon(margin=10.0)
 
 
 def test_equal_views_have_a_gradient():

@@ -10,11 +10,11 @@ import torch
 from denoised import denoised
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import check_template, read_prompts
-from smoothcse.methods.conpvp import NEGATIVE, POSITIVE, ConPVPLoss, ConPVPSettings, anchor_template, prepare
+from smoothcse.methods.conpvp import NEGATIVE, POSITIVE, ConPVP, ConPVPLoss, anchor_template, prepare
 from smoothcse.objectives.conpvp import draw_templates
 from tiny import save_tiny_model, sentences
 
-SETTINGS = ConPVPSettings(prompt_tokens=2)
+SETTINGS = ConPVP(prompt_tokens=2)
 STEP, SEED = 7, 3
 
 

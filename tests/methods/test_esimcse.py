@@ -12,7 +12,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import base
-from smoothcse.methods.esimcse import ESimCSELoss, ESimCSESettings, ESimCSEState
+from smoothcse.methods.esimcse import ESimCSE, ESimCSELoss, ESimCSEState
 from smoothcse.methods.state import VectorQueue
 from smoothcse.objectives.draws import row_keys, uniforms
 from smoothcse.objectives.esimcse import repeat_subwords
@@ -128,7 +128,7 @@ def loop_loss(z1, z2, queue, temperature):
 
 def test_the_loss_is_the_equation_and_its_gradient(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=7))
+    loss = ESimCSELoss(encoder, settings=ESimCSE(queue_size=7))
     loss.state.queue.double().push(torch.randn(9, 32, dtype=torch.float64))
     z1, z2 = torch.randn(2, 5, 32, dtype=torch.float64).unbind()
     z1.requires_grad_()
@@ -148,7 +148,7 @@ def test_the_loss_is_the_equation_and_its_gradient(tiny_bert):
 
 def test_the_momentum_encoder_starts_pretrained_and_follows(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu").train()
-    state = ESimCSEState(encoder, ESimCSESettings(momentum=0.9))
+    state = ESimCSEState(encoder, ESimCSE(momentum=0.9))
     start = {name: parameter.clone() for name, parameter in encoder[0].named_parameters()}
     of_copy = dict(state.momentum.encoder[0].named_parameters())
     assert all(torch.equal(of_copy[name], parameter) for name, parameter in start.items())
@@ -163,7 +163,7 @@ def test_the_momentum_encoder_starts_pretrained_and_follows(tiny_bert):
 
 def test_the_queue_holds_the_first_views_as_the_momentum_encoder_sees_them(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu").train()
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=6, momentum=1.0))
+    loss = ESimCSELoss(encoder, settings=ESimCSE(queue_size=6, momentum=1.0))
     reference = build_encoder(tiny_bert, device="cpu").eval()
     features = encoder.preprocess(sentences(4))
     loss([dict(features)])
@@ -179,7 +179,7 @@ def test_the_queue_holds_the_first_views_as_the_momentum_encoder_sees_them(tiny_
 def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, most_logits, tiny_bert, monkeypatch):
     monkeypatch.setattr(base, "DENSE_LOGITS", most_logits)
     encoder = build_encoder(tiny_bert, device="cpu")
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=queue_size), hard_negative_log_weight=1.5).double()
+    loss = ESimCSELoss(encoder, settings=ESimCSE(queue_size=queue_size), hard_negative_log_weight=1.5).double()
     torch.manual_seed(0)
     loss.state.queue.push(torch.randn(queue_size, 32, dtype=torch.float64))
     views = list(torch.randn(2 + bool(hard), 5, 32, dtype=torch.float64))
@@ -195,7 +195,7 @@ def test_the_weight_of_hard_negatives_never_reaches_the_queue(hard, queue_size, 
 
 def test_the_second_view_has_the_words_doubled_that_are_no_special_tokens(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu").train()
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(repetition_rate=1.0), seed=3)
+    loss = ESimCSELoss(encoder, settings=ESimCSE(repetition_rate=1.0), seed=3)
     loss.step = 5
     column = encoder.preprocess(sentences(6)) | {"name": "kept"}
     ids, mask = column["input_ids"], column["attention_mask"]
@@ -232,14 +232,14 @@ def test_an_empty_queue_adds_nothing_and_one_of_size_zero_stays_empty(tiny_bert)
     encoder = build_encoder(tiny_bert, device="cpu").train()
     features = encoder.preprocess(sentences(4))
     assert ESimCSELoss(encoder).further_negatives() is None
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=0))
+    loss = ESimCSELoss(encoder, settings=ESimCSE(queue_size=0))
     loss([dict(features)])
     assert loss.further_negatives() is None
 
 
 def test_without_a_head_the_queue_holds_what_the_encoder_gives(tiny_bert):
     encoder = SentenceTransformer(tiny_bert, device="cpu").train()
-    loss = ESimCSELoss(encoder, settings=ESimCSESettings(queue_size=6, momentum=1.0))
+    loss = ESimCSELoss(encoder, settings=ESimCSE(queue_size=6, momentum=1.0))
     features = encoder.preprocess(sentences(4))
     loss([dict(features)])
     expected = torch.nn.functional.normalize(encoder.eval()(dict(features))["sentence_embedding"], dim=1)

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import ranks
-from smoothcse.methods.is_cse import ISCSELoss, ISCSESettings
+from smoothcse.methods.is_cse import ISCSE, ISCSELoss
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
 from tiny import sentences
 
-SETTINGS = ISCSESettings(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3)
+SETTINGS = ISCSE(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3)
 
 
 def loop_smoothed(positives, memory, neighbours, temperature):
@@ -80,7 +80,7 @@ def test_the_loss_is_the_sum_of_both_once_the_buffer_is_full(tiny_bert):
 
 def test_the_smoothed_loss_sets_in_with_the_step_that_fills_the_buffer(tiny_bert):
     """With the step's own positives the buffer is full; a hard negative is none of the smoothed loss's business."""
-    settings = ISCSESettings(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3, group_temperature=0.5)
+    settings = ISCSE(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3, group_temperature=0.5)
     loss = ISCSELoss(build_encoder(tiny_bert, device="cpu"), settings=settings, temperature=0.2)
     loss.state.double()
     z1, z2, z3 = (unit_rows(5, 32, seed) for seed in (4, 5, 7))

@@ -9,12 +9,12 @@ from denoised import denoised
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.promptbert import PromptBERTLoss, PromptBERTSettings, prepare
+from smoothcse.methods.promptbert import PromptBERT, PromptBERTLoss, prepare
 from smoothcse.objectives.promptbert import one_of_each
 from smoothcse.views.embed import embed_views
 from tiny import save_tiny_model, sentences
 
-SETTINGS = PromptBERTSettings(anchor='the old "{sentence}" ran {mask} and', positive="{mask} : {sentence} by the sea")
+SETTINGS = PromptBERT(anchor='the old "{sentence}" ran {mask} and', positive="{mask} : {sentence} by the sea")
 
 
 def loop_info_nce(z1, z2, temperature=0.05):

@@ -20,7 +20,7 @@ from smoothcse.encoders.pooling import PoolingName
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import base, with_gradient_caching
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
-from smoothcse.methods.simcse import SimCSELoss, SimCSESettings
+from smoothcse.methods.simcse import SimCSE, SimCSELoss
 from smoothcse.methods.table import METHODS, find_method
 from smoothcse.objectives.masked_lm import IGNORE_INDEX, mask_tokens
 from smoothcse.runs.folder import RunFolder
@@ -28,7 +28,7 @@ from smoothcse.training import make_config, train
 from smoothcse.views.embed import READ
 from tiny import ARCHITECTURES, save_tiny_model, sentences
 
-WITH_MLM = SimCSESettings(mlm_weight=0.5, mlm_probability=0.4)
+WITH_MLM = SimCSE(mlm_weight=0.5, mlm_probability=0.4)
 
 
 def rows(count, seed):
@@ -54,7 +54,7 @@ def loop_one_direction(queries, keys, hard, weight, temperature):
 def test_the_symmetric_form_is_the_mean_of_both_directions(streamed, triplets, tiny_bert, monkeypatch):
     monkeypatch.setattr(base, "DENSE_LOGITS", 0 if streamed else 10**9)
     encoder = build_encoder(tiny_bert, device="cpu")
-    settings = SimCSESettings(symmetric=True)
+    settings = SimCSE(symmetric=True)
     loss = SimCSELoss(encoder, settings=settings, hard_negative_log_weight=0.7, temperature=0.1)
     embeddings = [rows(5, seed) for seed in range(2 + triplets)]
     anchors, positives, *hard = embeddings

@@ -10,12 +10,12 @@ import torch
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import base
-from smoothcse.methods.simcse_pp import SimCSEPPLoss, SimCSEPPSettings
+from smoothcse.methods.simcse_pp import SimCSEPP, SimCSEPPLoss
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import embed, embed_views
 from tiny import sentences
 
-SETTINGS = SimCSEPPSettings(positive_weight=0.8, dimension_weight=0.3, dimension_temperature=2.0)
+SETTINGS = SimCSEPP(positive_weight=0.8, dimension_weight=0.3, dimension_temperature=2.0)
 
 
 def views(count, width, number, seed=0):

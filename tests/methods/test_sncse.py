@@ -8,11 +8,11 @@ import torch
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import read_prompts
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.sncse import SNCSELoss, SNCSESettings, prepare
+from smoothcse.methods.sncse import SNCSE, SNCSELoss, prepare
 from smoothcse.objectives.sncse import bidirectional_margin
 from tiny import sentences
 
-SETTINGS = SNCSESettings(anchor='the old "{sentence}" ran {mask}', positive="{sentence} by {mask} sea", weight=0.5)
+SETTINGS = SNCSE(anchor='the old "{sentence}" ran {mask}', positive="{sentence} by {mask} sea", weight=0.5)
 
 
 def loop_margin(z1, z2, z3, nearest, farthest):
@@ -88,7 +88,7 @@ def test_soft_negatives_stand_in_no_denominator(tiny_bert):
     encoder = prepare(build_encoder(tiny_bert, device="cpu"), SETTINGS)
     z1, z2, z3 = torch.randn(3, 5, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).unbind()
     z3.requires_grad_()
-    settings = SNCSESettings(anchor=SETTINGS.anchor, weight=0)
+    settings = SNCSE(anchor=SETTINGS.anchor, weight=0)
     loss = SNCSELoss(encoder, settings=settings).compute_loss_from_embeddings([z1, z2, z3])
     assert not torch.autograd.grad(loss, z3)[0].any()
 

@@ -76,7 +76,7 @@ def test_esimcse_is_the_authors(model):
     rate, dropout, repetition, queue = ESIMCSE[model]
     settings = {"repetition_rate": repetition, "queue_size": queue, "momentum": 0.995}
     own = {"model": model, "noise_count": 0, "batch_size": 64, "learning_rate": rate, "dropout": dropout}
-    assert recipe_fields(f"esimcse/{model}") == COMMON | own | {"method": "esimcse", "settings": settings}
+    assert recipe_fields(f"esimcse/{model}") == COMMON | own | {"method": {"name": "esimcse", **settings}}
 
 
 IS_CSE = {  # batch, rate, weight at the start and later, precision
@@ -92,7 +92,7 @@ def test_is_cse_is_the_authors(model):
     batch, rate, start, weight, precision = IS_CSE[model]
     settings = {"weight": weight, "weight_at_start": start, "buffer_size": 1024, "neighbours": 16}
     own = {"model": model, "noise_count": 0, "batch_size": batch, "learning_rate": rate, "dropout": 0.1}
-    own |= {"method": "is-cse", "settings": settings, "precision": precision}
+    own |= {"method": {"name": "is-cse", **settings}, "precision": precision}
     assert recipe_fields(f"is-cse/{model}") == COMMON | own
 
 
@@ -101,7 +101,7 @@ def test_debcse_is_simcse_but_for_what_is_ours(model):
     """Nothing is published: the settings are the method's defaults."""
     settings = {name: float(default) for name, default, _ in describe_settings(DebCSESettings)}
     simcse = recipe_fields(f"simcse/{model}")
-    assert recipe_fields(f"debcse/{model}") == simcse | {"method": "debcse", "settings": settings}
+    assert recipe_fields(f"debcse/{model}") == simcse | {"method": {"name": "debcse", **settings}}
     assert "our reading of the abstract" in recipes()[f"debcse/{model}"].about
 
 
@@ -120,7 +120,7 @@ def test_supervised_simcse_is_the_authors(model):
 def test_simcse_pp_is_the_authors():
     settings = {"positive_weight": 0.9, "dimension_weight": 0.1, "dimension_temperature": 5.0}
     own = {"model": "bert-base-uncased", "noise_count": 0, "batch_size": 64, "learning_rate": 3e-5, "dropout": 0.1}
-    assert recipe_fields("simcse++/bert-base-uncased") == COMMON | own | {"method": "simcse++", "settings": settings}
+    assert recipe_fields("simcse++/bert-base-uncased") == COMMON | own | {"method": {"name": "simcse++", **settings}}
 
 
 PROMPTED = {name: value for name, value in COMMON.items() if name != "pooling"} | {"noise_count": 0, "dropout": 0.1}
@@ -140,14 +140,14 @@ def test_sncse_is_the_authors(model):
     settings = {"anchor": anchor, "positive": positive, "weight": weight, "nearest": 0.1, "farthest": 0.3}
     settings |= {"negation": "spacy"}
     own = {"model": model, "batch_size": batch, "learning_rate": rate, "precision": "fp32"}
-    assert recipe_fields(f"sncse/{model}") == PROMPTED | own | {"method": "sncse", "settings": settings}
+    assert recipe_fields(f"sncse/{model}") == PROMPTED | own | {"method": {"name": "sncse", **settings}}
 
 
 @pytest.mark.parametrize("model", list(SIMCSE))
 def test_conpvp_has_simcses_batch_and_rate_for_want_of_its_own(model):
     batch, rate, _ = SIMCSE[model]
     own = {"model": model, "batch_size": batch, "learning_rate": rate}
-    assert recipe_fields(f"conpvp/{model}") == PROMPTED | own | {"method": "conpvp", "settings": {"prompt_tokens": 4}}
+    assert recipe_fields(f"conpvp/{model}") == PROMPTED | own | {"method": {"name": "conpvp", "prompt_tokens": 4}}
 
 
 PROMPTBERT = {
@@ -159,9 +159,9 @@ PROMPTBERT = {
 @pytest.mark.parametrize("model", list(SIMCSE))
 def test_promptbert_is_the_authors(model):
     anchor, positive = PROMPTBERT[model.split("-")[0]]
-    own = {"model": model, "batch_size": 256, "learning_rate": 1e-5, "max_length": 42, "method": "promptbert"}
+    own = {"model": model, "batch_size": 256, "learning_rate": 1e-5, "max_length": 42}
     settings = {"anchor": anchor, "positive": positive}
-    assert recipe_fields(f"promptbert/{model}") == PROMPTED | own | {"settings": settings}
+    assert recipe_fields(f"promptbert/{model}") == PROMPTED | own | {"method": {"name": "promptbert", **settings}}
 
 
 def test_there_are_no_others_and_each_is_explained():
@@ -267,6 +267,8 @@ def test_a_file_is_checked_together_with_its_recipe(tmp_path):
         ("method: esimcse\nsettings:\n  a: 1\n  a: 1\n", "mine.yaml:4 is not valid YAML (the key 'a' is given twice"),
         ("column: {? [a, b] : 1, b: {c: 1, c: 2}}\n", "mine.yaml:1 is not valid YAML (the key 'c' is given twice"),
         ("1: 2\n", "no configuration field '1'"),
+        ("settings: 3\n", "mine.yaml: settings is 3, but must be a mapping"),
+        ("method: {name: esimcse, queue: 3}\n", "Did you mean 'queue_size'?"),
     ],
 )
 def test_bad_files(text, message, tmp_path):

@@ -17,7 +17,7 @@ from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs import start as run_start
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, read_manifest, write_manifest
-from smoothcse.training import make_config, run, train
+from smoothcse.training import make_config, preflight, run, train
 from smoothcse.training.callbacks import Metrics
 from tiny import save_tiny_model, sentences
 
@@ -127,7 +127,7 @@ def test_a_record_without_fingerprints_resumes(here, home):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"max_steps": 5}, {"model": "packaged-minilm"}, {"settings": {"symmetric": True}}]
+    "changes", [{"max_steps": 5}, {"model": "packaged-minilm"}, {"method": {"name": "simcse", "symmetric": True}}]
 )
 @pytest.mark.parametrize("name", ["cut", "finished"])
 def test_another_configuration_is_refused(changes, name, here, home):
@@ -180,7 +180,7 @@ def refuse(*_):
 
 
 def test_a_refused_run_leaves_nothing(here, home, monkeypatch):
-    monkeypatch.setattr(run, "require_two_views", refuse)
+    monkeypatch.setattr(preflight, "require_two_views", refuse)
     new = config_in(here, "new")
     for _ in range(2):
         with pytest.raises(SmoothCSEError, match=r"^no$"):
@@ -191,7 +191,7 @@ def test_a_refused_run_leaves_nothing(here, home, monkeypatch):
 def test_a_refused_run_gives_the_one_before_back(here, home, monkeypatch):
     finished = config(here, "finished", home)
     before = contents(here / "finished")
-    monkeypatch.setattr(run, "require_two_views", refuse)
+    monkeypatch.setattr(preflight, "require_two_views", refuse)
     with pytest.raises(SmoothCSEError, match=r"^no$"):
         train(finished.replace(seed=1), overwrite=True, console=QUIET)
     assert contents(here / "finished") == before
@@ -225,3 +225,15 @@ def test_the_card_names_the_pooling(here, home):
     console = recording()
     train(config_in(here, "new").replace(max_steps=1), console=console)
     assert "read by cls pooling" in " ".join(said(console).replace("│", " ").split())
+
+
+def test_a_record_with_the_settings_beside_the_method_resumes(here, home):
+    """As the versions before wrote it."""
+    cut = config(here, "cut", home)
+    recorded = read_manifest(cut.output)
+    older = {**recorded.config, "method": "simcse", "settings": {"symmetric": False}}
+    del older["trainer_args"]
+    write_manifest(cut.output, recorded.replace(config=older))
+    console = recording()
+    train(cut, resume=True, console=console)
+    assert re.search(r"Resuming the run in \S+ after step 2\.", said(console))

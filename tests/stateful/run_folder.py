@@ -40,7 +40,7 @@ from smoothcse.export.export_model import export_model
 from smoothcse.runs.checkpoints import WriteChecksums
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
-from smoothcse.training import TrainConfig, TrainResult, make_config, read_result, train
+from smoothcse.training import TrainConfig, TrainResult, make_config, preflight, read_result, train
 from smoothcse.training import run as run_module
 from smoothcse.training.callbacks import Metrics
 from tiny import save_tiny_model, sentences
@@ -255,14 +255,14 @@ class RunFolderMachine(RuleBasedStateMachine):
     def be_refused(self, seed: int) -> None:
         """Find out only when the model is loaded that it cannot learn; the run from before is there again."""
         found = self.state.before or self.state
-        original = run_module.require_two_views
-        run_module.require_two_views = _refuse  # type: ignore[assignment]
+        original = preflight.require_two_views
+        preflight.require_two_views = _refuse  # type: ignore[assignment]
         try:
             train(self._config(seed), overwrite=True, console=QUIET)
         except SmoothCSEError as error:
             assert str(error) == "it cannot learn"  # noqa: PT017
         finally:
-            run_module.require_two_views = original
+            preflight.require_two_views = original
         self.state = found
 
     @precondition(lambda self: self.folder.path.is_dir())

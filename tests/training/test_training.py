@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+import smoothcse
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
@@ -19,7 +22,7 @@ from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs import model_folder
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
-from smoothcse.training import make_config, read_result, run, train
+from smoothcse.training import TrainConfig, inputs, make_config, read_result, run, train
 from smoothcse.training.callbacks import Metrics
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from tiny import sentences
@@ -57,7 +60,7 @@ def by_step(monkeypatch, scores):
     """Let the run be judged by a list of scores, one per evaluation."""
     remaining = iter(scores)
     criterion = Criterion("a list", lambda model: {DEV_SCORE: next(remaining)})
-    monkeypatch.setattr(run, "choose_criterion", lambda config, corpus: criterion)
+    monkeypatch.setattr(inputs, "choose_criterion", lambda config, corpus: criterion)
 
 
 def test_a_run_writes_everything_it_promises(config, tmp_path):
@@ -291,3 +294,47 @@ def test_a_mistake_leaves_no_folder_behind(config):
     with pytest.raises(SmoothCSEError, match="no-such-model"):
         train(config.replace(model="no-such-model"), console=QUIET)
     assert not RunFolder(config.output).path.exists()
+
+
+def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tmp_path, monkeypatch):
+    made = []
+    original = run.host_arguments
+    monkeypatch.setattr(run, "host_arguments", lambda plan: made.append(original(plan)) or made[-1])
+    plain = train(config.replace(max_steps=4), console=QUIET)
+    arguments = {"optim": "adafactor", "gradient_accumulation_steps": 2, "run_name": "mine"}
+    changed = config.replace(max_steps=4, trainer_args=arguments, output=str(tmp_path / "other"))
+    console = Console(file=io.StringIO(), width=200)
+    result = train(changed, console=console)
+    assert {name: getattr(made[-1], name) for name in arguments} == arguments
+    assert losses(result.folder)[4] != losses(plain.folder)[4]
+    manifest = read_manifest(result.folder)
+    assert manifest.config["trainer_args"] == arguments
+    [warning] = [said for said in manifest.warnings if "gradient_accumulation_steps" in said]
+    assert "averages the losses of 2 batches of 8, whose sentences are no negatives of each other" in warning
+    shown = console.file.getvalue()
+    assert warning in " ".join(shown.split())
+    assert "optim adafactor" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            {"report_to": "no-such-tracker"},
+            "report_to names no-such-tracker, which is not installed here or not known",
+        ),
+        ({"optim": "no-such-optimizer"}, "sentence-transformers refuses the trainer_args: no-such-optimizer is not"),
+    ],
+)
+def test_values_that_the_host_refuses_end_in_one_sentence(given, message, config):
+    with pytest.raises(SmoothCSEError) as caught:
+        train(config.replace(trainer_args=given), console=QUIET)
+    assert message in str(caught.value)
+    assert not Path(config.output).exists()
+
+
+def test_a_text_and_fields_train_like_a_configuration(config, tmp_path):
+    fields = {name: value for name, value in config.replace(max_steps=2).as_dict().items() if name != "corpus"}
+    first = train(TrainConfig(corpus=config.corpus, **fields), console=QUIET)
+    second = smoothcse.train(config.corpus, **{**fields, "output": str(tmp_path / "other")}, console=QUIET)
+    assert losses(first.folder) == losses(second.folder)

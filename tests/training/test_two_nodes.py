@@ -18,9 +18,9 @@ from smoothcse.runs.manifest import read_manifest
 STEPS = 4
 COMMAND = """
 from smoothcse import cli
-from smoothcse.training import run
+from smoothcse.training import preflight
 
-run.require_two_views = lambda *_: None  # it would rightly refuse to train without dropout
+preflight.require_two_views = lambda *_: None  # it would rightly refuse to train without dropout
 cli.main()
 """
 _NODE = {

@@ -13,22 +13,18 @@ from pydantic.fields import FieldInfo
 
 from smoothcse.cli.arguments import split
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.runs.config import TrainConfig
+from smoothcse.methods.settings import MethodSettings
+from smoothcse.runs.config import DEFAULT_METHOD, Group, TrainConfig
 
 Command = Callable[..., None]
 
-# How to give a field that has several entries.
-_SEVERAL = {list: " Separate them with commas, or repeat the option.", dict: " Give NAME=VALUE; repeat for several."}
+_MAPPING = " Give KEY=VALUE; repeat for several."
+_LIST = " Separate them with commas, or repeat the option."
+_FLAGS = {"trainer_args": "--trainer-arg"}  # where the flag is not the field's name
 
-# The field at which each panel of the help begins.
-_PANELS = {
-    "corpus": "Text",
-    "model": "Encoder",
-    "output": "Output",
-    "method": "Objective",
-    "batch_size": "Training",
-    "dev": "Evaluation",
-}
+# The one flag that is no field: the configuration takes the settings of a method inside `method`.
+_SETTINGS = "settings"
+_SETTINGS_HELP = f"Settings of the method, which `smoothcse methods NAME` lists.{_MAPPING}"
 
 
 def config_options(*, positional: str) -> Callable[[Command], Command]:
@@ -37,7 +33,7 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
     The command receives only the fields that the user gave, so that defaults never override a recipe.
 
     Args:
-        positional: the field that is an optional argument instead of an option.
+        positional: Field that is an optional argument instead of an option.
     """
 
     def decorate(command: Command) -> Command:
@@ -50,8 +46,10 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         signature = inspect.signature(command, eval_str=True)
         own_parameters = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
         own_names = {parameter.name for parameter in own_parameters}
-        kinds = {field.name: get_origin(_first_kind(field)) for field in fields(TrainConfig)}
-        parameters = [*_field_parameters(positional), *own_parameters]
+        hints = get_type_hints(TrainConfig, include_extras=True)
+        kinds = {field.name: get_origin(_first_kind(hints[field.name])) for field in fields(TrainConfig)}
+        kinds[_SETTINGS] = dict
+        parameters = [*_field_parameters(positional, hints), *own_parameters]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         with_fields.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         with_fields.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -64,71 +62,84 @@ def _read(field: str, given: Any, kind: Any) -> Any:
     """Return a field's value from what its option was given."""
     if kind is list:
         return split(given)
-    return _as_mapping(field, given) if kind is dict else given
+    return _as_mapping(_flag(field), given) if kind is dict else given
 
 
-def _as_mapping(field: str, given: list[str]) -> dict[str, Any]:
+def _as_mapping(flag: str, given: list[str]) -> dict[str, Any]:
     """Read ``name=value`` options as the mapping that they stand for; values are read as YAML reads them."""
     found: dict[str, Any] = {}
     for name, equals, value in (entry.partition("=") for entry in given):
         if not name or not equals:
-            raise SmoothCSEError(f"--{field} {name} must have the form name=value.")
+            raise SmoothCSEError(f"{flag} {name} must have the form name=value.")
         if name in found:
-            raise SmoothCSEError(f"--{field} gives {name!r} twice; give it once.")
-        found[name] = _read_value(field, name, value)
+            raise SmoothCSEError(f"{flag} gives {name!r} twice; give it once.")
+        found[name] = _read_value(flag, name, value)
     return found
 
 
-def _read_value(field: str, name: str, value: str) -> Any:
+def _read_value(flag: str, name: str, value: str) -> Any:
     import yaml
 
     from smoothcse._utils.strict_yaml import read_yaml
 
     try:
         return read_yaml(value)
-    except (yaml.YAMLError, ValueError) as error:  # of a date that there is not
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date
         reason = getattr(error, "problem", None) or first_line(error)
         raise SmoothCSEError(
-            f"--{field} {name}={value}: the value is not valid YAML ({reason}); put it in quotes if it is text."
+            f"{flag} {name}={value}: the value is not valid YAML ({reason}); put it in quotes if it is text."
         ) from error
 
 
-def _field_parameters(positional: str) -> Iterator[inspect.Parameter]:
+def _field_parameters(positional: str, hints: dict[str, Any]) -> Iterator[inspect.Parameter]:
     panel = ""
     for field in fields(TrainConfig):
-        panel = _PANELS.get(field.name, panel)
-        yield _parameter(field, panel, is_argument=field.name == positional)
+        extras = get_args(hints[field.name])
+        panel = next((extra.title for extra in extras if isinstance(extra, Group)), panel)
+        yield _parameter(field, hints[field.name], panel, is_argument=field.name == positional)
+        if field.name == "method":
+            option = typer.Option(_flag(_SETTINGS), help=_SETTINGS_HELP, show_default=False, rich_help_panel=panel)
+            yield _optional(_SETTINGS, list[str], option)
 
 
-def _parameter(field: Field[Any], panel: str, *, is_argument: bool) -> inspect.Parameter:
-    annotated = get_type_hints(TrainConfig, include_extras=True)[field.name]
-    kind, info = _kind(field), next(extra for extra in get_args(annotated) if isinstance(extra, FieldInfo))
-    text = f"{info.description}{_SEVERAL.get(get_origin(_first_kind(field)), '')}{_shown(field.default)}"
+def _parameter(field: Field[Any], annotated: Any, panel: str, *, is_argument: bool) -> inspect.Parameter:
+    kind, info = _kind(annotated), next(extra for extra in get_args(annotated) if isinstance(extra, FieldInfo))
+    several = {list: _LIST, dict: _MAPPING}.get(get_origin(_first_kind(annotated)), "")
+    text = f"{info.description}{several}{_shown(field)}"
     if is_argument:
         option: Any = typer.Argument(help=text, show_default=False)
     else:
-        name = field.name.replace("_", "-")
-        flag = f"--{name}/--no-{name}" if kind is bool else f"--{name}"
+        flag = _flag(field.name)
+        flag = f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag
         option = typer.Option(flag, help=text, show_default=False, rich_help_panel=panel)
+    return _optional(field.name, kind, option)
+
+
+def _optional(name: str, kind: type, option: Any) -> inspect.Parameter:
     annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def _kind(field: Field[Any]) -> type:
-    """Return what a field's text on the command line is read as; its choices are checked by the configuration."""
-    first = _first_kind(field)
+def _flag(field: str) -> str:
+    return _FLAGS.get(field) or f"--{field.replace('_', '-')}"
+
+
+def _kind(annotated: Any) -> type:
+    """Return the type that a field's text on the command line is read as; the configuration checks its choices."""
+    first = _first_kind(annotated)
     if get_origin(first) in (dict, list):  # the flag is given once for each entry
         return list[str]
-    return str if get_origin(first) is Literal else first
+    return str if get_origin(first) is Literal or first is MethodSettings else first
 
 
-def _first_kind(field: Field[Any]) -> Any:
+def _first_kind(annotated: Any) -> Any:
     """Return a field's type, or the first of its alternatives."""
-    plain = get_args(get_type_hints(TrainConfig, include_extras=True)[field.name])[0]
+    plain = get_args(annotated)[0]
     return plain if get_origin(plain) in (Literal, dict, list) else (get_args(plain) or [plain])[0]
 
 
-def _shown(default: Any) -> str:
+def _shown(field: Field[Any]) -> str:
+    default = DEFAULT_METHOD if field.name == "method" else field.default
     if default in (None, MISSING):
         return ""
     return f" [{f'{default:g}' if isinstance(default, float) else str(default).lower()}]"

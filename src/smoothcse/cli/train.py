@@ -12,26 +12,30 @@ from smoothcse.cli.fields import config_options
 
 @config_options(positional="corpus")
 def train(
-    config: Annotated[Path | None, typer.Option(help="YAML file of the settings below.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of the fields below.")] = None,
     recipe: Annotated[
         str | None, typer.Option(help="Published settings by name; see `smoothcse list recipes`.")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Train this many runs, seed after seed, and print mean ± sd.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of runs, one per seed; prints the mean ± standard deviation.")
+    ] = 1,
     devices: Annotated[
         int | None, typer.Option(min=1, help="Processes that share each batch. [all visible GPUs]")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the output folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in the output folder.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
     **fields: Any,
 ) -> None:
     """Train an encoder on a text and keep its best step.
 
-    Settings come from a recipe, then a YAML file, then the flags; later ones win. The output folder holds `best` and
+    Fields come from a recipe, then a YAML file, then the flags; later ones win. The output folder holds `best` and
     `last`, two plain sentence-transformers models, with `run.json` and `metrics.jsonl` beside them.
+
+    Example: smoothcse train notes.txt --model sentence-transformers/all-MiniLM-L6-v2 --output runs/notes
     """
     from smoothcse.training import resolve_config
 
-    resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typing error is told at once
+    resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typo is reported at once
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.experiments.seeds import train_seeds

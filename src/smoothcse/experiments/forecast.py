@@ -19,16 +19,17 @@ from smoothcse._utils.paths import local_path
 from smoothcse.corpus import load_sentences
 from smoothcse.corpus.hub_datasets import HubAddress
 from smoothcse.corpus.sources import PYTHON_DOCS, WIKI1M, WIKI1M_ADDRESS, WIKI1M_LINES
-from smoothcse.encoders.hardware import Hardware, find_hardware
+from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction
 from smoothcse.fastpath import PARTS, accelerate
-from smoothcse.methods.table import find_method
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training.card import probe
 from smoothcse.training.parts import make_loss, read_start
+from smoothcse.training.plan import plan_run
 
 _WEIGHTS = "model.safetensors"
 
@@ -157,20 +158,21 @@ def _cost(config: TrainConfig, *, model_is_here: bool) -> tuple[_Cost | None, st
         hardware = find_hardware(config.precision)
     except SmoothCSEError as error:
         return None, str(error)
-    return _measure(config, hardware) if model_is_here else None, hardware.describe()
+    return _measure(config) if model_is_here else None, hardware.describe()
 
 
-def _measure(config: TrainConfig, hardware: Hardware) -> _Cost:
+def _measure(config: TrainConfig) -> _Cost:
     """Time one step on a batch in which each row has the maximum length."""
     cached = try_to_load_from_cache(config.model, "config.json") if not Path(config.model).exists() else None
     source = str(Path(cached).parent) if isinstance(cached, str) else config.model  # needs no network
-    model = read_start(config.replace(model=source), hardware)
+    plan = plan_run(config.replace(model=source), RunFolder(config.output))
+    model = read_start(plan)
     sentences = ["word " * config.max_length] * config.batch_size
-    columns = [sentences] * (len(config.columns or ()) or find_method(config.method).columns)
+    columns = [sentences] * (len(config.columns or ()) or plan.method.columns)
     with accelerate(model, parts=PARTS if config.fast_path else ()):
-        loss = make_loss(model, config, hardware)
-        measured = probe(model, loss, columns, config.max_length, hardware.autocast_dtype)
-    peak = torch.cuda.max_memory_allocated() if hardware.device_type == "cuda" else None
+        loss = make_loss(plan, model)
+        measured = probe(model, loss, columns, config.max_length, plan.hardware.autocast_dtype)
+    peak = torch.cuda.max_memory_allocated() if plan.hardware.device_type == "cuda" else None
     return _Cost(measured.seconds, sum(p.numel() for p in model.parameters()), peak)
 
 

@@ -166,10 +166,10 @@ def _front_matter(config: TrainConfig, result: Scores | None, licence: dict[str,
 def _method(config: TrainConfig) -> str:
     """Return the name of the method; SimCSE with noise is GS-InfoNCE, without noise its control."""
     count = config.noise_for(config.batch_size)
-    if config.method != "simcse" or config.columns:
+    if config.method.name != "simcse" or config.columns:
         from smoothcse.methods.table import find_method  # which loads torch
 
-        title = "supervised SimCSE" if config.columns else find_method(config.method).title
+        title = "supervised SimCSE" if config.columns else find_method(config.method.name).title
         return title + (f", with {count} Gaussian vectors as further negatives" if count else "")
     if not count:
         return "InfoNCE over two dropout views (unsupervised SimCSE)"

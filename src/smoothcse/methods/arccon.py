@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -11,14 +11,16 @@ from torch import Tensor
 
 from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.base import ContrastiveLoss
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.objectives.arccon import angular_margin_logits
 
 
-@dataclass(config=CHECKED, frozen=True)
-class ArcConSettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class ArcCon(MethodSettings):
     """The published value, which is the default, and what it means."""
 
+    name: Literal["arccon"] = "arccon"
     margin: Annotated[
         float, Field(ge=0, le=90, description="m, degrees by which a pair must be nearer than all others.")
     ] = 10.0
@@ -33,10 +35,10 @@ class ArcConLoss(ContrastiveLoss):
         **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
-    settings: ArcConSettings
+    settings: ArcCon
 
-    def __init__(self, model: SentenceTransformer, *, settings: ArcConSettings | None = None, **others: Any) -> None:
-        super().__init__(model, settings=settings or ArcConSettings(), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: ArcCon | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or ArcCon(), **others)
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
@@ -49,6 +51,6 @@ METHOD = Method(
     title="ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022)",
     about="A pair must be nearer than all others by a margin, an angle.",
     loss=ArcConLoss,
-    settings=ArcConSettings,
+    settings=ArcCon,
     pairs=True,
 )

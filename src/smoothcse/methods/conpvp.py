@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.templates import with_template
 from smoothcse.methods.prompted import PromptedLoss
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.objectives.conpvp import draw_templates
 from smoothcse.views.embed import Features
@@ -40,22 +41,23 @@ NEGATIVE = (
 )
 
 
-@dataclass(config=CHECKED, frozen=True)
-class ConPVPSettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class ConPVP(MethodSettings):
     """The published value, which is the default, and what it means."""
 
+    name: Literal["conpvp"] = "conpvp"
     prompt_tokens: Annotated[
         int, Field(ge=1, le=32, description="k, learned tokens between the sentence and the mask.")
     ] = 4
 
 
-def anchor_template(settings: ConPVPSettings) -> tuple[str, list[str]]:
+def anchor_template(settings: ConPVP) -> tuple[str, list[str]]:
     """Return the template of the anchors, ``X p1 .. pk [MASK] .``, and its learned tokens."""
     tokens = [f"<prompt-{number}>" for number in range(1, settings.prompt_tokens + 1)]
     return f"{{sentence}} {' '.join(tokens)} {{mask}} .", tokens
 
 
-def prepare(model: SentenceTransformer, settings: ConPVPSettings) -> SentenceTransformer:
+def prepare(model: SentenceTransformer, settings: ConPVP) -> SentenceTransformer:
     """Return the encoder reading in the template of learned tokens, which are words of its vocabulary."""
     return with_template(model, *anchor_template(settings))
 
@@ -71,8 +73,8 @@ class ConPVPLoss(PromptedLoss):
         **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
-    def __init__(self, model: SentenceTransformer, *, settings: ConPVPSettings | None = None, **others: Any) -> None:
-        settings = settings or ConPVPSettings()
+    def __init__(self, model: SentenceTransformer, *, settings: ConPVP | None = None, **others: Any) -> None:
+        settings = settings or ConPVP()
         anchor, _ = anchor_template(settings)
         super().__init__(model, templates=[anchor, *POSITIVE, *NEGATIVE], settings=settings, **others)
 
@@ -102,7 +104,7 @@ METHOD = Method(
     about="A sentence is read behind learned tokens, drawn to itself in a template that agrees with it, and pushed "
     "from all sentences in templates that negate them; what a template says alone is taken out.",
     loss=ConPVPLoss,
-    settings=ConPVPSettings,
+    settings=ConPVP,
     encodes=6.0,
     pairs=True,
     prepare=prepare,

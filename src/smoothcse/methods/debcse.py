@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from pydantic.dataclasses import dataclass
+
+from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.base import ContrastiveLoss
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.views.drawn_pairs import DebCSESettings, draw_pairs
 from smoothcse.views.further import FurtherTexts
@@ -18,8 +22,15 @@ if TYPE_CHECKING:
 _AT_A_TIME = 1000
 
 
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class DebCSE(MethodSettings, DebCSESettings):
+    """Settings of the draws, from :mod:`smoothcse.views.drawn_pairs`, under the name of the method."""
+
+    name: Literal["debcse"] = "debcse"
+
+
 def add_pairs(
-    sentences: Dataset, model: SentenceTransformer, settings: DebCSESettings, seed: int, console: Console
+    sentences: Dataset, model: SentenceTransformer, settings: DebCSE, seed: int, console: Console
 ) -> FurtherTexts:
     """Return a drawn positive and a drawn hard negative for each sentence.
 
@@ -46,7 +57,7 @@ METHOD = Method(
     about="Positives of like meaning and unlike words, and hard negatives of like words and unlike meaning, drawn "
     "from the corpus by inverse propensity.",
     loss=ContrastiveLoss,
-    settings=DebCSESettings,
+    settings=DebCSE,
     encodes=3.0,
     columns=3,
     add_texts=add_pairs,

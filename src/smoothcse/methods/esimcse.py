@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -14,16 +14,18 @@ from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.projection import PROJECTION, head_of
 from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.ranks import of_all_ranks
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.state import MomentumEncoder, VectorQueue
 from smoothcse.methods.table import Method
 from smoothcse.objectives.esimcse import repeat_subwords
 from smoothcse.views.embed import Features, in_pieces
 
 
-@dataclass(config=CHECKED, frozen=True)
-class ESimCSESettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class ESimCSE(MethodSettings):
     """The published values for BERT-base, which are the defaults, and what they mean."""
 
+    name: Literal["esimcse"] = "esimcse"
     repetition_rate: Annotated[
         float, Field(ge=0, le=1, description="Share of a sentence's sub-words that may be doubled in its second view.")
     ] = 0.32
@@ -36,7 +38,7 @@ class ESimCSESettings:
 class ESimCSEState(nn.Module):
     """The queue and the encoder that fills it."""
 
-    def __init__(self, model: SentenceTransformer, settings: ESimCSESettings) -> None:
+    def __init__(self, model: SentenceTransformer, settings: ESimCSE) -> None:
         super().__init__()
         self.queue = VectorQueue(settings.queue_size, model.get_embedding_dimension() or 0)
         self.momentum = MomentumEncoder(model, settings.momentum)
@@ -55,10 +57,10 @@ class ESimCSELoss(ContrastiveLoss):
     """
 
     state: ESimCSEState
-    settings: ESimCSESettings
+    settings: ESimCSE
 
-    def __init__(self, model: SentenceTransformer, *, settings: ESimCSESettings | None = None, **others: Any) -> None:
-        super().__init__(model, settings=settings or ESimCSESettings(), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: ESimCSE | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or ESimCSE(), **others)
         self.state = ESimCSEState(model, self.settings).to(model.device)
         self.special = torch.tensor(model.tokenizer.all_special_ids)
         self.longest = model.max_seq_length or 512
@@ -104,7 +106,7 @@ METHOD = Method(
     about="The second view has sub-words doubled, so that length tells nothing; a queue of earlier sentences, which a "
     "momentum encoder embeds, adds negatives.",
     loss=ESimCSELoss,
-    settings=ESimCSESettings,
+    settings=ESimCSE,
     encodes=3.0,
     pairs=True,
 )

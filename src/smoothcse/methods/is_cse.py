@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -12,6 +12,7 @@ from torch import Tensor
 from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.ranks import across_ranks, of_all_ranks
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.state import VectorQueue
 from smoothcse.methods.table import Method
 from smoothcse.objectives import info_nce
@@ -19,10 +20,11 @@ from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
 from smoothcse.views.embed import Features
 
 
-@dataclass(config=CHECKED, frozen=True)
-class ISCSESettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class ISCSE(MethodSettings):
     """The published values for the base models, which are the defaults, and what they mean."""
 
+    name: Literal["is-cse"] = "is-cse"
     weight: Annotated[
         float, Field(ge=0, description="α of the smoothed loss, from the middle of the training on.")
     ] = 0.1
@@ -47,10 +49,10 @@ class ISCSELoss(ContrastiveLoss):
     """
 
     state: VectorQueue
-    settings: ISCSESettings
+    settings: ISCSE
 
-    def __init__(self, model: SentenceTransformer, *, settings: ISCSESettings | None = None, **others: Any) -> None:
-        super().__init__(model, settings=settings or ISCSESettings(), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: ISCSE | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or ISCSE(), **others)
         width = model.get_embedding_dimension() or 0
         self.state = VectorQueue(self.settings.buffer_size, width).to(model.device)
         self._latest: Tensor | None = None
@@ -82,6 +84,6 @@ METHOD = Method(
     about="A second loss pulls each sentence to its positive averaged with that one's nearest neighbours among the "
     "last sentences.",
     loss=ISCSELoss,
-    settings=ISCSESettings,
+    settings=ISCSE,
     pairs=True,
 )

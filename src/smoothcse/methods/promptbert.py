@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
@@ -11,14 +11,16 @@ from sentence_transformers import SentenceTransformer
 from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.templates import check_template, with_template
 from smoothcse.methods.prompted import PromptedLoss
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.views.embed import Features
 
 
-@dataclass(config=CHECKED, frozen=True)
-class PromptBERTSettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class PromptBERT(MethodSettings):
     """The published templates for BERT, which are the defaults; the recipes have those for RoBERTa."""
 
+    name: Literal["promptbert"] = "promptbert"
     anchor: Annotated[
         str, AfterValidator(check_template), Field(description="Template of the first view and of the model.")
     ] = 'This sentence of "{sentence}" means{mask}.'
@@ -27,7 +29,7 @@ class PromptBERTSettings:
     )
 
 
-def prepare(model: SentenceTransformer, settings: PromptBERTSettings) -> SentenceTransformer:
+def prepare(model: SentenceTransformer, settings: PromptBERT) -> SentenceTransformer:
     """Return the encoder reading in the first template."""
     return with_template(model, settings.anchor)
 
@@ -43,10 +45,8 @@ class PromptBERTLoss(PromptedLoss):
         **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
-    def __init__(
-        self, model: SentenceTransformer, *, settings: PromptBERTSettings | None = None, **others: Any
-    ) -> None:
-        settings = settings or PromptBERTSettings()
+    def __init__(self, model: SentenceTransformer, *, settings: PromptBERT | None = None, **others: Any) -> None:
+        settings = settings or PromptBERT()
         super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
@@ -61,7 +61,7 @@ METHOD = Method(
     about="Two templates around a sentence, read at [MASK], are its two views; what a template says without any "
     "sentence is taken out of both.",
     loss=PromptBERTLoss,
-    settings=PromptBERTSettings,
+    settings=PromptBERT,
     encodes=2.2,  # two, and the template once for each length that a batch has
     pairs=True,
     prepare=prepare,

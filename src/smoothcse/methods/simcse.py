@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -14,15 +14,17 @@ from smoothcse._utils.validation import CHECKED
 from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.masked_lm import TARGETS, MaskedLMHead
 from smoothcse.methods.ranks import of_all_ranks
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.objectives.masked_lm import mask_tokens
 from smoothcse.views.embed import READ, Features
 
 
-@dataclass(config=CHECKED, frozen=True)
-class SimCSESettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class SimCSE(MethodSettings):
     """Off by default, as in the published runs."""
 
+    name: Literal["simcse"] = "simcse"
     symmetric: Annotated[
         bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
     ] = False
@@ -46,10 +48,10 @@ class SimCSELoss(ContrastiveLoss):
     """
 
     state: MaskedLMHead | None
-    settings: SimCSESettings
+    settings: SimCSE
 
-    def __init__(self, model: SentenceTransformer, *, settings: SimCSESettings | None = None, **others: Any) -> None:
-        super().__init__(model, settings=settings or SimCSESettings(), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: SimCSE | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or SimCSE(), **others)
         if self.settings.mlm_weight:
             self.state = MaskedLMHead(model).to(model.device)
             self.special = torch.tensor(model.tokenizer.all_special_ids)
@@ -106,6 +108,6 @@ METHOD = Method(
     about="Two dropout views of each sentence, or labelled pairs, attract each other; all other sentences of the "
     "batch repel them.",
     loss=SimCSELoss,
-    settings=SimCSESettings,
+    settings=SimCSE,
     pairs=True,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -13,15 +13,17 @@ from smoothcse._utils.validation import CHECKED
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.base import ContrastiveLoss
 from smoothcse.methods.ranks import across_ranks
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.objectives.simcse_pp import dimension_wise_contrast, dropout_pair_logits
 from smoothcse.views.embed import READ, Features, read_without_dropout
 
 
-@dataclass(config=CHECKED, frozen=True)
-class SimCSEPPSettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class SimCSEPP(MethodSettings):
     """The published values for BERT-base, which are the defaults, and what they mean."""
 
+    name: Literal["simcse++"] = "simcse++"
     positive_weight: Annotated[
         float, Field(gt=0, description="ρ of the similarity of the two dropout views; published: 0.9 or 1.")
     ] = 0.9
@@ -43,10 +45,10 @@ class SimCSEPPLoss(ContrastiveLoss):
         **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
-    settings: SimCSEPPSettings
+    settings: SimCSEPP
 
-    def __init__(self, model: SentenceTransformer, *, settings: SimCSEPPSettings | None = None, **others: Any) -> None:
-        super().__init__(model, settings=settings or SimCSEPPSettings(), **others)
+    def __init__(self, model: SentenceTransformer, *, settings: SimCSEPP | None = None, **others: Any) -> None:
+        super().__init__(model, settings=settings or SimCSEPP(), **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
         """Return the sentences three times, the last to be embedded without dropout."""
@@ -71,6 +73,6 @@ METHOD = Method(
     about="Negatives are embedded without dropout; a second loss contrasts the dimensions of the two views instead of "
     "the sentences.",
     loss=SimCSEPPLoss,
-    settings=SimCSEPPSettings,
+    settings=SimCSEPP,
     encodes=3.0,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
@@ -13,6 +13,7 @@ from smoothcse._utils.validation import CHECKED
 from smoothcse.encoders.templates import check_template, with_template
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.prompted import PromptedLoss
+from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method
 from smoothcse.objectives.sncse import bidirectional_margin
 from smoothcse.views.embed import Features
@@ -23,10 +24,11 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-@dataclass(config=CHECKED, frozen=True)
-class SNCSESettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class SNCSE(MethodSettings):
     """The published values for BERT, which are the defaults, and what they mean."""
 
+    name: Literal["sncse"] = "sncse"
     anchor: Annotated[
         str, AfterValidator(check_template), Field(description="Template of the first view and of the model.")
     ] = 'This sentence : " {sentence} " means {mask} .'
@@ -45,12 +47,12 @@ class SNCSESettings:
     pipeline: Annotated[str, Field(description="The pipeline that spaCy parses with.")] = "en_core_web_sm"
 
 
-def prepare(model: SentenceTransformer, settings: SNCSESettings) -> SentenceTransformer:
+def prepare(model: SentenceTransformer, settings: SNCSE) -> SentenceTransformer:
     """Return the encoder reading in the first template."""
     return with_template(model, settings.anchor)
 
 
-def add_negations(sentences: Dataset, model: SentenceTransformer, settings: SNCSESettings, *_: Any) -> FurtherTexts:
+def add_negations(sentences: Dataset, model: SentenceTransformer, settings: SNCSE, *_: Any) -> FurtherTexts:
     """Return the negation of each sentence."""
     return negations(sentences, settings.negation, settings.pipeline)
 
@@ -66,10 +68,10 @@ class SNCSELoss(PromptedLoss):
         **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
     """
 
-    settings: SNCSESettings
+    settings: SNCSE
 
-    def __init__(self, model: SentenceTransformer, *, settings: SNCSESettings | None = None, **others: Any) -> None:
-        settings = settings or SNCSESettings()
+    def __init__(self, model: SentenceTransformer, *, settings: SNCSE | None = None, **others: Any) -> None:
+        settings = settings or SNCSE()
         super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
@@ -97,7 +99,7 @@ METHOD = Method(
     about="Two templates around a sentence, read at [MASK], are its views; its negation must be less similar than "
     "itself, but not much.",
     loss=SNCSELoss,
-    settings=SNCSESettings,
+    settings=SNCSE,
     encodes=3.0,
     columns=2,
     prepare=prepare,

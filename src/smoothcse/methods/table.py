@@ -1,4 +1,4 @@
-"""The methods that can be trained, by name: each is a loss, its settings, and what it keeps between steps."""
+"""The training methods by name: each is a loss, its settings, and what it keeps between steps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from pydantic import ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
 
-from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.methods.settings import MethodSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,33 +34,28 @@ METHODS = {
 """Name of each method, and the file in this folder that holds its ``METHOD``."""
 
 
-@checked_dataclass(config=CHECKED, frozen=True)
-class NoSettings:
-    """Of a method that has none of its own."""
-
-
 @dataclass(frozen=True)
 class Method:
-    """A way to learn from sentences.
+    """A training method.
 
     Attributes:
-        title: name and source.
-        about: what it adds to SimCSE, in a sentence.
-        loss: takes the model, ``settings`` and the arguments of ``ContrastiveLoss``; its state is made with it.
-        settings: a dataclass, each field annotated with its limits and its description.
-        encodes: of a sentence per step; SimCSE has two.
-        columns: of text that a batch has.
-        pairs: whether it learns from labelled pairs and triplets, too.
-        prepare: turns the encoder into the method's, given the settings; None to leave it as it is.
-        add_texts: makes the further columns, given the dataset of sentences, the encoder as it starts, the settings,
-            a seed, and the console for a bar; None where the sentences are all it needs. Called once for a run, in its
-            main process.
+        title: Name and source.
+        about: What the method adds to SimCSE, in one sentence.
+        loss: Loss; it takes the model, ``settings`` and the arguments of ``ContrastiveLoss``, and makes its own state.
+        settings: Class of its settings; each field is annotated with its limits and its description.
+        encodes: Encoder passes per sentence and step; SimCSE has two.
+        columns: Columns of text in a batch.
+        pairs: Whether it also learns from labelled pairs and triplets.
+        prepare: Turns the encoder into the one that the method trains, given the settings; None to leave it as it is.
+        add_texts: Makes further columns from the dataset of sentences, the encoder as it starts, the settings, a seed
+            and the console for a progress bar; None where the sentences are enough. Called once per run, in the main
+            process.
     """
 
     title: str
     about: str
     loss: type[ContrastiveLoss]
-    settings: type = NoSettings
+    settings: type[MethodSettings]
     encodes: float = 2.0
     columns: int = 1
     pairs: bool = False
@@ -71,10 +64,10 @@ class Method:
 
 
 def find_method(name: str) -> Method:
-    """Return a method.
+    """Return the method of a name.
 
     Raises:
-        SmoothCSEError: if there is none of this name.
+        SmoothCSEError: If there is no such method.
     """
     if name not in METHODS:
         raise SmoothCSEError(
@@ -84,30 +77,38 @@ def find_method(name: str) -> Method:
     return method
 
 
-def make_settings(name: str, values: Mapping[str, Any]) -> Any:
+def read_method(given: object) -> MethodSettings:
+    """Return the settings that a method's name, a mapping of its name and settings, or the settings themselves give.
+
+    Raises:
+        SmoothCSEError: If there is no such method or setting, or a value is out of its range.
+    """
+    if isinstance(given, MethodSettings):
+        return given
+    values = {"name": given} if isinstance(given, str) else given
+    name = values.get("name") if isinstance(values, Mapping) else None
+    if not isinstance(values, Mapping) or not isinstance(name, str):
+        raise SmoothCSEError(
+            f"method is {given!r}, but must be a name, or a mapping of the name and its settings, such as "
+            "{name: esimcse, queue_size: 80}."
+        )
+    return make_settings(name, {key: value for key, value in values.items() if key != "name"})
+
+
+def make_settings(name: str, values: Mapping[str, Any]) -> MethodSettings:
     """Return the checked settings of a method.
 
     Raises:
-        SmoothCSEError: with the setting that is unknown or out of its range.
+        SmoothCSEError: If there is no such method or setting, or a value is out of its range.
     """
-    kind = find_method(name).settings
-    known = [field.name for field in fields(kind)]
-    for setting in values:
-        if setting not in known:
-            have = f"it has {', '.join(known)}" if known else "it has none"
-            raise SmoothCSEError(
-                f"The method {name} has no setting {setting!r}; {have}.{did_you_mean(str(setting), known)}"
-            )
-    try:
-        return kind(**values)
-    except ValidationError as error:
-        raise SmoothCSEError(f"Settings of the method {name}: {first_problem(error)}.") from error
+    return find_method(name).settings(**{str(key): value for key, value in values.items()})
 
 
 def describe_settings(kind: type) -> list[tuple[str, str, str]]:
     """Return name, default and description of each setting."""
     hints = get_type_hints(kind, include_extras=True)
-    return [(field.name, str(field.default), _description(hints[field.name])) for field in fields(kind)]
+    own = [field for field in fields(kind) if field.name != "name"]
+    return [(field.name, str(field.default), _description(hints[field.name])) for field in own]
 
 
 def _description(annotated: Any) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
+from smoothcse.methods.settings import MethodSettings
+from smoothcse.methods.table import find_method
 from smoothcse.report.read import RecordedRun
+from smoothcse.runs.config import with_settings_inside
 from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import reading
@@ -16,8 +20,9 @@ _NOT_COMPARED = ("output",)
 def card(run: RecordedRun) -> list[tuple[str, str]]:
     """Return a run's model, data, method, training and environment, as terms and descriptions."""
     config, manifest = run.config, run.manifest
+    read = reading(config, find_method(config.method.name), manifest.pooling)
     facts = [
-        ("Encoder", f"{config.model}, read {reading(config, manifest.pooling)}"),
+        ("Encoder", f"{config.model}, read {read}"),
         ("Text", _text_words(config.corpus, manifest.data)),
         ("Fingerprint of the text", manifest.fingerprint),
         ("Method", _method(run)),
@@ -45,7 +50,8 @@ def verdict(run: RecordedRun) -> str:
 
 def configuration(run: RecordedRun) -> list[tuple[str, str]]:
     """Return all recorded fields of a run's configuration."""
-    return [(name, _value(value)) for name, value in run.manifest.config.items()]
+    recorded = with_settings_inside(run.manifest.config) | {"method": run.config.as_dict()["method"]}
+    return [(name, _value(value)) for name, value in recorded.items()]
 
 
 def comparison(runs: Sequence[RecordedRun]) -> tuple[list[str], list[list[str]]]:
@@ -74,8 +80,8 @@ def _method(run: RecordedRun) -> str:
     count = config.noise_for(config.batch_size)
     weight = f"share held at {config.noise_share:g}" if config.noise_share else f"λ {config.noise_weight:g}"
     noise = f"{count} Gaussian negatives, {config.noise_mode}, {weight}; " if count else ""
-    settings = "".join(f"{name} {_value(value)}; " for name, value in (config.settings or {}).items())
-    return f"{method_title(config)}; {settings}{noise}τ {config.temperature:g}"
+    settings = "".join(f"{name} {_value(value)}; " for name, value in _chosen_settings(config.method))
+    return f"{method_title(config, find_method(config.method.name))}; {settings}{noise}τ {config.temperature:g}"
 
 
 def _times(times: Times | None) -> str | None:
@@ -85,7 +91,15 @@ def _times(times: Times | None) -> str | None:
     return f"{duration(times.total_seconds)}, of which {share:.0%} for evaluations"
 
 
+def _chosen_settings(method: MethodSettings) -> list[tuple[str, object]]:
+    """Return the settings of a method that differ from their defaults."""
+    values = ((field, getattr(method, field.name)) for field in fields(method))
+    return [(field.name, value) for field, value in values if value != field.default]
+
+
 def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_value(entry)}" for name, entry in value.items()) or "unset"
     return "unset" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -2,101 +2,165 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Literal, Self
+from dataclasses import field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, SkipValidation, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
+from pydantic_core import ArgsKwargs, PydanticCustomError
 
+from smoothcse._utils.defaults import NOISE_COUNT
 from smoothcse._utils.validation import first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.methods.settings import MethodSettings
+from smoothcse.methods.table import read_method
+from smoothcse.runs.host_settings import HostValue, accumulated_batches, check_trainer_args
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from smoothcse.runs.options import TrainOptions
+
+DEFAULT_METHOD = "simcse"
+
+
+class Group(NamedTuple):
+    """Heading under which a field and those after it stand in ``smoothcse train --help``."""
+
+    title: str
 
 
 @dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides what a run computes; two runs of equal configs on one machine are equal.
+    """Everything that decides what a run computes; two runs of equal configurations on one machine are equal.
 
-    Each field's description is its help text. Every construction checks types, ranges and the rules between fields,
-    that of a changed copy included.
+    Each field's description is its help text. Every construction, a changed copy included, checks types, ranges and
+    the rules between fields. ``method`` takes a method's name, its settings (``ESimCSE(queue_size=80)``), or a mapping
+    of both (``{"name": "esimcse", "queue_size": 80}``), and holds the settings.
 
     Raises:
         SmoothCSEError: Naming the field and what is wrong with its value, or the fields that contradict each other.
     """
 
+    # Data: the text to learn from.
     corpus: Annotated[
         str,
+        Group("Data"),
         Field(
             description="Text to learn from: a .txt, .jsonl, .csv, .tsv or .parquet file (.gz and .zst too), a folder "
             "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of this machine's Python."
         ),
     ] = "python-docs"
-    column: Annotated[
-        str | None, Field(description="Column that holds the sentences, where the corpus has several.")
-    ] = None
+    column: Annotated[str | None, Field(description="Column that holds the sentences, if there are several.")] = None
     columns: Annotated[
         list[str] | None,
         Field(
             min_length=2,
             max_length=3,
-            description="Columns of labelled pairs instead: the sentence, its positive and, if there is one, its hard "
+            description="Columns of labelled pairs instead: the sentence, its positive and, optionally, its hard "
             "negative.",
         ),
     ] = None
     limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
 
+    # Encoder: the model to start from, and how it turns a text into one vector.
     model: Annotated[
-        str, Field(description="Encoder to start from: a folder, a hub name, or 'packaged-minilm' (extra demo).")
+        str,
+        Group("Encoder"),
+        Field(description="Encoder to start from: a folder, a hub name, or 'packaged-minilm' (extra demo)."),
     ] = "bert-base-uncased"
     pooling: Annotated[
         Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None,
         Field(
-            description="How token vectors become one; unset: the model's own, or, where it has none, lasttoken for "
-            "causal models and cls for others."
+            description="How token vectors become one vector. Unset: the model's own pooling or, if it has none, "
+            "lasttoken for causal models and cls for others."
         ),
     ] = None
-    projection: Annotated[bool, Field(description="Train through SimCSE's head, which is never shipped.")] = True
+    projection: Annotated[
+        bool, Field(description="Train through SimCSE's projection head, which is never shipped.")
+    ] = True
+    max_length: Annotated[int, Field(ge=3, description="Maximum tokens per sentence; longer ones are truncated.")] = 32
+
+    # Views: what makes two views of one text differ.
     dropout: Annotated[
-        float | None, Field(gt=0, lt=1, description="Dropout of the encoder; unset: the model's own.")
+        float | None,
+        Group("Views"),
+        Field(gt=0, lt=1, description="Dropout of the encoder. Unset: the model's own."),
     ] = None
-    max_length: Annotated[int, Field(ge=3, description="Tokens per sentence; longer ones are cut.")] = 32
 
-    output: Annotated[str, Field(description="Folder that the run is written to.")] = "smoothcse-run"
-
+    # Objective: the method, the noise, the temperature.
     method: Annotated[
-        str, Field(description="What to learn by; `smoothcse list methods` lists them. Noise can be added to each.")
-    ] = "simcse"
-    settings: Annotated[
-        dict[str, bool | int | float | str] | None,
-        Field(description="Settings of the method, by name; `smoothcse list methods NAME` lists them."),
-    ] = None
+        MethodSettings,
+        SkipValidation,  # __post_init__ reads it last, as this imports the method
+        Group("Objective"),
+        Field(description="Training method; see `smoothcse list methods`. Noise can be added to each."),
+    ] = field(default_factory=lambda: read_method(DEFAULT_METHOD))
     noise_count: Annotated[
         int | None,
-        Field(ge=0, description="M, Gaussian negatives per step; 0 is plain SimCSE, the control. [192]"),
+        Field(ge=0, description=f"M, Gaussian negatives per step; 0 is plain SimCSE, the control. [{NOISE_COUNT}]"),
     ] = None
     noise_ratio: Annotated[
-        float | None, Field(ge=0, description="M as a multiple of the batch, instead of a count.")
+        float | None, Field(ge=0, description="M as a multiple of the batch size, instead of a count.")
     ] = None
     noise_weight: Annotated[float, Field(gt=0, description="λ, weight of the noise in the denominator.")] = 1.0
-    noise_mean: Annotated[float, Field(description="μ, mean of the noise.")] = 0.0
-    noise_std: Annotated[float, Field(gt=0, description="σ of the noise; without effect at mean 0.")] = 1.0
-    noise_mode: Annotated[
-        Literal["sampled", "expected"],
-        Field(description="Draw the noise, or use its closed-form expectation."),
-    ] = "sampled"
     noise_share: Annotated[
         float | None,
         Field(gt=0, lt=1, description="Hold the noise share at this value by choosing λ anew at each step."),
     ] = None
-    temperature: Annotated[float, Field(gt=0, le=10, description="τ of the similarities.")] = 0.05
-
+    noise_mode: Annotated[
+        Literal["sampled", "expected"],
+        Field(description="Draw the noise, or use its closed-form expectation."),
+    ] = "sampled"
+    noise_mean: Annotated[float, Field(description="μ, mean of the noise.")] = 0.0
+    noise_std: Annotated[
+        float, Field(gt=0, description="σ, standard deviation of the noise; without effect at mean 0.")
+    ] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=10, description="τ, temperature of the similarities.")] = 0.05
     hard_negative_log_weight: Annotated[
         float, Field(description="Added to the logit of each sentence's own hard negative; 0 is weight 1.")
     ] = 0.0
 
-    batch_size: Annotated[int, Field(ge=2, description="Sentences per step, over all devices.")] = 64
+    # Optimisation: batches, steps, learning rate, random seed.
+    batch_size: Annotated[
+        int, Group("Optimisation"), Field(ge=2, description="Sentences per step, over all devices.")
+    ] = 64
+    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of the optimizer.")] = 3e-5
+    epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
+    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (
+        None
+    )
+    lr_scheduler: Annotated[
+        Literal["linear", "cosine", "constant"],
+        Field(description="Learning rate schedule after the warm-up."),
+    ] = "linear"
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, description="Weight decay of the optimizer.")] = 0.0
+    adam_epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
+    max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
+    seed: Annotated[int, Field(ge=0, le=2**31, description="Seed of data order, dropout, head and noise.")] = 42
+
+    # Evaluation: what selects the best step.
+    dev: Annotated[
+        str | None,
+        Group("Evaluation"),
+        Field(
+            description="What selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B dev), "
+            "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
+            "else none."
+        ),
+    ] = None
+    eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125
+
+    # Host: where and how the steps are computed, and what is written.
+    output: Annotated[str, Group("Host"), Field(description="Folder that the run is written to.")] = "smoothcse-run"
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Field(description="Arithmetic of the encoder; auto: bf16 where the hardware has it, CPUs included."),
+    ] = "auto"
     mini_batch: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1)] | None,
         Field(
@@ -105,44 +169,24 @@ class TrainConfig:
         ),
     ] = None
     workers: Annotated[
-        int, Field(ge=0, description="Processes that tokenise ahead, on each device; they change no result.")
+        int, Field(ge=0, description="Processes on each device that tokenise ahead; the results are the same.")
     ] = 0
-    learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of AdamW.")] = 3e-5
-    epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
-    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (
-        None
-    )
-    lr_scheduler: Annotated[
-        Literal["linear", "cosine", "constant"],
-        Field(description="Course of the learning rate after the warm-up."),
-    ] = "linear"
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
-    weight_decay: Annotated[float, Field(ge=0, description="AdamW's weight decay.")] = 0.0
-    adam_epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
-    max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        Field(description="Arithmetic of the encoder; auto: bf16 where the hardware has it, CPUs included."),
-    ] = "auto"
-    seed: Annotated[int, Field(ge=0, le=2**31, description="Of data order, dropout, head and noise.")] = 42
     deterministic: Annotated[
-        bool, Field(description="On GPUs, use deterministic kernels only: the same bits each time, slower.")
+        bool, Field(description="On GPUs, use deterministic kernels only: bit-identical results, slower.")
     ] = False
     fast_path: Annotated[
         bool,
         Field(description="Use the faster training steps of this package; off: those of the host libraries alone."),
     ] = True
-
-    dev: Annotated[
-        str | None,
-        Field(
-            description="What selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B dev), "
-            "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
-            "else none."
-        ),
-    ] = None
-    eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125
     log_steps: Annotated[int, Field(ge=1, description="Steps between entries in metrics.jsonl.")] = 10
+    trainer_args: Annotated[
+        dict[str, HostValue],
+        Field(description="Further arguments of sentence-transformers' trainer, such as report_to or optim."),
+    ] = field(default_factory=dict)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **fields: Unpack[TrainOptions]) -> None: ...
 
     @field_validator("*", mode="before")
     @classmethod
@@ -154,33 +198,39 @@ class TrainConfig:
     @model_validator(mode="wrap")
     @classmethod
     def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        if isinstance(values, ArgsKwargs):
+            values = ArgsKwargs(values.args, with_settings_inside(values.kwargs or {}))
         try:
             return build(values)
         except ValidationError as error:
             raise SmoothCSEError(_sentence(error)) from error
 
     def __post_init__(self) -> None:
-        """Check the rules between fields."""
+        """Check the rules between fields, then the settings of the method and the trainer's arguments."""
         for problem in (*_text_problems(self), *_noise_problems(self)):
             raise SmoothCSEError(problem)
+        object.__setattr__(self, "method", read_method(self.method))
+        if self.trainer_args:
+            check_trainer_args(self.trainer_args)
 
     def replace(self, **changes: Any) -> TrainConfig:
         """Return a checked copy with some fields changed."""
-        return TrainConfig(**{**dataclasses.asdict(self), **changes})
+        return TrainConfig(**{**self.as_dict(), **changes})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON and YAML."""
         return dataclasses.asdict(self)
 
     def steps_over(self, sentences: int) -> int:
-        """Return the steps of a run over a corpus of this size: a last batch that is not full is left out."""
-        return self.max_steps or math.ceil(self.epochs * (sentences // self.batch_size))
+        """Return the steps of a run over a corpus of this size: an incomplete last batch is left out."""
+        batches = sentences // self.batch_size
+        return self.max_steps or math.ceil(self.epochs * math.ceil(batches / accumulated_batches(self.trainer_args)))
 
     def noise_for(self, batch: int) -> int:
-        """Return ``M`` for an effective batch of this size (192 unless count or ratio say otherwise)."""
+        """Return ``M`` for an effective batch of this size."""
         if self.noise_ratio is not None:
             return round(self.noise_ratio * batch)
-        return 192 if self.noise_count is None else self.noise_count
+        return NOISE_COUNT if self.noise_count is None else self.noise_count
 
 
 _REMOVED = {"noise_per_anchor": False, "gradient_noise": 0.0}
@@ -192,29 +242,67 @@ def field_names() -> list[str]:
     return [field.name for field in dataclasses.fields(TrainConfig)]
 
 
-def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the names of the fields in which a recorded configuration differs from one of today.
+def with_settings_inside(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with the method's settings inside ``method``.
 
-    A field that the record does not have yet stood at its default then. ``output`` says where a run lies, not what it
-    computes, and is not compared.
+    Earlier files and records, and the flag ``--settings``, have them in a field of their own, ``settings``, beside the
+    method's name.
+    """
+    fields = {str(name): value for name, value in values.items()}
+    settings = fields.pop("settings", None)
+    if settings is not None and not isinstance(settings, Mapping):
+        raise SmoothCSEError(f"settings is {settings!r}, but must be a mapping of the method's settings.")
+    if settings:
+        fields["method"] = {**method_values(fields.get("method", DEFAULT_METHOD)), **settings}
+    return fields
+
+
+def method_values(method: Any) -> dict[str, Any]:
+    """Return the name and the settings of a method, given in any form that ``method`` takes, as a mapping."""
+    if isinstance(method, MethodSettings):
+        return dataclasses.asdict(method)
+    return dict(method) if isinstance(method, Mapping) else {"name": method}
+
+
+def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
+    """Build a configuration from a record; fields that this version does not know are left out.
 
     Args:
-        before: from ``run.json`` or ``runs.jsonl``.
-        now: all fields of a configuration.
+        values: Fields as ``run.json`` of this or an earlier version holds them.
+        where: File that the values come from, for the message.
+
+    Raises:
+        SmoothCSEError: As :func:`make_config`.
     """
-    known = {field.name: field.default for field in dataclasses.fields(TrainConfig)} | dict(before)
+    known = {*field_names(), "settings", *_REMOVED}
+    return make_config({name: value for name, value in values.items() if name in known}, where=where)
+
+
+def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the names of the fields in which a recorded configuration differs from a current one.
+
+    A field or setting that the record does not have stood at its default then. ``output`` says where a run lies, not
+    what it computes, and is not compared.
+
+    Args:
+        before: Fields from ``run.json`` or ``runs.jsonl``.
+        now: All fields of a configuration.
+    """
+    then = TrainConfig().as_dict() | with_settings_inside(before)
+    with contextlib.suppress(SmoothCSEError):  # of a method that this version does not know: it differs
+        then["method"] = method_values(read_method(then["method"]))
     removed = [name for name, default in _REMOVED.items() if before.get(name, default) != default]
-    return removed + [name for name, value in now.items() if name != "output" and known[name] != value]
+    return removed + [name for name, value in now.items() if name != "output" and then[name] != value]
 
 
-def _without_removed(values: dict[str, Any]) -> dict[str, Any]:
+def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values without the fields of earlier versions, which must have their defaults."""
     for name, default in _REMOVED.items():
         if values.get(name, default) != default:
             raise SmoothCSEError(
                 f"{name} is no longer a configuration field; benchmarks/noise_variants.py has the experiment."
             )
-    return {name: value for name, value in values.items() if name not in _REMOVED}
+    return {str(name): value for name, value in values.items() if name not in _REMOVED}
 
 
 def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
@@ -227,8 +315,15 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
     Raises:
         SmoothCSEError: As :class:`TrainConfig`, with the file.
     """
+    with located(where):
+        return TrainConfig(**_without_removed(values))
+
+
+@contextlib.contextmanager
+def located(where: str) -> Iterator[None]:
+    """Name the file in the message of an error; change nothing where it is empty."""
     try:
-        return TrainConfig(**_without_removed({str(name): value for name, value in values.items()}))
+        yield
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{where}: {error}" if where else str(error)) from error
 
@@ -257,5 +352,5 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text can be a path: it has no NUL and no half of a character."""
+    """Whether a text can be a path: it has no NUL and no half of a surrogate pair."""
     return "\0" not in text and text.encode("utf-8", "ignore").decode("utf-8") == text

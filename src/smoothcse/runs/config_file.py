@@ -10,7 +10,7 @@ import yaml
 
 from smoothcse._utils.strict_yaml import read_yaml
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.runs.config import TrainConfig, make_config
+from smoothcse.runs.config import TrainConfig, located, make_config, method_values, with_settings_inside
 from smoothcse.runs.recipes import recipe_fields
 
 _LONGEST_FILE = 1 << 20
@@ -25,31 +25,44 @@ def resolve_config(
     The file may name a recipe of its own with the key ``recipe``.
 
     Raises:
-        SmoothCSEError: for an unknown recipe or field, or a value out of range.
+        SmoothCSEError: If a recipe or field does not exist, or a value is out of its range.
     """
     from_file = read_config_file(file) if file else {}
     named = from_file.pop("recipe", None)
     if named is not None and not isinstance(named, str):
         raise SmoothCSEError(f"{file}: recipe is {named!r}, but must be a name; `smoothcse list recipes` lists them.")
     recipe = recipe or named
-    merged = _over(recipe_fields(recipe) if recipe else {}, from_file)
-    if file:
-        make_config(merged, where=str(file))
+    published = recipe_fields(recipe) if recipe else {}
+    with located(str(file or "")):
+        merged = _over(published, from_file)
+        if file:
+            make_config(merged)
     return make_config(_over(merged, overrides or {}))
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping of fields over another; count and ratio of the noise replace each other."""
+    """Lay one mapping of fields over another.
+
+    Count and ratio of the noise replace each other. Settings are added to those below if the method is the same, and
+    the trainer's arguments to those below.
+    """
+    lower = with_settings_inside(lower)
     if upper.get("noise_ratio") is not None or upper.get("noise_count") is not None:
         lower = {key: value for key, value in lower.items() if key not in ("noise_count", "noise_ratio")}
-    return {**lower, **upper}
+    if "method" in lower and "method" in upper:
+        below, above = method_values(lower["method"]), method_values(upper["method"])
+        upper = {**upper, "method": {**below, **above} if below.get("name") == above.get("name") else above}
+    both = [layer["trainer_args"] for layer in (lower, upper) if isinstance(layer.get("trainer_args"), dict)]
+    if len(both) == 2:
+        upper = {**upper, "trainer_args": {**both[0], **both[1]}}
+    return with_settings_inside({**lower, **upper})
 
 
 def read_config_file(path: str | Path) -> dict[str, Any]:
     """Read a YAML file of configuration fields.
 
     Raises:
-        SmoothCSEError: if it is missing, is not YAML, or holds no mapping.
+        SmoothCSEError: If the file is missing, is not YAML, or holds no mapping.
     """
     try:
         with Path(path).open(encoding="utf-8") as file:

@@ -16,7 +16,7 @@ from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.json_files import read_object
 from smoothcse._utils.validation import first_problem
 from smoothcse.errors import SmoothCSEError
-from smoothcse.runs.config import TrainConfig, field_names, make_config
+from smoothcse.runs.config import TrainConfig, recorded_config
 
 MANIFEST = "run.json"
 """Name of the file in the run folder."""
@@ -162,8 +162,7 @@ class Manifest(_Part):
         Raises:
             SmoothCSEError: If a value is out of range.
         """
-        known = field_names()
-        return make_config({name: self.config[name] for name in self.config if name in known}, where=str(where))
+        return recorded_config(self.config, where=str(where))
 
 
 def manifest_file(folder: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""The start-up card: what is about to happen, before it takes an hour."""
+"""The start-up card: what a run will do and how long it will take, shown before the first step."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from rich.text import Text
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
-from smoothcse.corpus import Corpus
 from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.methods import ContrastiveLoss
-from smoothcse.methods.table import find_method
+from smoothcse.methods.table import Method
 from smoothcse.objectives import log_expected_similarity
 from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.host_settings import accumulated_batches
+from smoothcse.training.inputs import RunInputs
+from smoothcse.training.plan import RunPlan
 from smoothcse.training.reading import reading
 from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8
-"""Sentences of the step that loads the kernels."""
+"""Sentences of the first step, which loads the kernels and is not timed."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one step of the coming run costs and what its noise does, measured on its first sentences.
+    """What one step costs and what its noise does, measured on the first sentences.
 
     Attributes:
-        seconds: of a forward and backward pass of the sentences given.
-        noise_share: at the untrained start.
+        seconds: Seconds of a forward and a backward pass over the given sentences.
+        noise_share: Noise share at the untrained start.
     """
 
     seconds: float
@@ -49,7 +51,7 @@ def probe(
     max_length: int,
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
-    """Run a small step and the one that is timed, and leave weights, gradients and random state as they were."""
+    """Time one step after a small one; weights, gradients and random state stay as they were."""
     device, prompt = model.device, prompt_of(model)
     was_training = model.training
     loss.train()
@@ -84,22 +86,29 @@ def _autocast_inside(model: SentenceTransformer, dtype: torch.dtype | None) -> I
 
 
 def start_card(
-    config: TrainConfig,
-    corpus: Corpus,
-    model: SentenceTransformer,
+    plan: RunPlan,
+    inputs: RunInputs,
     *,
     text: TextCheck,
-    steps: int,
-    step_seconds: float,
-    hardware: str,
-    criterion: str,
-    start_score: float,
     measured: Probe,
+    step_seconds: float,
+    start_score: float,
     evaluation_seconds: float,
 ) -> Panel:
-    """Return the card as something rich can print."""
-    count = config.noise_for(config.batch_size)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Return the card as something rich can print.
+
+    Args:
+        plan: Plan of the run.
+        inputs: Text, encoder and criterion.
+        text: Result of the text check.
+        measured: Measurement of one step.
+        step_seconds: Seconds of a whole step, derived from it.
+        start_score: Score of the untrained encoder.
+        evaluation_seconds: Seconds of one evaluation.
+    """
+    config, corpus, steps = plan.config, inputs.corpus, inputs.steps
+    trainable = sum(p.numel() for p in inputs.model.parameters() if p.requires_grad)
+    sentences = steps * config.batch_size * accumulated_batches(config.trainer_args)
     evaluations = math.ceil(steps / config.eval_steps)
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
     rows = {
@@ -107,12 +116,13 @@ def start_card(
         "text": f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the "
         "sentences are then the same as another (repetitions are dropped before)",
         "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read "
-        f"{reading(config, pooling_of(model))}",
-        "steps": f"{steps:,} of batch {config.batch_size} ({steps * config.batch_size / len(corpus):.2f} epochs)",
-        "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(config, count, model)}",
-        "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if count else "",
-        "hardware": hardware,
-        "selected by": f"{criterion}; at the start {start_score:.2f}",
+        f"{reading(config, plan.method, pooling_of(inputs.model))}",
+        "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
+        "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(plan, inputs.model)}",
+        "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise_count else "",
+        "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
+        "hardware": plan.hardware.describe(),
+        "selected by": f"{inputs.criterion.name}; at the start {start_score:.2f}",
         "time": f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}",
     }
     table = Table.grid(padding=(0, 2))
@@ -121,20 +131,21 @@ def start_card(
     for term, words in rows.items():
         if words:
             table.add_row(term, Text(words))  # neither markup nor emoji, whatever a path is called
-    return Panel(table, title=method_title(config), expand=False)
+    return Panel(table, title=method_title(config, plan.method), expand=False)
 
 
-def method_title(config: TrainConfig) -> str:
-    """Return the name of what a run learns by."""
+def method_title(config: TrainConfig, method: Method) -> str:
+    """Return the name of what a run trains by."""
     noise_count = config.noise_for(config.batch_size)
-    if config.method != "simcse":
-        return find_method(config.method).title + (", with noise" if noise_count else "")
+    if config.method.name != "simcse":
+        return method.title + (", with noise" if noise_count else "")
     if config.columns:
         return f"Supervised SimCSE{', with noise' if noise_count else ''}"
     return "GS-InfoNCE" if noise_count else "InfoNCE (SimCSE): no noise, the control"
 
 
-def _noise_words(config: TrainConfig, count: int, model: SentenceTransformer) -> str:
+def _noise_words(plan: RunPlan, model: SentenceTransformer) -> str:
+    config, count = plan.config, plan.noise_count
     if not count:
         return "no noise"
     width = model.get_embedding_dimension() or 1

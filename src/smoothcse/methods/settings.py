@@ -1,0 +1,48 @@
+"""What the settings of every method have in common; reading them loads neither torch nor the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Self
+
+from pydantic import ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from smoothcse._utils.validation import CHECKED
+from smoothcse.errors import SmoothCSEError, did_you_mean
+
+
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class MethodSettings:
+    """Base of the settings of a method; ``name`` says which method they belong to.
+
+    Attributes:
+        name: Name of the method, which each subclass fixes.
+
+    Raises:
+        SmoothCSEError: If a setting does not exist or is out of its range.
+    """
+
+    name: str
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise SmoothCSEError(_sentence(cls, error)) from error
+
+
+def _sentence(kind: type[MethodSettings], error: ValidationError) -> str:
+    """Describe the first problem; an unknown setting comes before a value out of range."""
+    first = min(error.errors(), key=lambda found: found["type"] != "unexpected_keyword_argument")
+    setting = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "unexpected_keyword_argument":
+        known = [field.name for field in fields(kind) if field.name != "name"]
+        return f"The method {kind.name} has no setting {setting!r}; it has {', '.join(known)}." + did_you_mean(
+            setting, known
+        )
+    reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    return f"The setting {setting} of {kind.name} is {first['input']!r}, but {reason}."

@@ -1,0 +1,53 @@
+"""The fields of :class:`~smoothcse.runs.config.TrainConfig` as keyword arguments, for type checkers and editors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from smoothcse.methods.settings import MethodSettings
+from smoothcse.runs.host_settings import HostValue
+
+
+class TrainOptions(TypedDict, total=False):
+    """What :class:`~smoothcse.runs.config.TrainConfig` takes; its fields have the descriptions and the defaults."""
+
+    corpus: str
+    column: str | None
+    columns: list[str] | None
+    limit: int | None
+    model: str
+    pooling: Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None
+    projection: bool
+    max_length: int
+    dropout: float | None
+    method: str | Mapping[str, Any] | MethodSettings
+    noise_count: int | None
+    noise_ratio: float | None
+    noise_weight: float
+    noise_share: float | None
+    noise_mode: Literal["sampled", "expected"]
+    noise_mean: float
+    noise_std: float
+    temperature: float
+    hard_negative_log_weight: float
+    batch_size: int
+    learning_rate: float
+    epochs: float
+    max_steps: int | None
+    lr_scheduler: Literal["linear", "cosine", "constant"]
+    warmup_ratio: float
+    weight_decay: float
+    adam_epsilon: float
+    max_grad_norm: float
+    seed: int
+    dev: str | None
+    eval_steps: int
+    output: str
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    mini_batch: Literal["auto"] | int | None
+    workers: int
+    deterministic: bool
+    fast_path: bool
+    log_steps: int
+    trainer_args: dict[str, HostValue]

@@ -1,0 +1,65 @@
+"""What a configuration comes to on this machine, resolved once; everything below takes what it needs from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smoothcse.encoders.hardware import Hardware, find_hardware
+from smoothcse.errors import SmoothCSEError
+from smoothcse.methods.settings import MethodSettings
+from smoothcse.methods.table import Method, find_method
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything that follows from the configuration and the machine alone.
+
+    Attributes:
+        config: Checked configuration.
+        method: Training method that it names.
+        hardware: Device, number of ranks, precision.
+        folder: Run folder.
+        noise_count: ``M``, Gaussian negatives per step.
+        rank_batch: Sentences per step on each rank.
+    """
+
+    config: TrainConfig
+    method: Method
+    hardware: Hardware
+    folder: RunFolder
+    noise_count: int
+    rank_batch: int
+
+    @property
+    def settings(self) -> MethodSettings:
+        """Settings of the method."""
+        return self.config.method
+
+
+def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
+    """Resolve a configuration for a run in a folder.
+
+    Raises:
+        SmoothCSEError: If the method does not learn from the given columns, or this machine lacks the precision or
+            cannot share the batch.
+    """
+    method, hardware = find_method(config.method.name), find_hardware(config.precision)
+    if config.columns and not method.pairs:
+        raise SmoothCSEError(
+            f"The method {config.method.name} makes its own positives from single sentences; give column instead of "
+            "columns, or learn from labelled pairs by simcse."
+        )
+    if config.batch_size % hardware.world_size:
+        raise SmoothCSEError(
+            f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a multiple."
+        )
+    return RunPlan(
+        config=config,
+        method=method,
+        hardware=hardware,
+        folder=folder,
+        noise_count=config.noise_for(config.batch_size),
+        rank_batch=config.batch_size // hardware.world_size,
+    )

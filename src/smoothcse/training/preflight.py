@@ -1,0 +1,66 @@
+"""What a run checks and measures before its first step: the text, the views, the start's score, the time."""
+
+from __future__ import annotations
+
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+
+from smoothcse.encoders.behaviour import require_distinct_embeddings
+from smoothcse.methods import ContrastiveLoss
+from smoothcse.runs.host_settings import accumulated_batches
+from smoothcse.training.callbacks.monitors import require_two_views
+from smoothcse.training.card import Probe, probe
+from smoothcse.training.inputs import RunInputs
+from smoothcse.training.mini_batch import WHOLE_BATCH
+from smoothcse.training.plan import RunPlan
+from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator
+from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
+from smoothcse.training.warnings import Notices
+
+
+def check_inputs(plan: RunPlan, inputs: RunInputs, notices: Notices) -> TextCheck:
+    """Look for what would make the whole run pointless.
+
+    Raises:
+        SmoothCSEError: If the encoder cannot tell the sentences, or two views of one sentence, apart.
+    """
+    config, model = plan.config, inputs.model
+    check = check_text(model, inputs.corpus, config.max_length, config.seed)
+    warn_of_text(check, config.model, config.max_length, notices)
+    first = inputs.corpus.dataset[:8]["sentence"]
+    require_distinct_embeddings(model, config.model, first)
+    if not config.columns:
+        require_two_views(model, first, config.max_length)
+    return check
+
+
+def score_start(
+    trainer: SentenceTransformerTrainer, evaluator: CriterionEvaluator, model: SentenceTransformer
+) -> float:
+    """Score the untrained model and tell the callbacks, as the host's ``evaluate`` would.
+
+    That one marks the model as prepared for several devices without preparing it for training, so that the ranks of a
+    later ``train`` would not share their gradients.
+    """
+    metrics = {f"eval_{name}": value for name, value in evaluator(model).items()}
+    trainer.log(dict(metrics))
+    trainer.control = trainer.callback_handler.on_evaluate(trainer.args, trainer.state, trainer.control, metrics)
+    return float(metrics[f"eval_{DEV_SCORE}"])
+
+
+def time_step(plan: RunPlan, inputs: RunInputs, loss: ContrastiveLoss, rank: int) -> tuple[Probe, float]:
+    """Measure a step on the first sentences.
+
+    Args:
+        plan: Plan of the run.
+        inputs: Text and encoder.
+        loss: Loss of the run.
+        rank: Number of this process; each one takes rows of its own, since equal rows would be false negatives.
+
+    Returns:
+        The measurement, and the seconds of a whole step that follow from it.
+    """
+    rows = min(plan.rank_batch, WHOLE_BATCH)
+    texts = inputs.corpus.dataset[rows * rank : rows * (rank + 1)]
+    measured = probe(inputs.model, loss, list(texts.values()), plan.config.max_length, plan.hardware.autocast_dtype)
+    batches = accumulated_batches(plan.config.trainer_args)
+    return measured, measured.seconds * batches * plan.rank_batch / rows
