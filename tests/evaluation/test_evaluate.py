@@ -33,9 +33,8 @@ from smoothcse.evaluation.sts import SEVEN_STS, STS_TASKS, evaluate_sts, load_ta
 from smoothcse.evaluation.sts_tasks import files_of
 from smoothcse.evaluation.transfer import TRANSFER_TASKS
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
+from sts_files import ROWS, sts_file, write
 from tiny import save_tiny_model, sentences
-
-ROWS = 12
 
 
 @pytest.fixture(scope="module")
@@ -53,24 +52,6 @@ def data(tmp_path: Path) -> Path:
     for relative in TRANSFER_FILES:
         write(tmp_path / "data" / "transfer" / relative, small_file(relative))
     return tmp_path / "data"
-
-
-def sts_file(relative: str, number: int) -> str:
-    texts = sentences(2 * ROWS, seed=number)
-    pairs = list(zip(texts[:ROWS], texts[ROWS:], strict=True))
-    scores = [f"{(7 * i) % 11 / 2}" for i in range(ROWS)]
-    if "STS.gs" in relative:
-        return "\n".join(scores) + "\n"
-    if "STS.input" in relative:
-        return "".join(f"{a}\t{b}\n" for a, b in pairs)
-    if "SICK" in relative:
-        return "id\tA\tB\tscore\n" + "".join(f"1\t{a}\t{b}\t{s}\n" for (a, b), s in zip(pairs, scores, strict=True))
-    return "".join(f"main\tnews\t2012\t1\t{s}\t{a}\t{b}\n" for (a, b), s in zip(pairs, scores, strict=True))
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
-from test_evaluate import sts_file, write
 
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
@@ -28,6 +27,7 @@ from smoothcse.experiments.statistics import paired_difference, show_mean_sd
 from smoothcse.experiments.study import read_study
 from smoothcse.experiments.subprocesses import Subprocess
 from smoothcse.experiments.summary import sts_rows, summary_rows
+from sts_files import sts_file, write
 
 pytestmark = pytest.mark.slow
 
