@@ -51,6 +51,7 @@ lowest: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lowest
 	$(PYTHON) tests/project/lowest_versions.py > $(VENV)-lowest/constraints.txt
 	$(VENV)-lowest/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)-lowest/constraints.txt -e ".[demo]" pytest pytest-timeout hypothesis
+	$(VENV)-lowest/bin/smoothcse train --help > /dev/null
 	$(VENV)-lowest/bin/pytest -p no:cacheprovider -m "not slow" $(SMOKE)
 
 # Built in a virtual environment, installed from the file into another one, and used in a folder outside the repository.

@@ -36,7 +36,7 @@ def kernel(tiny_bert, tmp_path_factory):
 def test_a_notebook_runs(path, kernel):
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
-    nbclient.NotebookClient(notebook, km=kernel, timeout=120).execute()
+    nbclient.NotebookClient(notebook, km=kernel, timeout=240).execute()
 
 
 def test_there_are_three_and_their_outputs_are_small():
