@@ -12,8 +12,8 @@ from gradients import assert_the_same, view_and_gradients, without_dropout
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.projection import strip_projection
 from smoothcse.fastpath import PARTS, accelerate, hosts
+from smoothcse.fastpath.batch import Batch, fast_path_of
 from smoothcse.fastpath.dropout import is_fast
-from smoothcse.fastpath.state import Batch, fast_path_of
 from smoothcse.methods import GSInfoNCELoss
 from smoothcse.methods.state import MomentumEncoder
 from smoothcse.views.embed import dropout_views

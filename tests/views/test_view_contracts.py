@@ -15,7 +15,7 @@ from smoothcse.encoders import projection as head
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.projection import PROJECTION, head_of, unwrapped
 from smoothcse.fastpath import accelerate
-from smoothcse.fastpath.state import Batch, FastPath, attach, fast_path_of
+from smoothcse.fastpath.batch import Batch, FastPath, attach, fast_path_of
 from smoothcse.fastpath.words import WORDS
 from smoothcse.methods import ranks
 from smoothcse.methods.ranks import of_all_ranks

@@ -12,11 +12,11 @@ from torch import nn
 
 from smoothcse.encoders import devices
 from smoothcse.fastpath.attention import ATTENTIONS, patch_attention
+from smoothcse.fastpath.batch import FastPath, attach, detach, fast_path_of
 from smoothcse.fastpath.dropout import patch_dropout
 from smoothcse.fastpath.hosts import untested_hosts
 from smoothcse.fastpath.patches import Patches
 from smoothcse.fastpath.read_token import patch_last_layer, reads_one_token
-from smoothcse.fastpath.state import FastPath, attach, detach, fast_path_of
 from smoothcse.fastpath.words import patch_word_table
 
 Part = Literal["read token", "dropout", "attention", "words", "length groups"]

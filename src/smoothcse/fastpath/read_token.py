@@ -12,8 +12,8 @@ from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaLayer
 
 from smoothcse.encoders import devices
 from smoothcse.fastpath.attention import attend_tokens
+from smoothcse.fastpath.batch import FastPath
 from smoothcse.fastpath.patches import Patches
-from smoothcse.fastpath.state import FastPath
 
 LAYERS = (BertLayer, RobertaLayer, XLMRobertaLayer)
 """Layers of the families that the fast path knows."""

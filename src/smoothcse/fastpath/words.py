@@ -10,8 +10,8 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import Tensor, nn
 
 from smoothcse.encoders import devices
+from smoothcse.fastpath.batch import FastPath, fast_path_of
 from smoothcse.fastpath.patches import Patches
-from smoothcse.fastpath.state import FastPath, fast_path_of
 
 WORDS = "words"
 """Entry of a view's features that holds the word embeddings ``(N, L, d)`` of its token ids."""

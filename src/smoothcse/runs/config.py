@@ -300,7 +300,7 @@ def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, default in _REMOVED.items():
         if values.get(name, default) != default:
             raise SmoothCSEError(
-                f"{name} is no longer a configuration field; benchmarks/noise_variants.py has the experiment."
+                f"{name} is no longer a configuration field; leave it out, or train with the version that wrote it."
             )
     return {str(name): value for name, value in values.items() if name not in _REMOVED}
 

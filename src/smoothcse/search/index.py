@@ -35,8 +35,8 @@ from smoothcse.search.column_names import OWN, name_of
 from smoothcse.search.documents import Document, Scalar, whole_characters
 from smoothcse.search.filters import Filter
 from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
-from smoothcse.search.rows import check_metadata
 from smoothcse.search.store import TABLE_FOLDER, Store
+from smoothcse.search.table_rows import check_metadata
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse._utils.choices import IndexQuantisation
-from smoothcse._utils.extras import extra
+from smoothcse._utils.extras import extra, require
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.search.column_names import OWN, name_of
 from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
 from smoothcse.search.filters import Filter, Filters
-from smoothcse.search.rows import filter_fields, metadata_fields, own_fields, to_rows
+from smoothcse.search.table_rows import filter_fields, metadata_fields, own_fields, to_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,11 +45,9 @@ MAX_FRAGMENTS = 128
 STALE = timedelta(seconds=1)
 """Interval after which a reader checks for changes by other processes."""
 
-_INDEX_TYPES: dict[IndexQuantisation, dict[str, Any]] = {
-    "pq": {"index_type": "IVF_PQ"},
-    "int8": {"index_type": "IVF_SQ"},
-    "binary": {"index_type": "IVF_RQ", "num_bits": 1},  # RaBitQ; LanceDB's own default here is 8 bits
-}
+_INDEXES: dict[IndexQuantisation, str] = {"pq": "IvfPq", "int8": "IvfSq", "binary": "IvfRq"}
+"""LanceDB's configuration of each quantisation; IvfRq is RaBitQ, of one bit per dimension."""
+
 _TABLE = "documents"
 TABLE_FOLDER = f"{_TABLE}.lance"
 """Folder of the table within an index."""
@@ -176,7 +174,10 @@ class Store:
         """Build the vector index with a quantisation, if there are enough documents for approximate search."""
         if len(self) >= APPROXIMATE_FROM:
             with self._changing():
-                self._table.create_index(metric="cosine", vector_column_name="vector", **_INDEX_TYPES[quantisation])
+                index = getattr(require("lancedb.index", "search", "Indexes"), _INDEXES[quantisation])(
+                    distance_type="cosine"
+                )
+                self._table.create_index("vector", config=index)
 
     @property
     def _filters(self) -> Filters:

@@ -15,8 +15,8 @@ from smoothcse import __version__
 from smoothcse.service.error_answers import add_error_handlers
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
-from smoothcse.service.metrics import RequestCounter, ServiceMetrics
 from smoothcse.service.openai_routes import router as openai_routes
+from smoothcse.service.prometheus import RequestCounter, ServiceMetrics
 from smoothcse.service.schemas import ErrorAnswer
 from smoothcse.service.search_routes import router as search_routes
 from smoothcse.service.served import Encoders, Served

@@ -199,7 +199,7 @@ class MapAnswer(BaseModel):
     incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 
-class Problem(BaseModel):
+class ErrorDetail(BaseModel):
     """One sentence on what was wrong, and its type."""
 
     message: str
@@ -209,4 +209,4 @@ class Problem(BaseModel):
 class ErrorAnswer(BaseModel):
     """Body of every answer with status 4xx or 5xx."""
 
-    error: Problem
+    error: ErrorDetail

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from smoothcse.search import Index
-    from smoothcse.service.metrics import ServiceMetrics
+    from smoothcse.service.prometheus import ServiceMetrics
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from smoothcse.encoders import devices
 from smoothcse.encoders.precision import without_autocast
 from smoothcse.encoders.projection import PROJECTION
 from smoothcse.encoders.prompts import prompt_of
+from smoothcse.fastpath.batch import Batch, fast_path_of, running
 from smoothcse.fastpath.length_groups import group_sizes
-from smoothcse.fastpath.state import Batch, fast_path_of, running
 from smoothcse.fastpath.words import WORDS, look_up_words
 
 if TYPE_CHECKING:
