@@ -303,8 +303,8 @@ def long_run(found: dict[str, Any]) -> str:
         f"{found['steps']:,} steps and {found['evaluations']} evaluations with their checkpoints in "
         f"{found['minutes']:.0f} minutes. Growth of memory after the first sixth of the time: {growth} (a line "
         f"through the medians of {slope['minutes']} minutes). Lowest memory in each sixth, in MB: "
-        f"{floors(found['samples'])}. `metrics.jsonl` was read {found['metrics_reads']:,} times, always without an error. "
-        f"After SIGTERM at the end, the run exited within {found['seconds_to_stop']:.0f} s with exit code "
+        f"{floors(found['samples'])}. `metrics.jsonl` was read {found['metrics_reads']:,} times, always without "
+        f"an error. After SIGTERM at the end, the run exited within {found['seconds_to_stop']:.0f} s with exit code "
         f"{found['exit_code']}, {'with' if found['checkpoint_of_the_last_step'] else 'WITHOUT'} a checkpoint of the "
         "last step."
     )
