@@ -1,4 +1,4 @@
-"""The memory of the HTTP service after each round of load, from a fresh start on.
+"""Measure the memory of the HTTP service after each round of load, from its start on.
 
 The first half of the rounds sends one sentence per request, the second half 32.
 
@@ -17,7 +17,7 @@ from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 
 LARGE = 32
-"""Texts per request in the second half."""
+"""Texts per request in the second half of the rounds."""
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each round")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds per round")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()
     quiet_libraries()
