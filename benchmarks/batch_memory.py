@@ -33,8 +33,8 @@ PLAIN_UP_TO = 1024  # sentences; beyond that, the activations of a whole batch d
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384])
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384], help="batch sizes")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

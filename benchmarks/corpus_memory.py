@@ -63,7 +63,7 @@ def load(path: str) -> None:
 def main() -> None:
     """Generate the file, then load it in a fresh process with an empty cache."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sentences", type=int, default=10_000_000)
+    parser.add_argument("--sentences", type=int, default=10_000_000, help="number of generated sentences")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.load:

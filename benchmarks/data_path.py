@@ -41,8 +41,8 @@ EVENTS = {"eval_": "train: until the start is scored", '"loss"': "train: until t
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     repeats = 1 if arguments.quick else arguments.repeats

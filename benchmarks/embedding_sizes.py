@@ -41,9 +41,9 @@ HEADINGS = ("dimensions", "precision", "bytes", "recall@10", "with float32 queri
 def main() -> None:
     """Encode once and measure every format."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--pooling", default=None)
+    parser.add_argument("output", type=Path, help="JSON file of the results")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--pooling", default=None, help="pooling, instead of the model's own")
     parser.add_argument("--limit", type=int, default=None, help="number of pairs, for a quick test (default: all)")
     arguments = parser.parse_args()
     quiet_libraries()

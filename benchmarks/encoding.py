@@ -25,9 +25,9 @@ AGREEMENT = 1000  # sentences encoded in both precisions
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=int, default=4000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sentences", type=int, default=4000, help="number of sentences")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     count, repeats = (64, 1) if arguments.quick else (arguments.sentences, arguments.repeats)

@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path, help="text file to train on")
     parser.add_argument("--minutes", type=float, help="minutes from the first step (default: 60; 1 with --quick)")
-    parser.add_argument("--model", default="packaged-minilm")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
     parser.add_argument("--eval-steps", type=int, default=50, help="steps between evaluations and checkpoints")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
@@ -144,8 +144,8 @@ def report(found: dict[str, Any]) -> None:
     for name in ("memory_mb", "descriptors", "threads"):
         values = found["samples"][name]
         rows.append([name, *(f"{value:,.0f}" for value in (values[0], min(values), max(values), values[-1]))])
-    told = {name: value for name, value in found.items() if name != "samples"}
-    show(f"{found['steps']:,} steps", ["", "first", "lowest", "highest", "last"], rows, caption=str(told))
+    summary = {name: value for name, value in found.items() if name != "samples"}
+    show(f"{found['steps']:,} steps", ["", "first", "lowest", "highest", "last"], rows, caption=str(summary))
 
 
 if __name__ == "__main__":

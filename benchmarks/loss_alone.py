@@ -33,8 +33,8 @@ MEMORY = {"dense": 2**34, "broadcast": 2**34}  # bytes above which an implementa
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--largest", type=int, default=16384)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--largest", type=int, default=16384, help="largest N")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

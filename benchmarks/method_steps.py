@@ -35,9 +35,9 @@ CONTROL = "simcse"
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch", type=int, default=64, help="sentences per step")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of alternating measurements")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     batch, repeats = (8, 1) if arguments.quick else (arguments.batch, arguments.repeats)

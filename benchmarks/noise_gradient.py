@@ -31,14 +31,14 @@ from smoothcse.methods import GSInfoNCELoss
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("text")
-    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("model", help="model folder or hub name")
+    parser.add_argument("text", help="text file")
+    parser.add_argument("--batches", type=int, default=8, help="number of batches")
     parser.add_argument("--draws", type=int, default=4, help="noise draws per batch")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--noise-count", type=int, default=192)
-    parser.add_argument("--warm-steps", type=int, default=20)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--batch-size", type=int, default=64, help="sentences per batch")
+    parser.add_argument("--noise-count", type=int, default=192, help="number of Gaussian negatives")
+    parser.add_argument("--warm-steps", type=int, default=20, help="training steps before the second measurement")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="learning rate of these steps")
     arguments = parser.parse_args()
     quiet_libraries()
 

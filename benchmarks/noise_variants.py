@@ -94,11 +94,11 @@ class GradientNoise(TrainerCallback):
 def main() -> None:
     """Train, score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text")
-    parser.add_argument("sts")
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("text", help="text file")
+    parser.add_argument("sts", help="folder of STS tasks in SentEval's layout")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=60, help="training steps")
     arguments = parser.parse_args()
     quiet_libraries()
 

@@ -38,11 +38,11 @@ AFTER_HEAD = "plain, read after its head"
 def main() -> None:
     """Train by both paths with each seed; print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("sts", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("text", type=Path, help="text file")
+    parser.add_argument("sts", type=Path, help="folder of STS tasks in SentEval's layout")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=60, help="training steps")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     seeds, steps, batch = (1, 2, 4) if arguments.quick else (arguments.seeds, arguments.steps, 64)

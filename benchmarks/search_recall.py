@@ -33,11 +33,16 @@ WIDTHS = (256, 192, 128, 64)
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--text", type=Path, default=SHARED / "data" / "corpus" / "captions.txt")
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--documents", type=int, default=100_000, help="number of indexed documents")
+    parser.add_argument("--queries", type=int, default=500, help="number of queries")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        default=SHARED / "data" / "corpus" / "captions.txt",
+        help="text file to read sentences from",
+    )
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     count, queries = (600, 20) if arguments.quick else (arguments.documents, arguments.queries)

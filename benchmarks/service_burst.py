@@ -29,10 +29,10 @@ _SMALL_AFTER = 1.0  # seconds into the burst
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--clients", type=int, default=64, help="number of concurrent clients")
     parser.add_argument("--texts", type=int, default=32, help="texts per request")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3, help="number of bursts")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     clients, texts, repeats = (8, 8, 1) if arguments.quick else (arguments.clients, arguments.texts, arguments.repeats)

@@ -33,10 +33,10 @@ WAYS = {"together": 64, "each alone": 1}
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64], help="numbers of concurrent clients")
     parser.add_argument("--seconds", type=float, default=15.0, help="seconds of load per number of clients")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=2, help="rounds of alternating settings")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     clients, seconds, repeats = (

@@ -23,10 +23,10 @@ LARGE = 32
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--clients", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=12, help="rounds of load")
+    parser.add_argument("--clients", type=int, default=64, help="number of concurrent clients")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds per round")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     rounds, seconds = (2, 2.0) if arguments.quick else (arguments.rounds, arguments.seconds)

@@ -31,9 +31,9 @@ RESULTS = Path(__file__).parent / "results" / "sts_evaluation.json"
 def main() -> None:
     """Measure, print, and write the results unless the pairs were limited."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("model", help="model folder or hub name")
+    parser.add_argument("data", type=Path, help="folder of tasks in SentEval's layout")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
     parser.add_argument("--limit", type=int, help="pairs per subset, for a quick test")
     arguments = parser.parse_args()
     quiet_libraries()

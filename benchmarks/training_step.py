@@ -53,16 +53,21 @@ PEER = "sentence-transformers"
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512], help="batch sizes")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
     parser.add_argument(
         "--precision",
         nargs="+",
         choices=["fp32", "bf16", "defaults"],
         help="precisions (default: all that the hardware supports)",
     )
-    parser.add_argument("--text", type=Path, default=SHARED / "data" / "corpus" / "wiki_sentences.txt")
-    parser.add_argument("--model", default="packaged-minilm")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        default=SHARED / "data" / "corpus" / "wiki_sentences.txt",
+        help="text file to read sentences from",
+    )
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()

@@ -203,9 +203,9 @@ def limited(task: TransferTask, limit: int | None) -> TransferTask:
 def main() -> None:
     """Print both accuracies, their difference and their CPU times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--tasks", nargs="+", default=TRANSFER_TASKS)
+    parser.add_argument("model", help="model folder or hub name")
+    parser.add_argument("data", type=Path, help="folder of tasks in SentEval's layout")
+    parser.add_argument("--tasks", nargs="+", default=TRANSFER_TASKS, help="names of transfer tasks")
     parser.add_argument("--without-normalise", action="store_true", help="evaluate embeddings without normalisation")
     parser.add_argument("--limit", type=int, help="training examples per task")
     options = parser.parse_args()
