@@ -1,8 +1,8 @@
-"""Peak memory and seconds of one training step against the batch size, with gradient caching and without.
+"""Measure peak memory and time of one training step by batch size, with and without gradient caching.
 
-Each point is a process of its own; what the loaded model, its gradients and the optimiser's state take is not counted.
-Points of other sizes that were measured before are kept, as the largest take an hour. Batches of more than 31,000
-sentences are of captions, which are shorter; there are no more of the others.
+Each point runs in a separate process. The memory of the loaded model, its gradients and the optimiser's state is not
+counted. Points of other sizes from earlier runs are kept, because the largest take an hour. Batches of more than
+31,000 sentences use captions, which are shorter, because the other corpus is not larger.
 
     python benchmarks/batch_memory.py [--batch 64 256 1024 4096 16384] [--quick]
 """
@@ -27,14 +27,14 @@ from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss
 
 CORPUS = SHARED / "data" / "corpus"
 WIKI_UP_TO = 31_000  # sentences
-PLAIN_UP_TO = 1024  # sentences; beyond, the activations of a whole batch are what nobody should try
+PLAIN_UP_TO = 1024  # sentences; beyond that, the activations of a whole batch do not fit into memory
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384])
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256, 1024, 4096, 16384], help="batch sizes")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -61,19 +61,19 @@ def main() -> None:
 
 
 def before(sizes: list[int]) -> list[dict[str, Any]]:
-    """Return the points of other sizes that an earlier run left."""
+    """Return the points of other sizes from earlier runs."""
     file = RESULTS / "batch_memory.json"
     points: list[dict[str, Any]] = json.loads(file.read_text())["points"] if file.is_file() else []
     return [point for point in points if point["batch"] not in sizes]
 
 
 def text_for(batch: int) -> Path:
-    """Return a corpus of at least so many sentences."""
+    """Return a corpus with at least ``batch`` sentences."""
     return CORPUS / ("wiki_sentences.txt" if batch <= WIKI_UP_TO else "captions.txt")
 
 
 def measure(form: str, batch: int) -> dict[str, float]:
-    """Take one small step to fill gradients and optimiser, then the measured one."""
+    """Run one small step to allocate gradients and optimiser state, then the measured one."""
     quiet_libraries()
     torch.manual_seed(0)
     sentences = load_sentences(text_for(batch), limit=batch, seed=0).dataset["sentence"][:]

@@ -1,4 +1,4 @@
-"""Load a large generated corpus in a process of its own; print its time, speed and peak memory as JSON.
+"""Load a large generated corpus in a separate process; print time, speed and peak memory as JSON.
 
 python benchmarks/corpus_memory.py --sentences 10000000
 """
@@ -21,7 +21,7 @@ BATCH = 100_000
 
 
 def write_sentences(path: Path, count: int) -> None:
-    """Write random sentences of 8 to 24 words, about 1 in 100 a repetition, some words outside ASCII."""
+    """Write random sentences of 8 to 24 words; about 1 in 100 is a duplicate, and some words are not ASCII."""
     generator = np.random.default_rng(0)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyzéü"))
     odds = np.array([1.0] * 26 + [0.02] * 2)
@@ -37,8 +37,8 @@ def write_sentences(path: Path, count: int) -> None:
 
 
 def load(path: str) -> None:
-    """Load the file twice, then print what it took."""
-    import datasets  # noqa: F401  # its import is no part of the time
+    """Load the file twice and print time and memory."""
+    import datasets  # noqa: F401  # imported first, so that its import is not measured
 
     from smoothcse.corpus import load_sentences
 
@@ -63,7 +63,7 @@ def load(path: str) -> None:
 def main() -> None:
     """Generate the file, then load it in a fresh process with an empty cache."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sentences", type=int, default=10_000_000)
+    parser.add_argument("--sentences", type=int, default=10_000_000, help="number of generated sentences")
     parser.add_argument("--load", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.load:

@@ -1,9 +1,9 @@
-"""From file to padded batches, and from nothing to the first step.
+"""Measure the throughput of the data path and the time from the start of a command to the first step.
 
-The first table is sentences per second: through reading, cleaning and de-duplicating, and tokenising once, both into a
-fresh cache; then through making batches of the token ids, and, beside it, through the host's way of tokenising
-each batch anew. The second is seconds until ``--help`` is printed, until the package is imported, and until a run of a
-real encoder has scored its start, taken its first step, and ended.
+The first table has sentences per second for reading, cleaning and de-duplicating, for tokenising once (both into an
+empty cache), for building batches from the token ids, and for tokenising each batch as sentence-transformers does. The
+second has the seconds until ``--help`` is printed, until the package is imported, and until a run with a real encoder
+has scored the start, taken its first step, and ended.
 
     python benchmarks/data_path.py [--repeats 3] [--quick]
 """
@@ -34,14 +34,15 @@ from smoothcse.encoders.build import build_encoder
 from smoothcse.fastpath.token_ids import tokenised_once
 
 MAX_LENGTH = 32
-SIGNS = {"eval_": "train: until the start is scored", '"loss"': "train: until the first step"}  # in metrics.jsonl
+EVENTS = {"eval_": "train: until the start is scored", '"loss"': "train: until the first step"}
+"""Name of the event after which each word stands in ``metrics.jsonl``."""
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--repeats", type=int, default=3, help="number of rounds")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     repeats = 1 if arguments.quick else arguments.repeats
@@ -59,8 +60,8 @@ def main() -> None:
             speed_rounds.append(path_speeds(text, model))
             start_rounds.append(starts | run_of_one_step(text, Path(folder, "run")))
         speeds, starts = by_name(speed_rounds), by_name(start_rounds)
-    show("Data path", ["part", "sentences per second"], [[name, spread(v, 0)] for name, v in speeds.items()])
-    show("Start-up", ["until", "seconds"], [[name, spread(v)] for name, v in starts.items()])
+    show("Data path", ["stage", "sentences per second"], [[name, spread(v, 0)] for name, v in speeds.items()])
+    show("Start-up", ["event", "seconds"], [[name, spread(v)] for name, v in starts.items()])
     found = {"sentences_per_second": speeds, "start_up_seconds": starts}
     keep("data_path", found | {"medians": {name: median(v) for name, v in (speeds | starts).items()}}, arguments.quick)
 
@@ -71,7 +72,7 @@ def by_name(rounds: list[dict[str, float]]) -> dict[str, list[float]]:
 
 
 def path_speeds(text: Path, model: SentenceTransformer) -> dict[str, float]:
-    """Return sentences per second of each part."""
+    """Return sentences per second of each stage."""
     started = time.perf_counter()
     dataset = load_sentences(text).dataset
     read = time.perf_counter()
@@ -87,7 +88,7 @@ def path_speeds(text: Path, model: SentenceTransformer) -> dict[str, float]:
 
 
 def collating(dataset: Dataset, collate: Callable[[list[dict[str, Any]]], Any]) -> float:
-    """Return the seconds that making all batches takes."""
+    """Return the seconds it takes to build all batches."""
     started = time.perf_counter()
     for _ in DataLoader(dataset, batch_size=64, shuffle=True, collate_fn=collate):
         pass
@@ -95,7 +96,7 @@ def collating(dataset: Dataset, collate: Callable[[list[dict[str, Any]]], Any]) 
 
 
 def run_of_one_step(text: Path, output: Path) -> dict[str, float]:
-    """Return the seconds until a run has scored its start, until its first step is logged, and until it ends."""
+    """Return the seconds until a run has scored the start, until its first step is logged, and until it ends."""
     shutil.rmtree(output, ignore_errors=True)
     command = [sys.executable, "-m", "smoothcse", "train", str(text), "--model", "packaged-minilm", "--pooling", "cls"]
     command += ["--max-steps", "1", "--log-steps", "1", "--output", str(output)]
@@ -103,10 +104,7 @@ def run_of_one_step(text: Path, output: Path) -> dict[str, float]:
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
         while run.poll() is None:
             lines = (output / "metrics.jsonl").read_text() if (output / "metrics.jsonl").is_file() else ""
-            for word, name in (
-                ("eval_", "train: until the start is scored"),
-                ('"loss"', "train: until the first step"),
-            ):
+            for word, name in EVENTS.items():
                 if word in lines:
                     seen.setdefault(name, time.perf_counter() - started)
             time.sleep(0.02)

@@ -1,8 +1,8 @@
-"""What smaller embeddings cost in retrieval: fewer dimensions, fewer bits, both.
+"""Measure retrieval with truncated and quantised embeddings.
 
-Each summary in the Python documentation is a query, and its own details are the document to find among all. For each
-format: bytes of an embedding; how many of the ten documents that whole float32 embeddings find are found too, with
-queries in the same format and with float32 queries (as in rescoring); and the mean reciprocal rank of the right
+Each summary in the Python documentation is a query, and its own details are the relevant document. For each format,
+the results are: bytes per embedding; recall of the ten documents found with full float32 embeddings, with queries in
+the same format and with float32 queries (as in rescoring); and the mean reciprocal rank (MRR) of the relevant
 document.
 
     python benchmarks/embedding_sizes.py OUTPUT.json [--model packaged-minilm] [--pooling mean]
@@ -31,7 +31,7 @@ from smoothcse.evaluation.retrieval import python_docs_task, rank_of_relevant, r
 
 PRECISIONS = ("float32", "int8", "binary")
 SHARES = (1, 2, 3, 6, 12)
-"""The width is divided by these: 384, 192, 128, 64, 32 of MiniLM."""
+"""Divisors of the embedding width: 384, 192, 128, 64 and 32 dimensions of MiniLM."""
 
 NEIGHBOURS = 10
 PACKAGES = ("smoothcse", "sentence-transformers", "torch", "numpy")
@@ -39,12 +39,12 @@ HEADINGS = ("dimensions", "precision", "bytes", "recall@10", "with float32 queri
 
 
 def main() -> None:
-    """Encode once, then measure every format."""
+    """Encode once and measure every format."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--pooling", default=None)
-    parser.add_argument("--limit", type=int, default=None, help="use the first pairs alone, to try it out")
+    parser.add_argument("output", type=Path, help="JSON file of the results")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--pooling", default=None, help="pooling, instead of the model's own")
+    parser.add_argument("--limit", type=int, default=None, help="number of pairs, for a quick test (default: all)")
     arguments = parser.parse_args()
     quiet_libraries()
 
@@ -83,7 +83,7 @@ def measure(
     dimensions: int,
     precision: str,
 ) -> dict[str, float | str]:
-    """Return the figures of one format; the ranges of int8 are those of the documents."""
+    """Return the results of one format; int8 uses the ranges of the documents."""
     form = EmbeddingFormat(dimensions, precision, normalize=True)  # type: ignore[arg-type]
     shrunk = form.quantise(documents)
     kept = form.dequantise(shrunk, dimensions)
@@ -101,7 +101,7 @@ def measure(
 
 
 def nearest(queries: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the documents nearest to each query by cosine; of equals the first, on every machine."""
+    """Return the documents nearest to each query by cosine; ties go to the first document, on every machine."""
     unit = [rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (queries, documents)]
     return np.argsort(-(unit[0] @ unit[1].T), axis=1, kind="stable")[:, :NEIGHBOURS]
 
@@ -112,7 +112,7 @@ def overlap(exact: NDArray[np.int64], found: NDArray[np.int64]) -> float:
 
 
 def table(rows: list[dict[str, float | str]], title: str) -> Table:
-    """Return the figures as they are printed."""
+    """Return the results as a table for the terminal."""
     printed = Table(title=title)
     for heading in HEADINGS:
         printed.add_column(heading, justify="right")

@@ -1,7 +1,7 @@
-"""Sentences per second: ours and ``SentenceTransformer.encode``, in turn, on real sentences of mixed length.
+"""Compare the encoding speed of ``smoothcse.encode`` with that of ``SentenceTransformer.encode``.
 
-How near embeddings in bf16 are to those in fp32 is looked at on every machine, on some of the sentences: where the
-processor has no instructions for it they take long and are no faster.
+Both encode real sentences of mixed length, alternately. Embeddings in bf16 and fp32 are compared on every machine, on
+some of the sentences only, because bf16 is slow on processors without instructions for it.
 
     python benchmarks/encoding.py [--sentences 4000] [--repeats 3] [--quick]
 """
@@ -25,9 +25,9 @@ AGREEMENT = 1000  # sentences encoded in both precisions
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=int, default=4000)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--sentences", type=int, default=4000, help="number of sentences")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     count, repeats = (64, 1) if arguments.quick else (arguments.sentences, arguments.repeats)
@@ -61,9 +61,9 @@ def main() -> None:
     lowest = float(cosines(embeddings["auto"], embeddings["sentence-transformers"]).min())
     rows = [[name, spread(values, 1), f"{count / median(values):.0f}"] for name, values in seconds.items()]
     rows += [[f"ratio, {kind}", spread(values), ""] for kind, values in found.items()]
-    caption = f"largest difference at fp32 {difference:.1e}; lowest cosine of the defaults {lowest:.6f}, "
-    caption += f"of bf16 and fp32 {agreement['lowest_cosine']:.6f}"
-    show(f"Encoding {count:,} sentences", ["way", "seconds", "per second"], rows, caption)
+    caption = f"largest difference in fp32: {difference:.1e}; lowest cosine at the defaults: {lowest:.6f}, "
+    caption += f"between bf16 and fp32: {agreement['lowest_cosine']:.6f}"
+    show(f"Encoding {count:,} sentences", ["encoder, precision", "seconds", "per second"], rows, caption)
     result = {"sentences": count, "seconds": seconds, "ratios": found, "largest_difference_fp32": difference}
     result |= {"lowest_cosine_defaults": lowest, "default_precision": precisions()[-1], "bf16": agreement}
     keep("encoding", result, arguments.quick)

@@ -1,8 +1,8 @@
-"""How many of a batch's negatives are probably no negatives?
+"""Count the likely false negatives in a batch.
 
-The premise of GS-InfoNCE: in a larger batch more sentences happen to say nearly the same as the anchor, and InfoNCE
-pushes them away all the same. A judge, an encoder that was trained with labels, embeds sentences of a text; for random
-batches of several sizes this counts the in-batch negatives per anchor whose cosine exceeds a threshold.
+The premise of GS-InfoNCE is that a larger batch contains more sentences with nearly the meaning of the anchor, and
+that InfoNCE pushes them away as well. A judge, an encoder trained with labels, embeds sentences of a text. For random
+batches of several sizes, this script counts the in-batch negatives per anchor whose cosine exceeds a threshold.
 
     python benchmarks/false_negatives.py TEXT OUTPUT.json [--judge packaged-minilm] [--sentences 4096]
 """
@@ -30,13 +30,13 @@ THRESHOLDS = (0.5, 0.7, 0.9)
 
 
 def main() -> None:
-    """Count, print and write."""
+    """Count the false negatives; print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--judge", default="packaged-minilm")
-    parser.add_argument("--sentences", type=int, default=4096)
-    parser.add_argument("--draws", type=int, default=20, help="random batches of each size")
+    parser.add_argument("text", help="text file")
+    parser.add_argument("output", type=Path, help="JSON file of the results")
+    parser.add_argument("--judge", default="packaged-minilm", help="model that judges similarity")
+    parser.add_argument("--sentences", type=int, default=4096, help="number of sentences to embed")
+    parser.add_argument("--draws", type=int, default=20, help="random batches per size")
     arguments = parser.parse_args()
     quiet_libraries()
 
@@ -72,7 +72,7 @@ def counts(batch: NDArray[np.float32]) -> list[float]:
 
 
 def show(values: tuple[float, ...]) -> str:
-    """Return mean ± sd over batches."""
+    """Return mean ± standard deviation over batches."""
     mean, sd = mean_sd(values)
     return f"{mean:.3f}" if sd is None else f"{mean:.3f} ± {sd:.3f}"
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternation, environment, memory of a fresh process, results that machines can read."""
+"""Shared parts of the benchmarks: alternating timings, environment, separate processes, and JSON results."""
 
 from __future__ import annotations
 
@@ -27,9 +27,14 @@ Seconds = dict[str, list[float]]
 
 
 def alternate(ways: Mapping[str, Callable[[], float | None]], repeats: int) -> Seconds:
-    """Time each way in turn, several times over, so that a slow minute of the machine hits all of them.
+    """Time each function in turn, several times, so that a slow minute of the machine affects all of them.
 
-    A way that returns a number has timed itself.
+    Args:
+        ways: Functions by name. A function may return its own time in seconds.
+        repeats: Number of rounds.
+
+    Returns:
+        Seconds per round, by name.
     """
     seconds: Seconds = {name: [] for name in ways}
     for _ in range(repeats):
@@ -41,12 +46,12 @@ def alternate(ways: Mapping[str, Callable[[], float | None]], repeats: int) -> S
 
 
 def ratios(seconds: Seconds, ours: str, peer: str) -> list[float]:
-    """Return how many times as long the peer took, round by round."""
+    """Return the peer's time divided by ours, for each round."""
     return [b / a for a, b in zip(seconds[ours], seconds[peer], strict=True)]
 
 
 def environment() -> dict[str, Any]:
-    """Return when, on what and with which versions."""
+    """Return date, hardware, versions and revision."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
     ).stdout.strip()
@@ -62,27 +67,27 @@ def environment() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Return the processor's name and what of it is there."""
+    """Return the processor's name and number of cores."""
     cpuinfo = Path("/proc/cpuinfo")
     names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
     return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 def first_device() -> str:
-    """Return what the benchmarks compute on here."""
+    """Return the device of the benchmarks: ``cuda`` if available, else ``cpu``."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def wait_for_device() -> None:
-    """Let a clock that is read next count what a GPU was given to do."""
+    """Wait until a GPU has finished its work, so that a clock read afterwards includes it."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def matmul_peak(dtype: torch.dtype = torch.float32, quick: bool = False) -> float:
-    """Return the best GFLOP/s of a square matrix product on this machine's first device."""
+    """Return the highest measured GFLOP/s of a square matrix product on the device of the benchmarks."""
     device = first_device()
-    size = 8192 if device == "cuda" else 2048  # a GPU is through with a small one before its launch is paid for
+    size = 8192 if device == "cuda" else 2048  # on a GPU, launching a small product takes longer than computing it
     size = 128 if quick else size
     a = torch.randn(size, size, device=device).to(dtype)
     best = 0.0
@@ -96,12 +101,12 @@ def matmul_peak(dtype: torch.dtype = torch.float32, quick: bool = False) -> floa
 
 
 def precisions() -> list[str]:
-    """Return those worth measuring here: bf16 only where the hardware computes in it."""
+    """Return the precisions to measure: fp32, and bf16 if the hardware supports it."""
     return ["fp32", "bf16"] if has_fast_bf16(first_device()) else ["fp32"]
 
 
 def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
-    """Run a benchmark's ``--child`` form, which prints one JSON object, and return that."""
+    """Run a benchmark with ``--child`` in a separate process and return the JSON object that it prints."""
     command = [sys.executable, script, "--child", *arguments]
     output = subprocess.run(command, capture_output=True, text=True, check=False)
     if output.returncode:
@@ -110,7 +115,7 @@ def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
 
 
 def keep(name: str, found: Mapping[str, Any], quick: bool) -> None:
-    """Write results beside the scripts, a GPU's under a name of their own; those of a quick look are only printed."""
+    """Write results to the folder ``results``, with the suffix ``_gpu`` on a GPU; a quick run writes nothing."""
     if quick:
         return
     RESULTS.mkdir(exist_ok=True)
@@ -130,5 +135,5 @@ def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], cap
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Return the median with its range."""
+    """Return the median and the range."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"

@@ -1,9 +1,9 @@
-"""Does a long training grow? Its memory, descriptors and threads while it runs, and whether its metrics can be read.
+"""Measure memory, open descriptors and threads of a long training, and read its metrics while it runs.
 
     python benchmarks/long_run.py TEXT [--minutes 60] [--eval-steps 50] [--quick]
 
-The run is the command itself in a process of its own, on one thread. Its ``metrics.jsonl`` is read every second, as
-`smoothcse report --follow` would. At the end it is asked to stop, and must leave a checkpoint of its last step behind.
+The training is the command itself in a separate process, on one thread. Its ``metrics.jsonl`` is read every second, as
+`smoothcse report --follow` does. At the end it receives SIGTERM and must leave a checkpoint of its last step.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from smoothcse.runs.checkpoints import step_of
 from smoothcse.runs.folder import RunFolder
 
 READ_EVERY, SAMPLE_EVERY = 1.0, 10.0  # seconds
-SETTLING = 1 / 6  # of the time, in which caches and the allocator's pools fill; no part of the slope
+SETTLING = 1 / 6  # share of the time in which caches and the allocator's pools fill; excluded from the slope
 FOREVER = 10_000_000  # steps
 
 Sample = dict[str, float]
 
 
 def main() -> None:
-    """Train, look, stop; print and write."""
+    """Train, observe and stop; print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path, help="text to train on")
-    parser.add_argument("--minutes", type=float, help="counted from the first step [60, or 1 for a quick look]")
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--eval-steps", type=int, default=50, help="between evaluations and checkpoints")
-    parser.add_argument("--quick", action="store_true", help="nothing is written")
+    parser.add_argument("corpus", type=Path, help="text file to train on")
+    parser.add_argument("--minutes", type=float, help="minutes from the first step (default: 60; 1 with --quick)")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--eval-steps", type=int, default=50, help="steps between evaluations and checkpoints")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     minutes = arguments.minutes or (1.0 if arguments.quick else 60.0)
     with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def start(run: RunFolder, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """Start the command on one thread, with more steps before it than there is time for."""
+    """Start the command on one thread, with more steps than there is time for."""
     flags = {"model": arguments.model, "output": run.path, "eval-steps": arguments.eval_steps, "max-steps": FOREVER}
     options = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
     command = [sys.executable, "-m", "smoothcse", "train", str(arguments.corpus), *options]
@@ -73,7 +73,7 @@ def start(run: RunFolder, arguments: argparse.Namespace) -> subprocess.Popen[byt
 
 
 def wait_for_steps(run: RunFolder, process: subprocess.Popen[bytes]) -> None:
-    """Return when the first loss is logged."""
+    """Wait until the first loss is logged."""
     while not any("loss" in entry for entry in run.metrics()):
         if process.poll() is not None:
             sys.exit(f"The training ended with exit code {process.returncode} before its first step.")
@@ -81,19 +81,19 @@ def wait_for_steps(run: RunFolder, process: subprocess.Popen[bytes]) -> None:
 
 
 def observe(run: RunFolder, process: subprocess.Popen[bytes], seconds: float) -> tuple[list[Sample], int]:
-    """Sample the process and read its metrics for so long.
+    """Sample the process and read its metrics for some seconds.
 
     Returns:
-        The samples, and how often the metrics were read.
+        The samples, and the number of times the metrics were read.
 
     Raises:
-        SmoothCSEError: if a line of the metrics could not be read.
+        SmoothCSEError: If a line of the metrics cannot be read.
     """
     samples: list[Sample] = []
     started, reads = time.monotonic(), 0
     while (passed := time.monotonic() - started) < seconds:
         if process.poll() is not None:
-            sys.exit(f"The training ended by itself, exit code {process.returncode}, after {passed:.0f} s.")
+            sys.exit(f"The training ended with exit code {process.returncode} after {passed:.0f} s.")
         entries = run.metrics()
         reads += 1
         if passed >= len(samples) * SAMPLE_EVERY:
@@ -103,7 +103,7 @@ def observe(run: RunFolder, process: subprocess.Popen[bytes], seconds: float) ->
 
 
 def resources(pid: int) -> Sample:
-    """Return what a process holds: resident memory in MB, open descriptors, threads."""
+    """Return resident memory in MB, open descriptors and threads of a process."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {
         "memory_mb": round(int(status["VmRSS"].split()[0]) / 1024, 2),
@@ -113,7 +113,7 @@ def resources(pid: int) -> Sample:
 
 
 def stop(process: subprocess.Popen[bytes]) -> float:
-    """Ask the run to stop; return the seconds it took."""
+    """Send SIGTERM to the run and return the seconds until it exits."""
     asked = time.monotonic()
     process.terminate()
     process.wait(600)
@@ -121,9 +121,9 @@ def stop(process: subprocess.Popen[bytes]) -> float:
 
 
 def growth(samples: list[Sample]) -> dict[str, float]:
-    """Fit a line to the memory after the settling: its slope in MB per hour with a 95% interval.
+    """Return the slope of the memory in MB per hour after the settling time, with a 95% interval.
 
-    Neighbouring samples are much alike, so the line goes through the medians of each minute.
+    Neighbouring samples are strongly correlated, so the line is fitted to the medians of each minute.
     """
     end = samples[-1]["seconds"]
     minutes: dict[int, list[float]] = {}
@@ -139,13 +139,13 @@ def growth(samples: list[Sample]) -> dict[str, float]:
 
 
 def report(found: dict[str, Any]) -> None:
-    """Print the figures."""
+    """Print the results."""
     rows = []
     for name in ("memory_mb", "descriptors", "threads"):
         values = found["samples"][name]
         rows.append([name, *(f"{value:,.0f}" for value in (values[0], min(values), max(values), values[-1]))])
-    told = {name: value for name, value in found.items() if name != "samples"}
-    show(f"{found['steps']:,} steps", ["", "first", "lowest", "highest", "last"], rows, caption=str(told))
+    summary = {name: value for name, value in found.items() if name != "samples"}
+    show(f"{found['steps']:,} steps", ["", "first", "lowest", "highest", "last"], rows, caption=str(summary))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The loss alone: time and peak memory of forward and backward, against two straightforward forms of it.
+"""Measure time and peak memory of the loss alone, forward and backward, against two simpler implementations.
 
-``dense`` forms the matrix of logits by one product; ``broadcast`` compares every pair of rows by
-``cosine_similarity``, as the authors' code does, which makes an N x N x d tensor. M = 3 N and d = 768. Each point is a
-process of its own. What the noise costs at N = 64 is shown apart.
+``dense`` computes the matrix of logits by one product. ``broadcast`` compares every pair of rows by
+``cosine_similarity``, as the authors' code does, which allocates an N x N x d tensor. M = 3 N and d = 768. Each point
+runs in a separate process. The cost of the noise at N = 64 is measured separately.
 
     python benchmarks/loss_alone.py [--largest 16384] [--quick]
 """
@@ -27,14 +27,14 @@ from smoothcse.objectives import GaussianNoise
 
 DIM, TEMPERATURE = 768, 0.05
 FORMS = ("ours", "dense", "broadcast")
-MEMORY = {"dense": 2**34, "broadcast": 2**34}  # bytes above which a form is not tried
+MEMORY = {"dense": 2**34, "broadcast": 2**34}  # bytes above which an implementation is not run
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--largest", type=int, default=16384)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--largest", type=int, default=16384, help="largest N")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -66,11 +66,11 @@ def row(point: dict[str, Any]) -> list[str]:
 
 
 def measure(form: str, n: int) -> dict[str, float]:
-    """Return seconds and what the peak memory rose by, inputs not counted, gradients counted."""
+    """Return seconds and the increase of the peak memory, with gradients but without inputs."""
     torch.manual_seed(0)
     z1, z2 = (torch.randn(n, DIM, requires_grad=True) for _ in range(2))
     compute = {"ours": ours, "dense": dense, "broadcast": broadcast}[form]
-    compute(z1[:8], z2[:8], 24).backward()  # loads kernels, so that they do not count
+    compute(z1[:8], z2[:8], 24).backward()  # loads kernels, so that they are not measured
     z1.grad = z2.grad = None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
@@ -84,14 +84,14 @@ def measure(form: str, n: int) -> dict[str, float]:
 
 
 def ours(z1: Tensor, z2: Tensor, count: int) -> Tensor:
-    """The adapter's choice of form."""
+    """Return the loss as ``GSInfoNCELoss`` computes it."""
     loss = GSInfoNCELoss(torch.nn.Identity(), noise_count=count)  # type: ignore[arg-type]
     loss.step = 0
     return loss.compute_loss_from_embeddings([z1, z2])
 
 
 def dense(z1: Tensor, z2: Tensor, count: int) -> Tensor:
-    """One product and a cross-entropy."""
+    """Return the loss by one matrix product and a cross-entropy."""
     noise = GaussianNoise().draw(0, count, DIM)
     keys = functional.normalize(torch.cat([z2, noise]), dim=1)
     logits = functional.normalize(z1, dim=1) @ keys.T / TEMPERATURE
@@ -99,21 +99,21 @@ def dense(z1: Tensor, z2: Tensor, count: int) -> Tensor:
 
 
 def broadcast(z1: Tensor, z2: Tensor, count: int) -> Tensor:
-    """Every pair of rows side by side."""
+    """Return the loss by comparing every pair of rows in one broadcast tensor."""
     noise = GaussianNoise().draw(0, count, DIM)
     blocks = [functional.cosine_similarity(z1.unsqueeze(1), keys.unsqueeze(0), dim=-1) for keys in (z2, noise)]
     return functional.cross_entropy(torch.cat(blocks, dim=1) / TEMPERATURE, torch.arange(len(z1)))
 
 
 def needed(form: str, n: int) -> int:
-    """Return the bytes of the largest tensors of a form, forward and backward."""
+    """Return the bytes of the largest tensors of an implementation, forward and backward."""
     if form == "broadcast":
         return 3 * n * 4 * n * DIM * 4
     return 4 * n * 4 * n * 4 if form == "dense" else 0
 
 
 def cost_of_noise(rounds: int) -> dict[str, Any]:
-    """Return microseconds of forward and backward at N = 64, d = 384, with M = 192 and without."""
+    """Return microseconds of forward and backward at N = 64, d = 384, with M = 192 and without noise."""
     z1, z2 = (torch.randn(64, 384, requires_grad=True) for _ in range(2))
 
     def run(count: int) -> float:

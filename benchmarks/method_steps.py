@@ -1,10 +1,10 @@
-"""What a step of each method costs, beside what its encodes imply: all methods in turn, in one process.
+"""Compare the time of a step of each method with its tokens and its arithmetic, alternately in one process.
 
-One step is forward, backward and AdamW on 64 real captions by MiniLM. Of each the tokens are counted that the encoder
-(or its slow copy) takes, three times where a gradient goes back through them; SimCSE's count is 1. So what a template
-adds to a sentence is counted, too. Further texts of a method are other captions. The operations of the matrix
-products, forward and back, are counted as well: they know of a head over the vocabulary, of a last layer that computes
-the read token alone, and of padding.
+One step is forward, backward and AdamW with MiniLM on 64 real captions. The tokens of a step are those that the
+encoder (or its momentum copy) processes, counted three times where a gradient flows back through them, relative to
+SimCSE; the tokens of a template count too. Further texts of a method are other captions. The operations of the matrix
+products, forward and backward, are counted as well: they include a head over the vocabulary, a last layer that
+computes the read token only, and padding.
 
     python benchmarks/method_steps.py [--batch 64] [--repeats 5] [--quick]
 """
@@ -35,9 +35,9 @@ CONTROL = "simcse"
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch", type=int, default=64, help="sentences per step")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of alternating measurements")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     batch, repeats = (8, 1) if arguments.quick else (arguments.batch, arguments.repeats)
@@ -55,23 +55,29 @@ def main() -> None:
         [name, spread(seconds[name]), spread(measured[name]), f"{implied[name]:.2f}", f"{arithmetic[name]:.2f}"]
         for name in steps
     ]
-    show(f"A step of {batch} captions", ["ours", "seconds", "of simcse's", "its tokens'", "its products'"], rows)
+    headings = ["ours", "seconds", "time / simcse", "tokens / simcse", "matmul operations / simcse"]
+    show(f"A step of {batch} captions", headings, rows)
     found = {"batch": batch, "encodes": encodes, "seconds": seconds, "ratios": measured}
     keep("method_steps", found | {"implied": implied, "arithmetic": arithmetic}, arguments.quick)
 
 
 def products(step: Step) -> int:
-    """Take a step and return the operations of its matrix products."""
+    """Run a step and return the operations of its matrix products."""
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops()
 
 
 class Step:
-    """A step of a method with a model of its own; calling it returns its seconds.
+    """A training step of a method with its own model; a call runs it and returns its seconds.
+
+    Args:
+        method_name: Name of the method.
+        values: Settings of the method.
+        columns: Texts of each column of the batch.
 
     Attributes:
-        encoded: tokens of the last step, three times where a gradient goes back through them.
+        encoded: Tokens of the last step, counted three times where a gradient flows back through them.
     """
 
     def __init__(self, method_name: str, values: dict[str, Any], columns: list[list[str]]) -> None:
@@ -89,7 +95,7 @@ class Step:
                 part.register_forward_pre_hook(self._count)
 
     def __call__(self) -> float:
-        """Take the step."""
+        """Run the step and return its seconds."""
         self.encoded = 0
         with accelerate(self.loss.model):
             return self._timed()

@@ -1,13 +1,13 @@
-"""How much of GS-InfoNCE's gradient is its noise?
+"""Measure the share of the noise in the gradient of GS-InfoNCE.
 
-On real batches, with the dropout held fixed, the gradient of the sampled loss is compared with that of the expected
-one: what is left is the random part, whose norm noise_variants.py adds to the gradient without its direction. And the
-gradient of the expected loss is compared with that of plain InfoNCE: what the constant in the denominator does.
+On real batches with fixed dropout masks, two gradients are compared with that of the expected loss. The difference to
+the gradient of the sampled loss is the random part; noise_variants.py adds noise of such a norm to the gradient, in a
+random direction. The difference to the gradient of InfoNCE is the effect of the constant in the denominator.
 
     python benchmarks/noise_gradient.py MODEL TEXT [--batches 8] [--draws 4] [--noise-count 192]
 
-MODEL is read at [CLS] with a fresh training head, as at step 0 of a run, and again after ``--warm-steps`` of training,
-when the head has spread the embeddings and the noise has a share.
+MODEL is read at [CLS] with a new training head, as at step 0 of a run, and again after ``--warm-steps`` steps of
+training, when the embeddings are more uniform and the noise has a larger share.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from smoothcse.methods import GSInfoNCELoss
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("text")
-    parser.add_argument("--batches", type=int, default=8)
+    parser.add_argument("model", help="model folder or hub name")
+    parser.add_argument("text", help="text file")
+    parser.add_argument("--batches", type=int, default=8, help="number of batches")
     parser.add_argument("--draws", type=int, default=4, help="noise draws per batch")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--noise-count", type=int, default=192)
-    parser.add_argument("--warm-steps", type=int, default=20)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--batch-size", type=int, default=64, help="sentences per batch")
+    parser.add_argument("--noise-count", type=int, default=192, help="number of Gaussian negatives")
+    parser.add_argument("--warm-steps", type=int, default=20, help="training steps before the second measurement")
+    parser.add_argument("--learning-rate", type=float, default=1e-4, help="learning rate of these steps")
     arguments = parser.parse_args()
     quiet_libraries()
 
@@ -56,14 +56,14 @@ def main() -> None:
 
 
 def read_batches(text: str, size: int, count: int) -> Iterator[list[str]]:
-    """Yield batches of sentences in a random order."""
+    """Yield batches of sentences in random order."""
     sentences = load_sentences(text, limit=size * count, seed=0).dataset.shuffle(seed=0)["sentence"][:]
     for first in range(0, size * count, size):
         yield sentences[first : first + size]
 
 
 def train(model: SentenceTransformer, batches: list[list[str]], noise_count: int, learning_rate: float) -> None:
-    """Take some steps of training."""
+    """Train the model on some batches."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
     loss = GSInfoNCELoss(model, noise_count=noise_count).train()
     for batch in batches:
@@ -74,7 +74,7 @@ def train(model: SentenceTransformer, batches: list[list[str]], noise_count: int
 
 
 def measure(model: SentenceTransformer, batch: list[str], arguments: argparse.Namespace) -> tuple[float, float, float]:
-    """Return noise share, random part of the gradient, and what the constant changes, of one batch."""
+    """Return noise share, random part of the gradient and effect of the constant, for one batch."""
     count = arguments.noise_count
     plain, _ = gradient(model, batch, GSInfoNCELoss(model, noise_count=0))
     expected, share = gradient(model, batch, GSInfoNCELoss(model, noise_count=count, noise_mode="expected"))
@@ -86,7 +86,7 @@ def measure(model: SentenceTransformer, batch: list[str], arguments: argparse.Na
 
 
 def gradient(model: SentenceTransformer, batch: list[str], loss: GSInfoNCELoss) -> tuple[Tensor, float]:
-    """Return the gradient as one vector, under the same dropout at each call, and the noise share."""
+    """Return the gradient as one vector, with the same dropout masks in each call, and the noise share."""
     model.zero_grad()
     torch.manual_seed(0)
     loss.train()([model.preprocess(batch, max_length=32)]).backward()
@@ -95,7 +95,7 @@ def gradient(model: SentenceTransformer, batch: list[str], loss: GSInfoNCELoss) 
 
 
 def show(values: tuple[float, ...]) -> str:
-    """Return mean ± sd over batches, in percent."""
+    """Return mean ± standard deviation over batches, in percent."""
     mean, sd = mean_sd(values)
     return f"{mean:.1%}" if sd is None else f"{mean:.1%} ± {sd:.1%}"
 

@@ -1,4 +1,4 @@
-"""Two controls of the noise study: noise drawn for each anchor, and isotropic noise on the gradient.
+"""Train two controls of the noise study: noise drawn per anchor, and isotropic noise added to the gradient.
 
     python benchmarks/noise_variants.py TEXT STS [--model packaged-minilm] [--seeds 3] [--steps 60]
 
@@ -35,7 +35,7 @@ VARIANTS = ("infonce", "gs", "infonce-gradient-noise", "gs-per-anchor")
 
 
 class PerAnchorNoiseLoss(GSInfoNCELoss):
-    """GS-InfoNCE with other noise for each anchor, which the paper does not do. One process, two views."""
+    """GS-InfoNCE with different noise for each anchor, unlike the paper; for one process and two views."""
 
     def contrast(
         self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None = None, own: Tensor | None = None
@@ -57,13 +57,12 @@ def draw_per_anchor(source: GaussianNoise, step: int, anchors: Tensor, count: in
 
 
 class GradientNoise(TrainerCallback):
-    """Adds isotropic Gaussian noise to the gradient, as a control for the directed noise of GS-InfoNCE.
+    """Adds isotropic Gaussian noise to the gradient, as a control for the noise of GS-InfoNCE.
 
-    The expected norm of the noise is ``scale`` times that of the gradient. The noise depends on seed and step alone,
-    so that all ranks add the same and a resumed run repeats it.
+    The noise depends on seed and step only, so all ranks add the same noise and a resumed run repeats it.
 
     Args:
-        scale: Norm of the noise in units of the gradient's.
+        scale: Expected norm of the noise, relative to that of the gradient.
         seed: Seed of the run.
     """
 
@@ -79,7 +78,7 @@ class GradientNoise(TrainerCallback):
         model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the noise to the gradients, after the clipping."""
+        """Add the noise to the gradients after clipping."""
         assert model is not None
         gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack([gradient.norm() for gradient in gradients]))
@@ -95,11 +94,11 @@ class GradientNoise(TrainerCallback):
 def main() -> None:
     """Train, score and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text")
-    parser.add_argument("sts")
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("text", help="text file")
+    parser.add_argument("sts", help="folder of STS tasks in SentEval's layout")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=60, help="training steps")
     arguments = parser.parse_args()
     quiet_libraries()
 

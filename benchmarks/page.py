@@ -1,7 +1,7 @@
-"""Write the tables and plots of the pages in ``docs`` that show what the scripts found, from their results.
+"""Write the tables and plots of the documentation from the results of the benchmarks.
 
-What stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` on a page is replaced; the text around it is written by
-hand and holds no figures.
+The text between ``<!-- NAME -->`` and ``<!-- /NAME -->`` on a page is replaced by the table NAME. The text around it
+is written by hand and contains no figures.
 
     python benchmarks/page.py [--check]
 """
@@ -28,7 +28,7 @@ PAGES = tuple(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliabili
 
 
 def main() -> None:
-    """Rewrite the pages, or with ``--check`` say whether that would change one."""
+    """Rewrite the pages, or check with ``--check`` whether they are up to date."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a page is out of date")
     arguments = parser.parse_args()
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def filled(page: str) -> str:
-    """Return a page with the tables of today's results."""
+    """Return a page with its tables filled from the current results."""
     for name, table in TABLES.items():
         file = SOURCES.get(name, RESULTS / f"{name}.json")
         text = f"{table(json.loads(file.read_text()))}\n" if file.is_file() else "Not measured yet.\n"
@@ -70,7 +70,7 @@ def training_step(found: dict[str, Any]) -> str:
 
 
 def method_steps(found: dict[str, Any]) -> str:
-    """Return what a step of each method costs beside SimCSE's."""
+    """Return the table of the cost of a step of each method, relative to SimCSE."""
     rows = [
         [
             name,
@@ -83,29 +83,28 @@ def method_steps(found: dict[str, Any]) -> str:
         ]
         for name in found["seconds"]
     ]
-    headings = ["method", "encodes", "seconds", "times SimCSE's", "its tokens'", "above that", "its products'"]
-    return f"{markdown(headings, rows)}\n\nBatch {found['batch']}, fp32. {measured_on(found)}"
+    headings = ["method", "encodes", "seconds", "time", "tokens", "time above tokens", "matmul operations"]
+    words = f"Time, tokens and matmul operations are relative to SimCSE's. Batch {found['batch']}, fp32."
+    return f"{markdown(headings, rows)}\n\n{words} {measured_on(found)}"
 
 
 def step_parts(found: dict[str, Any]) -> str:
-    """Return what each part of a step buys, and where the time goes."""
+    """Return the table of the speed-up from each part of a step, and the share of each kind of operation."""
     slower = {name: spread(values) for name, values in found["slower"].items()}
     rows = [[name, spread(values), slower.get(name, "")] for name, values in found["seconds"].items()]
-    table = markdown(["a step but for this, or with it", "seconds", "times as long"], rows)
-    shares = "; ".join(f"of the {name}: {in_words(parts)}" for name, parts in found["shares"].items())
-    words = (
-        f"Batch {found['batch']}, {found['precision']}. Where the time goes, {shares} (N = {found['streamed_n']:,})."
-    )
+    table = markdown(["part replaced or added", "seconds", "relative time"], rows)
+    shares = "; ".join(f"{name}: {in_words(parts)}" for name, parts in found["shares"].items())
+    words = f"Batch {found['batch']}, {found['precision']}. Time by operation, {shares} (N = {found['streamed_n']:,})."
     return f"{table}\n\n{words} {measured_on(found)}"
 
 
 def in_words(shares: dict[str, float]) -> str:
-    """Return shares from the largest to the smallest, without those that round to nothing."""
+    """Return shares from the largest to the smallest, without those that round to 0%."""
     return ", ".join(f"{part} {share:.0%}" for part, share in shares.items() if share >= 0.005)
 
 
 def quality(found: dict[str, Any]) -> str:
-    """Return the table of dev scores after the fast and the plain path."""
+    """Return the table of dev scores after training by the fast and by the plain path."""
     ways = found["scores"] | {"fast - plain": found["differences"]}
     rows = [[name, *(f"{value:.2f}" for value in values), mean_sd(values)] for name, values in ways.items()]
     headings = ["path", *(f"seed {seed}" for seed in range(len(found["differences"]))), "mean ± sd"]
@@ -118,7 +117,7 @@ def mean_sd(values: Sequence[float]) -> str:
 
 
 def loss_alone(found: dict[str, Any]) -> str:
-    """Return the table of the loss, a column per form."""
+    """Return the table of the loss, one column per implementation."""
     points = {(point["n"], point["form"]): point for point in found["points"]}
     forms = sorted({form for _, form in points}, key=["ours", "dense", "broadcast"].index)
     rows = [[f"{n:,}", *(cell(points[n, form]) for form in forms)] for n in sorted({n for n, _ in points})]
@@ -129,7 +128,7 @@ def loss_alone(found: dict[str, Any]) -> str:
 
 
 def share_of_step(micros: dict[str, list[float]]) -> str:
-    """Say how much of a training step the noise takes, where that was measured as well."""
+    """Return the share of the noise in a training step, if that was measured as well."""
     file = RESULTS / "training_step.json"
     if not file.is_file():
         return ""
@@ -140,14 +139,14 @@ def share_of_step(micros: dict[str, list[float]]) -> str:
 
 
 def cell(point: dict[str, Any]) -> str:
-    """Return seconds and memory of a point, or why there are none."""
+    """Return seconds and memory of a point, or the reason why it was not measured."""
     if "seconds" not in point:
         return point.get("skipped", "out of memory")
     return f"{point['seconds']:.2f} s, {point['peak_mb']:.0f} MB"
 
 
 def batch_memory(found: dict[str, Any]) -> str:
-    """Return the table of memory against batch size."""
+    """Return the table of memory by batch size."""
     points = {(point["batch"], point["form"]): point for point in found["points"]}
     rows = [
         [f"{n:,}", *(cell(points[n, form]) if (n, form) in points else "" for form in ("plain", "cached"))]
@@ -156,12 +155,12 @@ def batch_memory(found: dict[str, Any]) -> str:
     texts: dict[tuple[str, str], list[int]] = {}
     for point in found["points"]:
         texts.setdefault((point["text"], point["measured"]), []).append(point["batch"])
-    words = "; ".join(f"{span(sizes)} of {text}, {measured}" for (text, measured), sizes in texts.items())
+    words = "; ".join(f"batch {span(sizes)}: {text}, {measured}" for (text, measured), sizes in texts.items())
     return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{words}. {measured_on(found)}"
 
 
 def span(sizes: Sequence[int]) -> str:
-    """Return the smallest and the largest."""
+    """Return the smallest and the largest size."""
     return " to ".join(f"{size:,}" for size in sorted({min(sizes), max(sizes)}))
 
 
@@ -172,13 +171,11 @@ def encoding(found: dict[str, Any]) -> str:
         for name, values in found["seconds"].items()
     ]
     rows += [[f"ratio, {kind}", spread(values), ""] for kind, values in found["ratios"].items()]
-    table = markdown(["way", "seconds", "sentences per second"], rows)
+    table = markdown(["encoder, precision", "seconds", "sentences per second"], rows)
     agreement = (
-        f"Largest difference of an embedding's component at fp32: {found['largest_difference_fp32']:.1e}; lowest "
-        f"cosine at the defaults: {found['lowest_cosine_defaults']:.6f}"
-    )
-    agreement += (
-        f", of bf16 and fp32 ({found['bf16']['sentences']:,} sentences): {found['bf16']['lowest_cosine']:.6f}."
+        f"Largest difference between components of an embedding in fp32: {found['largest_difference_fp32']:.1e}. "
+        f"Lowest cosine at the defaults: {found['lowest_cosine_defaults']:.6f}; between bf16 and fp32 "
+        f"({found['bf16']['sentences']:,} sentences): {found['bf16']['lowest_cosine']:.6f}."
     )
     return f"{table}\n\n{agreement} {measured_on(found)}"
 
@@ -187,32 +184,32 @@ def sts_evaluation(found: dict[str, Any]) -> str:
     """Return the table of the seven STS tasks."""
     rows = [[name, spread(values, 0)] for name, values in found["seconds"].items()]
     rows += [[f"ratio, {kind}", spread(values)] for kind, values in found["ratios"].items()]
-    difference = f"Largest difference of a figure at fp32: {found['largest_difference']:.4f}."
-    return f"{markdown(['way', 'seconds'], rows)}\n\n{difference} {measured_on(found)}"
+    difference = f"Largest difference between two scores in fp32: {found['largest_difference']:.4f}."
+    return f"{markdown(['evaluator, precision', 'seconds'], rows)}\n\n{difference} {measured_on(found)}"
 
 
 def transfer_parity(found: dict[str, Any]) -> str:
-    """Return the table of transfer accuracies, ours and those of a classifier trained as SentEval trains its own."""
+    """Return the table of transfer accuracies, ours and those of SentEval's training procedure."""
     rows = [
         [f"{model}, {task}", f"{entry['ours']:.2f}", f"{entry['senteval']:.2f}", f"{entry['difference']:+.2f}"]
         + [f"{seconds:.0f}" for seconds in entry["seconds"]]
         for model, tasks in found["models"].items()
         for task, entry in tasks.items()
     ]
-    headings = ["model, task", "ours", "SentEval's way", "difference", "ours, CPU s", "SentEval's way, CPU s"]
+    headings = ["model, task", "ours", "SentEval's", "difference", "ours, CPU s", "SentEval's, CPU s"]
     return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
 
 
 def data_path(found: dict[str, Any]) -> str:
-    """Return both tables of the data path."""
+    """Return the tables of throughput and of start-up times."""
     speeds = [[name, spread(values, 0)] for name, values in found["sentences_per_second"].items()]
     starts = [[name, spread(values)] for name, values in found["start_up_seconds"].items()]
-    first, second = markdown(["part", "sentences per second"], speeds), markdown(["until", "seconds"], starts)
+    first, second = markdown(["stage", "sentences per second"], speeds), markdown(["event", "seconds"], starts)
     return f"{first}\n\n{second}\n\n{measured_on(found)}"
 
 
 def search_recall(found: dict[str, Any]) -> str:
-    """Return the tables of codes and of dimensions."""
+    """Return the tables of quantisation and of dimensions."""
     ways = [
         [
             way["codes"],
@@ -223,39 +220,41 @@ def search_recall(found: dict[str, Any]) -> str:
         for way in found["ways"]
     ]
     widths = [[str(one["dimensions"]), f"{one['recall']:.3f} ± {one['recall_sd']:.3f}"] for one in found["dimensions"]]
-    codes = markdown(["searched by", "recall@10", "by codes alone", "p50, ms", "p95, ms", "MB of codes"], ways)
+    headings = ["quantisation", "recall@10", "without re-ranking", "p50, ms", "p95, ms", "MB of quantised embeddings"]
     dimensions = markdown(["dimensions kept, of 384", "recall@10"], widths)
     built = f"{found['documents']:,} captions, encoded and indexed in {found['build_seconds']:.0f} s"
-    words = f"{built}; {found['queries']} others are the queries, and ± is the sd over them."
-    return f"{codes}\n\n{dimensions}\n\n{words} {measured_on(found)}"
+    words = f"{built}; {found['queries']} other captions are the queries. ± is the standard deviation over queries."
+    return f"{markdown(headings, ways)}\n\n{dimensions}\n\n{words} {measured_on(found)}"
 
 
 def service_load(found: dict[str, Any]) -> str:
-    """Return the table of the service under load: the median over rounds, and all the errors."""
+    """Return the table of the service under load: medians over rounds, and the sum of the errors."""
     rows = []
+    batching = {"together": "on", "each alone": "off"}
     for clients, way in dict.fromkeys((point["clients"], point["way"]) for point in found["points"]):
         rounds = [point for point in found["points"] if (point["clients"], point["way"]) == (clients, way)]
         speed = spread([point["requests_per_second"] for point in rounds], 0)
         latencies = [f"{median(point[name] for point in rounds):.0f}" for name in ("p50_ms", "p95_ms", "p99_ms")]
+        errors = str(sum(one["errors"] for one in rounds))
         memory = "; ".join(f"{one['memory_before_mb']:.0f} to {one['memory_after_mb']:.0f}" for one in rounds)
-        rows.append([f"{clients}, {way}", speed, *latencies, str(sum(one["errors"] for one in rounds)), memory])
-    headings = ["clients, texts encoded", "requests per second", "p50, ms", "p95", "p99", "errors", "memory, MB"]
+        rows.append([f"{clients}, {batching[way]}", speed, *latencies, errors, memory])
+    headings = ["clients, batching", "requests per second", "p50, ms", "p95, ms", "p99, ms", "errors", "memory, MB"]
     return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
 
 
 def service_memory(found: dict[str, Any]) -> str:
-    """Return the service's memory after each round of one load."""
+    """Return the service's memory after each round of load."""
     start, *rounds = found["memory_mb"]
     halves = [rounds[: len(rounds) // 2], rounds[len(rounds) // 2 :]]
     first, second = (f"{min(half):.0f} to {max(half):.0f}" for half in halves)
-    load = f"{found['clients']} clients, {found['seconds']:.0f} s a round"
-    told = f"MB at the start {start:.0f}; with one sentence per request {first}, then with 32 {second}"
+    load = f"{found['clients']} clients, rounds of {found['seconds']:.0f} s"
+    words = f"{start:.0f} MB at the start; {first} MB with one sentence per request, then {second} MB with 32"
     after = ", ".join(f"{value:.0f}" for value in rounds)
-    return f"{told} ({load}: {after}). {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
+    return f"{words} ({load}: {after}). {found['requests']:,} requests, {found['errors']} errors. {measured_on(found)}"
 
 
 def crash(found: dict[str, Any]) -> str:
-    """Return the table of kills, a row per kind of run, and their sum."""
+    """Return the table of kills, one row per kind of run and their sum."""
     kinds = dict(found["kinds"])
     places = list(next(iter(kinds.values()))["fell_into"])
     columns = ("kills", "torn", "runs", "identical")
@@ -272,12 +271,12 @@ def crash(found: dict[str, Any]) -> str:
         for name, kind in (kinds | {"all": total}).items()
     ]
     headings = ["kind of run", "kills", *(f"in {place}" for place in places), "torn checkpoints", "identical runs"]
-    told = f"(Runs of {found['steps']} steps; {found['date']}, torch {found['torch']}, seed {found['seed']})"
-    return f"{markdown(headings, rows)}\n\n{told}"
+    words = f"(Runs of {found['steps']} steps; {found['date']}, torch {found['torch']}, seed {found['seed']})"
+    return f"{markdown(headings, rows)}\n\n{words}"
 
 
 def fuzz(found: dict[str, Any]) -> str:
-    """Return the table of fuzzed inputs, a row per reader, and their sum."""
+    """Return the table of fuzzed inputs, one row per reader and their sum."""
     readers = found["readers"].items()
     rows = [[name, f"{one['inputs']:,}", f"{one['seconds']:.0f}", one["finding"] or "none"] for name, one in readers]
     seconds = sum(one["seconds"] for _, one in readers)
@@ -286,12 +285,12 @@ def fuzz(found: dict[str, Any]) -> str:
     limits = (
         f"at most {found['longest_input']:,} bytes, {found['seconds_allowed']} s and {found['megabytes_allowed']} MB"
     )
-    told = f"({limits} an input; seed {found['seed']}; Python {found['python']}, {versions})"
-    return f"{markdown(['reader', 'inputs', 'seconds', 'findings'], rows)}\n\n{told}"
+    words = f"({limits} per input; seed {found['seed']}; Python {found['python']}, {versions})"
+    return f"{markdown(['reader', 'inputs', 'seconds', 'findings'], rows)}\n\n{words}"
 
 
 def long_run(found: dict[str, Any]) -> str:
-    """Return what an hour's training held, and how that changed."""
+    """Return the table of resources held by a long training, and the growth of its memory."""
     names = {"memory_mb": "resident memory, MB", "descriptors": "open descriptors", "threads": "threads"}
     rows = []
     for name, words in names.items():
@@ -302,17 +301,18 @@ def long_run(found: dict[str, Any]) -> str:
     growth = f"{slope['mb_per_hour']:+.1f} MB per hour, 95% interval [{slope['low']:+.1f}, {slope['high']:+.1f}]"
     words = (
         f"{found['steps']:,} steps and {found['evaluations']} evaluations with their checkpoints in "
-        f"{found['minutes']:.0f} minutes. Memory after the first sixth: {growth} (a line through the medians of "
-        f"{slope['minutes']} minutes); its lowest in each sixth of the time, in MB: {floors(found['samples'])}. "
-        f"`metrics.jsonl` was read {found['metrics_reads']:,} times, each time whole. "
-        f"SIGTERM at the end: left after {found['seconds_to_stop']:.0f} s with exit code {found['exit_code']}, "
-        f"{'with' if found['checkpoint_of_the_last_step'] else 'WITHOUT'} a checkpoint of the last step."
+        f"{found['minutes']:.0f} minutes. Growth of memory after the first sixth of the time: {growth} (a line "
+        f"through the medians of {slope['minutes']} minutes). Lowest memory in each sixth, in MB: "
+        f"{floors(found['samples'])}. `metrics.jsonl` was read {found['metrics_reads']:,} times, always without "
+        f"an error. After SIGTERM at the end, the run exited within {found['seconds_to_stop']:.0f} s with exit code "
+        f"{found['exit_code']}, {'with' if found['checkpoint_of_the_last_step'] else 'WITHOUT'} a checkpoint of the "
+        "last step."
     )
     return f"{table}\n\n{words} {measured_on(found)}"
 
 
 def floors(samples: dict[str, list[float]]) -> str:
-    """Return the lowest memory of each sixth: what is held between evaluations, which a leak would raise."""
+    """Return the lowest memory in each sixth of the time; a leak would raise it."""
     memory = samples["memory_mb"]
     bounds = [round(len(memory) * part / 6) for part in range(7)]
     return ", ".join(f"{min(memory[a:b]):.0f}" for a, b in pairwise(bounds))
@@ -344,13 +344,13 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table, its first column left-aligned."""
+    """Return a Markdown table with its first column left-aligned."""
     rule = [":--", *["--:"] * (len(headings) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, rule, *rows))
 
 
 def measured_on(found: dict[str, Any]) -> str:
-    """Say when, where and with what."""
+    """Return the date, the machine, the versions and the revision of a measurement."""
     e = found["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     load = f"load average {e['load_average']} at the end"

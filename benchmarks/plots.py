@@ -1,4 +1,4 @@
-"""Draw the figure of ``docs/explanations/performance.md`` from the results in ``benchmarks/results``."""
+"""Draw the figures of ``docs/explanations`` from the results in ``benchmarks/results``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS |= {"cached": OURS, "plain": PEER}
 
 
 def draw(target: Path) -> None:
-    """Draw a panel for each benchmark that has been measured."""
+    """Draw one panel per benchmark that has results."""
     panels = [(panel, found) for panel in PANELS if (found := measured(panel.__name__))]
     plt = pyplot()
     figure, axes = plt.subplots(1, len(panels), figsize=(3.6 * len(panels), 3.2), layout="constrained", squeeze=False)
@@ -31,7 +31,7 @@ def draw(target: Path) -> None:
 
 
 def draw_long_run(target: Path) -> None:
-    """Draw the memory of the long run against its minutes."""
+    """Draw the memory of the long run over time."""
     if not (found := measured("long_run")):
         return
     plt = pyplot()
@@ -51,7 +51,7 @@ def measured(name: str) -> dict[str, Any] | None:
 
 
 def training_step(axis: Any, found: dict[str, Any]) -> None:
-    """Seconds for 64 sentences, so that batches of all sizes have one scale."""
+    """Draw the seconds per 64 sentences, so that all batch sizes have one scale."""
     labels = [f"{step['batch']}, {step['precision']}" for step in found["steps"]]
     ways = {
         way: [[value * 64 / step["batch"] for value in step["seconds"][way]] for step in found["steps"]]
@@ -62,7 +62,7 @@ def training_step(axis: Any, found: dict[str, Any]) -> None:
 
 
 def encoding(axis: Any, found: dict[str, Any]) -> None:
-    """Sentences per second."""
+    """Draw the sentences encoded per second."""
     kinds = list(found["ratios"])
     ways = {
         way: [[found["sentences"] / value for value in found["seconds"][f"{way}, {kind}"]] for kind in kinds]
@@ -73,13 +73,13 @@ def encoding(axis: Any, found: dict[str, Any]) -> None:
 
 
 def loss_alone(axis: Any, found: dict[str, Any]) -> None:
-    """Peak memory of each form against N."""
+    """Draw the peak memory of each implementation by N."""
     curves(axis, found["points"], "n", ("ours", "dense", "broadcast"))
     axis.set(title="The loss alone, M = 3 N, d = 768", xlabel="N", ylabel="peak memory, MB")
 
 
 def batch_memory(axis: Any, found: dict[str, Any]) -> None:
-    """Peak memory of a step against the batch."""
+    """Draw the peak memory of a step by batch size."""
     curves(axis, found["points"], "batch", ("cached", "plain"))
     axis.set(title="Memory of a step, MiniLM", xlabel="batch", ylabel="peak memory, MB")
 
@@ -88,7 +88,7 @@ PANELS: tuple[Callable[[Any, dict[str, Any]], None], ...] = (training_step, enco
 
 
 def bars(axis: Any, labels: list[str], ways: dict[str, list[list[float]]]) -> None:
-    """Draw medians as bars, side by side, with the range over rounds."""
+    """Draw medians as grouped bars with the range over rounds."""
     for number, (way, values) in enumerate(ways.items()):
         middles = [median(rounds) for rounds in values]
         below = [middle - min(rounds) for middle, rounds in zip(middles, values, strict=True)]
@@ -99,7 +99,7 @@ def bars(axis: Any, labels: list[str], ways: dict[str, list[list[float]]]) -> No
 
 
 def curves(axis: Any, points: Iterable[dict[str, Any]], along: str, forms: tuple[str, ...]) -> None:
-    """Draw peak memory against a size, a curve for each form, in logarithms."""
+    """Draw peak memory by size on logarithmic axes, one curve per implementation."""
     known = sorted((point for point in points if "peak_mb" in point), key=lambda point: int(point[along]))
     for form in forms:
         curve = [(point[along], point["peak_mb"]) for point in known if point["form"] == form]

@@ -1,8 +1,8 @@
-"""Is the fast path as good? STS-B dev after the same training by it and by the plain one, over seeds.
+"""Compare the quality of models trained by the fast and by the plain path: STS-B dev over seeds.
 
-The plain path is the host's trainer with torch's own dropout, two padded forwards per batch and a cross-entropy
-written out here. Everything else is equal: start, head, text, batch, steps, learning rate, temperature. The plain
-model is also read after its training head, which SimCSE leaves out at test time.
+The plain path is the trainer of sentence-transformers with torch's dropout, two padded forwards per batch and the
+explicit cross-entropy below. Everything else is equal: start, head, text, batch, steps, learning rate, temperature.
+The plain model is also scored after its training head, which SimCSE omits at test time.
 
     python benchmarks/quality.py TEXT STS_FOLDER [--seeds 3] [--steps 60] [--quick]
 """
@@ -36,13 +36,13 @@ AFTER_HEAD = "plain, read after its head"
 
 
 def main() -> None:
-    """Train both ways with each seed, print and write."""
+    """Train by both paths with each seed; print and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("sts", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("text", type=Path, help="text file")
+    parser.add_argument("sts", type=Path, help="folder of STS tasks in SentEval's layout")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=60, help="training steps")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     seeds, steps, batch = (1, 2, 4) if arguments.quick else (arguments.seeds, arguments.steps, 64)
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def configuration(text: Path, sts: Path, output: Path, batch: int, steps: int, seed: int) -> TrainConfig:
-    """Return that of the fast run, which the plain one reads as well."""
+    """Return the configuration of both runs."""
     return make_config(
         {
             "corpus": str(text),
@@ -83,7 +83,7 @@ def configuration(text: Path, sts: Path, output: Path, batch: int, steps: int, s
 
 
 def plainly(config: TrainConfig, steps: int) -> tuple[float, float]:
-    """Train without any of what makes ours fast, and return the dev scores before the head and after it."""
+    """Train by the plain path and return the dev scores before and after the head."""
     corpus = load_sentences(config.corpus, limit=config.limit, seed=config.seed)
     set_seed(config.seed)
     model = build_encoder(config.model, config.pooling, max_length=None, device="cpu", seed=config.seed)
@@ -115,7 +115,12 @@ def plainly(config: TrainConfig, steps: int) -> tuple[float, float]:
 
 
 class PlainInfoNCE(nn.Module):
-    """Unsupervised SimCSE's loss, as one would write it down."""
+    """The loss of unsupervised SimCSE in its simplest form.
+
+    Args:
+        model: Encoder with a training head.
+        temperature: Temperature of the logits.
+    """
 
     def __init__(self, model: nn.Module, temperature: float) -> None:
         super().__init__()

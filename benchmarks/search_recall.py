@@ -1,8 +1,8 @@
-"""Search in a large index: what the approximate path finds of the ten nearest, how fast, and what smaller codes cost.
+"""Measure recall and latency of approximate search in a large index, for each quantisation.
 
-Real captions, no two alike, are indexed by the real ``Index``; others that are not in it are the queries. Each kind of
-codes is compared with the exact search of the same index, as it is searched and by the codes alone, without a look at
-the vectors. Fewer dimensions are compared exactly, by a plain product.
+The index contains distinct real captions; other captions are the queries. The search with each quantisation is
+compared with the exact search of the same index, with and without re-ranking by the full embeddings. Truncated
+embeddings are compared exactly, by a matrix product.
 
     python benchmarks/search_recall.py [--documents 100000] [--queries 500] [--quick]
 """
@@ -33,11 +33,16 @@ WIDTHS = (256, 192, 128, 64)
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, default=100_000)
-    parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--text", type=Path, default=SHARED / "data" / "corpus" / "captions.txt")
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--documents", type=int, default=100_000, help="number of indexed documents")
+    parser.add_argument("--queries", type=int, default=500, help="number of queries")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        default=SHARED / "data" / "corpus" / "captions.txt",
+        help="text file to read sentences from",
+    )
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     count, queries = (600, 20) if arguments.quick else (arguments.documents, arguments.queries)
@@ -72,12 +77,12 @@ def main() -> None:
 def compare(
     made: Index, codes: IndexQuantisation, queries: NDArray[np.float32], expected: list[set[str]]
 ) -> dict[str, Any]:
-    """Return what a search by some codes finds, with and without a look at the vectors, and its time and size."""
+    """Return recall with and without re-ranking, time and size of the search with a quantisation."""
     before = size(made.path, "_indices")
     started = time.perf_counter()
     made.requantise(codes)
     seconds = time.perf_counter() - started
-    megabytes = size(made.path, "_indices") - before  # those made before stay for a while, for who reads them
+    megabytes = size(made.path, "_indices") - before  # older quantised embeddings stay for a while, for open readers
     found, timed = searched(made, queries, exact=False)
     usual, store.REFINE_FACTOR = store.REFINE_FACTOR, 1
     alone, _ = searched(made, queries, exact=False)
@@ -88,7 +93,7 @@ def compare(
 
 
 def searched(made: Index, queries: NDArray[np.float32], *, exact: bool) -> tuple[list[set[str]], dict[str, float]]:
-    """Return what each query finds, and how long it takes."""
+    """Return the ids found for each query, and percentiles of the latency."""
     made.search(queries[:20], NEAREST, exact=exact)  # warm up
     found, seconds = [], []
     for query in queries:
@@ -101,19 +106,19 @@ def searched(made: Index, queries: NDArray[np.float32], *, exact: bool) -> tuple
 
 
 def nearest(queries: NDArray[np.float32], documents: NDArray[np.float32], width: int | None = None) -> list[set[str]]:
-    """Return the rows of the nearest documents by the first dimensions of both."""
+    """Return the rows of the nearest documents, by the first ``width`` dimensions."""
     a, b = (rows[:, :width] / np.linalg.norm(rows[:, :width], axis=1, keepdims=True) for rows in (queries, documents))
     return [set(map(str, row)) for row in np.argpartition(-(a @ b.T), NEAREST, axis=1)[:, :NEAREST]]
 
 
 def recall(expected: list[set[str]], found: list[set[str]]) -> dict[str, float]:
-    """Return mean and standard deviation over queries."""
+    """Return mean and standard deviation of the recall over queries."""
     shares = [len(a & b) / NEAREST for a, b in zip(expected, found, strict=True)]
     return {"recall": float(np.mean(shares)), "recall_sd": float(np.std(shares, ddof=1))}
 
 
 def size(folder: Path, part: str = "") -> float:
-    """Return megabytes of the files below a folder, or of those below its folders of a name."""
+    """Return the megabytes of the files below a folder, or only of those below subfolders with the name ``part``."""
     files = (file for file in folder.rglob("*") if file.is_file() and (not part or part in file.parts))
     return sum(file.stat().st_size for file in files) / 1e6
 
@@ -132,15 +137,16 @@ def report(result: dict[str, Any]) -> None:
         ]
         for way in result["ways"]
     ]
-    built = f"encoded and indexed in {result['build_seconds']:.0f} s, {result['table_megabytes']:.0f} MB without codes"
+    built = f"encoded and indexed in {result['build_seconds']:.0f} s, {result['table_megabytes']:.0f} MB unquantised"
     title = f"{result['documents']:,} documents, {result['queries']} queries, {built}"
-    show(title, ["codes", f"recall@{NEAREST}", "by codes alone", "p50 ms", "p95 ms", "MB", "made in s"], rows)
+    headings = ["quantisation", f"recall@{NEAREST}", "without re-ranking", "p50 ms", "p95 ms", "MB", "quantised in s"]
+    show(title, headings, rows)
     rows = [[str(one["dimensions"]), share(one)] for one in result["dimensions"]]
-    show("First dimensions alone, exact", ["dimensions", f"recall@{NEAREST}"], rows)
+    show("Truncated embeddings, exact search", ["dimensions", f"recall@{NEAREST}"], rows)
 
 
 def share(way: dict[str, Any]) -> str:
-    """Return a recall with its spread over queries."""
+    """Return the recall ± its standard deviation over queries."""
     return f"{way['recall']:.3f} ± {way['recall_sd']:.3f}"
 
 

@@ -1,8 +1,8 @@
-"""The HTTP service under a burst: when do many requests that arrive together get their answers, and a small one?
+"""Measure the latency of the HTTP service under a burst of requests.
 
-Several clients send one request each, all at once; a client with a single text arrives a moment later. Prints the
-seconds to the first, the median and the last answer of the burst, the seconds of the small request, and the memory of
-the server. To compare revisions, alternate runs with PYTHONPATH set to the ``src`` of each.
+Several clients send one request each at the same time; a client with a single text follows a second later. Prints the
+seconds to the first, median and last response of the burst, the seconds of the small request, and the memory of the
+server. To compare revisions, alternate runs with PYTHONPATH set to the ``src`` of each.
 
     python benchmarks/service_burst.py [--clients 64] [--texts 32] [--repeats 3] [--quick]
 """
@@ -29,10 +29,10 @@ _SMALL_AFTER = 1.0  # seconds into the burst
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--texts", type=int, default=32, help="per request")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--clients", type=int, default=64, help="number of concurrent clients")
+    parser.add_argument("--texts", type=int, default=32, help="texts per request")
+    parser.add_argument("--repeats", type=int, default=3, help="number of bursts")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     clients, texts, repeats = (8, 8, 1) if arguments.quick else (arguments.clients, arguments.texts, arguments.repeats)
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 async def burst(url: str, requests: list[list[str]]) -> dict[str, float]:
-    """Send all requests at once and a small one later; return the seconds to their answers."""
+    """Send all requests at once and a small one later; return the seconds to their responses."""
 
     async def ask(session: httpx.AsyncClient, texts: list[str]) -> float:
         started = time.perf_counter()
@@ -66,7 +66,7 @@ async def burst(url: str, requests: list[list[str]]) -> dict[str, float]:
 
     async def ask_later(session: httpx.AsyncClient) -> float:
         await asyncio.sleep(_SMALL_AFTER)
-        return await ask(session, ["a single text that comes late"])
+        return await ask(session, ["a single text that arrives later"])
 
     limits: Any = httpx.Limits(max_connections=len(requests) + 1)
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as session:

@@ -1,7 +1,8 @@
-"""The HTTP service under load: requests per second and latency by the number of clients, batching on and off.
+"""Measure requests per second and latency of the HTTP service by number of clients, with and without batching.
 
-A real ``smoothcse serve`` in a process of its own answers ``/v1/embeddings``; each client sends a real sentence after
-another and waits for each answer. Both settings run in turn. Memory is the server's own, before and after.
+``smoothcse serve`` runs in a separate process and answers ``/v1/embeddings``. Each client sends one real sentence
+after another and waits for each response. Both settings run alternately. Memory is that of the server, before and
+after.
 
     python benchmarks/service_load.py [--clients 1 8 64] [--seconds 15] [--repeats 2] [--quick]
 """
@@ -32,10 +33,10 @@ WAYS = {"together": 64, "each alone": 1}
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--seconds", type=float, default=15.0, help="of load, per number of clients")
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64], help="numbers of concurrent clients")
+    parser.add_argument("--seconds", type=float, default=15.0, help="seconds of load per number of clients")
+    parser.add_argument("--repeats", type=int, default=2, help="rounds of alternating settings")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     clients, seconds, repeats = (
@@ -52,7 +53,7 @@ def main() -> None:
                     {"way": way, "clients": count, **measure(url, process, sentences, count, seconds)}
                     for count in clients
                 ]
-    headings = ["clients, texts", "requests / s", "p50 ms", "p95 ms", "p99 ms", "errors", "memory MB"]
+    headings = ["clients, texts encoded", "requests / s", "p50 ms", "p95 ms", "p99 ms", "errors", "memory MB"]
     show("/v1/embeddings, one sentence per request", headings, [row(point) for point in points])
     keep("service_load", {"seconds": seconds, "points": points}, arguments.quick)
 
@@ -67,7 +68,7 @@ def row(point: dict[str, Any]) -> list[str]:
 
 @contextmanager
 def served(batch_texts: int) -> Iterator[tuple[str, int]]:
-    """Run the command; gives its address and process id."""
+    """Run the service and yield its address and process id."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -83,7 +84,7 @@ def served(batch_texts: int) -> Iterator[tuple[str, int]]:
 
 
 def measure(url: str, process: int, sentences: list[str], clients: int, seconds: float) -> dict[str, Any]:
-    """Load the service for a while."""
+    """Load the service and return throughput, latencies, errors and memory."""
     before = memory_mb(process)
     started = time.perf_counter()
     latencies, errors = asyncio.run(load(url, sentences, clients, seconds))
@@ -104,7 +105,7 @@ def measure(url: str, process: int, sentences: list[str], clients: int, seconds:
 async def load(
     url: str, sentences: list[str], clients: int, seconds: float, texts: int = 1
 ) -> tuple[list[float], int]:
-    """Send requests of so many texts; return the seconds of each that was answered, and how many failed."""
+    """Send requests of ``texts`` texts each; return the seconds of each successful one and the number of failures."""
     latencies: list[float] = []
     errors = 0
     deadline = time.perf_counter() + seconds
@@ -128,7 +129,7 @@ async def load(
 
 
 def memory_mb(process: int) -> float:
-    """Return what a process holds of the machine's memory."""
+    """Return the resident memory of a process in MB."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 

@@ -1,4 +1,4 @@
-"""The memory of the HTTP service after each round of load, from a fresh start on.
+"""Measure the memory of the HTTP service after each round of load, from its start on.
 
 The first half of the rounds sends one sentence per request, the second half 32.
 
@@ -17,16 +17,16 @@ from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 
 LARGE = 32
-"""Texts per request in the second half."""
+"""Texts per request in the second half of the rounds."""
 
 
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each round")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=12, help="rounds of load")
+    parser.add_argument("--clients", type=int, default=64, help="number of concurrent clients")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds per round")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     rounds, seconds = (2, 2.0) if arguments.quick else (arguments.rounds, arguments.seconds)

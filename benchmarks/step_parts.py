@@ -1,9 +1,9 @@
-"""What each part of the training step buys: a step with all of them, and with one left out, in turn.
+"""Measure the speed-up from each part of the fast path: a step with all parts, and with one part left out.
 
-One step is forward, backward, clipping and AdamW on 64 real sentences by MiniLM at [CLS]. Below it stands where the
-time of a step goes, and that of the streamed loss at N = 2,048, by torch's profiler. With --candidates a step is also
-timed with what is not in it: torch.compile, and on a GPU, where all of this runs if there is one, CUDA graphs, groups
-by length and packed rows.
+One step is forward, backward, clipping and AdamW with MiniLM at [CLS] on 64 real sentences. The steps alternate in one
+process. A second table has the share of each kind of operation in a step, and in the streamed loss at N = 2,048, by
+torch's profiler. With --candidates, steps with additional optimisations are timed as well: torch.compile and, on a
+GPU, CUDA graphs, groups by length and packed rows. If a GPU is available, everything runs on it.
 
     python benchmarks/step_parts.py [--batch 64] [--repeats 5] [--candidates] [--quick]
 """
@@ -46,10 +46,12 @@ KINDS = {
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--candidates", action="store_true", help="also time what is not in a step")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--batch", type=int, default=64, help="sentences per step")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds of alternating measurements")
+    parser.add_argument(
+        "--candidates", action="store_true", help="also time optimisations that are not part of a step"
+    )
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     batch, repeats, n = (8, 1, 64) if arguments.quick else (arguments.batch, arguments.repeats, 2048)
@@ -65,11 +67,11 @@ def main() -> None:
     slower = {name: ratios(seconds, ALL, name) for name in ways if name != ALL}
     shares = {"training step": shares_of(full), "streamed loss": shares_of(lambda: streamed(n))}
     rows = [[name, spread(values), spread(slower[name]) if name in slower else ""] for name, values in seconds.items()]
-    headings = ["a step but for, or with", "seconds", "times as long"]
+    headings = ["part replaced or added", "seconds", "relative time"]
     show(f"A step of {batch} sentences, {precisions()[-1]}", headings, rows)
     for name, found in shares.items():
         show(
-            f"Where the time goes: {name}",
+            f"Time by operation: {name}",
             ["part", "share"],
             [[part, f"{share:.0%}"] for part, share in found.items()],
         )
@@ -78,7 +80,7 @@ def main() -> None:
 
 
 def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
-    """Return steps that each lack one part of those that this device has."""
+    """Return steps without one part each, for the parts that this device uses."""
     found = {"the last layer computes all tokens": make_step(sentences, without=["read token"])}
     if first_device() == "cpu":
         found |= {
@@ -92,12 +94,12 @@ def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
 
 
 def groups_of(size: int) -> Callable[..., list[int]]:
-    """Return what cuts any number of rows into groups of one size."""
+    """Return a function that divides any number of rows into groups of one size."""
     return lambda lengths, *_: [min(size, len(lengths) - first) for first in range(0, len(lengths), size)]
 
 
 def candidates(sentences: list[str], full: Step) -> dict[str, Step]:
-    """Return steps with something more that might pay on this device."""
+    """Return steps with an additional optimisation each, for those that this device supports."""
     found = {"with torch.compile": make_step(sentences, change=compiled(dynamic=True))}
     if first_device() == "cuda":
         by_length = {"_embed_times": views._embed_in_groups, "_GPU_ROWS": len(sentences) // 4}
@@ -108,21 +110,21 @@ def candidates(sentences: list[str], full: Step) -> dict[str, Step]:
         try:
             found["with packed rows"] = make_step(sentences, change=packed)
         except ImportError as error:
-            print(f"Packed rows were not tried: {error}")
+            print(f"Packed rows were not measured: {error}")
     return found
 
 
 def compiled(**options: Any) -> Callable[[SentenceTransformer], None]:
-    """Return what compiles an encoder in place."""
+    """Return a function that compiles an encoder in place."""
     return lambda model: model[0].model.compile(**options)
 
 
 def packed(model: SentenceTransformer) -> None:
-    """Let an encoder take its rows end to end, without padding."""
+    """Let an encoder read concatenated rows, without padding."""
     model[0].model.set_attn_implementation("flash_attention_2")
     model[0].unpad_inputs = True
     if not model[0].can_flatten_inputs:
-        raise ImportError("the host finds no flash attention for rows of varying length.")
+        raise ImportError("sentence-transformers finds no flash attention for rows of varying length.")
 
 
 def make_step(
@@ -131,7 +133,7 @@ def make_step(
     without: Collection[Part] = (),
     change: Callable[[SentenceTransformer], None] = lambda model: None,
 ) -> Step:
-    """Return a step of a model of its own, which returns its seconds."""
+    """Return a training step with its own model; a call runs it and returns its seconds."""
     torch.manual_seed(0)
     device = first_device()
     model = build_encoder("packaged-minilm", "cls", max_length=32, device=device).train()
@@ -162,7 +164,7 @@ def make_step(
 
 
 def during(change: AbstractContextManager[Any], step: Step) -> Step:
-    """Return the step under a change."""
+    """Return the step, run inside a context manager."""
 
     def changed() -> float:
         with change:
@@ -178,7 +180,7 @@ def streamed(n: int) -> None:
 
 
 def shares_of(way: Callable[[], Any]) -> dict[str, float]:
-    """Return the share of each kind of operation in what a way takes, by the time each spends in itself."""
+    """Return the share of each kind of operation in the time of a function, by self time."""
     on_gpu = first_device() == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as profiled:
         way()
@@ -190,7 +192,7 @@ def shares_of(way: Callable[[], Any]) -> dict[str, float]:
 
 
 def kind_of(operation: str) -> str:
-    """Return which of the kinds an operation is."""
+    """Return the kind of an operation."""
     name = operation.removeprefix("aten::")
     for kind, marks in KINDS.items():
         if any(name == mark or (len(mark) > 5 and mark in name) for mark in marks):

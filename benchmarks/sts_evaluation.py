@@ -1,7 +1,7 @@
-"""Seconds for the seven STS tasks: ours and sentence-transformers' EmbeddingSimilarityEvaluator, on the same pairs.
+"""Compare the time of the seven STS tasks with sentence-transformers' EmbeddingSimilarityEvaluator on the same pairs.
 
-Four ways, in turn, in one process, several times over: both at fp32 and batch 32, and both at their defaults. The peer
-gets one evaluator per task over all the task's pairs, which gives the "all" setting, and the figures are compared.
+Both run in fp32 with batches of 32, and at their defaults, alternately in one process. The peer uses one evaluator per
+task over all pairs of the task, which is the "all" setting. The scores are compared.
 
     python benchmarks/sts_evaluation.py MODEL DATA_FOLDER [--repeats 3] [--limit PAIRS_PER_SUBSET]
 """
@@ -31,10 +31,10 @@ RESULTS = Path(__file__).parent / "results" / "sts_evaluation.json"
 def main() -> None:
     """Measure, print, and write the results unless the pairs were limited."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--limit", type=int, help="pairs per subset, for a quick look")
+    parser.add_argument("model", help="model folder or hub name")
+    parser.add_argument("data", type=Path, help="folder of tasks in SentEval's layout")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument("--limit", type=int, help="pairs per subset, for a quick test")
     arguments = parser.parse_args()
     quiet_libraries()
 
@@ -72,12 +72,12 @@ def shortened(task: STSTask, limit: int | None) -> STSTask:
 
 
 def ours(model: SentenceTransformer, tasks: list[STSTask], **options: str) -> list[float]:
-    """Return the seven figures our way."""
+    """Return the seven scores by ``evaluate_sts``."""
     return [score.main for score in evaluate_sts(model, tasks, **options)]
 
 
 def peers(model: SentenceTransformer, tasks: list[STSTask], **options: int) -> list[float]:
-    """Return the seven figures the host's way."""
+    """Return the seven scores by sentence-transformers."""
     figures = []
     for task in tasks:
         first, second, gold = ([x for subset in task.subsets for x in columns_of(subset)[side]] for side in range(3))
@@ -92,10 +92,10 @@ def columns_of(subset: Subset) -> tuple[tuple[str, ...], tuple[str, ...], tuple[
 
 
 def show(seconds: dict[str, list[float]], ratios: dict[str, list[float]], worst: float) -> None:
-    """Print medians with their ranges."""
-    table = Table(title="Seven STS tasks", caption=f"largest difference of a figure at fp32: {worst:.4f}")
-    for heading in ("way", "median s", "range"):
-        table.add_column(heading, justify="left" if heading == "way" else "right")
+    """Print medians and ranges."""
+    table = Table(title="Seven STS tasks", caption=f"largest difference between two scores in fp32: {worst:.4f}")
+    for number, heading in enumerate(("evaluator, precision", "median s", "range")):
+        table.add_column(heading, justify="right" if number else "left")
     for name, values in seconds.items():
         table.add_row(name, f"{median(values):.1f}", f"{min(values):.1f} to {max(values):.1f}")
     table.add_section()
@@ -110,7 +110,7 @@ def write(
     worst: float,
     tasks: list[STSTask],
 ) -> None:
-    """Keep the results beside the script."""
+    """Write the results to the folder ``results``."""
     found = {
         "environment": environment(),
         "pairs": sum(task.rows for task in tasks),

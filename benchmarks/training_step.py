@@ -1,10 +1,10 @@
-"""Seconds per training step: ours and sentence-transformers' own SimCSE recipe, in turn, on the same real sentences.
+"""Compare the time of a training step with that of sentence-transformers' own SimCSE recipe, on the same sentences.
 
-Both run in their real trainer, from text to updated weights. The recipe is two equal columns under
-``MultipleNegativesRankingLoss``, or under its cached form in batches of more than 1,024, where ours caches gradients
-too. Where there is a GPU, BERT-base and BERT-large with random weights are measured too.
+Both run in their trainer, from text to updated weights, alternately. The recipe is two equal columns under
+``MultipleNegativesRankingLoss``, or under its cached version for batches of more than 1,024, for which this package
+caches gradients too. On a GPU, BERT-base and BERT-large with random weights are measured too.
 
-Without bf16 in hardware the defaults of both are fp32, and only that is measured.
+Without hardware support for bf16, both default to fp32, and only fp32 is measured.
 
     python benchmarks/training_step.py [--batch 64 512] [--precision fp32 bf16] [--repeats 3] [--quick]
 """
@@ -53,12 +53,22 @@ PEER = "sentence-transformers"
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512])
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--precision", nargs="+", choices=["fp32", "bf16", "defaults"], help="all that is fast here")
-    parser.add_argument("--text", type=Path, default=SHARED / "data" / "corpus" / "wiki_sentences.txt")
-    parser.add_argument("--model", default="packaged-minilm")
-    parser.add_argument("--quick", action="store_true", help="one short look, nothing written")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 512], help="batch sizes")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=["fp32", "bf16", "defaults"],
+        help="precisions (default: all that the hardware supports)",
+    )
+    parser.add_argument(
+        "--text",
+        type=Path,
+        default=SHARED / "data" / "corpus" / "wiki_sentences.txt",
+        help="text file to read sentences from",
+    )
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     batches, repeats = ([8], 1) if arguments.quick else (arguments.batch, arguments.repeats)
@@ -93,7 +103,7 @@ def row(entry: dict[str, Any]) -> list[str]:
 def measure(
     folder: Path, text: Path, name: str, model: str, batch: int, precision: str, repeats: int
 ) -> dict[str, Any]:
-    """Alternate short runs of both."""
+    """Alternate short runs of both and return their times."""
     steps = max(2, min(6, 1024 // batch))
     sentences = load_sentences(text, limit=batch * (steps + 1), seed=0).dataset["sentence"][:]
     (folder / "text.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
@@ -131,7 +141,7 @@ def our_step(folder: Path, model: str, batch: int, steps: int, options: dict[str
 def their_step(
     folder: Path, model: str, sentences: list[str], batch: int, steps: int, options: dict[str, Any]
 ) -> float:
-    """Return the same of the recipe of sentence-transformers."""
+    """Return the median seconds per step of the recipe of sentence-transformers."""
     encoder = strip_projection(build_encoder(model, "cls", max_length=MAX_LENGTH))
     clock = Clock()
     trainer = SentenceTransformerTrainer(
@@ -145,7 +155,7 @@ def their_step(
             report_to="none",
             disable_tqdm=True,
             learning_rate=3e-5,
-            use_cpu=first_device() == "cpu",  # without which the host refuses bf16 there
+            use_cpu=first_device() == "cpu",  # sentence-transformers refuses bf16 on a CPU without it
             **options,
         ),
         train_dataset=Dataset.from_dict({"first": sentences, "second": sentences}),
@@ -158,26 +168,29 @@ def their_step(
 
 
 def their_loss(encoder: SentenceTransformer, batch: int) -> torch.nn.Module:
-    """Return the recipe's loss, with gradient caching where ours caches: on a GPU in larger pieces than its 32."""
+    """Return the loss of the recipe, with gradient caching above the same batch size as ours.
+
+    On a GPU, the mini-batch is larger than its default of 32.
+    """
     if batch <= WHOLE_BATCH:
         return MultipleNegativesRankingLoss(encoder)
     return CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=1024 if first_device() == "cuda" else 32)
 
 
 class Clock(TrainerCallback):
-    """Notes when each step has ended, synchronised by the log of its loss."""
+    """Records the end of each step; logging the loss synchronises the device."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        """Note the time of a step's log entry."""
+        """Record the time of the log entry of a step."""
         if "loss" in logs:
             self.times.append(time.perf_counter())
 
 
 def useful_gflop(model: str, sentences: list[str]) -> float:
-    """Return what two views of a batch cost without padding: 6 FLOP per token and weight outside the embeddings."""
+    """Return the GFLOP of two views of a batch without padding: 6 FLOP per token and non-embedding weight."""
     encoder: SentenceTransformer = build_encoder(model, "cls", max_length=MAX_LENGTH)
     layers = sum(p.numel() for name, p in encoder[0].named_parameters() if ".encoder." in name or ".layer." in name)
     tokens = 2 * int(encoder.preprocess(sentences)["attention_mask"].sum())
@@ -185,14 +198,14 @@ def useful_gflop(model: str, sentences: list[str]) -> float:
 
 
 def random_bert(folder: Path, shape: dict[str, int]) -> str:
-    """Write a BERT of the published shape with random weights and MiniLM's tokenizer."""
+    """Save a BERT of a published shape with random weights and MiniLM's tokenizer; return its folder."""
     BertModel(BertConfig(**shape)).save_pretrained(folder)
     build_encoder("packaged-minilm").tokenizer.save_pretrained(folder)
     return str(folder)
 
 
 def _median_gap(times: list[float]) -> float:
-    """Return the usual time from one step's end to the next; the first gap warms up."""
+    """Return the median time between the ends of consecutive steps, without the first, which warms up."""
     gaps = [later - earlier for earlier, later in pairwise(times)]
     return median(gaps[1:] or gaps)
 

@@ -1,16 +1,16 @@
-"""Compare our transfer accuracies with those of a classifier trained as SentEval trains it.
+"""Compare our transfer accuracies with those of SentEval's training procedure.
 
-The classifier here follows SentEval's standard setting and shares nothing with ``smoothcse.evaluation.transfer``
-but the data and the embeddings: logistic regression under Adam (learning rate 0.001, the L2 penalty as weight
-decay of weights and bias), minibatches of 64, and after each 4 epochs a look at the held-out accuracy; the sixth
-look without a new best ends it, 200 epochs do so too, and the best weights are kept. All fits of one
-cross-validation run side by side as one batch of problems.
+The classifier below follows SentEval's standard setting and shares only the data and the embeddings with
+``smoothcse.evaluation.transfer``. It is a logistic regression trained by Adam (learning rate 0.001, the L2 penalty as
+weight decay of weights and bias) with minibatches of 64. The held-out accuracy is evaluated every 4 epochs; training
+ends with the sixth evaluation without a new best, or after 200 epochs, and the best weights are kept. All fits of a
+cross-validation run in parallel as one batch of problems.
 
     python benchmarks/transfer_parity.py MODEL DATA_FOLDER [--tasks CR TREC] [--without-normalise] [--limit 12000]
 
-Vectors of length 1 are far from what SentEval's learning rate and patience were chosen for; ``--without-normalise``
-takes that scaling from the model, which leaves it as the field's encoders are.
-Without ``--limit``, tasks are written to the results as they come, beside those of earlier calls.
+SentEval's learning rate and patience are not suited to embeddings of length 1. ``--without-normalise`` removes the
+normalisation from the model, as in the encoders of the papers. Without ``--limit``, each task is added to the results
+of earlier calls when it is done.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ HELD_OUT = 0.05  # of the training rows, to stop the final fit by
 
 
 class Embeddings:
-    """Those of the last sentences, so that both classifiers read the same and nothing is encoded twice."""
+    """Encodes sentences and caches the last result, so that both classifiers read the same embeddings."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.rows: NDArray[np.float32] | None = None
 
     def __call__(self, model: SentenceTransformer, sentences: Sequence[str], **options: object) -> NDArray[np.float32]:
-        """Return what ``smoothcse.encode`` does."""
+        """Return the embeddings of ``smoothcse.encode`` in fp32."""
         if self.rows is None or list(sentences) != self.sentences:
             self.sentences, self.rows = list(sentences), encode(model, sentences, precision="fp32")
         return self.rows
@@ -71,10 +71,15 @@ class Embeddings:
 
 
 def train(x: Tensor, y: Tensor, problems: Sequence[Problem]) -> tuple[Tensor, Tensor]:
-    """Train all problems side by side.
+    """Train all problems in parallel.
+
+    Args:
+        x: Features ``(N, d)``.
+        y: Labels ``(N,)``.
+        problems: Training rows, held-out rows and penalty of each problem.
 
     Returns:
-        The weights ``(P, d + 1, C)``, bias last, and the held-out accuracies ``(P,)`` they were kept for.
+        The best weights ``(P, d + 1, C)``, bias last, and their held-out accuracies ``(P,)``.
     """
     fitted, held_out = _rows([p[0] for p in problems]), [torch.from_numpy(p[1]) for p in problems]
     penalty = torch.tensor([p[2] for p in problems])[:, None, None]
@@ -123,7 +128,7 @@ def _initial(dim: int, classes: int) -> Tensor:
 
 
 def _rows(parts: Sequence[Rows]) -> Tensor:
-    """Stack training rows; folds differ by a row, and the longer ones lose it."""
+    """Stack training rows, truncated to the shortest fold; the sizes of folds differ by at most one row."""
     shortest = min(map(len, parts))
     return torch.stack([torch.from_numpy(part[:shortest]) for part in parts])
 
@@ -136,7 +141,7 @@ def _accuracy(weights: Tensor, x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
 
 
 def nested(x: Tensor, y: Tensor) -> float:
-    """Ten outer folds, each with the penalty of ten inner ones."""
+    """Return the accuracy over ten outer folds, each with the penalty chosen by ten inner folds."""
     accuracies = []
     for rest, fold in _folds(np.arange(len(y)), y):
         penalty = _choose(x, y, _folds(rest, y))
@@ -164,7 +169,7 @@ def _folds(rows: Rows, y: Tensor) -> list[tuple[Rows, Rows]]:
 
 
 def senteval_accuracy(embed: Callable[[list[str]], NDArray[np.float32]], task: TransferTask) -> float:
-    """Return the accuracy that SentEval's way of training gives."""
+    """Return the accuracy of SentEval's training procedure."""
     texts = [text for split in task.splits.values() for example in split.texts for text in example]
     place = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     embeddings = torch.from_numpy(embed(list(place)))
@@ -186,7 +191,7 @@ def senteval_accuracy(embed: Callable[[list[str]], NDArray[np.float32]], task: T
 
 
 def limited(task: TransferTask, limit: int | None) -> TransferTask:
-    """Keep at most so many training examples, drawn at random, in their order."""
+    """Return a task with at most ``limit`` training examples, drawn at random and kept in order."""
     train_split = task.splits["train"]
     if limit is None or len(train_split.labels) <= limit:
         return task
@@ -196,12 +201,12 @@ def limited(task: TransferTask, limit: int | None) -> TransferTask:
 
 
 def main() -> None:
-    """Print both accuracies, their difference and the seconds each took."""
+    """Print both accuracies, their difference and their CPU times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model")
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--tasks", nargs="+", default=TRANSFER_TASKS)
-    parser.add_argument("--without-normalise", action="store_true", help="read vectors before they are scaled")
+    parser.add_argument("model", help="model folder or hub name")
+    parser.add_argument("data", type=Path, help="folder of tasks in SentEval's layout")
+    parser.add_argument("--tasks", nargs="+", default=TRANSFER_TASKS, help="names of transfer tasks")
+    parser.add_argument("--without-normalise", action="store_true", help="evaluate embeddings without normalisation")
     parser.add_argument("--limit", type=int, help="training examples per task")
     options = parser.parse_args()
     model, embeddings = load_encoder(options.model, device="cpu"), Embeddings()
@@ -220,7 +225,7 @@ def main() -> None:
         print(
             f"{task.name:5} n={len(task.splits['train'].labels):6}"
             f"  ours {score.main:6.2f} ({ours - started:6.1f} s)"
-            f"  SentEval's way {accuracy:6.2f} ({theirs - ours:6.1f} s)"
+            f"  SentEval {accuracy:6.2f} ({theirs - ours:6.1f} s)"
             f"  difference {score.main - accuracy:+.2f}",
             flush=True,
         )
@@ -230,7 +235,7 @@ def main() -> None:
 
 
 def keep_task(model: str, task: str, found: dict[str, object]) -> None:
-    """Add a task of a model to the results."""
+    """Add the result of one task and model to the results file."""
     file = RESULTS / "transfer_parity.json"
     models = json.loads(file.read_text(encoding="utf-8"))["models"] if file.is_file() else {}
     models.setdefault(model, {})[task] = found

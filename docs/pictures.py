@@ -1,11 +1,11 @@
-"""Make the pictures of the page in ``docs/images``, from a real service over this machine's Python documentation.
+"""Take the screenshots of the service's page in ``docs/images``, over the Python documentation on this machine.
 
-The second encoder is what the first one became by training::
+The second encoder is the first one after training::
 
     make demo
     python docs/pictures.py demo/gs-infonce
 
-It takes the extras ``serve`` and ``dev`` and a Chromium.
+This needs the extras ``serve`` and ``dev`` and a Chromium.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ QUERY = "wait for a process to end"
 
 
 def main() -> None:
-    """Index, serve and photograph."""
+    """Index the documents, start the service and take the screenshots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trained", help="run folder of the second encoder")
     arguments = parser.parse_args()
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def write_documents(file: Path) -> Path:
-    """Write the opening paragraphs of the docstrings of some modules."""
+    """Write the first paragraphs of the docstrings of ``MODULES``."""
     rows = [{"text": pair.query, "module": pair.name.split(".")[0], "name": pair.name} for pair in labelled_pairs()]
     rows = [row for row in rows if row["module"] in MODULES]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -60,13 +60,13 @@ def write_documents(file: Path) -> Path:
 
 
 def smoothcse(*arguments: str) -> None:
-    """Run a command to its end."""
+    """Run a command of smoothcse."""
     subprocess.run([sys.executable, "-m", "smoothcse", *arguments], check=True)
 
 
 @contextmanager
 def served(models: list[str], indexes: list[str], poolings: list[str]) -> Iterator[str]:
-    """Run the service; gives its address."""
+    """Run the service and yield its address."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
@@ -87,7 +87,7 @@ def served(models: list[str], indexes: list[str], poolings: list[str]) -> Iterat
 
 
 def photograph(browser: Browser, url: str) -> None:
-    """Take all pictures."""
+    """Take all screenshots."""
     wide = {"width": 1180, "height": 760}
     for scheme in ("light", "dark"):
         page = opened(browser, f"{url}/#search", scheme, wide)
@@ -112,7 +112,7 @@ def photograph(browser: Browser, url: str) -> None:
 
 
 def opened(browser: Browser, address: str, scheme: str, size: dict[str, int]) -> Page:
-    """Open the page in a context of its own."""
+    """Open the page in a new browser context."""
     page = browser.new_context(viewport=size, color_scheme=scheme).new_page()  # type: ignore[arg-type]
     page.goto(address)
     return page

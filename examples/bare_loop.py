@@ -1,4 +1,4 @@
-"""GS-InfoNCE without any trainer: the objective is a function of tensors, and this is all it takes to use it.
+"""Train with GS-InfoNCE in a plain PyTorch loop: the objective is a function of tensors.
 
 python examples/bare_loop.py MODEL sentences.txt [STEPS]
 """

@@ -17,7 +17,7 @@ parser.add_argument("documents", type=Path, help="text file, one document per li
 parser.add_argument("query", help="sentence to search for")
 args = parser.parse_args()
 
-# Imported here, so that --help answers without them.
+# Imported here, so that --help works without them.
 from langchain_core.vectorstores import InMemoryVectorStore  # noqa: E402
 from langchain_openai import OpenAIEmbeddings  # noqa: E402
 
@@ -25,7 +25,7 @@ embeddings = OpenAIEmbeddings(
     base_url=args.url,
     model=args.model,
     api_key="unused",
-    check_embedding_ctx_length=False,  # else it sends the token numbers of OpenAI's own models
+    check_embedding_ctx_length=False,  # otherwise it sends token ids of OpenAI's tokenizer
 )
 store = InMemoryVectorStore(embeddings)
 store.add_texts(args.documents.read_text(encoding="utf-8").splitlines())

@@ -17,7 +17,7 @@ parser.add_argument("documents", type=Path, help="text file, one document per li
 parser.add_argument("query", help="sentence to search for")
 args = parser.parse_args()
 
-# Imported here, so that --help answers without them.
+# Imported here, so that --help works without them.
 from llama_index.core import VectorStoreIndex  # noqa: E402
 from llama_index.core.schema import TextNode  # noqa: E402
 from llama_index.embeddings.openai_like import OpenAILikeEmbedding  # noqa: E402

@@ -1,4 +1,4 @@
-"""An ordinary sentence-transformers training script in which GS-InfoNCE is one line.
+"""Train with GS-InfoNCE in an ordinary sentence-transformers script.
 
 python examples/sentence_transformers_trainer.py MODEL sentences.txt OUTPUT [STEPS]
 """
@@ -23,7 +23,7 @@ args = parser.parse_args()
 model = build_encoder(args.model, pooling="cls", max_length=32)
 dataset = load_dataset("text", data_files=args.sentences, split="train")
 
-loss = GSInfoNCELoss(model)  # the one line: unsupervised SimCSE, smoothed by Gaussian negatives
+loss = GSInfoNCELoss(model)  # unsupervised SimCSE with Gaussian negatives
 
 trainer = SentenceTransformerTrainer(
     model=model,
@@ -38,7 +38,7 @@ trainer = SentenceTransformerTrainer(
     ),
     train_dataset=dataset,
     loss=loss,
-    callbacks=[NoiseStep(loss)],  # optional: a resumed run then draws the noise of an uninterrupted one
+    callbacks=[NoiseStep(loss)],  # optional: a resumed run draws the same noise as an uninterrupted one
 )
 with accelerate(model):  # optional: faster steps, above all on CPUs
     trainer.train()

@@ -1,16 +1,16 @@
-"""Kill training runs with -9 again and again, resume them each time, and compare them with one left alone.
+"""Kill training runs with SIGKILL, resume them, and compare each with an uninterrupted run.
 
     python tests/crash/crash.py --kills 100 [--only plain "two ranks"] [--output tests/crash/results.json]
 
-The kills are shared by the kinds of run in ``KINDS``: each of the methods, and each way in which a run is computed. A
-life begins where the last checkpoint lies and ends after a random time, so that the kill falls into a step, an
-evaluation, the writing of a checkpoint, of its checksums, of ``best`` or of ``metrics.jsonl``; one in ten falls into
-the start, where a life looks for the newest checkpoint. Each life is checked: what was the newest intact checkpoint
-before it may not be lost. A run that comes to its end is compared, and the next one begins.
+The kills are divided among the kinds of run in ``KINDS``: each method, and each way to compute a run. An attempt
+(class ``Attempts``) resumes from the last checkpoint and is killed after a random time, so the kill falls into a step,
+an evaluation, or the writing of a checkpoint, its checksums, ``best`` or ``metrics.jsonl``. One kill in ten falls into
+the start, when the attempt looks for the newest checkpoint. After each attempt, the newest intact checkpoint from
+before must still exist. When a run finishes, it is compared, and the next one begins.
 
-Of two kinds the other process is not a later life. ``INTRUDER`` has a second process use the folder of each life: it
-must be refused. ``OLDER`` begins each run with the code of the revision ``BEFORE``, from the repository's history;
-today's code must end it as that code alone would have, or refuse.
+Two kinds involve another process. With ``INTRUDER``, a second process uses the folder during each attempt, and must be
+refused. With ``OLDER``, each run begins with the code of the revision ``BEFORE``, from the repository's history; the
+current code must finish it exactly as the older code would have, or refuse it.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ from smoothcse.training.callbacks import NoiseStep
 from smoothcse.training.selection import CriterionEvaluator
 from tiny import save_tiny_model, sentences
 
-MEAN_LIFE = 0.7  # seconds of training between kills; a checkpoint is due every few hundredths of one
-LONGEST_MOURNING = 60  # seconds that a rank may outlive another
-EARLY = 0.1  # of the kills fall before the first step of their life
+MEAN_SECONDS = 0.7  # mean seconds of training before a kill; checkpoints are a few hundredths of a second apart
+LONGEST_WAIT = 60  # seconds within which a rank must exit after another was killed
+EARLY = 0.1  # share of the kills before the first step
 QUIET = Console(quiet=True)
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -75,17 +75,17 @@ KINDS: dict[str, dict[str, Any]] = {
     "two ranks, gradient caching": {"mini_batch": 40},
     **{method: {"method": method} for method in METHODS if method != "simcse"},
 }
-"""Fields of the configuration by kind of run; each has checkpoints in the middle of its epochs."""
+"""Configuration fields by kind of run; each run has checkpoints within its epochs."""
 
 INTRUDER = "two processes in one folder"
 OLDER = "begun by an older revision"
 KINDS |= {INTRUDER: {}, OLDER: {}}
 
 BEFORE = "085e4fb"
-"""The last revision before folders were locked and inputs compared."""
+"""The last revision without folder locks and without fingerprints of the inputs."""
 
 REFUSED = 42
-"""Exit code of a process that was refused because another one holds the folder."""
+"""Exit code of a process that is refused because another process holds the folder."""
 
 INTRUSIONS: tuple[dict[str, bool], ...] = ({}, {"resume": True}, {"overwrite": True})
 
@@ -100,16 +100,17 @@ _WRAPPED: dict[str, tuple[Any, str]] = {
 
 @dataclass
 class Report:
-    """What came of the kills.
+    """Counts of a crash test.
 
     Attributes:
-        kills: that hit a living run.
-        fell_into: what the run was doing then, how often.
-        torn: kills that left a checkpoint unfinished.
-        one_rank: kills of one rank, after which the other had to end by itself.
-        runs: that came to their end.
-        identical: how many of these had the losses, scores, choice and weights of the run left alone, bit for bit.
-        refused: intruders, and runs of an older revision, that were refused in a sentence.
+        kills: Kills of a running process.
+        fell_into: Kills by what the run was doing.
+        torn: Kills that left a checkpoint unfinished.
+        one_rank: Kills of one rank, after which the other rank had to exit by itself.
+        runs: Finished runs.
+        identical: Finished runs with the same losses, scores, selected step and weights as the uninterrupted run, bit
+            for bit.
+        refused: Intruders and runs of an older revision that were refused with a message.
     """
 
     kills: int = 0
@@ -121,12 +122,12 @@ class Report:
     refused: int = 0
 
 
-class Lives:
-    """Starts a run's processes from one that has imported everything, which takes no time.
+class Attempts:
+    """Starts the processes of a run by forking a server that has already imported everything.
 
     Args:
-        config: of the run.
-        ranks: processes that share a batch.
+        config: Configuration of the run.
+        ranks: Number of processes that share a batch.
     """
 
     def __init__(self, config: dict[str, Any], ranks: int) -> None:
@@ -138,11 +139,11 @@ class Lives:
         self.context.set_forkserver_preload(["smoothcse.training.run", "transformers.models.bert.modeling_bert"])
 
     def begin(self) -> list[BaseProcess]:
-        """Start one, which goes on where the last one was killed."""
+        """Start the run, or resume it after a kill."""
         self.place.value = 0
         resume, port = self.run.manifest_file.is_file(), _free_port()
         processes = [
-            self.context.Process(target=live, args=(self.config, resume, self.place, rank, self.ranks, port))
+            self.context.Process(target=run_rank, args=(self.config, resume, self.place, rank, self.ranks, port))
             for rank in range(self.ranks)
         ]
         for process in processes:
@@ -150,37 +151,37 @@ class Lives:
         return processes
 
     def end(self, processes: list[BaseProcess]) -> None:
-        """Wait for the end that a run comes to by itself."""
+        """Wait until the run finishes."""
         for process in processes:
             process.join()
-            assert process.exitcode == 0, "a life ended by itself, and not well"
+            assert process.exitcode == 0, f"the run failed with exit code {process.exitcode}"
 
     def intrude(self, holder: BaseProcess, options: dict[str, bool]) -> bool:
-        """Use the folder while a life holds it; say whether that was refused, as it must be while that one lives."""
+        """Use the folder from a second process; return whether it was refused, as it must be during a run."""
         intruder = self.context.Process(target=intrude, args=(self.config, options))
         intruder.start()
         intruder.join()
-        assert intruder.exitcode == REFUSED or holder.exitcode is not None, "two processes wrote to one folder"
+        assert intruder.exitcode == REFUSED or holder.exitcode is not None, "two processes wrote to the same folder"
         return intruder.exitcode == REFUSED
 
     def wait_for_a_step(self, processes: list[BaseProcess]) -> None:
-        """Return once it trains, or has ended."""
+        """Wait until the run trains or has ended."""
         while self.place.value == 0 and all(process.exitcode is None for process in processes):
             time.sleep(0.005)
 
 
 def crash(folder: Path, kind: str, kills: int, *, steps: int, seed: int = 0) -> Report:
-    """Let a run be, kill others of its kind ``kills`` times, and compare each that comes to its end.
+    """Kill and resume runs, and compare each finished run with an uninterrupted one.
 
     Args:
-        folder: to work in.
-        kind: of run, a name in ``KINDS``.
-        kills: how many.
-        steps: of a run.
-        seed: of the moments.
+        folder: Working folder.
+        kind: Kind of run, a name in ``KINDS``.
+        kills: Number of kills.
+        steps: Training steps per run.
+        seed: Seed of the times of the kills.
 
     Raises:
-        AssertionError: if a kill lost an intact checkpoint.
+        AssertionError: If an intact checkpoint is lost.
     """
     corpus = folder / "corpus.txt"
     corpus.write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
@@ -190,43 +191,47 @@ def crash(folder: Path, kind: str, kills: int, *, steps: int, seed: int = 0) -> 
     if kind == OLDER:
         return crash_across_revisions(folder, values, kills, seed)
     ranks = 2 if kind.startswith("two ranks") else 1
-    alone = Lives({**values, "output": str(folder / "alone")}, ranks)
+    alone = Attempts({**values, "output": str(folder / "alone")}, ranks)
     alone.end(alone.begin())
 
-    lives, moments, report = Lives({**values, "output": str(folder / "killed")}, ranks), random.Random(seed), Report()
-    while report.kills < kills or not lives.run.finished:
+    attempts, moments, report = (
+        Attempts({**values, "output": str(folder / "killed")}, ranks),
+        random.Random(seed),
+        Report(),
+    )
+    while report.kills < kills or not attempts.run.finished:
         if report.kills < kills:
-            _live_and_die(lives, moments, report, intruder=kind == INTRUDER)
+            _attempt_and_kill(attempts, moments, report, intruder=kind == INTRUDER)
         else:
-            lives.end(lives.begin())
-        if lives.run.finished:
+            attempts.end(attempts.begin())
+        if attempts.run.finished:
             report.runs += 1
-            report.identical += same(alone.run.path, lives.run.path)
+            report.identical += same(alone.run.path, attempts.run.path)
             if report.kills < kills:
-                shutil.rmtree(lives.run.path)
+                shutil.rmtree(attempts.run.path)
     return report
 
 
-def _live_and_die(lives: Lives, moments: random.Random, report: Report, *, intruder: bool) -> None:
-    run = lives.run
+def _attempt_and_kill(attempts: Attempts, moments: random.Random, report: Report, *, intruder: bool) -> None:
+    run = attempts.run
     before = run.latest_checkpoint()
-    processes = lives.begin()
+    processes = attempts.begin()
     if intruder or moments.random() > EARLY:
-        lives.wait_for_a_step(processes)
+        attempts.wait_for_a_step(processes)
     if intruder:
-        report.refused += lives.intrude(processes[0], moments.choice(INTRUSIONS))
-    processes[0].join(moments.expovariate(1 / MEAN_LIFE))
+        report.refused += attempts.intrude(processes[0], moments.choice(INTRUSIONS))
+    processes[0].join(moments.expovariate(1 / MEAN_SECONDS))
     if processes[0].exitcode is not None:
-        lives.end(processes)
+        attempts.end(processes)
         return
     moments.shuffle(processes)
-    place = PLACES[lives.place.value]
+    place = PLACES[attempts.place.value]
     killed = processes[:1] if len(processes) > 1 and moments.random() < 0.5 else processes
     for process in killed:
         process.kill()
     for process in processes:
-        process.join(LONGEST_MOURNING)
-        assert process.exitcode is not None, "a rank waits for one that is dead"
+        process.join(LONGEST_WAIT)
+        assert process.exitcode is not None, "a rank waits for a killed one"
     after = run.latest_checkpoint()
     assert before is None or (after is not None and step_of(after) >= step_of(before)), "a checkpoint was lost"
     report.kills += 1
@@ -235,12 +240,12 @@ def _live_and_die(lives: Lives, moments: random.Random, report: Report, *, intru
     report.torn += any(step_of(path) > (step_of(after) if after else -1) for path in run.checkpoints.glob("ch*"))
 
 
-def live(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int, port: int) -> None:
-    """Be a run, or one rank of it, until the end, or until killed; say where it is."""
+def run_rank(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int, port: int) -> None:
+    """Run the training, or one rank of it, and record its current activity in ``place``."""
     if ranks > 1:  # as torchrun would
         os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "SMOOTHCSE_CPU": "1"}
         os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    multiprocessing.set_start_method("fork", force=True)  # of its workers, as the command has it
+    multiprocessing.set_start_method("fork", force=True)  # start method of the workers, as in the command
     if rank == 0:
         _tell_place(place)
     quiet_libraries()
@@ -248,7 +253,7 @@ def live(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int
 
 
 def intrude(config: dict[str, Any], options: dict[str, bool]) -> None:
-    """Be a second process in the folder of a run; exit with ``REFUSED`` if that is what happens."""
+    """Train in the folder of another run; exit with ``REFUSED`` if the folder is in use."""
     quiet_libraries()
     try:
         train(make_config(config), **options, console=QUIET)
@@ -257,10 +262,10 @@ def intrude(config: dict[str, Any], options: dict[str, bool]) -> None:
 
 
 def crash_across_revisions(folder: Path, values: dict[str, Any], kills: int, seed: int) -> Report:
-    """Begin runs with the code of ``BEFORE``, kill them, and go on with that of today.
+    """Begin runs with the code of ``BEFORE``, kill them, and resume them with the current code.
 
     Raises:
-        LookupError: If this is no checkout with that revision in its history.
+        LookupError: If the history does not contain that revision.
     """
     source, moments, report = older_source(folder), random.Random(seed), Report()
     assert _train_by(source, {**values, "output": str(folder / "alone")}).wait() == 0, "the older code does not run"
@@ -269,7 +274,7 @@ def crash_across_revisions(folder: Path, values: dict[str, Any], kills: int, see
         process = _train_by(source, {**values, "output": str(run.path)})
         while process.poll() is None and not any(run.checkpoints.glob("*/seal.json")):
             time.sleep(0.01)
-        time.sleep(moments.expovariate(1 / MEAN_LIFE) / 2)
+        time.sleep(moments.expovariate(1 / MEAN_SECONDS) / 2)
         report.kills += process.poll() is None
         process.kill()
         process.wait()
@@ -279,15 +284,15 @@ def crash_across_revisions(folder: Path, values: dict[str, Any], kills: int, see
             report.identical += same(folder / "alone", run.path)
         except SmoothCSEError:
             report.refused += 1
-            report.identical += 1  # nothing is wrong with that
+            report.identical += 1  # a refusal is correct, too
     return report
 
 
 def older_source(folder: Path) -> Path:
-    """Return the source folder of the revision ``BEFORE``, taken from the repository's history.
+    """Return the source folder of the revision ``BEFORE``, extracted from the repository's history.
 
     Raises:
-        LookupError: If the history is not here.
+        LookupError: If the history does not contain that revision.
     """
     repository = Path(__file__).resolve().parents[2]
     archive = subprocess.run(["git", "-C", str(repository), "archive", BEFORE, "src"], capture_output=True)
@@ -307,13 +312,13 @@ def _train_by(source: Path, values: dict[str, Any]) -> subprocess.Popen[bytes]:
 
 
 def _tell_place(place: Any) -> None:
-    """Have the program's own functions note that they are at work."""
+    """Wrap functions of the package so that they record in ``place`` that they are running."""
 
     def noting(original: Callable[..., Any], number: int) -> Callable[..., Any]:
         @functools.wraps(original)
         def noted(*args: Any, **kwargs: Any) -> Any:
             before = place.value
-            place.value = number if before else before  # what the start does is the start
+            place.value = number if before else before  # before the first step, everything counts as the start
             try:
                 return original(*args, **kwargs)
             finally:
@@ -339,7 +344,7 @@ def _free_port() -> int:
 
 
 def same(alone: Path, killed: Path) -> bool:
-    """Whether two runs gave the same losses, scores, choice and weights, bit for bit."""
+    """Return whether two runs have the same losses, scores, selected step and weights, bit for bit."""
     traced = ("step", "loss", "eval_dev_score")
     traces = [
         [{k: v for k, v in entry.items() if k in traced} for entry in RunFolder(run).metrics()]
@@ -355,12 +360,14 @@ def same(alone: Path, killed: Path) -> bool:
 
 
 def main() -> None:
-    """Kill by hand."""
+    """Run the crash test from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=100, help="of all kinds together [100]")
-    parser.add_argument("--steps", type=int, default=40, help="of each run [40]")
+    parser.add_argument("--kills", type=int, default=100, help="number of kills over all kinds (default: 100)")
+    parser.add_argument("--steps", type=int, default=40, help="training steps per run (default: 40)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="*", choices=list(KINDS), help="kinds of run [all]; the others' results stay")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(KINDS), help="kinds of run (default: all); results of other kinds are kept"
+    )
     parser.add_argument("--output", type=Path, help="JSON file of results")
     arguments = parser.parse_args()
     kinds = arguments.only or list(KINDS)
@@ -368,7 +375,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     if arguments.only and arguments.output and arguments.output.is_file():
         found = json.loads(arguments.output.read_text(encoding="utf-8"))["kinds"]
-    for kind in track(kinds, "killing", console=Console(stderr=True), disable=not sys.stderr.isatty()):
+    for kind in track(kinds, "kinds of run", console=Console(stderr=True), disable=not sys.stderr.isatty()):
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             report = crash(Path(folder), kind, each, steps=arguments.steps, seed=arguments.seed)

@@ -1,4 +1,4 @@
-"""The short form of the crash test; the long one is ``python tests/crash/crash.py --kills 100``."""
+"""Short version of the crash test; the long version is ``python tests/crash/crash.py --kills 100``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from crash import INTRUDER, OLDER, crash, older_source
 @pytest.mark.parametrize(
     ("kind", "kills"), [("plain", 3), ("gradient caching", 1), ("two workers", 1), ("two ranks", 1), (INTRUDER, 1)]
 )
-def test_a_run_killed_at_random_ends_as_one_left_alone(kind, kills, tmp_path):
-    """Of the methods, `tests/methods/test_methods.py` cuts and resumes each."""
+def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(kind, kills, tmp_path):
+    """`tests/methods/test_methods.py` interrupts and resumes each method."""
     report = crash(tmp_path, kind, kills, steps=6)
     assert report.kills == kills
     assert report.identical == report.runs >= 1
 
 
-def test_a_run_of_the_revision_before_goes_on_exactly_or_is_refused(tmp_path, monkeypatch):
-    monkeypatch.delenv("SMOOTHCSE_ASSUME_BF16")  # which that revision does not read
+def test_a_run_of_an_older_revision_resumes_exactly_or_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("SMOOTHCSE_ASSUME_BF16")  # the older revision does not read it
     try:
         older_source(tmp_path)
     except LookupError as reason:

@@ -1,11 +1,11 @@
-"""The long run: every reader under atheris, each in a process of its own, its inputs counted.
+"""Fuzz every reader with atheris, each in a separate process, and count its inputs.
 
 ::
 
     python tests/fuzz/fuzz.py --inputs 1000000 --output tests/fuzz/results.json
 
-A reader ends at its share of the inputs or at its first finding: an exception that is no ``SmoothCSEError``, ten
-seconds without an end, or more than 4 GB of memory. The input that did it is kept and named; so is the seed.
+A reader stops after its share of the inputs or at its first finding: an exception other than ``SmoothCSEError``, an
+input that takes more than ten seconds, or more than 4 GB of memory. The input of a finding is saved.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONGEST_INPUT, SECONDS, MEGABYTES = 4096, 10, 4096
 
 
 def main() -> None:
-    """Run the readers one after another; exit with 1 if one of them has a finding."""
+    """Fuzz the readers one after another; exit with 1 if there is a finding."""
     arguments = _arguments()
     if arguments.worker:
         _work(arguments.worker, arguments.inputs, arguments.seed, Path(arguments.folder))
@@ -39,11 +39,11 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="of all readers together [1000000]")
-    parser.add_argument("--output", type=Path, default=HERE / "results.json", help="where the counts go")
-    parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder of inputs that broke one")
-    parser.add_argument("--only", nargs="*", help="names of readers [all]")
-    parser.add_argument("--seed", type=int, default=1, help="of the mutations [1]")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="inputs over all readers (default: 1000000)")
+    parser.add_argument("--output", type=Path, default=HERE / "results.json", help="JSON file of the counts")
+    parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"), help="folder for inputs with findings")
+    parser.add_argument("--only", nargs="*", help="names of readers (default: all)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the mutations (default: 1)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -79,7 +79,7 @@ def _run_all(arguments: argparse.Namespace) -> int:
 
 
 def _shares(only: list[str] | None) -> dict[str, float]:
-    """Ask a process of its own, so that this one stays small."""
+    """Return the shares of the readers; a separate process imports them, so that this one stays small."""
     command = "import json, targets; print(json.dumps({n: t.share for n, t in targets.targets().items()}))"
     answer = subprocess.run([sys.executable, "-c", command], cwd=HERE, capture_output=True, text=True, check=True)
     shares: dict[str, float] = json.loads(answer.stdout)
@@ -87,7 +87,7 @@ def _shares(only: list[str] | None) -> dict[str, float]:
 
 
 def _run_one(name: str, inputs: int, seed: int, findings: Path, show: Any) -> dict[str, Any]:
-    """Fuzz one reader; return what came of it."""
+    """Fuzz one reader; return its number of inputs, seconds and finding."""
     with tempfile.TemporaryDirectory(prefix="smoothcse-fuzz-run-") as scratch:
         folder = Path(scratch)
         (folder / "count").write_bytes(bytes(8))
@@ -108,7 +108,7 @@ def _count(folder: Path) -> int:
 
 
 def _finding(name: str, code: int, folder: Path, findings: Path) -> str | None:
-    """Keep the input that broke a reader, with what was said of it."""
+    """Save the input and the log of a finding; return its message, or None without a finding."""
     if code == 0:
         return None
     kept = findings / name.replace(" ", "-")
@@ -117,8 +117,8 @@ def _finding(name: str, code: int, folder: Path, findings: Path) -> str | None:
     for file in (*folder.glob("crash-*"), *folder.glob("timeout-*"), *folder.glob("oom-*")):
         (kept / file.name).write_bytes(file.read_bytes())
     (kept / "log.txt").write_text(log, encoding="utf-8")
-    told = [line for line in log.splitlines() if "Error" in line or "Exception" in line or "ERROR" in line]
-    return (told or [f"exit code {code}"])[0].strip()[:200]
+    errors = [line for line in log.splitlines() if "Error" in line or "Exception" in line or "ERROR" in line]
+    return (errors or [f"exit code {code}"])[0].strip()[:200]
 
 
 def _save(output: Path, seed: int, results: dict[str, Any]) -> None:
@@ -137,7 +137,7 @@ def _save(output: Path, seed: int, results: dict[str, Any]) -> None:
 
 
 def _work(name: str, inputs: int, seed: int, folder: Path) -> None:
-    """Fuzz one reader in this process, which libFuzzer ends."""
+    """Fuzz one reader in this process; libFuzzer ends the process."""
     import atheris
 
     sys.path.insert(0, str(HERE))

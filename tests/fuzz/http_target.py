@@ -1,4 +1,4 @@
-"""The HTTP service as a function of bytes: of a path and a body, and of all that a connection carries."""
+"""Fuzzing targets of the HTTP service: a path with a body, and the raw bytes of a connection."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PATHS = ("/v1/embeddings", "/search", "/similarity")
 
 
 def http_target(scratch: Path) -> Callable[[bytes], None]:
-    """Start the service in this process: the first line of an input is the path, the rest the body.
+    """Start the service in this process; the first line of an input is the path, the rest is the body.
 
-    Its own errors and silences are findings.
+    Server errors and errors without a message are findings.
     """
     model = save_tiny_model(scratch / "served")
     documents = [
@@ -37,7 +37,7 @@ def http_target(scratch: Path) -> Callable[[bytes], None]:
     index = Index.build(scratch / "http.index", model, documents, console=Console(quiet=True))
     app = create_app([Served("tiny", index.model, index)], limits=Limits(body_bytes=100_000, answer_seconds=10))
     client = TestClient(app, raise_server_exceptions=False)
-    client.__enter__()  # for as long as the process lives
+    client.__enter__()  # stays open until the process ends
 
     def read(data: bytes) -> None:
         place, _, body = data.partition(b"\n")
@@ -50,13 +50,13 @@ def http_target(scratch: Path) -> Callable[[bytes], None]:
 
 
 def connection_target(scratch: Path) -> Callable[[bytes], None]:
-    """Start the service at a port of this machine: an input is what a client sends.
+    """Start the service on a loopback port; an input is the bytes that a client sends.
 
-    Findings are errors of the service, answers of another shape, and connections that stay open.
+    Findings are server errors, responses that are not HTTP, and connections that stay open.
     """
     limits = Limits(head_seconds=0.02, upload_seconds=0.02, answer_seconds=10)
     app = create_app([Served("tiny", load_encoder(save_tiny_model(scratch / "connected")))], limits=limits)
-    _RUNNING.append(listening(app, limits))  # for as long as the process lives
+    _RUNNING.append(listening(app, limits))  # stays open until the process ends
     port = int(_RUNNING[-1].__enter__().rpartition(":")[2])
 
     def read(data: bytes) -> None:
@@ -67,6 +67,6 @@ def connection_target(scratch: Path) -> Callable[[bytes], None]:
                 answer += piece
         assert answer == b"" or answer.startswith(b"HTTP/1.1 "), (data, answer)
         assert b"HTTP/1.1 500" not in answer, (data, answer)
-        assert b"Invalid HTTP request" not in answer, (data, answer)  # uvicorn's own words
+        assert b"Invalid HTTP request" not in answer, (data, answer)  # uvicorn's own message
 
     return read

@@ -1,4 +1,4 @@
-"""An index as a function of bytes: filters that are searched with, and metadata that are kept."""
+"""Fuzzing targets of the index: search filters and document metadata."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS = ((2000, "a", 0.5, True, True), (2001, "it's", -1.5, False, None), (None,
 
 
 def filter_target(scratch: Path, parse: Callable[[bytes], Any]) -> Callable[[bytes], None]:
-    """Search a small index; a filter is refused before the database sees it, or the database can use it."""
+    """Search a small index; a filter is either refused before it reaches the database, or the database accepts it."""
     documents = [Document(f"text {n}", str(n), dict(zip(NAMES, row, strict=True))) for n, row in enumerate(_ROWS)]
     store = _filled(scratch / "filter.index", documents)
     query = np.ones(8, np.float32)
@@ -39,7 +39,7 @@ def filter_target(scratch: Path, parse: Callable[[bytes], Any]) -> Callable[[byt
 
 
 def metadata_target(scratch: Path) -> Callable[[bytes], None]:
-    """Keep a document with the metadata of a JSON object, and find it by each of them."""
+    """Index a document with the metadata of a JSON object, and find it by each field."""
     numbers = itertools.count()
 
     def read(data: bytes) -> None:

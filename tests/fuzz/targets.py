@@ -1,6 +1,6 @@
-"""What is fuzzed: each reader as a function of bytes, with small files of its format to start from.
+"""Targets of fuzzing: each reader as a function of bytes, with small files of its format as seeds.
 
-A target returns when the bytes were read or refused with a ``SmoothCSEError`` of one line. Anything else is a finding.
+A target returns if the bytes are read or are refused with a one-line ``SmoothCSEError``. Anything else is a finding.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from smoothcse.search import Document, Index
 from smoothcse.search.column_names import column_of, name_of
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="smoothcse-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-"""Where a process writes its inputs; in memory where that can be had, since nothing of it needs to last."""
+"""Folder for the inputs of this process, in memory if possible."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Target:
     """A reader under test.
 
     Attributes:
-        read: takes one input; raises what is a finding.
-        seeds: inputs of its format, the more kinds the better.
-        share: part of a long run's inputs, as a weight.
+        read: Function of one input; raises an exception for a finding.
+        seeds: Inputs of its format, of as many kinds as possible.
+        share: Weight of the target in the inputs of a long run.
     """
 
     read: Callable[[bytes], None]
@@ -59,7 +59,7 @@ class Target:
 
 
 def refusing(read: Callable[[bytes], None]) -> Callable[[bytes], None]:
-    """Accept a refusal, if it is what a refusal must be: something in one line, and not a book."""
+    """Accept a ``SmoothCSEError`` if its message is one line of at most 5,000 characters."""
 
     def checked(data: bytes) -> None:
         try:
@@ -67,7 +67,7 @@ def refusing(read: Callable[[bytes], None]) -> Callable[[bytes], None]:
         except SmoothCSEError as error:
             message = str(error)
             if not message or "\n" in message or len(message) > 5000:
-                raise AssertionError(f"no plain sentence: {message[:200]!r}") from error
+                raise AssertionError(f"not a one-line message: {message[:200]!r}") from error
 
     return checked
 
@@ -78,7 +78,7 @@ def _corpus(suffix: str) -> Callable[[bytes], None]:
 
     def read(data: bytes) -> None:
         path.write_bytes(data)
-        for batch in read_batches(file, block_bytes=64):  # so that the seams of blocks are met
+        for batch in read_batches(file, block_bytes=64):  # small blocks, so that inputs cross their boundaries
             for text in batch.column(0):
                 text.as_py()
 
@@ -98,7 +98,7 @@ def _records(suffix: str) -> Callable[[bytes], None]:
 
 
 def _task(load: Callable[[Path, str], object], name: str, *files: str) -> Callable[[bytes], None]:
-    """Read a benchmark task whose files all hold the same."""
+    """Return a reader of an evaluation task whose files all have the same content."""
     folder = SCRATCH / name
 
     def read(data: bytes) -> None:
@@ -177,7 +177,7 @@ def _index(data: bytes) -> None:
 
 
 def _late(module: str, name: str, *arguments: object) -> Callable[[bytes], None]:
-    """Start what a target needs at its first input, since no other target needs it."""
+    """Return a target that is created at its first input, since other targets do not need its imports."""
     started: list[Callable[[bytes], None]] = []
 
     def read(data: bytes) -> None:
@@ -329,7 +329,7 @@ def _npy() -> bytes:
 
 @cache
 def targets() -> dict[str, Target]:
-    """Return the readers by name."""
+    """Return the targets by name."""
     table, plain = _parquet(), _parquet(use_dictionary=False, compression="zstd", data_page_version="2.0")
     years = b"a cat\tb dog\nc\td\n====1.0\n2.5\n"
     archives = (_tar("w"), _tar("w:gz"), _tar("w:xz"))

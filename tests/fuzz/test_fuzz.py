@@ -1,4 +1,4 @@
-"""The short form of the fuzzing: each reader on mutations of its seeds, the same ones at each run."""
+"""Short version of fuzzing: each reader on mutations of its seeds, the same in each run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from targets import targets
 
 INPUTS = 40
-"""Of each reader; the long run is ``python tests/fuzz/fuzz.py``."""
+"""Inputs per reader; the long version is ``python tests/fuzz/fuzz.py``."""
 
 _TOKENS = (b"\0", b"\n", b"\r", b'"', b"\t", b",", b"{", b"[" * 2000, b"9" * 5000, b"-", b"\xff\xfe", b"\xed\xa0\x80")
 _TOKENS += (b"\\ud800", b"null", b"NaN", b"1e999", b"../", b"&a [*a]", b"!!python/object/apply:os.system [a]", b"====")
@@ -21,7 +21,7 @@ _SETTINGS = settings(
 
 @st.composite
 def mutations(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
-    """Take a seed and cut, repeat, overwrite and insert in it."""
+    """Draw a seed and cut, repeat, overwrite or insert bytes."""
     data = draw(st.sampled_from(seeds))
     for _ in range(draw(st.integers(0, 5))):
         place, length = draw(st.integers(0, len(data))), draw(st.integers(0, 12))
@@ -31,10 +31,10 @@ def mutations(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 
 
 @pytest.mark.parametrize("name", list(targets()))
-def test_whatever_a_file_holds_it_is_read_or_refused_in_a_sentence(name):
+def test_any_input_is_read_or_refused_with_a_one_line_message(name):
     target = targets()[name]
-    with suppress(Exception):  # if it is a finding, it is one below, too
-        target.read(target.seeds[0])  # starts what the target needs, which is not a part of any input's time
+    with suppress(Exception):  # a finding here is one below, too
+        target.read(target.seeds[0])  # creates the target, whose time must not count for an input
 
     @_SETTINGS
     @given(mutations(target.seeds))
@@ -45,9 +45,9 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_a_sentence(name):
 
 
 @pytest.mark.parametrize("name", list(targets()))
-def test_the_seeds_are_of_the_format(name, monkeypatch):
-    """A target that refuses all its seeds would test one line of its reader."""
-    read = targets()[name].read.__closure__[0].cell_contents  # what ``refusing`` wraps
+def test_a_reader_accepts_at_least_one_of_its_seeds(name, monkeypatch):
+    """A target that refuses all its seeds would test only one line of its reader."""
+    read = targets()[name].read.__closure__[0].cell_contents  # the function that ``refusing`` wraps
     refused = 0
     for seed in targets()[name].seeds:
         try:

@@ -1,4 +1,4 @@
-"""What the methods that read a template embed a sentence as, computed for one sentence by itself."""
+"""Reference implementation of template denoising, for one sentence at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 
 
 def denoised(encoder, prompt, text):
-    """Return the head's output for the state of the mask, less that of the template with the sentence masked out."""
+    """Return the head's output for the state at [MASK], minus that of the template with the sentence masked out."""
     words = encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
     ids = torch.tensor([[*prompt.before, *words, *prompt.after]])
     alone = torch.tensor([[1] * len(prompt.before) + [0] * len(words) + [1] * len(prompt.after)])

@@ -1,4 +1,4 @@
-"""What a change of an encoder must leave alone: the embeddings of a batch, and the gradient of each weight."""
+"""Compare two versions of an encoder by the embeddings of a batch and the gradient of each weight."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from smoothcse.views.embed import embed_views
 
 
 def view_and_gradients(model, texts):
-    """Return the first view of a batch in training mode, and what a loss does to each weight."""
+    """Return the first view of a batch in training mode, and the gradient of a loss for each weight."""
     views = embed_views(model.train(), [model.preprocess(texts)])
     torch.manual_seed(1)
     (views[0] * torch.randn_like(views[0])).sum().backward()
@@ -16,7 +16,7 @@ def view_and_gradients(model, texts):
 
 
 def without_dropout(model):
-    """Return a model with nothing to drop out; some families keep rates as numbers beside their modules."""
+    """Return a model without dropout; some architectures store rates as attributes of other modules."""
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -27,7 +27,7 @@ def without_dropout(model):
 
 
 def assert_the_same(found, expected):
-    """Compare what :func:`view_and_gradients` returned of two models in float64."""
+    """Compare the results of :func:`view_and_gradients` for two models in float64."""
     torch.testing.assert_close(found[0], expected[0], rtol=0, atol=1e-12)
     for name, gradient in expected[1].items():
         if gradient is None:

@@ -1,13 +1,13 @@
 """A small Hugging Face hub on 127.0.0.1, for tests: it serves folders, injects faults and counts requests.
 
-The folder is laid out as ``models/OWNER/NAME/files...`` and ``datasets/OWNER/NAME/files...``; what changes in
-it is served at once, under a new commit. Use it as a context manager and set ``HF_ENDPOINT`` to ``hub.url``::
+The layout of the folder is ``models/OWNER/NAME/files...`` and ``datasets/OWNER/NAME/files...``. Changed files are
+served immediately, under a new commit. Use it as a context manager and set ``HF_ENDPOINT`` to ``hub.url``::
 
     with LoopbackHub(tmp_path) as hub:
         hub.write("datasets/me/data/train.txt", b"...")
         hub.inject(Fault("train.txt", cut_after=100))
 
-``ROUTES`` maps method and path to a function of the handler: another endpoint is another row.
+``ROUTES`` maps method and path to a function of the handler. To add an endpoint, add a row.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-LARGE = 1024  # from this size on a file is in "large-file storage": its ETag is a sha256, as on the hub
+LARGE = 1024  # smallest size of a file in "large-file storage", whose ETag is a sha256, as on the hub
 DATE = "2024-01-01T00:00:00.000Z"
 
 
 @dataclass
 class Fault:
-    """What goes wrong with the next ``times`` requests whose path ends in ``path``."""
+    """A fault of the next ``times`` requests whose path ends with ``path``."""
 
     path: str
     status: int | None = None  # answer with this status instead
-    cut_after: int | None = None  # drop the connection after so many bytes of the body
-    content: bytes | None = None  # send other bytes under the right ETag
+    cut_after: int | None = None  # close the connection after this many bytes of the body
+    content: bytes | None = None  # send other bytes under the correct ETag
     method: str = "GET"
     times: int = 1
 
@@ -66,7 +66,7 @@ class LoopbackHub:
         return f"http://127.0.0.1:{self.server.server_port}"
 
     def write(self, path: str, content: bytes) -> Path:
-        """Put a file into a repository, creating both as needed."""
+        """Write a file into a repository; create the repository if needed."""
         target = self.root / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -77,12 +77,12 @@ class LoopbackHub:
             self.faults.append(fault)
 
     def count(self, method: str, ending: str) -> int:
-        """Count the requests of a method whose path ends so."""
+        """Count the requests with a method whose path ends with ``ending``."""
         with self.lock:
             return sum(n for (verb, path), n in self.requests.items() if verb == method and path.endswith(ending))
 
     def observe(self, method: str, path: str, byte_range: str | None) -> Fault | None:
-        """Count a request and use up the fault that applies to it."""
+        """Count a request and return the fault that applies to it, if any."""
         with self.lock:
             self.requests[method, path] += 1
             self.ranges += [byte_range] if byte_range else []
@@ -95,7 +95,7 @@ class LoopbackHub:
 
 @dataclass(frozen=True)
 class Repository:
-    """One repository folder, at its one commit."""
+    """A repository folder with a single commit."""
 
     kind: str
     name: str
@@ -127,7 +127,7 @@ class Repository:
         }
 
     def entries(self, under: str = "", recursive: bool = True) -> list[dict[str, object]]:
-        """The tree listing: folders as well as files, only the first level unless recursive."""
+        """List folders and files; only the first level unless ``recursive``."""
         prefix = f"{under}/" if under else ""
         names = [name for name in self.files() if name.startswith(prefix)]
         folders = {parent.as_posix() for name in names for parent in Path(name).parents if parent != Path(".")}
@@ -153,7 +153,7 @@ def etag(content: bytes) -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request; ``hub`` is bound by the server that owns it."""
+    """Handles one request; the server sets ``hub``."""
 
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"
@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         """Stay silent."""
 
     def repository(self, kind: str, name: str, revision: str = "main") -> Repository | None:
-        """Find a repository at a revision, or answer why there is none."""
+        """Return a repository at a revision, or send an error and return None."""
         folder = self.hub.root / kind / name
         if not folder.is_dir():
             self.reply_error(404, "RepoNotFound")
@@ -220,7 +220,7 @@ def send_tree(handler: Handler, kind: str, name: str, revision: str, under: str)
 
 
 def send_paths(handler: Handler, kind: str, name: str, revision: str) -> None:
-    """Details of the paths asked for, in a JSON body or a form."""
+    """Send details of the requested paths, from a JSON body or a form."""
     text = handler.body.decode()
     wanted = json.loads(text)["paths"] if text.startswith("{") else parse_qs(text).get("paths", [])
     wanted = [wanted] if isinstance(wanted, str) else wanted

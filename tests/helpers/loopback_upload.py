@@ -1,7 +1,7 @@
-"""The endpoints of a hub that take uploads, for :class:`loopback_hub.LoopbackHub`: importing this adds their routes.
+"""Upload endpoints for :class:`loopback_hub.LoopbackHub`; importing this module adds their routes.
 
-A client with the token ``TOKEN`` can make repositories and commit to them. What it sends lands under
-``hub.root/models/OWNER/NAME``, from where the hub serves it.
+A client with the token ``TOKEN`` can create repositories and commit to them. Uploaded files are stored under
+``hub.root/models/OWNER/NAME``, from where the hub serves them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from loopback_hub import LARGE, ROUTES, Handler
 
 TOKEN = "hf_loopback"
 
-_blobs: dict[str, bytes] = {}  # of the large-file storage, by sha256
+_blobs: dict[str, bytes] = {}  # content of the large-file storage, by sha256
 
 
 def _allowed(handler: Handler) -> bool:
@@ -39,7 +39,7 @@ def create(handler: Handler) -> None:
 
 
 def validate(handler: Handler) -> None:
-    """Look at the front matter of a card, as the hub does before a commit."""
+    """Validate the front matter of a model card, as the hub does before a commit."""
     import yaml
 
     content = json.loads(handler.body)["content"]
@@ -50,7 +50,7 @@ def validate(handler: Handler) -> None:
 
 
 def preupload(handler: Handler, kind: str, name: str, revision: str) -> None:
-    """Say for each file whether it goes into the commit or into large-file storage."""
+    """Send for each file whether it belongs into the commit or into large-file storage."""
     if _allowed(handler) and handler.repository(kind, name, revision):
         files = json.loads(handler.body)["files"]
         modes = {file["path"]: "lfs" if file["size"] >= LARGE else "regular" for file in files}
@@ -59,7 +59,7 @@ def preupload(handler: Handler, kind: str, name: str, revision: str) -> None:
 
 
 def batch(handler: Handler, name: str) -> None:
-    """Say where each large file is to be sent."""
+    """Send the upload address of each large file."""
     if _allowed(handler):
         objects = []
         for wanted in json.loads(handler.body)["objects"]:
@@ -87,7 +87,7 @@ def _read_chunks(handler: Handler) -> bytes:
 
 
 def commit(handler: Handler, kind: str, name: str, revision: str) -> None:
-    """Take all files of a commit, or none."""
+    """Store all files of a commit, or none."""
     found = _allowed(handler) and handler.repository(kind, name, revision)
     if not found:
         return

@@ -1,4 +1,4 @@
-"""A service that listens on a free port of this machine, run in this process."""
+"""Run a service in this process, on a free port of the loopback interface."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smoothcse.service.limits import Limits
 
 @contextmanager
 def listening(app, limits=None, **options):
-    """Serve an application as ``smoothcse serve`` does; gives its address."""
+    """Serve an application as ``smoothcse serve`` does, and yield its address."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.bind(("127.0.0.1", 0))
     server = make_server(app, limits or Limits(), log_level="critical", **options)
@@ -28,8 +28,8 @@ def listening(app, limits=None, **options):
 
 
 def until(condition, seconds=30):
-    """Wait for a condition; fail if it does not come."""
+    """Wait until a condition holds; fail after some seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited too long"
+        assert time.monotonic() < deadline, f"the condition did not hold within {seconds} s"
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""Small files in SentEval's layout, of words that the tiny tokenizer knows."""
+"""Small files in SentEval's layout, with words from the vocabulary of the tiny tokenizer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from tiny import sentences
 
 ROWS = 12
-"""Pairs of each file."""
+"""Pairs per file."""
 
 
 def sts_file(relative: str, number: int) -> str:
-    """Return the text of an STS file, by its path in the folder of all tasks; each number gives other sentences."""
+    """Return the text of an STS file by its relative path; each ``number`` gives different sentences."""
     texts = sentences(2 * ROWS, seed=number)
     pairs = list(zip(texts[:ROWS], texts[ROWS:], strict=True))
     scores = [f"{(7 * i) % 11 / 2}" for i in range(ROWS)]
@@ -25,6 +25,6 @@ def sts_file(relative: str, number: int) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and make its folder if needed."""
+    """Write a file; create its folder if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Real but tiny encoders: every architecture that is named, with random weights and a tokenizer of a few words."""
+"""Tiny models of several architectures, with random weights and a tokenizer with a small vocabulary."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _ENCODER_DECODERS = {
 
 
 def sentences(count: int, seed: int = 0) -> list[str]:
-    """Return distinct sentences of 3 to 12 of the tokenizer's words."""
+    """Return distinct sentences of 3 to 12 words from the tokenizer's vocabulary."""
     generator = torch.Generator().manual_seed(seed)
     words = sorted(set(WORDS.split()))
     found: dict[str, None] = {}
@@ -81,7 +81,14 @@ def sentences(count: int, seed: int = 0) -> list[str]:
 
 
 def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None = None, **changes: object) -> str:
-    """Write a plain Hugging Face model folder, of so many words or as many as its tokenizer, and return its path."""
+    """Write a plain Hugging Face model folder and return its path.
+
+    Args:
+        folder: Target folder.
+        architecture: One of ``ARCHITECTURES``.
+        words: Vocabulary size of the model. Default: that of the tokenizer.
+        **changes: Changed fields of the configuration.
+    """
     tokenizer = _tokenizer()
     config = _CONFIGS[architecture](words or len(tokenizer))
     for name, value in changes.items():
@@ -93,12 +100,12 @@ def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None 
 
 
 def save_tiny_generator(folder: Path, architecture: str, *, bos: bool = True, **tokens: object) -> str:
-    """Write a decoder or an encoder-decoder with its language head, and return its path.
+    """Write a decoder or an encoder-decoder with its language-model head, and return its path.
 
     Args:
-        folder: Where to.
+        folder: Target folder.
         architecture: One of ``DECODERS``, ``t5`` or ``bart``.
-        bos: Whether the tokenizer begins each text with the same token.
+        bos: Whether the tokenizer prepends a start token to each text.
         **tokens: Further arguments of the tokenizer, such as ``pad_token`` and ``padding_side``.
     """
     backend = _tokenizer().backend_tokenizer

@@ -1,6 +1,6 @@
-"""Write docs/explanations/mutation.md from what mutmut left in mutants/ and from the reasons in survivors.toml.
+"""Write docs/explanations/mutation.md from mutmut's results in mutants/ and the reasons in survivors.toml.
 
-``make mutation`` runs it. It ends with 1 if a survivor has no reason or a file is below the share asked for.
+``make mutation`` runs this. The exit code is 1 if a survivor has no reason or a file is below the required share.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ UNTESTED = {"not checked", "skipped"}
 INTRODUCTION = """\
 # Mutation testing
 
-`make mutation` changes one thing at a time in the code that computes what is published (an operator, a number, an
-argument) and runs the tests that reach it. A test that fails kills the mutant; a mutant that survives is either a gap
-in the tests or no fault at all. The survivors stand below, with the reasons.
+`make mutation` makes small changes (an operator, a number, an argument) to the code that computes published results,
+one at a time, and runs the tests that reach the changed code. A failing test kills the mutant. A surviving mutant is
+either a gap in the tests or equivalent to the original; the survivors are listed below with the reasons.
 
 The files and the tests are listed under `[tool.mutmut]` in `pyproject.toml`, the reasons in
-`tests/mutation/survivors.toml`. The command is not part of `make test`. Interrupted, it goes on where it was; it looks
-again at functions that have changed and keeps the verdicts of the others even if tests have changed, but forgets all
-verdicts when the options or the list of tests in `pyproject.toml` change. So remove the folder `mutants` before
-figures are to be of one revision, and after a file was added to the list. To test the survivors again after a change
-of the tests:
+`tests/mutation/survivors.toml`. The command is not part of `make test`. An interrupted run continues where it
+stopped. It tests changed functions again and keeps the results of the others, even if tests have changed; a change of
+the options or of the list of tests in `pyproject.toml` discards all results. Remove the folder `mutants` to get the
+results of a single revision, and after adding a file to the list. To test the survivors again after changing the
+tests:
 
     .venv/bin/mutmut results | sed -n 's/^ *\\(.*\\): survived$/\\1/p' | xargs .venv/bin/mutmut run --max-children 1
 
-mutmut leaves out what is not in the body of a function (constants, class attributes), decorated functions (properties,
-`backward`), type annotations and docstrings. The texts of errors are left out by configuration.
+mutmut does not change code outside functions (constants, class attributes), decorated functions (properties,
+`backward`), type annotations or docstrings. Error messages are excluded by configuration.
 """
 
 
@@ -52,9 +52,9 @@ class Survivor(NamedTuple):
     """A mutant that no test kills.
 
     Attributes:
-        function: its name below ``smoothcse``, e.g. ``objectives.draws.uniforms``.
-        was: the changed lines as they are.
-        becomes: the same in the mutant.
+        function: Name below ``smoothcse``, e.g. ``objectives.draws.uniforms``.
+        was: Changed lines in the original.
+        becomes: The same lines in the mutant.
     """
 
     function: str
@@ -119,7 +119,7 @@ def survivor(path: Path, mutant: str) -> Survivor:
 
 
 def is_reason(reason: dict[str, Any], survivor: Survivor) -> bool:
-    """Whether a reason, of patterns of functions and a regular expression over the new lines, is this mutant's."""
+    """Return whether a reason's patterns of functions and its regular expression match a mutant."""
     of_function = any(fnmatch.fnmatch(survivor.function, pattern) for pattern in reason["functions"])
     return of_function and bool(re.search(reason["becomes"], survivor.becomes))
 

@@ -1,10 +1,10 @@
-"""Use a run folder in any order, kill what uses it, and compare it with a model of what must hold.
+"""Use a run folder by commands in any order, kill some of them, and compare the folder with a model of its state.
 
     python tests/stateful/run_folder.py --examples 200 --steps 15
 
-The commands are those of a user: train, resume, overwrite, evaluate, export; with a text that changed, a run that is
-refused, a folder that another process holds, and a kill (a real one, in a process of its own) before the first step,
-in a step, in a checkpoint without checksums, and after the last step.
+The commands are those of a user: train, resume, overwrite, evaluate and export. Further rules change the text, make
+the preflight check fail, hold the folder in another process, or kill a separate process before the first step, in a
+step, in a checkpoint before its checksums, or after the last step.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ PROCESSES = multiprocessing.get_context("forkserver")  # a fork of a process tha
 PROCESSES.set_forkserver_preload(["smoothcse.training.run", "transformers.models.bert.modeling_bert"])
 
 PLACES: dict[str, Callable[[], None]] = {}
-"""By the name of a moment, what has the process die there."""
+"""Functions that let this process exit at a moment, by the name of the moment."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a folder holds.
+    """The expected state of a folder.
 
     Attributes:
         seed: Seed of the run; None without a run.
-        finished: Whether it has come to its end.
-        before: What it has replaced, as long as it has not made a step.
+        finished: Whether the run has finished.
+        before: State that the run replaces, until its first step.
     """
 
     seed: int | None = None
@@ -72,10 +72,10 @@ class State:
 
 
 class World:
-    """A text, a model, and for each seed the run that was left alone.
+    """A text, a model, and an uninterrupted run per seed.
 
     Args:
-        home: Folder for all of it.
+        home: Folder for all files.
     """
 
     def __init__(self, home: Path) -> None:
@@ -93,12 +93,12 @@ class World:
         return make_config({**fields, **{field: str(path) for field, path in paths.items()}})
 
     def restore_text(self, seed: int = 0) -> None:
-        """Write the text, or another one."""
+        """Write the text; another seed gives another text."""
         self.text.write_text("\n".join(sentences(16, seed=seed)) + "\n", encoding="utf-8")
 
 
 def what_came_of(result: TrainResult) -> dict[str, Any]:
-    """Return what must be equal, bit for bit, in two runs of one configuration."""
+    """Return the results that must be equal, bit for bit, in two runs with the same configuration."""
     traced = ("step", "loss", "eval_dev_score")
     folder = RunFolder(result.folder)
     models = (result.best, result.last)
@@ -110,7 +110,7 @@ def what_came_of(result: TrainResult) -> dict[str, Any]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Return the files of a folder but its lock."""
+    """Return the files of a folder without its lock files."""
     if not folder.is_dir():
         return {}
     files = (path for path in folder.rglob("*") if path.is_file() and path.name not in LOCK_FILES)
@@ -118,7 +118,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def die(*_: Any, **__: Any) -> None:
-    """End this process as a kill would."""
+    """Exit this process immediately, as a kill would."""
     os._exit(9)
 
 
@@ -158,7 +158,7 @@ def _after_the_last_step() -> None:
 
 
 class RunFolderMachine(RuleBasedStateMachine):
-    """Commands on one folder, and what it must hold after each."""
+    """Commands on one folder, and the checks after each of them."""
 
     world: World
 
@@ -175,7 +175,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         return self.world.config(str(self.folder.path.relative_to(self.world.home)), seed)
 
     def _refused(self, why: str, act: Callable[[], Any], *, changes: bool = False) -> None:
-        """Check that a command is refused in a sentence, and, unless it changes, that the folder is as it was."""
+        """Check that a command is refused with a message and, without ``changes``, leaves the folder unchanged."""
         before = contents(self.folder.path)
         try:
             act()
@@ -192,7 +192,7 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @rule(seed=st.sampled_from(SEEDS))
     def train(self, seed: int) -> None:
-        """Start a run; a start that was killed counts for nothing, and is undone first."""
+        """Start a run; a run killed before its first step is undone first."""
         found = self.state.before or self.state
         if found.seed is None:
             self._completes(seed)
@@ -203,12 +203,12 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @rule(seed=st.sampled_from(SEEDS))
     def overwrite(self, seed: int) -> None:
-        """Replace whatever run is there."""
+        """Replace the run in the folder, if any."""
         self._completes(seed, overwrite=True)
 
     @rule(seed=st.sampled_from(SEEDS))
     def resume(self, seed: int) -> None:
-        """Continue the run that is there, to the same end."""
+        """Resume the run in the folder; its results must equal those of the uninterrupted run."""
         config = self._config(seed)
         if self.state.seed is None:
             self._refused("holds no run to resume", lambda: train(config, resume=True, console=QUIET))
@@ -224,7 +224,7 @@ class RunFolderMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.state.seed is not None and not self.state.finished)
     @rule()
     def resume_with_another_text(self) -> None:
-        """Be refused."""
+        """Resume after the text has changed, and be refused."""
         self.world.restore_text(seed=1)
         try:
             config = self._config(self.state.seed or 0)
@@ -234,18 +234,18 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @rule(seed=st.sampled_from(SEEDS), place=st.sampled_from(sorted(PLACES)), how=st.sampled_from(["new", "resume"]))
     def be_killed(self, seed: int, place: str, how: str) -> None:
-        """Die in a new run that replaces the one there, or in a resumed one."""
+        """Kill a new run that replaces the existing one, or a resumed run."""
         if how == "resume" and (self.state.finished or self.state.seed != seed):
             return
         options = {"resume": True} if how == "resume" else {"overwrite": True}
         process = PROCESSES.Process(target=_train_and_die, args=(self._config(seed).as_dict(), place, options))
         process.start()
         process.join(120)
-        if process.exitcode == 0 and how == "resume":  # that moment had passed
+        if process.exitcode == 0 and how == "resume":  # the run was already past that moment
             assert what_came_of(read_result(self.folder.path)) == self.world.whole[seed]
             self.state = State(seed, finished=True)
             return
-        assert process.exitcode == 9, f"it was not killed {place}"
+        assert process.exitcode == 9, f"the run was not killed {place}"
         if place != "before the first step":
             self.state = State(seed)
         elif how == "new":
@@ -253,7 +253,7 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @rule(seed=st.sampled_from(SEEDS))
     def be_refused(self, seed: int) -> None:
-        """Find out only when the model is loaded that it cannot learn; the run from before is there again."""
+        """Fail the check of the loaded model; the previous run must be restored."""
         found = self.state.before or self.state
         original = preflight.require_two_views
         preflight.require_two_views = _refuse  # type: ignore[assignment]
@@ -268,14 +268,14 @@ class RunFolderMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.folder.path.is_dir())
     @rule(seed=st.sampled_from(SEEDS), how=st.sampled_from([{}, {"overwrite": True}]))
     def find_it_in_use(self, seed: int, how: dict[str, bool]) -> None:
-        """Be refused while another process holds the folder."""
+        """Train while another process holds the folder, and be refused."""
         with lock_folder(self.folder.path, remedy=""):
             self._refused("is in use by process", lambda: train(self._config(seed), **how, console=QUIET))
 
     @precondition(lambda self: self.state.finished)
     @rule()
     def evaluate_and_export(self) -> None:
-        """Use the model; the run stays as it is."""
+        """Evaluate and export the model; the run must not change."""
         before = contents(self.folder.path)
         vectors = load_encoder(self.folder.path, device="cpu").encode(TEXTS)
         target = Path(self.scratch.name) / "exported"
@@ -286,7 +286,7 @@ class RunFolderMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_record_is_whole(self) -> None:
-        """Whatever happened, the folder holds the run that the model says, and can be read."""
+        """Check that the folder contains the expected run and that its manifest is readable."""
         if self.state.seed is None:
             assert not contents(self.folder.path)
             return
@@ -306,13 +306,13 @@ def _train_and_die(config: dict[str, Any], place: str, options: dict[str, bool])
 
 
 def check(home: Path, *, examples: int, steps: int, derandomize: bool) -> None:
-    """Run the machine.
+    """Run the state machine.
 
     Args:
-        home: Empty folder to work in.
+        home: Empty working folder.
         examples: Number of sequences of commands.
-        steps: Commands in each.
-        derandomize: Whether to take the same sequences each time, and to report a failure as it is found.
+        steps: Number of commands per sequence.
+        derandomize: Whether to use the same sequences in each run, and to report failures without shrinking.
     """
     RunFolderMachine.world = World(home)
     chosen = settings(
@@ -323,15 +323,15 @@ def check(home: Path, *, examples: int, steps: int, derandomize: bool) -> None:
 
 
 def main() -> None:
-    """Run it for longer."""
+    """Run many sequences from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=50, help="sequences of commands [50]")
-    parser.add_argument("--steps", type=int, default=15, help="commands in each [15]")
+    parser.add_argument("--examples", type=int, default=50, help="sequences of commands (default: 50)")
+    parser.add_argument("--steps", type=int, default=15, help="commands per sequence (default: 15)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["SMOOTHCSE_CACHE"] = str(Path(home) / "cache")
         check(Path(home), examples=arguments.examples, steps=arguments.steps, derandomize=False)
-    print(f"{arguments.examples} sequences of up to {arguments.steps} commands: everything held")
+    print(f"{arguments.examples} sequences of up to {arguments.steps} commands: all checks passed")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""An index, changed, killed, reopened and searched in any order, holds what a dictionary of documents holds.
+"""Change, kill, reopen and search an index in any order, and compare it with a dictionary of documents.
 
-A few short histories run with all tests. Many long ones::
+A few short sequences run with all tests. To run many long ones::
 
     SMOOTHCSE_STATEFUL=500 pytest tests/stateful/test_index.py
 """
@@ -44,7 +44,7 @@ STEPS = (
     (LanceTable, "delete"),
     (LanceTable, "optimize"),
 )
-"""What writes, each whole or not at all; a kill comes between two of them."""
+"""Atomic writing functions; a kill comes between two of them."""
 
 FIELDS = {
     "year": st.integers(2000, 2005),
@@ -71,12 +71,12 @@ comparisons = st.sampled_from(list(FIELDS)).flatmap(
 
 
 class Killed(BaseException):
-    """The process ends here: no handler has any effect on the disk."""
+    """Stands for the end of the process; no handler may write to the disk afterwards."""
 
 
 @contextmanager
 def killed_at(step):
-    """End the process before so many steps; afterwards nothing is written any more."""
+    """Raise ``Killed`` at the write number ``step`` and at all later ones."""
     left, originals = [step], {(owner, name): getattr(owner, name) for owner, name in STEPS}
 
     def fused(original):
@@ -109,7 +109,7 @@ def batches(items):
 
 
 class Change:
-    """A command: what it does to an index, and to a dictionary, a commit after the other."""
+    """A command with its effect on an index and on a dictionary, commit by commit."""
 
     def __init__(self, kind, items):
         self.kind, self.items, self.source = kind, items, f"/data/{kind}-{len(items)}"
@@ -123,7 +123,7 @@ class Change:
             opened.delete([document.id for document in self.items], source=self.source)
 
     def states(self, held):
-        """Return what is held before, and after each commit."""
+        """Return the contents before the change and after each commit."""
         found = [held]
         for batch in batches(self.items):
             held = dict(held)
@@ -138,7 +138,7 @@ class Change:
 
 
 class IndexMachine(RuleBasedStateMachine):
-    """The index and its model: documents by id, and the sources of changes that did not end."""
+    """The index and its expected state: documents by id, and the sources of interrupted changes."""
 
     name = model = None
 
@@ -234,7 +234,7 @@ class IndexMachine(RuleBasedStateMachine):
             self.reopen()
 
     def settle(self, change):
-        """Accept what a change that was cut off left, if it is one of the states on its way and marked as such."""
+        """Accept the result of an interrupted change if it is an intermediate state and is marked as incomplete."""
         stored, states = self.stored(), change.states(self.held)
         assert stored in states
         marked = set(self.opened.record.unfinished) if self.opened else set()
@@ -250,7 +250,7 @@ class IndexMachine(RuleBasedStateMachine):
             return {}
         documents, _ = self.opened.sample(10_000)
         found = {document.id: (document.text, document.metadata) for document in documents}
-        assert len(found) == len(documents)  # nothing is there twice
+        assert len(found) == len(documents)  # no duplicates
         return found
 
     def filtered(self, query, where, conditions, kept):
@@ -261,7 +261,7 @@ class IndexMachine(RuleBasedStateMachine):
                 self.opened.search("a query", where=where)
 
     def compare(self, query, k, where, kept, exact):
-        """Compare a search with a product of all vectors."""
+        """Compare a search with an exact search over all vectors."""
         hits = self.opened.search(f"query {query}", k, where=where, exact=exact)
         assert all(self.held[hit.id] == (hit.text, hit.metadata) for hit in hits)
         texts = {id: text for id, (text, metadata) in self.held.items() if kept(metadata) is True}
@@ -277,7 +277,7 @@ def holds(row, name, sign, value):
 
 
 def conjunction(values):
-    """As SQL has it: a missing value makes neither true nor false."""
+    """Return the conjunction in SQL's three-valued logic, in which a missing value is unknown."""
     return False if False in values else None if None in values else True
 
 
@@ -291,7 +291,7 @@ def written(comparison):
     return f'"{name}" {sign} {shown}'
 
 
-def test_an_index_holds_what_a_dictionary_holds(tiny_bert, monkeypatch):
+def test_an_index_equals_a_dictionary_of_documents(tiny_bert, monkeypatch):
     model = load_encoder(tiny_bert)
     monkeypatch.setattr(index, "_COMMIT", COMMIT)
     monkeypatch.setattr(store, "MAX_FRAGMENTS", 4)

@@ -1,4 +1,4 @@
-"""A few of the sequences that ``python tests/stateful/run_folder.py --examples 200`` tries."""
+"""Short version of ``python tests/stateful/run_folder.py --examples 200``."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ sys.path.insert(0, str(Path(__file__).parent))
 from run_folder import check
 
 
-def test_any_order_of_commands_leaves_the_folder_that_it_must(tmp_path):
+def test_any_order_of_commands_leaves_the_expected_folder(tmp_path):
     check(tmp_path, examples=3, steps=6, derandomize=True)

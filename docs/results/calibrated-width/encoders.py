@@ -1,7 +1,7 @@
-"""Make all-MiniLM-L6-v2 at [CLS] with embeddings of other widths: an orthonormal map behind its 384 numbers.
+"""Build all-MiniLM-L6-v2 at [CLS] with other embedding widths, by an orthonormal map after its 384 dimensions.
 
-The map is a Dense layer of the host, trained with the rest. Into more dimensions it keeps every cosine; into fewer, it
-keeps them about.
+The map is a Dense layer of sentence-transformers and is trained with the encoder. A map to more dimensions preserves
+every cosine; a map to fewer dimensions preserves them approximately.
 
     python docs/results/calibrated-width/encoders.py
 """

@@ -1,19 +1,19 @@
-// Requests to the service: the token, errors as sentences, answers that came too late.
+// Requests to the service: token, error messages, outdated answers.
 
 const TOKEN = "smoothcse-token";
 let unauthorised = () => {};
 
-/** Call `action` whenever the service answers that it wants a token. */
+/** Call `action` whenever the service rejects a request for lack of a valid token. */
 export function onUnauthorised(action) {
   unauthorised = action;
 }
 
-/** Keep the token for as long as this tab is open. */
+/** Keep the token while this tab is open. */
 export function keepToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
-/** Return the service's answer to a GET, or to a POST where there is a body; throw an Error that reads as a sentence. */
+/** Send a GET request, or a POST request with a body, and return the JSON response; throw an Error whose message is a sentence. */
 export async function ask(path, body, signal) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = {};
@@ -30,7 +30,7 @@ async function reach(path, options) {
     return await fetch(path, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The service cannot be reached; is it still running?");
+    throw new Error("Cannot reach the service. Check that it is still running.");
   }
 }
 
@@ -38,13 +38,13 @@ async function sentence(response) {
   try {
     return (await response.json()).error.message;
   } catch {
-    return `The service answered with status ${response.status}.`;
+    return `The service returned status ${response.status}.`;
   }
 }
 
 /**
- * Return a function that runs `work(signal)` and drops what came before it: earlier requests are given up, and their
- * answers and errors never arrive. A sentence about what failed goes to `fail`, and null where nothing has.
+ * Return a function that runs `work(signal)` and cancels its earlier calls: their requests are aborted, and their results and
+ * errors are ignored. `fail` receives the error message, or null after a success.
  */
 export function latest(fail) {
   let current = new AbortController();
@@ -60,7 +60,7 @@ export function latest(fail) {
   };
 }
 
-/** Return a function that runs `action` once nothing has called it for some milliseconds. */
+/** Return a function that runs `action` after it has not been called for some milliseconds. */
 export function debounced(action, milliseconds = 180) {
   let timer = 0;
   return () => {

@@ -1,4 +1,4 @@
-// The page: its views, which the address names, and what the service says about itself.
+// The page: views, which are selected by the URL fragment, and the status line of the service.
 
 import { ask, keepToken, latest, onUnauthorised } from "./api.js";
 import { byId, say } from "./dom.js";
@@ -20,7 +20,7 @@ function show() {
   }
   const chosen = view === "pairs" ? models : indexed;
   byId(`view-${view}`).hidden = !chosen.length;
-  say(byId("problem"), chosen.length ? null : "This service has no documents to show: start it with --index, as in smoothcse serve MODEL --index docs.index.");
+  say(byId("problem"), chosen.length ? null : "This service has no index. To search documents, start it with --index, for example: smoothcse serve MODEL --index docs.index");
   if (chosen.length) VIEWS[view](chosen.map((model) => model.name));
 }
 
@@ -43,7 +43,7 @@ function described({ name, dimension, documents }) {
 
 onUnauthorised((wrong) => {
   const label = byId("token-form").querySelector("label");
-  label.textContent = wrong ? "That token was not accepted; give another" : "This service asks for a token";
+  label.textContent = wrong ? "The token was not accepted. Enter another one" : "This service requires a token";
   byId("token-form").hidden = false;
   byId("token").focus();
 });

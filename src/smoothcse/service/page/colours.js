@@ -1,14 +1,14 @@
-// Which colour a document has on the map: eight hues for the values of a field, or a ramp for its numbers.
+// Colours of documents on the map: eight hues for categories, or a ramp for numbers.
 
 import { shown } from "./results.js";
 
-const HUES = 7; // the eighth is for all other values
+const HUES = 7; // the eighth hue is for all other values
 const RAMP = 6;
 
 /**
- * Return the classes of the points by a field.
+ * Group the points by the values of a metadata field.
  *
- * @returns `of`, the class of each point; `classes`, each with `name`, `count` and `paint(theme)`, its colour
+ * @returns `of`, the class number of each point; `classes`, each with `name`, `count` and `paint(theme)`, which returns its colour
  */
 export function classesBy(points, field) {
   const values = points.map((point) => (field ? point.metadata[field] : undefined));
@@ -38,13 +38,13 @@ function byName(values) {
   return { of: values.map((value) => place.get(shown(value)) ?? named.length), classes };
 }
 
-/** Equal numbers of documents to each step of the ramp, so that one outlier does not flatten the rest. */
+/** Assign about equal numbers of documents to each step of the ramp, so that an outlier does not compress the others. */
 function byNumber(values, numbers) {
   const sorted = [...numbers].sort((a, b) => a - b);
   const edges = [...new Set(Array.from({ length: RAMP - 1 }, (_, step) => sorted[Math.floor(((step + 1) * sorted.length) / RAMP)]))];
   const bounds = [sorted[0], ...edges.filter((edge) => edge > sorted[0])];
   const of = values.map((value) => (typeof value === "number" ? bounds.findLastIndex((bound) => value >= bound) : bounds.length));
-  const whole = numbers.every(Number.isInteger); // then a step is named by the first and the last that it holds
+  const whole = numbers.every(Number.isInteger); // integers: name a step by its first and last value
   const ends = [...bounds.slice(1).map((next) => (whole ? next - 1 : next)), sorted.at(-1)];
   const classes = bounds.map((bound, step) => ({
     name: ends[step] === bound ? plain(bound) : `${plain(bound)} to ${plain(ends[step])}`,
@@ -56,7 +56,7 @@ function byNumber(values, numbers) {
   return { of, classes };
 }
 
-/** Years stay years: four digits are not grouped. */
+/** Format a number; four digits are not grouped, since they may be a year. */
 const plain = (number) => number.toLocaleString("en-GB", { useGrouping: "min2", maximumSignificantDigits: Number.isInteger(number) ? 21 : 4 });
 
 function blend(first, second, share) {
@@ -64,7 +64,7 @@ function blend(first, second, share) {
   return `rgb(${a.map((part, number) => Math.round(part + (b[number] - part) * share)).join(" ")})`;
 }
 
-/** Return the page's colours as the canvas needs them; they change with the light and the dark scheme. */
+/** Return the page's colours for the canvas; they depend on the light or dark colour scheme. */
 export function readTheme() {
   const style = getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(name).trim();

@@ -1,4 +1,4 @@
-// The map of the documents: what is on the plane, its colours, and what is told about a chosen document.
+// The map of the documents: points, colours, legend, and the selected document with its neighbours.
 
 import { ask, latest } from "./api.js";
 import { classesBy, readTheme } from "./colours.js";
@@ -8,20 +8,20 @@ import { resultList, shown } from "./results.js";
 
 const NEIGHBOURS = 8;
 
-/** Make the view; returns a function that shows it, given the names of the encoders that have an index. */
+/** Create the view; return a function that shows it, given the names of the encoders that have an index. */
 export function mapView() {
   const plane = new Plane(byId("map-canvas"), { hover, choose: (number) => choose(points[number]) });
   const load = latest((error) => say(byId("map-error"), error));
   const meet = latest((error) => say(byId("map-error"), error));
-  const maps = new Map(); // by encoder, since a map takes the service a while
+  const maps = new Map(); // by encoder, since computing a map takes the service several seconds
   let points = [];
-  let places = new Map(); // id -> number of its point
-  let only = null; // the one class that is not faint
+  let places = new Map(); // document id -> number of its point
+  let only = null; // the highlighted class; the others are faint
   let shownModel = null;
 
   const show = (model) => load(async (signal) => {
     byId("map-canvas").setAttribute("aria-busy", "true");
-    if (!maps.has(model)) say(byId("map-status"), "The map is being made; this takes some seconds the first time …");
+    if (!maps.has(model)) say(byId("map-status"), "Computing the map. The first time, this takes several seconds …");
     if (!maps.has(model)) maps.set(model, await ask(`map?model=${encodeURIComponent(model)}`, null, signal));
     const { points: found, fields, method } = maps.get(model);
     points = found;
@@ -38,7 +38,7 @@ export function mapView() {
     say(byId("map-status"), `${points.length.toLocaleString("en-GB")} documents, laid out by ${method}.`);
   });
 
-  /** The field with the fewest values, but more than one, tells most at a glance. */
+  /** Return the field with the fewest values, but at least two: it is the easiest to read as colours. */
   const bestField = (fields) => {
     const counts = fields.map((field) => [new Set(points.map((point) => shown(point.metadata[field]))).size, field]);
     return counts.filter(([count]) => count > 1).sort((a, b) => a[0] - b[0])[0]?.[1] ?? "";
@@ -55,7 +55,7 @@ export function mapView() {
     const members = classes.map(() => []);
     of.forEach((place, number) => members[place].push(number));
     const layers = classes.map((each, place) => ({ colour: each.paint(theme), members: members[place], faint: only !== null && only !== place }));
-    plane.paint(layers.reverse().sort((a, b) => b.faint - a.faint), theme); // the most frequent class is drawn last
+    plane.paint(layers.reverse().sort((a, b) => b.faint - a.faint), theme); // draw the most frequent class last
     byId("map-legend").replaceChildren(...(classes.length > 1 ? classes.map((each, place) => legendEntry(each, place, theme)) : []));
   };
 
@@ -63,7 +63,7 @@ export function mapView() {
     const swatch = element("span", { className: "swatch" });
     swatch.style.background = each.paint(theme);
     const toggle = () => { only = only === place ? null : place; paint(); byId("map-legend").children[place].firstChild.focus(); };
-    const button = element("button", { type: "button", onclick: toggle, title: "Show only these" }, swatch, each.name, element("span", { className: "number" }, each.count.toLocaleString("en-GB")));
+    const button = element("button", { type: "button", onclick: toggle, title: "Highlight these documents" }, swatch, each.name, element("span", { className: "number" }, each.count.toLocaleString("en-GB")));
     button.setAttribute("aria-pressed", String(only === place));
     return element("li", {}, button);
   };
@@ -74,7 +74,7 @@ export function mapView() {
     const { results } = await ask(`neighbours?${query}`, null, signal);
     plane.mark(places.get(chosen.id) ?? -1, results.map((hit) => places.get(hit.id)).filter((number) => number !== undefined));
     const fields = Object.entries(chosen.metadata).map(([field, value]) => element("span", { className: "field" }, `${field}: ${shown(value)}`));
-    byId("map-chosen").replaceChildren(quoted(chosen.text, "h3"), element("p", {}, ...fields), element("p", { className: "note" }, "Its neighbours"), resultList(results, { choose }));
+    byId("map-chosen").replaceChildren(quoted(chosen.text, "h3"), element("p", {}, ...fields), element("p", { className: "note" }, "Nearest neighbours"), resultList(results, { choose }));
   });
 
   function hover(number, x, y) {

@@ -1,11 +1,11 @@
-// Sentence pairs: pasted sentences and a heat-map of their similarities.
+// Sentence pairs: pasted sentences and a heat map of their similarities.
 
 import { ask, debounced, latest } from "./api.js";
 import { byId, chosenModels, element, offerModels, quoted, say } from "./dom.js";
 
-const MOST = 40; // sentences a side: more cells than that are no longer read
+const MOST = 40; // sentences per side; a larger table is hard to read
 
-/** Make the view; returns a function that shows it, given the names of the encoders. */
+/** Create the view; return a function that shows it, given the names of the encoders. */
 export function pairsView() {
   const run = latest((error) => say(byId("pairs-error"), error));
   let names = [];
@@ -64,7 +64,7 @@ function cell(score, a, b) {
 
 function summary(scores, square) {
   const counted = scores.flatMap((row, number) => (square ? row.slice(number + 1) : row));
-  if (!counted.length) return "One sentence, and nothing to compare it with.";
+  if (!counted.length) return "Enter at least two sentences to compare.";
   const mean = counted.reduce((sum, score) => sum + score, 0) / counted.length;
   return `${counted.length} pair${counted.length === 1 ? "" : "s"}, mean similarity ${mean.toFixed(2)}.`;
 }

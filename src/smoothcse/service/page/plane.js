@@ -1,13 +1,13 @@
-// A plane of points on a canvas: zoom, drag, pinch, hover, keys. It knows nothing of documents.
+// A plane of points on a canvas, with zoom, drag, pinch, hover and keys. It is independent of documents.
 
 const MOST_ZOOM = 60;
-const STEP = 1.35; // of a key or a button
-const REACH = 14; // pixels within which a pointer finds a point
+const STEP = 1.35; // zoom factor of a key or a button
+const REACH = 14; // largest distance in pixels between the pointer and a point that it selects
 
 export class Plane {
   /**
-   * @param canvas to draw on
-   * @param actions `hover(number or -1, x, y)` and `choose(number)`, both about a point
+   * @param canvas Canvas element to draw on.
+   * @param actions Callbacks: `hover(number or -1, x, y)` and `choose(number)`, with the number of a point.
    */
   constructor(canvas, { hover, choose }) {
     Object.assign(this, { canvas, hover, choose, points: [], layers: [], marks: [], chosen: -1, hovered: -1 });
@@ -18,19 +18,19 @@ export class Plane {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  /** Take points `{x, y}` in [-1, 1] and show all of them. */
+  /** Replace the points, `{x, y}` in [-1, 1], and show all of them. */
   show(points) {
     Object.assign(this, { points, marks: [], chosen: -1, hovered: -1 });
     this.fit();
   }
 
-  /** Take the layers, `{colour, members, faint}` each, from the lowest to the highest, and the theme. */
+  /** Draw layers, each `{colour, members, faint}`, from bottom to top, in the colours of a theme. */
   paint(layers, theme) {
     Object.assign(this, { layers, theme });
     this.draw();
   }
 
-  /** Mark a chosen point and others that belong to it; move only as far as it takes to see them. */
+  /** Mark a selected point and its neighbours; centre the selected point if it is out of view. */
   mark(chosen, marks) {
     Object.assign(this, { chosen, marks });
     if (chosen >= 0 && !this.#sees(this.points[chosen])) this.view = { ...this.view, x: this.points[chosen].x, y: this.points[chosen].y };
@@ -46,7 +46,7 @@ export class Plane {
 
   zoomOut() { this.#zoomAt(1 / STEP, ...this.#middle()); }
 
-  /** Draw soon; however often this is called, once per frame. */
+  /** Schedule a drawing for the next frame; several calls before it cause one drawing. */
   draw() {
     if (this.waiting) return;
     this.waiting = true;
@@ -105,7 +105,7 @@ export class Plane {
     context.stroke();
   }
 
-  /** Who uses the keys aims with the middle of the canvas. */
+  /** Draw a cross in the centre of the canvas, where the Enter key selects a point. */
   #cross(context) {
     const [x, y] = this.#middle();
     context.lineWidth = 1.5;
@@ -124,11 +124,11 @@ export class Plane {
 
   #middle() { return [this.canvas.clientWidth / 2, this.canvas.clientHeight / 2]; }
 
-  /** Return the pixels that a unit of the plane takes on each axis: a map has no true shape, so it fills the canvas. */
+  /** Return pixels per unit on each axis. The axes have no common scale, so the map fills the canvas. */
   #scale() {
     const margin = 18;
     const [halfWidth, halfHeight] = this.#middle();
-    const long = 1.7; // the plane is stretched by no more than this
+    const long = 1.7; // largest ratio of the axes
     const width = Math.max(1, Math.min(halfWidth, long * halfHeight) - margin);
     const height = Math.max(1, Math.min(halfHeight, long * halfWidth) - margin);
     return [width * this.view.zoom, height * this.view.zoom];
@@ -145,7 +145,7 @@ export class Plane {
     return x > 0 && y > 0 && x < this.canvas.clientWidth && y < this.canvas.clientHeight;
   }
 
-  /** Return the point nearest to a pixel, or -1 where none is within reach. */
+  /** Return the number of the point nearest to a pixel, or -1 if none is within reach. */
   nearest(x, y, reach = REACH) {
     let [best, least] = [-1, reach * reach];
     for (const { members, faint } of this.layers) {
@@ -159,7 +159,7 @@ export class Plane {
     return best;
   }
 
-  /** Zoom so that what lies under a pixel stays there. */
+  /** Zoom around a pixel. */
   #zoomAt(factor, x, y) {
     const zoom = Math.min(MOST_ZOOM, Math.max(0.7, this.view.zoom * factor));
     const [halfWidth, halfHeight] = this.#middle();

@@ -5,9 +5,9 @@ import { element, quoted } from "./dom.js";
 /**
  * Return a list of hits.
  *
- * @param hits as the service returns them
- * @param extra for each hit: `mark(hit, rank)` a badge or null, `choose(hit)` to make its text a button,
- *   `filter(field, value)` to make its metadata buttons
+ * @param hits Hits as the service returns them.
+ * @param options Optional callbacks: `mark(hit, rank)` returns a badge or null, `choose(hit)` turns the text into a button,
+ *   `filter(field, value)` turns the metadata into buttons.
  */
 export function resultList(hits, { mark, choose, filter } = {}) {
   const items = hits.map((hit, rank) =>
@@ -37,11 +37,11 @@ function metadata(fields, filter) {
   return Object.entries(fields ?? {}).map(([field, value]) => {
     const text = `${field}: ${shown(value)}`;
     if (!filter) return element("span", { className: "field" }, text);
-    return element("button", { type: "button", className: "field", title: "Search only these", onclick: () => filter(field, value) }, text);
+    return element("button", { type: "button", className: "field", title: "Search only these documents", onclick: () => filter(field, value) }, text);
   });
 }
 
-/** Return a value of the metadata as text. */
+/** Return a metadata value as text. */
 export function shown(value) {
   if (value === null || value === undefined) return "none";
   return typeof value === "object" ? JSON.stringify(value) : String(value);

@@ -1,10 +1,10 @@
-// Search: results while one types, of one encoder or of two side by side.
+// Search: results as you type, from one encoder or from two side by side.
 
 import { ask, debounced, latest } from "./api.js";
 import { byId, chosenModels, element, offerModels, say } from "./dom.js";
 import { resultList, shown } from "./results.js";
 
-/** Make the view; returns a function that shows it, given the names of the encoders that have an index. */
+/** Create the view; return a function that shows it, given the names of the encoders that have an index. */
 export function searchView() {
   const query = byId("query");
   const filters = new Map();
@@ -60,21 +60,21 @@ function column(model, side, answers, filter) {
     "div",
     {},
     answers.length > 1 ? element("h3", {}, model) : null,
-    hits.length ? resultList(hits, { filter, mark: before && ((hit, rank) => moved(before.indexOf(hit.id), rank)) }) : element("p", { className: "note" }, "No document was found."),
+    hits.length ? resultList(hits, { filter, mark: before && ((hit, rank) => moved(before.indexOf(hit.id), rank)) }) : element("p", { className: "note" }, "No documents found."),
   );
 }
 
-/** Return what the second encoder changed about a hit. */
+/** Return a badge for the change of a hit's rank from the first encoder to the second, or null. */
 function moved(before, rank) {
   if (before < 0) return element("span", { className: "badge", title: "Not among the results on the left" }, "new");
   if (before === rank) return null;
   const arrow = before > rank ? "↑" : "↓";
-  return element("span", { className: "badge still", title: `Number ${before + 1} on the left` }, `${arrow} ${Math.abs(before - rank)}`);
+  return element("span", { className: "badge still", title: `Rank ${before + 1} on the left` }, `${arrow} ${Math.abs(before - rank)}`);
 }
 
 function summary(answers) {
   const times = answers.map((answer) => `${Math.max(1, Math.round(answer.milliseconds))} ms`).join(" and ");
   const found = answers[0].results.length;
   const results = `${found} result${found === 1 ? "" : "s"} in ${times}.`;
-  return answers.length > 1 ? `${results} Scores are cosine similarities; those of two encoders have different scales.` : `${results} Scores are cosine similarities.`;
+  return answers.length > 1 ? `${results} Scores are cosine similarities; compare them within one encoder only.` : `${results} Scores are cosine similarities.`;
 }
