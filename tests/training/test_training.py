@@ -69,7 +69,7 @@ def test_a_run_writes_everything_it_promises(config, tmp_path):
     assert manifest["status"] == "finished"
     assert manifest["config"] == config.as_dict()
     assert manifest["data"]["kept"] == 64
-    assert manifest["text"] == {"unknown": 0.0, "cut": 0.0, "twins": 0.0}
+    assert manifest["text"] == {"unknown": 0.0, "truncated": 0.0, "duplicates": 0.0}
     assert manifest["versions"]["torch"] == torch.__version__
     times = manifest["times"]
     assert times["total_seconds"] > times["evaluation_seconds"] > 0

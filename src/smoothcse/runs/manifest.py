@@ -93,7 +93,8 @@ class Manifest(_Part):
         config: Configuration as the version that started the run recorded it; see :meth:`train_config`.
         pooling: Pooling that the configuration resolved to.
         data: Training text.
-        text: Shares of unknown, truncated and duplicate text among the training text.
+        text: Shares of unknown and truncated tokens, and of duplicates after truncation. Older runs name them
+            ``unknown``, ``cut`` and ``twins``.
         model_fingerprint: Fingerprint of the encoder before training.
         dev_fingerprint: Fingerprint of the labelled data that selects the best step; None without labels.
         dev_precision: Arithmetic of the dev evaluations.
