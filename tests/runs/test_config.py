@@ -74,8 +74,8 @@ def test_settings_are_added_to_a_recipes_where_the_method_is_the_same():
     ("fields", "message"),
     [
         ({"method": "esimse"}, "There is no method 'esimse'. Did you mean 'esimcse'?"),
-        ({"method": 3}, "method is 3, but must be a name, or a mapping of the name and its settings"),
-        ({"method": {"queue_size": 80}}, "must be a name, or a mapping of the name and its settings"),
+        ({"method": 3}, "method is 3, but must be a name, or a mapping with the name and settings"),
+        ({"method": {"queue_size": 80}}, "must be a name, or a mapping with the name and settings"),
         ({"method": {"name": "esimcse", "queue": 8}}, "The method esimcse has no setting 'queue'; it has repetition"),
         ({"method": {"name": "esimcse", "queue": 8}}, "Did you mean 'queue_size'?"),
         ({"method": {"name": "esimcse", "queue_size": -1}}, "The setting queue_size of esimcse is -1, but input"),

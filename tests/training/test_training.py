@@ -321,9 +321,9 @@ def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tm
     [
         (
             {"report_to": "no-such-tracker"},
-            "report_to names no-such-tracker, which is not installed here or not known",
+            "report_to names no-such-tracker, which is not installed or not known",
         ),
-        ({"optim": "no-such-optimizer"}, "sentence-transformers refuses the trainer_args: no-such-optimizer is not"),
+        ({"optim": "no-such-optimizer"}, "sentence-transformers rejects the trainer_args: no-such-optimizer is not"),
     ],
 )
 def test_values_that_the_host_refuses_end_in_one_sentence(given, message, config):

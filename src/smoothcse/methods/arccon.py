@@ -18,7 +18,7 @@ from smoothcse.objectives.arccon import angular_margin_logits
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ArcCon(MethodSettings):
-    """The published value, which is the default, and what it means."""
+    """Settings of ArcCon; the default is the published value."""
 
     name: Literal["arccon"] = "arccon"
     margin: Annotated[

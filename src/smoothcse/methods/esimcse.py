@@ -23,7 +23,7 @@ from smoothcse.views.embed import Features, in_pieces
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ESimCSE(MethodSettings):
-    """The published values for BERT-base, which are the defaults, and what they mean."""
+    """Settings of ESimCSE; the defaults are the published values for BERT-base."""
 
     name: Literal["esimcse"] = "esimcse"
     repetition_rate: Annotated[
@@ -36,7 +36,7 @@ class ESimCSE(MethodSettings):
 
 
 class ESimCSEState(nn.Module):
-    """The queue and the encoder that fills it."""
+    """State of ESimCSE: the queue, and the momentum encoder that fills it."""
 
     def __init__(self, model: SentenceTransformer, settings: ESimCSE) -> None:
         super().__init__()
@@ -47,8 +47,8 @@ class ESimCSEState(nn.Module):
 class ESimCSELoss(ContrastiveLoss):
     """ESimCSE (Wu et al., COLING 2022).
 
-    The momentum encoder starts from the pretrained weights. The released code starts it from random ones, by mistake:
-    its first negatives are close to random vectors.
+    The momentum encoder starts from the pretrained weights. The released code starts it from random weights
+    by mistake, so that its first negatives are close to random vectors.
 
     Args:
         model: Encoder.
@@ -66,12 +66,12 @@ class ESimCSELoss(ContrastiveLoss):
         self.longest = model.max_seq_length or 512
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences, and the same with sub-words repeated; pairs are left as they are."""
+        """Return the sentences and a copy with repeated sub-words; labelled pairs are not changed."""
         if len(columns) > 1:
             return columns
         ids, mask = columns[0]["input_ids"], columns[0]["attention_mask"]
-        self.special = self.special.to(ids.device)  # once: a copy in each step would wait for the device
-        prompt = columns[0].get("prompt_length", 0)  # unchanged: poolings may leave out so many tokens
+        self.special = self.special.to(ids.device)  # once, since a copy in each step would wait for the device
+        prompt = columns[0].get("prompt_length", 0)  # unchanged, since poolings may skip this number of tokens
         words = mask.bool() & ~torch.isin(ids, self.special) & (mask.cumsum(dim=1) > prompt)
         repeated, present = repeat_subwords(
             ids,

@@ -22,7 +22,7 @@ from smoothcse.views.embed import Features
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ISCSE(MethodSettings):
-    """The published values for the base models, which are the defaults, and what they mean."""
+    """Settings of IS-CSE; the defaults are the published values for the base models."""
 
     name: Literal["is-cse"] = "is-cse"
     weight: Annotated[
@@ -40,7 +40,7 @@ class ISCSE(MethodSettings):
 class ISCSELoss(ContrastiveLoss):
     """IS-CSE (He et al., AAAI 2023).
 
-    The smoothed loss starts once the buffer is full; until then the loss is that of SimCSE.
+    The smoothed loss starts when the buffer is full; until then, the loss is that of SimCSE.
 
     Args:
         model: Encoder.

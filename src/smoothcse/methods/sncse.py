@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SNCSE(MethodSettings):
-    """The published values for BERT, which are the defaults, and what they mean."""
+    """Settings of SNCSE; the defaults are the published values for BERT."""
 
     name: Literal["sncse"] = "sncse"
     anchor: Annotated[
@@ -48,7 +48,7 @@ class SNCSE(MethodSettings):
 
 
 def prepare(model: SentenceTransformer, settings: SNCSE) -> SentenceTransformer:
-    """Return the encoder reading in the first template."""
+    """Return the encoder with the first template."""
     return with_template(model, settings.anchor)
 
 
@@ -75,14 +75,14 @@ class SNCSELoss(PromptedLoss):
         super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences in both templates, and the negations in the second one."""
+        """Return the sentences in both templates, and the negations in the second template."""
         if len(columns) != 2:
             raise SmoothCSEError(f"SNCSE takes two columns, sentences and their negations, not {len(columns)}.")
         sentences, negations = columns
         return [self.in_template(sentences, 0), self.in_template(sentences, 1), self.in_template(negations, 1)]
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        """Return ``L_cl`` and the margin loss, weighed."""
+        """Return the weighted sum of ``L_cl`` and the margin loss."""
         anchors, positives, soft_negatives = embeddings
         margin = bidirectional_margin(
             anchors,

@@ -1,12 +1,13 @@
-r"""SNCSE (Wang et al., 2022, arXiv 2201.05979): negations are similar to their sentence, but less similar than positives.
+r"""SNCSE (Wang et al., 2022, arXiv 2201.05979): a negation is similar, but less than a positive.
 
 .. math::
 
     L = L_{cl}(z1, z2) + λ \frac1N \sum_i \bigl[\max(0, D_i + α) + \max(0, -D_i - β)\bigr], \qquad
     D_i = \cos(z1_i, z3_i) - \cos(z1_i, z2_i)
 
-``z1`` and ``z2`` embed a sentence in two templates, ``z3`` its negation, a *soft negative*: the second term keeps ``D``
-between ``-β`` and ``-α``, and ``z3`` is in no denominator. ``L_cl`` is :func:`~smoothcse.objectives.info_nce`.
+``z1`` and ``z2`` embed a sentence in two templates, ``z3`` its negation, a *soft negative*: the second term keeps
+``D`` between ``-β`` and ``-α``, and ``z3`` is in no denominator.
+``L_cl`` is :func:`~smoothcse.objectives.info_nce`.
 """
 
 from __future__ import annotations

@@ -29,21 +29,21 @@ DEFAULT_METHOD = "simcse"
 
 
 class Group(NamedTuple):
-    """Heading under which a field and those after it stand in ``smoothcse train --help``."""
+    """Heading in ``smoothcse train --help`` of a field and those after it."""
 
     title: str
 
 
 @dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides what a run computes; two runs of equal configurations on one machine are equal.
+    """Configuration of a run; two runs with equal configurations on one machine give equal results.
 
     Each field's description is its help text. Every construction, a changed copy included, checks types, ranges and
     the rules between fields. ``method`` takes a method's name, its settings (``ESimCSE(queue_size=80)``), or a mapping
     of both (``{"name": "esimcse", "queue_size": 80}``), and holds the settings.
 
     Raises:
-        SmoothCSEError: Naming the field and what is wrong with its value, or the fields that contradict each other.
+        SmoothCSEError: If a value is wrong, or fields contradict each other; the message names the fields.
     """
 
     # Data: the text to learn from.
@@ -222,19 +222,19 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     def steps_over(self, sentences: int) -> int:
-        """Return the steps of a run over a corpus of this size: an incomplete last batch is left out."""
+        """Return the number of steps of a run for a corpus size; incomplete last batches are dropped."""
         batches = sentences // self.batch_size
         return self.max_steps or math.ceil(self.epochs * math.ceil(batches / accumulated_batches(self.trainer_args)))
 
     def noise_for(self, batch: int) -> int:
-        """Return ``M`` for an effective batch of this size."""
+        """Return ``M`` for an effective batch size."""
         if self.noise_ratio is not None:
             return round(self.noise_ratio * batch)
         return NOISE_COUNT if self.noise_count is None else self.noise_count
 
 
 _REMOVED = {"noise_per_anchor": False, "gradient_noise": 0.0}
-"""Fields of earlier versions, which their records still hold, and their defaults."""
+"""Fields of earlier versions that old records contain, and their defaults."""
 
 
 def field_names() -> list[str]:
@@ -245,8 +245,8 @@ def field_names() -> list[str]:
 def with_settings_inside(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields with the method's settings inside ``method``.
 
-    Earlier files and records, and the flag ``--settings``, have them in a field of their own, ``settings``, beside the
-    method's name.
+    Earlier files and records, and the flag ``--settings``, have a separate field ``settings`` beside the method's
+    name.
     """
     fields = {str(name): value for name, value in values.items()}
     settings = fields.pop("settings", None)
@@ -272,7 +272,7 @@ def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfi
         where: File that the values come from, for the message.
 
     Raises:
-        SmoothCSEError: As :func:`make_config`.
+        SmoothCSEError: If a value is wrong; see :func:`make_config`.
     """
     known = {*field_names(), "settings", *_REMOVED}
     return make_config({name: value for name, value in values.items() if name in known}, where=where)
@@ -281,15 +281,15 @@ def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfi
 def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields in which a recorded configuration differs from a current one.
 
-    A field or setting that the record does not have stood at its default then. ``output`` says where a run lies, not
-    what it computes, and is not compared.
+    A field or setting that is missing in the record had its default. ``output`` does not affect the results and is not
+    compared.
 
     Args:
         before: Fields from ``run.json`` or ``runs.jsonl``.
         now: All fields of a configuration.
     """
     then = TrainConfig().as_dict() | with_settings_inside(before)
-    with contextlib.suppress(SmoothCSEError):  # of a method that this version does not know: it differs
+    with contextlib.suppress(SmoothCSEError):  # a method unknown to this version differs
         then["method"] = method_values(read_method(then["method"]))
     removed = [name for name, default in _REMOVED.items() if before.get(name, default) != default]
     return removed + [name for name, value in now.items() if name != "output" and then[name] != value]
@@ -313,7 +313,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         where: File that the values come from, for the message.
 
     Raises:
-        SmoothCSEError: As :class:`TrainConfig`, with the file.
+        SmoothCSEError: If a value is wrong; see :class:`TrainConfig`. The message names the file.
     """
     with located(where):
         return TrainConfig(**_without_removed(values))
@@ -321,7 +321,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
 
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
-    """Name the file in the message of an error; change nothing where it is empty."""
+    """Add the file to the message of an error, unless it is empty."""
     try:
         yield
     except SmoothCSEError as error:
@@ -352,5 +352,5 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text can be a path: it has no NUL and no half of a surrogate pair."""
+    """Return whether a text can be a path: it has no NUL and no unpaired surrogate."""
     return "\0" not in text and text.encode("utf-8", "ignore").decode("utf-8") == text

@@ -1,4 +1,4 @@
-"""``trainer_args``: further arguments for the host's trainer, checked against the promises that a run makes."""
+"""``trainer_args``: further arguments of sentence-transformers' trainer, checked against the guarantees of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from smoothcse.errors import SmoothCSEError, did_you_mean
 
 HostScalar = bool | int | float | str | None
 HostValue = HostScalar | list[HostScalar] | dict[str, HostScalar]
-"""What an argument may be: what JSON and YAML hold."""
+"""Value of an argument: any value of JSON or YAML."""
 
 ACCUMULATION = "gradient_accumulation_steps"
 
@@ -35,7 +35,7 @@ OUR_FIELDS = {
     "save_steps": "eval_steps",
     "logging_steps": "log_steps",
 }
-"""The host's arguments that a field of the configuration sets, and that field."""
+"""Arguments of the trainer that a configuration field sets, and that field."""
 
 _REFUSED = {
     "the run selects its best step by dev and keeps it in best/": (
@@ -61,14 +61,14 @@ _REFUSED = {
     ),
 }
 REFUSALS = {name: reason for reason, names in _REFUSED.items() for name in names.split()}
-"""The host's arguments that would break a promise, and the reason."""
+"""Arguments of the trainer that would break a guarantee, and the reason."""
 
 
 def check_trainer_args(given: Mapping[str, HostValue]) -> None:
-    """Check that each argument exists and breaks no promise of a run.
+    """Check that each argument exists and breaks no guarantee of a run.
 
     Raises:
-        SmoothCSEError: With the name, and what to do instead.
+        SmoothCSEError: If an argument is not allowed; the message says what to do instead.
     """
     known = set(_host_arguments())
     for name in given:
@@ -87,13 +87,13 @@ def check_trainer_args(given: Mapping[str, HostValue]) -> None:
 
 
 def accumulated_batches(given: Mapping[str, HostValue]) -> int:
-    """Return the number of batches whose gradients make one step, given checked arguments."""
+    """Return the number of batches per step, given checked arguments."""
     steps = given.get(ACCUMULATION, 1)
     return steps if isinstance(steps, int) else 1
 
 
 def broken_promises(given: Mapping[str, HostValue], batch_size: int) -> Iterator[str]:
-    """Yield a warning for each argument, of those that are allowed, that changes what a run promises."""
+    """Yield a warning for each allowed argument that weakens a guarantee of a run."""
     steps = accumulated_batches(given)
     if steps > 1:
         yield (

@@ -16,7 +16,7 @@ class TrainResult:
 
     Attributes:
         folder: Run folder.
-        start_score: Score of the untrained model, by the criterion that selects.
+        start_score: Score of the untrained model, in the unit of the criterion.
         best_score: Score of the selected model; equal to ``start_score`` if no step was better.
         best_step: Step of the selected model; 0 if no step was better than the start.
         last_score: Score of the model after the last step.

@@ -29,8 +29,8 @@ def explain_full_memory(folder: RunFolder) -> Iterator[None]:
         if not _is_refusal(error):
             raise
         raise SmoothCSEError(
-            f"There is not enough memory for the run in {folder.path}; {folder.kept()}. Let it have more and "
-            f"{again(folder.path)}, or start anew with a smaller batch_size or max_length, or with mini_batch."
+            f"There is not enough memory for the run in {folder.path}; {folder.kept()}. Provide more memory and "
+            f"{again(folder.path)}, or start again with a smaller batch_size or max_length, or with mini_batch."
         ) from error
 
 
