@@ -120,7 +120,7 @@ def test_a_run_resumed_past_a_damaged_checkpoint_says_so_and_ends_the_same(file,
     newest = RunFolder(tmp_path / "cut").latest_checkpoint()
     flip(newest / file)
     resumed = train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=Console(stderr=True))
-    assert f"{newest.name} is left out: {file} is not what was written" in " ".join(capsys.readouterr().err.split())
+    assert f"{newest.name} is skipped: {file} is not what was written" in " ".join(capsys.readouterr().err.split())
     assert ends_equal(RunFolder(whole.output).path, resumed.folder)
 
 

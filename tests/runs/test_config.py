@@ -116,7 +116,7 @@ def test_a_record_of_the_older_form_is_compared_setting_by_setting():
         ({"num_train_epochs": 3}, "trainer_args sets num_train_epochs, which the field epochs sets; use that field."),
         ({"bf16": True}, "which the field precision sets"),
         ({"load_best_model_at_end": True}, "cannot set load_best_model_at_end: the run selects its best step by dev"),
-        ({"remove_unused_columns": True}, "cannot set remove_unused_columns: a run's batches follow from the corpus"),
+        ({"remove_unused_columns": True}, "cannot set remove_unused_columns: the batches of a run depend"),
         ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps is 0, but must be a whole number"),
         ({"gradient_accumulation_steps": 2.5}, "gradient_accumulation_steps is 2.5, but must be a whole number"),
         ({"optim": {"a": {"b": 1}}}, "trainer_args is"),

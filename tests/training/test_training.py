@@ -151,7 +151,7 @@ def test_the_start_is_handed_back_when_nothing_beats_it(config, monkeypatch):
     by_step(monkeypatch, [9.0, 8.0, 9.0, 7.0, 6.0])
     result = train(config, console=QUIET)
     assert (result.best_step, result.best_score, result.last_score) == (0, 9.0, 6.0)
-    assert "No step beat the start" in result.verdict()
+    assert "No step scored higher than the start" in result.verdict()
     start = load_encoder(config.model, "cls", device="cpu")
     assert np.array_equal(load_encoder(result.best, device="cpu").encode(sentences(3)), start.encode(sentences(3)))
 
@@ -310,7 +310,7 @@ def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tm
     manifest = read_manifest(result.folder)
     assert manifest.config["trainer_args"] == arguments
     [warning] = [said for said in manifest.warnings if "gradient_accumulation_steps" in said]
-    assert "averages the losses of 2 batches of 8, whose sentences are no negatives of each other" in warning
+    assert "averages the losses of 2 batches of 8, whose sentences are not negatives of each other" in warning
     shown = console.file.getvalue()
     assert warning in " ".join(shown.split())
     assert "optim adafactor" in shown

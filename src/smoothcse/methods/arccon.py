@@ -22,7 +22,7 @@ class ArcCon(MethodSettings):
 
     name: Literal["arccon"] = "arccon"
     margin: Annotated[
-        float, Field(ge=0, le=90, description="m, degrees by which a pair must be nearer than all others.")
+        float, Field(ge=0, le=90, description="m, angular margin in degrees between a positive pair and all others.")
     ] = 10.0
 
 
@@ -49,7 +49,7 @@ class ArcConLoss(ContrastiveLoss):
 
 METHOD = Method(
     title="ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022)",
-    about="A pair must be nearer than all others by a margin, an angle.",
+    about="Adds an angular margin between positive pairs and all others.",
     loss=ArcConLoss,
     settings=ArcCon,
     pairs=True,

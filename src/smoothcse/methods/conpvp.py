@@ -101,8 +101,8 @@ class ConPVPLoss(PromptedLoss):
 
 METHOD = Method(
     title="ConPVP (Zeng et al., Findings of EMNLP 2022)",
-    about="A sentence is read behind learned tokens, drawn to itself in a template that agrees with it, and pushed "
-    "from all sentences in templates that negate them; what a template says alone is taken out.",
+    about="Prompts with learned tokens for anchors, affirming templates for positives and negating templates for hard "
+    "negatives; the template bias is subtracted.",
     loss=ConPVPLoss,
     settings=ConPVP,
     encodes=6.0,

@@ -53,9 +53,9 @@ def add_pairs(
 
 
 METHOD = Method(
-    title="DebCSE, our reading of the abstract of Miao, Du and Zhang (CIKM 2023), which gives no formulas",
-    about="Positives of like meaning and unlike words, and hard negatives of like words and unlike meaning, drawn "
-    "from the corpus by inverse propensity.",
+    title="DebCSE, our interpretation of the abstract of Miao, Du and Zhang (CIKM 2023), which gives no formulas",
+    about="Positives with similar meaning but different words, and hard negatives with similar words but different "
+    "meaning, sampled from the corpus by inverse propensity.",
     loss=ContrastiveLoss,
     settings=DebCSE,
     encodes=3.0,

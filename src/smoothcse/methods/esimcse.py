@@ -27,12 +27,14 @@ class ESimCSE(MethodSettings):
 
     name: Literal["esimcse"] = "esimcse"
     repetition_rate: Annotated[
-        float, Field(ge=0, le=1, description="Share of a sentence's sub-words that may be doubled in its second view.")
+        float, Field(ge=0, le=1, description="Maximum share of a sentence's sub-words that its second view repeats.")
     ] = 0.32
     queue_size: Annotated[
-        int, Field(ge=0, description="Earlier sentences that are negatives, too; published: 2.5 batches.")
+        int, Field(ge=0, description="Earlier sentences used as negatives; published: 2.5 batches.")
     ] = 160
-    momentum: Annotated[float, Field(ge=0, le=1, description="m of the encoder that embeds the queue.")] = 0.995
+    momentum: Annotated[float, Field(ge=0, le=1, description="m, momentum of the encoder that embeds the queue.")] = (
+        0.995
+    )
 
 
 class ESimCSEState(nn.Module):
@@ -103,8 +105,8 @@ class ESimCSELoss(ContrastiveLoss):
 
 METHOD = Method(
     title="ESimCSE (Wu et al., COLING 2022)",
-    about="The second view has sub-words doubled, so that length tells nothing; a queue of earlier sentences, which a "
-    "momentum encoder embeds, adds negatives.",
+    about="Repeats sub-words in the second view, so that length does not identify positives, and adds a queue of "
+    "earlier sentences, embedded by a momentum encoder, as negatives.",
     loss=ESimCSELoss,
     settings=ESimCSE,
     encodes=3.0,

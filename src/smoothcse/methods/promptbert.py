@@ -50,7 +50,7 @@ class PromptBERTLoss(PromptedLoss):
         super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences in both templates; for labelled texts, the first uses the first, all others the second."""
+        """Return the sentences in both templates; all labelled texts but the first use the second template."""
         reader = self.without_template(shared=True)
         texts = columns * 2 if len(columns) == 1 else columns
         return [self.in_template(column, min(place, 1), reader) for place, column in enumerate(texts)]
@@ -58,8 +58,8 @@ class PromptBERTLoss(PromptedLoss):
 
 METHOD = Method(
     title="PromptBERT (Jiang et al., EMNLP 2022)",
-    about="Two templates around a sentence, read at [MASK], are its two views; what a template says without any "
-    "sentence is taken out of both.",
+    about="Two templates with a [MASK] token as views; the template bias, the state without a sentence, is "
+    "subtracted.",
     loss=PromptBERTLoss,
     settings=PromptBERT,
     encodes=2.2,  # two passes, and one pass of the bare template for each length in a batch

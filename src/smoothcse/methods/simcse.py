@@ -26,13 +26,13 @@ class SimCSE(MethodSettings):
 
     name: Literal["simcse"] = "simcse"
     symmetric: Annotated[
-        bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
+        bool, Field(description="Also contrast each positive with all anchors, and average both losses.")
     ] = False
     mlm_weight: Annotated[
-        float, Field(ge=0, description="Weight of a masked-language loss beside the contrast; published: 0.1.")
+        float, Field(ge=0, description="Weight of an additional masked-language loss; published: 0.1.")
     ] = 0.0
     mlm_probability: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the tokens that are masked for that loss.")
+        float, Field(gt=0, lt=1, description="Share of the tokens that are masked for this loss.")
     ] = 0.15
 
 

@@ -25,12 +25,14 @@ class SimCSEPP(MethodSettings):
 
     name: Literal["simcse++"] = "simcse++"
     positive_weight: Annotated[
-        float, Field(gt=0, description="ρ of the similarity of the two dropout views; published: 0.9 or 1.")
+        float, Field(gt=0, description="ρ, weight of the similarity of the two dropout views; published: 0.9 or 1.")
     ] = 0.9
     dimension_weight: Annotated[
-        float, Field(ge=0, description="Weight of the contrast of dimensions; 0 leaves it out.")
+        float, Field(ge=0, description="Weight of the dimension-wise loss; 0 turns it off.")
     ] = 0.1
-    dimension_temperature: Annotated[float, Field(gt=0, description="τ' of the contrast of dimensions.")] = 5.0
+    dimension_temperature: Annotated[float, Field(gt=0, description="τ', temperature of the dimension-wise loss.")] = (
+        5.0
+    )
 
 
 class SimCSEPPLoss(ContrastiveLoss):
@@ -70,8 +72,7 @@ class SimCSEPPLoss(ContrastiveLoss):
 
 METHOD = Method(
     title="SimCSE++ (Xu et al., Findings of EMNLP 2023)",
-    about="Negatives are embedded without dropout; a second loss contrasts the dimensions of the two views instead of "
-    "the sentences.",
+    about="Embeds negatives without dropout, and adds a loss that contrasts the dimensions of the two views.",
     loss=SimCSEPPLoss,
     settings=SimCSEPP,
     encodes=3.0,

@@ -38,9 +38,9 @@ class Group(NamedTuple):
 class TrainConfig:
     """Configuration of a run; two runs with equal configurations on one machine give equal results.
 
-    Each field's description is its help text. Every construction, a changed copy included, checks types, ranges and
-    the rules between fields. ``method`` takes a method's name, its settings (``ESimCSE(queue_size=80)``), or a mapping
-    of both (``{"name": "esimcse", "queue_size": 80}``), and holds the settings.
+    Each field's description is its help text. Each construction, including that of a changed copy, checks types,
+    ranges and the rules between fields. ``method`` takes a method's name, its settings (``ESimCSE(queue_size=80)``),
+    or a mapping of both (``{"name": "esimcse", "queue_size": 80}``), and holds the settings.
 
     Raises:
         SmoothCSEError: If a value is wrong, or fields contradict each other; the message names the fields.
@@ -51,8 +51,8 @@ class TrainConfig:
         str,
         Group("Data"),
         Field(
-            description="Text to learn from: a .txt, .jsonl, .csv, .tsv or .parquet file (.gz and .zst too), a folder "
-            "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of this machine's Python."
+            description="Text to train on: a .txt, .jsonl, .csv, .tsv or .parquet file (.gz and .zst too), a folder "
+            "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of the installed Python."
         ),
     ] = "python-docs"
     column: Annotated[str | None, Field(description="Column that holds the sentences, if there are several.")] = None
@@ -61,8 +61,7 @@ class TrainConfig:
         Field(
             min_length=2,
             max_length=3,
-            description="Columns of labelled pairs instead: the sentence, its positive and, optionally, its hard "
-            "negative.",
+            description="Columns of labelled pairs: the sentence, its positive and, optionally, its hard negative.",
         ),
     ] = None
     limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
@@ -76,12 +75,12 @@ class TrainConfig:
     pooling: Annotated[
         Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None,
         Field(
-            description="How token vectors become one vector. Unset: the model's own pooling or, if it has none, "
+            description="Pooling of the token vectors. Unset: the model's own pooling or, if it has none, "
             "lasttoken for causal models and cls for others."
         ),
     ] = None
     projection: Annotated[
-        bool, Field(description="Train through SimCSE's projection head, which is never shipped.")
+        bool, Field(description="Train with SimCSE's projection head, which the saved models omit.")
     ] = True
     max_length: Annotated[int, Field(ge=3, description="Maximum tokens per sentence; longer ones are truncated.")] = 32
 
@@ -109,7 +108,7 @@ class TrainConfig:
     noise_weight: Annotated[float, Field(gt=0, description="λ, weight of the noise in the denominator.")] = 1.0
     noise_share: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="Hold the noise share at this value by choosing λ anew at each step."),
+        Field(gt=0, lt=1, description="Keep the noise share at this value by choosing λ at each step."),
     ] = None
     noise_mode: Annotated[
         Literal["sampled", "expected"],
@@ -148,35 +147,36 @@ class TrainConfig:
         str | None,
         Group("Evaluation"),
         Field(
-            description="What selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B dev), "
-            "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
-            "else none."
+            description="Data that selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B "
+            "dev), 'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
+            "otherwise none."
         ),
     ] = None
     eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125
 
     # Host: where and how the steps are computed, and what is written.
-    output: Annotated[str, Group("Host"), Field(description="Folder that the run is written to.")] = "smoothcse-run"
+    output: Annotated[str, Group("Host"), Field(description="Output folder of the run.")] = "smoothcse-run"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Field(description="Arithmetic of the encoder; auto: bf16 where the hardware has it, CPUs included."),
+        Field(description="Arithmetic of the encoder; auto: bf16 if the hardware supports it, including CPUs."),
     ] = "auto"
     mini_batch: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1)] | None,
         Field(
-            description="Tokens encoded at a time, with gradient caching: memory does not grow with the batch, a step "
-            "takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, else off."
+            description="Tokens per mini-batch, with gradient caching: memory is independent of the batch size, a "
+            "step takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, "
+            "otherwise off."
         ),
     ] = None
     workers: Annotated[
-        int, Field(ge=0, description="Processes on each device that tokenise ahead; the results are the same.")
+        int, Field(ge=0, description="Processes per device that tokenise in advance; does not change results.")
     ] = 0
     deterministic: Annotated[
         bool, Field(description="On GPUs, use deterministic kernels only: bit-identical results, slower.")
     ] = False
     fast_path: Annotated[
         bool,
-        Field(description="Use the faster training steps of this package; off: those of the host libraries alone."),
+        Field(description="Use the faster training steps of this package instead of those of the host libraries."),
     ] = True
     log_steps: Annotated[int, Field(ge=1, description="Steps between entries in metrics.jsonl.")] = 10
     trainer_args: Annotated[
@@ -192,7 +192,7 @@ class TrainConfig:
     @classmethod
     def _require_plain_text(cls, value: Any) -> Any:
         if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
-            raise PydanticCustomError("plain_text", "it holds a character that no name can hold")
+            raise PydanticCustomError("plain_text", "it contains a character that is not allowed in a name")
         return value
 
     @model_validator(mode="wrap")
@@ -337,9 +337,9 @@ def _sentence(error: ValidationError) -> str:
 
 def _text_problems(config: TrainConfig) -> Iterator[str]:
     if config.column is not None and config.columns is not None:
-        yield "column and columns both say what to read; give one of them."
+        yield "column and columns are both set; give one of them."
     if config.hard_negative_log_weight and len(config.columns or ()) < 3:
-        yield "hard_negative_log_weight weighs the third of the columns, a hard negative; name one in columns."
+        yield "hard_negative_log_weight applies to hard negatives, the third of the columns; add one to columns."
 
 
 def _noise_problems(config: TrainConfig) -> Iterator[str]:

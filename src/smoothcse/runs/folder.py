@@ -62,7 +62,7 @@ class RunFolder:
             damage = find_damage(checkpoint)
             if damage is None:
                 break
-            found.append(f"{checkpoint.name} is left out: {damage}.")
+            found.append(f"{checkpoint.name} is skipped: {damage}.")
             shutil.rmtree(checkpoint)
         return found
 

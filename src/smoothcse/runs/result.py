@@ -48,8 +48,8 @@ class TrainResult:
         """Return one sentence that says whether training helped."""
         if self.best_step == 0:
             return (
-                f"No step beat the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
-                "training did not help, and the model handed back is the one it started from."
+                f"No step scored higher than the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
+                "training did not help, and the selected model is the untrained one."
             )
         return (
             f"From {self.start_score:.2f} to {self.best_score:.2f} at step {self.best_step} "
