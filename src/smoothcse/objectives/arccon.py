@@ -35,7 +35,7 @@ def angular_margin_logits(
         temperature: ``τ > 0``.
 
     Returns:
-        ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
+        ``(N,)``, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(anchors.device.type, enabled=False):
         z1, z2 = at_least_float32(anchors), at_least_float32(positives)

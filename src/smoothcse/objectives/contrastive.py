@@ -58,7 +58,7 @@ def info_nce(
         first_positive: Row of this rank's first positive when ``positives`` were gathered from several ranks.
 
     Returns:
-        The scalar loss, in float32 (float64 for float64 input) whatever autocast says.
+        The scalar loss, in float32 (float64 for float64 input) regardless of autocast.
     """
     return gs_info_nce(
         anchors, positives, hard_negatives=hard_negatives, temperature=temperature, first_positive=first_positive
@@ -94,7 +94,7 @@ def gs_info_nce(
         step: Optimiser step that a :class:`~smoothcse.objectives.Noise` is drawn for.
 
     Returns:
-        The scalar loss, in float32 (float64 for float64 input) whatever autocast says.
+        The scalar loss, in float32 (float64 for float64 input) regardless of autocast.
     """
     keys = Keys(positives, as_hard_negatives(hard_negatives), first_positive=first_positive)
     logits = _balanced_logits(anchors, keys, as_noise(noise), temperature=temperature, step=step)
@@ -186,7 +186,7 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
         logits: ``(N, K + M + H)`` from :func:`similarity_logits`.
         positive_count: ``K``.
         noise_columns: Width of the noise block: ``M``, or 1 in expected mode, or 0.
-        first_positive: As in :func:`gs_info_nce`.
+        first_positive: Row of this rank's first positive; see :func:`gs_info_nce`.
 
     Returns:
         A detached scalar in [0, 1].
@@ -217,7 +217,7 @@ def balance_noise(
         positive_count: ``K``.
         noise_columns: Width of the noise block: ``M``, or 1 in expected mode.
         share: Share of the noise, in (0, 1).
-        first_positive: As in :func:`gs_info_nce`.
+        first_positive: Row of this rank's first positive; see :func:`gs_info_nce`.
 
     Returns:
         The logits with ``log λ_i`` added to the noise block.

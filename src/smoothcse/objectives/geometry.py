@@ -1,6 +1,6 @@
 r"""Geometry of a set of embeddings: alignment, uniformity, mean cosine, effective rank and hubness.
 
-Everything is computed in float32 (float64 for float64 input) whatever autocast says, and every function but
+Everything is computed in float32 (float64 for float64 input) regardless of autocast, and every function except
 :func:`effective_rank` divides each row by its length first.
 
 Published figures of the same model usually disagree for one of four reasons:

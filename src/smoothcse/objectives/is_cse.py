@@ -36,7 +36,7 @@ def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 1
         temperature: ``β > 0`` of the softmax.
 
     Returns:
-        ``(N, d)``, in float32 (float64 for float64 input) whatever autocast says.
+        ``(N, d)``, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(positives.device.type, enabled=False):
         unit = unit_rows(positives)

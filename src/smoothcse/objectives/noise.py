@@ -147,7 +147,7 @@ class Noise:
             raise SmoothCSEError("noise_count and noise_ratio must not be negative; 0 turns the noise off.")
         if self.share is not None and (not 0 < self.share < 1 or self.weight != 1.0):
             raise SmoothCSEError(
-                "noise_share must lie between 0 and 1, and noise_weight, which it replaces, must stay at 1."
+                "noise_share must lie between 0 and 1, and noise_weight, which it replaces, must be 1."
             )
         self._check_mode()
 

@@ -35,7 +35,7 @@ def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, t
         temperature: ``τ > 0``.
 
     Returns:
-        ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
+        ``(N,)``, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(first.device.type, enabled=False):
         first, second = unit_rows(first), unit_rows(second)
@@ -54,7 +54,7 @@ def dimension_wise_contrast(
         epsilon: Value added to each variance.
 
     Returns:
-        The scalar, in float32 (float64 for float64 input) whatever autocast says.
+        The scalar, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(first.device.type, enabled=False):
         first, second = (_standardised(at_least_float32(view), epsilon) for view in (first, second))

@@ -32,7 +32,7 @@ def bidirectional_margin(
         farthest: ``β``, largest such difference.
 
     Returns:
-        A scalar, in float32 (float64 for float64 input) whatever autocast says.
+        A scalar, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(anchors.device.type, enabled=False):
         z1, z2, z3 = (at_least_float32(rows) for rows in (anchors, positives, soft_negatives))

@@ -129,9 +129,9 @@ class TrainConfig:
     ] = 64
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of the optimizer.")] = 3e-5
     epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
-    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (
-        None
-    )
+    max_steps: Annotated[
+        int | None, Field(ge=1, description="Stop after this many steps, regardless of the epochs.")
+    ] = None
     lr_scheduler: Annotated[
         Literal["linear", "cosine", "constant"],
         Field(description="Learning rate schedule after the warm-up."),
@@ -300,7 +300,7 @@ def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, default in _REMOVED.items():
         if values.get(name, default) != default:
             raise SmoothCSEError(
-                f"{name} is no longer a configuration field; benchmarks/noise_variants.py has the experiment."
+                f"{name} is no longer a configuration field; remove it. docs/results/noise describes its experiment."
             )
     return {str(name): value for name, value in values.items() if name not in _REMOVED}
 

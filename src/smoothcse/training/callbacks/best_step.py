@@ -33,7 +33,7 @@ class Selection(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Evaluate after the last step, whatever the interval."""
+        """Evaluate after the last step, regardless of the interval."""
         if state.global_step == state.max_steps:
             control.should_evaluate = True
 
