@@ -36,7 +36,7 @@ class Stopped(SmoothCSEError):
     The exit code is the one that shells use for the signal, 128 + ``signal_number``.
 
     Args:
-        message: What was saved and how to continue.
+        message: Message that says what was saved and how to continue.
         signal_number: Signal that stopped the run.
     """
 

@@ -433,7 +433,7 @@ def test_an_oversized_run_json_is_not_read(tmp_path):
 @pytest.mark.parametrize("line", ["7", "{}", "[" * 100_000, '{"variant": 1}'])
 def test_a_damaged_record_of_a_study_is_reported_with_its_line(tmp_path, line):
     (tmp_path / "runs.jsonl").write_text(line + "\n")
-    with pytest.raises(SmoothCSEError, match=r"runs.jsonl:1 is no record"):
+    with pytest.raises(SmoothCSEError, match=r"runs.jsonl:1 is not a record"):
         read_study_records(tmp_path / "runs.jsonl")
 
 

@@ -222,7 +222,7 @@ def test_hardware_that_will_not_do_is_told_by_the_plan(offline, monkeypatch, tmp
     ("arguments", "message"),
     [
         (["gs-infonce/bert-base-uncase"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
-        (["control/roberta-base"], "Nothing is published of control/roberta-base; reproduce gs-infonce/roberta-base"),
+        (["control/roberta-base"], "control/roberta-base has no published results; reproduce gs-infonce/roberta-base"),
         ([RECIPE, "--max-steps", "0"], "max_steps is 0, but"),
         ([RECIPE, "--data", "nowhere"], "The data folder nowhere does not exist"),
         ([RECIPE, "--corpus", "nowhere.txt"], "The corpus nowhere.txt is neither on this machine nor"),

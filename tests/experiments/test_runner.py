@@ -143,7 +143,7 @@ def test_a_recorded_run_is_not_repeated_even_if_its_folder_is_gone(tmp_path):
 def test_runs_of_different_texts_end_the_plan_and_are_not_recorded(tmp_path):
     plan, file = plan_seeds(CONFIG.replace(output=str(tmp_path)), 2), tmp_path / "runs.jsonl"
     leave(plan.folder_of(plan.runs[0]), plan.runs[0].config, text="0ff")
-    with pytest.raises(SmoothCSEError, match="The runs seed-42 and seed-43 learned from different texts"):
+    with pytest.raises(SmoothCSEError, match="The runs seed-42 and seed-43 were trained on different texts"):
         list(run_missing(plan, Recorder(), record_file=file))
     assert [record.seed for record in read_records(file)] == [42]
 

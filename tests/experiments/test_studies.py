@@ -306,7 +306,7 @@ def test_a_broken_record_is_named_by_its_line(finished, tmp_path):
     append_record(file, read_records(folder / "runs.jsonl")[0])
     with file.open("a") as stream:
         stream.write('{"variant": "gs"}\n')
-    with pytest.raises(SmoothCSEError, match=r"runs\.jsonl:2 is no record"):
+    with pytest.raises(SmoothCSEError, match=r"runs\.jsonl:2 is not a record"):
         read_records(file)
 
 

@@ -145,7 +145,7 @@ def test_a_run_that_goes_on_and_one_that_did_not_help_say_so(runs, tmp_path):
     unfinished = changed(runs[0] / "seed-42", first, result=None)
     assert "had not finished" in model_card(unfinished, unfinished)
     useless = changed(runs[0] / "seed-42", second, result={"best_step": 0})
-    assert "No step beat the start" in model_card(useless, useless)
+    assert "No step scored higher than the start" in model_card(useless, useless)
 
 
 def test_an_export_brings_its_figures(runs, tmp_path):

@@ -199,5 +199,5 @@ def test_a_fourth_column_of_text_is_refused(encoder):
     loss = GSInfoNCELoss(encoder)
     columns = [encoder.preprocess(sentences(4, seed=seed)) for seed in range(4)]
     for call in (loss, lambda given: loss.loss_at(0, given)):
-        with pytest.raises(SmoothCSEError, match="4 columns of text; give one"):
+        with pytest.raises(SmoothCSEError, match="4 columns of text; give one column"):
             call(columns)

@@ -64,7 +64,7 @@ def test_rows_of_one_length_share_what_the_template_says(tiny_bert):
 
 
 def test_an_encoder_without_the_template_is_told(tiny_bert):
-    with pytest.raises(SmoothCSEError, match=r"does not read sentences in the template 'This sentence of"):
+    with pytest.raises(SmoothCSEError, match=r"does not use the template 'This sentence of"):
         PromptBERTLoss(build_encoder(tiny_bert, device="cpu"))
 
 

@@ -120,14 +120,14 @@ def test_a_run_resumed_past_a_damaged_checkpoint_says_so_and_ends_the_same(file,
     newest = RunFolder(tmp_path / "cut").latest_checkpoint()
     flip(newest / file)
     resumed = train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=Console(stderr=True))
-    assert f"{newest.name} is left out: {file} is not what was written" in " ".join(capsys.readouterr().err.split())
+    assert f"{newest.name} is skipped: {file} is not what was written" in " ".join(capsys.readouterr().err.split())
     assert ends_equal(RunFolder(whole.output).path, resumed.folder)
 
 
 def test_a_run_whose_metrics_are_gone_cannot_be_resumed_and_says_so(cut, tmp_path):
     shutil.copytree(cut.output, tmp_path / "cut")
     RunFolder(tmp_path / "cut").metrics_file.unlink()
-    with pytest.raises(SmoothCSEError, match=r"metrics.jsonl has no score of the start, .* put the file back"):
+    with pytest.raises(SmoothCSEError, match=r"metrics.jsonl has no score of the start, .* restore the file"):
         train(cut.replace(output=str(tmp_path / "cut")), resume=True, console=QUIET)
 
 

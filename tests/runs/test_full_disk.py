@@ -236,7 +236,7 @@ def test_too_many_open_files(config, monkeypatch):
 def test_memory_that_is_not_there(allocate, config, monkeypatch):
     """More than any machine has, asked of torch and of Python."""
     during_step(monkeypatch, 5, lambda: allocate(2**50))
-    refused_at_step_5(config, r"not enough memory for the run in .*checkpoint-4\. Let it have more and go on with")
+    refused_at_step_5(config, r"not enough memory for the run in .*checkpoint-4\. Provide more memory and go on with")
     go_on(RunFolder(config.output))
 
 

@@ -75,7 +75,7 @@ def test_a_newer_format_is_refused(old_run):
         ({"schema_version": "new"}, "schema_version is 'new', but"),
         ({"schema_version": 0}, "schema_version is 0, but"),
         ({"status": "dancing"}, "status is 'dancing', but"),
-        ({"config": None}, "holds no configuration of a run"),
+        ({"config": None}, "has no configuration of a run"),
         ({"data": 7}, "data is 7, but"),
         ({"data": {"columns": ["a"] * 4}}, "data.columns is"),
         ({"result": {"start_score": 1.0}}, "result.best_score is missing"),

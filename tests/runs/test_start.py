@@ -216,7 +216,7 @@ def test_seeds_of_two_texts_are_no_series(here, home):
     series = config_in(here, "series").replace(max_steps=1)
     train(series.replace(output=str(here / "series" / "seed-42")), console=QUIET)
     (here / "text.txt").write_text("\n".join(sentences(40, seed=1)) + "\n")
-    with pytest.raises(SmoothCSEError, match=r"seed-42 and .*seed-43 learned from different texts"):
+    with pytest.raises(SmoothCSEError, match=r"seed-42 and .*seed-43 were trained on different texts"):
         train_seeds(series, 2, resume=True, console=QUIET)
     assert not (here / "series" / "seeds.json").exists()
 

@@ -20,7 +20,7 @@ def test_the_message_of_all_ranks_is_printed_once(tiny_bert, corpus_file, tmp_pa
         capture_output=True, text=True, timeout=240, env={**os.environ, "SMOOTHCSE_CPU": "1"},
     )  # fmt: skip
     assert result.returncode == 2
-    assert result.stderr == "smoothcse: batch_size 7 cannot be shared evenly by 2 devices; use a multiple.\n"
+    assert result.stderr == "smoothcse: batch_size 7 cannot be shared evenly by 2 devices; use a multiple of 2.\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -66,7 +66,7 @@ def test_a_process_of_its_own_hands_nothing_over(monkeypatch, tmp_path):
 
 def test_more_processes_than_the_processor_bears_are_refused(failing, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    with pytest.raises(SmoothCSEError, match=r"--devices 99 .* the processor has 2 cores; give at most 8"):
+    with pytest.raises(SmoothCSEError, match=r"--devices 99 .* the processor has 2 cores; use at most 8"):
         launch.launch(TrainConfig(), resume=False, overwrite=False, devices=99)
 
 

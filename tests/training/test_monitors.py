@@ -1,4 +1,4 @@
-"""Each guard fires on what it is for, teaches, and keeps silent on a healthy run."""
+"""Each monitor warns about its problem, says what to do, and is silent on a healthy run."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ from smoothcse.fastpath.patches import Patches
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import FiniteLoss
-from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard, require_two_views
-from smoothcse.training.text_check import check_text, warn_of_text
-from smoothcse.training.warnings import Notices
+from smoothcse.training.callbacks.monitors import CollapseMonitor, NoiseShareMonitor, require_two_views
+from smoothcse.training.text_check import check_text, warn_about_text
+from smoothcse.training.warnings import Warnings
 from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 
 
 @pytest.fixture
-def notices():
-    return Notices(QUIET)
+def warnings():
+    return Warnings(QUIET)
 
 
-def log(guard, shares):
+def log(monitor, shares):
     for share in shares:
-        guard.on_log(None, None, None, {"noise_share": share})
+        monitor.on_log(None, None, None, {"noise_share": share})
 
 
-def test_noise_that_does_nothing(notices):
-    guard = NoiseShareGuard(notices)
-    log(guard, [0.0, 0.0002, 0.13])  # the first steps behind a fresh head
-    assert not notices.said
-    log(guard, [0.0004, 0.0002, 0.0001])
-    assert len(notices.said) == 1
-    assert notices.said[0].startswith("Smoothing is not active: the noise is 0.04% of the negative mass")
-    assert "raise noise_weight" in notices.said[0]
+def test_noise_that_does_nothing(warnings):
+    monitor = NoiseShareMonitor(warnings)
+    log(monitor, [0.0, 0.0002, 0.13])  # the first steps behind a fresh head
+    assert not warnings.messages
+    log(monitor, [0.0004, 0.0002, 0.0001])
+    assert len(warnings.messages) == 1
+    assert warnings.messages[0].startswith("Smoothing is not active: the noise is 0.04% of the negative mass")
+    assert "raise noise_weight" in warnings.messages[0]
 
 
-def test_noise_that_drowns_everything(notices):
-    log(NoiseShareGuard(notices), [0.995, 0.999, 0.998, 0.999, 0.9991])
-    assert len(notices.said) == 1
-    assert "The noise is 99.5% of the negative mass" in notices.said[0]
+def test_noise_that_drowns_everything(warnings):
+    log(NoiseShareMonitor(warnings), [0.995, 0.999, 0.998, 0.999, 0.9991])
+    assert len(warnings.messages) == 1
+    assert "The noise is 99.5% of the negative mass" in warnings.messages[0]
 
 
-def test_a_run_whose_noise_weighs_nothing_says_so(config):
+def test_a_run_with_inactive_noise_records_a_warning(config):
     train(config.replace(noise_weight=1e-9), console=QUIET)
     warnings = read_manifest(config.output).warnings
     assert [warning for warning in warnings if "Smoothing is not active" in warning]
@@ -66,25 +66,25 @@ def test_a_run_on_an_untested_host_is_plain_and_says_so_once(config, monkeypatch
     assert sum("The fast path was tested with transformers <1" in warning for warning in warnings) == 1
 
 
-def test_the_control_is_not_told_to_raise_what_it_has_not(config):
+def test_the_control_without_noise_gets_no_warning_about_noise(config):
     train(config.replace(noise_count=0), console=QUIET)
     assert not any("moothing" in warning for warning in read_manifest(config.output).warnings)
 
 
-def test_a_collapsing_encoder(tiny_bert, notices):
+def test_a_collapsing_encoder(tiny_bert, warnings):
     encoder = load_encoder(tiny_bert, "cls", device="cpu")
-    guard = CollapseGuard(encoder, sentences(40), notices)
+    monitor = CollapseMonitor(encoder, sentences(40), warnings)
     state = type("State", (), {"global_step": 0})
-    guard.on_evaluate(None, state, None)
-    assert not notices.said
+    monitor.on_evaluate(None, state, None)
+    assert not warnings.messages
     with torch.no_grad():  # a large common vector behind the last layer
         state.global_step = 7
         encoder[0].model.encoder.layer[-1].output.LayerNorm.bias.add_(100.0)
-    guard.on_evaluate(None, state, None)
-    assert "collapsing (step 7): their mean cosine is 1.00, their uniformity is" in notices.said[0]
+    monitor.on_evaluate(None, state, None)
+    assert "collapsing (step 7): their mean cosine is 1.00, their uniformity is" in warnings.messages[0]
     state.global_step = 8
-    guard.on_evaluate(None, state, None)
-    assert len(notices.said) == 1  # told once, though the figures have changed
+    monitor.on_evaluate(None, state, None)
+    assert len(warnings.messages) == 1  # once, though the figures have changed
 
 
 def test_views_that_are_identical(tmp_path):
@@ -100,36 +100,37 @@ def corpus(tmp_path, lines):
     return load_sentences(tmp_path / "text.txt")
 
 
-def test_a_text_that_the_tokenizer_does_not_know(tiny_bert, tmp_path, notices):
+def test_a_text_that_the_tokenizer_does_not_know(tiny_bert, tmp_path, warnings):
     encoder = build_encoder(tiny_bert, device="cpu")
     half = corpus(tmp_path, [f"the cat sat on a mat {'日' * n}" for n in range(1, 30)])
     check = check_text(encoder, half, 32)
     assert 0.5 < check.unknown < 1
     with pytest.raises(SmoothCSEError, match=r"of the text's tokens are unknown to the tokenizer of tiny"):
-        warn_of_text(check, "tiny", 32, notices)
+        warn_about_text(check, "tiny", 32, warnings)
     some = corpus(tmp_path, [f"{sentence} 日" for sentence in sentences(30)])
-    warn_of_text(check_text(encoder, some, 32), "tiny", 32, notices)
-    assert "sentences that differ in them only are the same to it" in notices.said[0]
+    warn_about_text(check_text(encoder, some, 32), "tiny", 32, warnings)
+    assert "sentences that differ only in these tokens get the same embedding" in warnings.messages[0]
 
 
-def test_a_text_of_which_most_is_cut(tiny_bert, tmp_path, notices):
+def test_a_text_of_which_most_is_truncated(tiny_bert, tmp_path, warnings):
     encoder = build_encoder(tiny_bert, device="cpu")
     long = corpus(tmp_path, [" ".join(sentences(9, seed=n)) for n in range(20)])
     check = check_text(encoder, long, 10)
     tokens = [
         len(ids) for ids in encoder.tokenizer(long.dataset["sentence"][:], add_special_tokens=False)["input_ids"]
     ]
-    assert check.cut == pytest.approx(1 - 20 * 8 / sum(tokens))
-    warn_of_text(check, "tiny", 10, notices)
-    assert notices.said[0].startswith(f"max_length 10 cuts away {check.cut:.0%} of the text; raise max_length")
+    assert check.truncated == pytest.approx(1 - 20 * 8 / sum(tokens))
+    warn_about_text(check, "tiny", 10, warnings)
+    expected = f"max_length 10 truncates {check.truncated:.0%} of the text; raise max_length"
+    assert warnings.messages[0].startswith(expected)
 
 
-def test_sentences_that_are_the_same_to_the_encoder(tiny_bert, tmp_path, notices):
+def test_duplicates_after_truncation(tiny_bert, tmp_path, warnings):
     text = corpus(tmp_path, ["The cat sat", "the cat sat", *sentences(20)])
     check = check_text(build_encoder(tiny_bert, device="cpu"), text, 32)
-    assert check.twins == pytest.approx(2 / 22)
-    warn_of_text(check, "tiny", 32, notices)
-    assert "will be pushed away from it as a negative" in notices.said[0]
+    assert check.duplicates == pytest.approx(2 / 22)
+    warn_about_text(check, "tiny", 32, warnings)
+    assert "act as each other's negatives" in warnings.messages[0]
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is(config, monkeypatch):

@@ -69,7 +69,7 @@ def test_a_run_writes_everything_it_promises(config, tmp_path):
     assert manifest["status"] == "finished"
     assert manifest["config"] == config.as_dict()
     assert manifest["data"]["kept"] == 64
-    assert manifest["text"] == {"unknown": 0.0, "cut": 0.0, "twins": 0.0}
+    assert manifest["text"] == {"unknown": 0.0, "truncated": 0.0, "duplicates": 0.0}
     assert manifest["versions"]["torch"] == torch.__version__
     times = manifest["times"]
     assert times["total_seconds"] > times["evaluation_seconds"] > 0
@@ -151,7 +151,7 @@ def test_the_start_is_handed_back_when_nothing_beats_it(config, monkeypatch):
     by_step(monkeypatch, [9.0, 8.0, 9.0, 7.0, 6.0])
     result = train(config, console=QUIET)
     assert (result.best_step, result.best_score, result.last_score) == (0, 9.0, 6.0)
-    assert "No step beat the start" in result.verdict()
+    assert "No step scored higher than the start" in result.verdict()
     start = load_encoder(config.model, "cls", device="cpu")
     assert np.array_equal(load_encoder(result.best, device="cpu").encode(sentences(3)), start.encode(sentences(3)))
 
@@ -310,7 +310,7 @@ def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tm
     manifest = read_manifest(result.folder)
     assert manifest.config["trainer_args"] == arguments
     [warning] = [said for said in manifest.warnings if "gradient_accumulation_steps" in said]
-    assert "averages the losses of 2 batches of 8, whose sentences are no negatives of each other" in warning
+    assert "averages the losses of 2 batches of 8, whose sentences are not negatives of each other" in warning
     shown = console.file.getvalue()
     assert warning in " ".join(shown.split())
     assert "optim adafactor" in shown
@@ -321,9 +321,9 @@ def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tm
     [
         (
             {"report_to": "no-such-tracker"},
-            "report_to names no-such-tracker, which is not installed here or not known",
+            "report_to names no-such-tracker, which is not installed or not known",
         ),
-        ({"optim": "no-such-optimizer"}, "sentence-transformers refuses the trainer_args: no-such-optimizer is not"),
+        ({"optim": "no-such-optimizer"}, "sentence-transformers rejects the trainer_args: no-such-optimizer is not"),
     ],
 )
 def test_values_that_the_host_refuses_end_in_one_sentence(given, message, config):

@@ -47,10 +47,10 @@ def explain_unwritable(path: Path, remedy: str = "free some space, or give anoth
 
     Args:
         path: File or folder that is being written.
-        remedy: What the user can do. The end of a sentence, without a full stop.
+        remedy: Advice to the user. The end of a sentence, without a full stop.
 
     Raises:
-        SmoothCSEError: In place of an ``OSError``.
+        SmoothCSEError: If the file cannot be written; replaces the ``OSError``.
     """
     try:
         yield

@@ -20,10 +20,10 @@ def extra(name: str, what: str) -> Iterator[None]:
 
     Args:
         name: Name of the extra in pyproject.toml.
-        what: What needs the extra. Start of the sentence.
+        what: Feature that needs the extra. The start of the sentence.
 
     Raises:
-        MissingExtraError: With the command that installs the extra.
+        MissingExtraError: If a package is missing; the message gives the command that installs the extra.
     """
     try:
         yield

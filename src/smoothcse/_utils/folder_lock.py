@@ -29,7 +29,7 @@ def lock_folder(folder: Path, *, remedy: str) -> Iterator[None]:
 
     Args:
         folder: Existing folder. The caller must not delete :data:`LOCK_FILES` while others may open it.
-        remedy: What the user can do if another process holds the lock. The end of a sentence, without a full stop.
+        remedy: Advice to the user if another process holds the lock. The end of a sentence, without a full stop.
 
     Raises:
         SmoothCSEError: If another process or thread holds the lock (the message names it), or if the folder cannot be

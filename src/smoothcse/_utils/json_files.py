@@ -16,7 +16,7 @@ def read_object(file: Path, what: str) -> dict[str, Any]:
 
     Args:
         file: File to read.
-        what: What the file should be, for the message: ``the record of a run``.
+        what: Description of the file for messages, such as ``the record of a run``.
 
     Raises:
         SmoothCSEError: If the file is missing, too large, not JSON, or not an object.
@@ -30,7 +30,7 @@ def parse_object(place: str, text: str, what: str) -> dict[str, Any]:
     Args:
         place: File, or file and line, for the message.
         text: Text to parse.
-        what: As for :func:`read_object`.
+        what: Description of the file for messages, such as ``the record of a run``.
 
     Raises:
         SmoothCSEError: If the text is not a JSON object.

@@ -15,8 +15,8 @@ def progress_bar(console: Console | None = None, *, unit: str = "") -> Progress:
     A task whose total is None shows the elapsed time instead. ``progress.update(task, status="...")`` sets the status.
 
     Args:
-        console: Where the bar is drawn; None for standard error.
-        unit: What is counted, in the plural.
+        console: Console to draw on; None for standard error.
+        unit: Unit of the count, in the plural.
     """
     console = console or Console(stderr=True)
     return Progress(

@@ -19,11 +19,11 @@ _SHORT.maxstring = _SHORT.maxother = 200
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with one value.
+    """Problem with one value.
 
     Attributes:
         field: Name of the field, with its parents: ``result.best_step``.
-        reason: What the value should be. The end of a sentence, without a full stop.
+        reason: Description of valid values. The end of a sentence, without a full stop.
         value: The value as it was given.
         unknown: Whether there is no such field.
         missing: Whether the field is required and has no value.
@@ -48,8 +48,8 @@ def first_problem(error: ValidationError, *, depth: int | None = None) -> Proble
     """Return the first problem that pydantic found; an unknown name comes before a value out of range.
 
     Args:
-        error: What pydantic raised.
-        depth: How many parts of the field's name to keep; None for all. A union adds its alternatives to the name.
+        error: Error raised by pydantic.
+        depth: Number of parts of the field's name to keep; None for all. A union adds its alternatives to the name.
     """
     found = min(error.errors(), key=lambda entry: entry["type"] not in _UNKNOWN)
     message = found["msg"]

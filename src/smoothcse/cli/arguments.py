@@ -29,7 +29,7 @@ def poolings(names: list[str] | None) -> list[PoolingName]:
     """Return the poolings given to a repeated option, which Typer cannot check itself.
 
     Raises:
-        SmoothCSEError: A pooling is unknown.
+        SmoothCSEError: If a pooling is unknown.
     """
     known: dict[str, PoolingName] = {name: name for name in get_args(PoolingName)}
     if unknown := [name for name in names or () if name not in known]:

@@ -1,4 +1,4 @@
-"""From the fields of ``TrainConfig`` to command-line options, so that no flag is written twice."""
+"""Command-line options generated from the fields of ``TrainConfig``."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Command = Callable[..., None]
 
 _MAPPING = " Give KEY=VALUE; repeat for several."
 _LIST = " Separate them with commas, or repeat the option."
-_FLAGS = {"trainer_args": "--trainer-arg"}  # where the flag is not the field's name
+_FLAGS = {"trainer_args": "--trainer-arg"}  # flags that differ from the field's name
 
-# The one flag that is no field: the configuration takes the settings of a method inside `method`.
+# The only flag without a field: in the configuration, the settings of a method are part of `method`.
 _SETTINGS = "settings"
-_SETTINGS_HELP = f"Settings of the method, which `smoothcse methods NAME` lists.{_MAPPING}"
+_SETTINGS_HELP = f"Settings of the method; see `smoothcse list methods NAME`.{_MAPPING}"
 
 
 def config_options(*, positional: str) -> Callable[[Command], Command]:
-    """Give a command one option per configuration field, in place of its ``**fields``.
+    """Return a decorator that replaces the ``**fields`` of a command by one option per configuration field.
 
-    The command receives only the fields that the user gave, so that defaults never override a recipe.
+    The command receives only the fields given by the user, so that defaults never override a recipe.
 
     Args:
         positional: Field that is an optional argument instead of an option.
@@ -59,14 +59,14 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
 
 
 def _read(field: str, given: Any, kind: Any) -> Any:
-    """Return a field's value from what its option was given."""
+    """Return the value of a field from the value of its option."""
     if kind is list:
         return split(given)
     return _as_mapping(_flag(field), given) if kind is dict else given
 
 
 def _as_mapping(flag: str, given: list[str]) -> dict[str, Any]:
-    """Read ``name=value`` options as the mapping that they stand for; values are read as YAML reads them."""
+    """Return ``name=value`` options as a mapping; values are parsed as YAML."""
     found: dict[str, Any] = {}
     for name, equals, value in (entry.partition("=") for entry in given):
         if not name or not equals:
@@ -125,9 +125,9 @@ def _flag(field: str) -> str:
 
 
 def _kind(annotated: Any) -> type:
-    """Return the type that a field's text on the command line is read as; the configuration checks its choices."""
+    """Return the type of a field's option; the configuration checks its choices."""
     first = _first_kind(annotated)
-    if get_origin(first) in (dict, list):  # the flag is given once for each entry
+    if get_origin(first) in (dict, list):  # the flag is repeated for each entry
         return list[str]
     return str if get_origin(first) is Literal or first is MethodSettings else first
 

@@ -9,8 +9,8 @@ import typer
 
 
 def reproduce(
-    recipe: Annotated[str, typer.Argument(help="E.g. gs-infonce/bert-base-uncased; see `smoothcse list recipes`.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of the recipe, and of its control.")] = 5,
+    recipe: Annotated[str, typer.Argument(help="Name of the recipe; see `smoothcse list recipes`.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of the recipe, and of its control.")] = 5,
     output: Annotated[Path | None, typer.Option(help="Folder for runs and results. [reproduce/RECIPE]")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print what will be downloaded and needed, and stop.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Keep finished runs; resume an interrupted one.")] = False,
@@ -19,19 +19,21 @@ def reproduce(
     ] = "hub",
     model: Annotated[str | None, typer.Option(help="Encoder to start from, instead of the recipe's.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Text to train on, instead of the recipe's.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Steps after which each run stops.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Sentences per step instead of the recipe's.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Training steps of each run.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Sentences per step, instead of the recipe's.")] = None,
     eval_steps: Annotated[int | None, typer.Option(help="Steps between dev evaluations.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16 (needs CUDA).")] = None,
+    precision: Annotated[str | None, typer.Option(help="Precision: auto, fp32, bf16 or fp16 (CUDA only).")] = None,
 ) -> None:
     """Train a published recipe and its control over seeds and compare with the published table.
 
-    The model with the best STS-B dev score of each run is tested, as the authors did. Results are written to
+    The model with the best STS-B dev score of each run is tested, as in the paper. Results are written to
     `reproduce.json` and `reproduce.md`. The verdict names settings that differ from the recipe's.
+
+    Example: `smoothcse reproduce gs-infonce/bert-base-uncased --seeds 3 --plan`
     """
     from smoothcse.runs.recipes import recipe_fields
 
-    recipe_fields(recipe)  # before the slow imports: a typing error is told at once
+    recipe_fields(recipe)  # before the slow imports, so that a typo is reported at once
 
     from rich.console import Console
 

@@ -18,7 +18,12 @@ def study(
     only: Annotated[list[str] | None, typer.Option(help="Run only this variant now; repeatable.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="List the runs and stop.")] = False,
 ) -> None:
-    """Compare variants of a configuration over seeds, with intervals; a finished run is never repeated."""
+    """Compare variants of a configuration over seeds, with confidence intervals.
+
+    A finished run is never repeated, so a study can be stopped at any time and started again.
+
+    Example: `smoothcse study noise.yaml --output results --jobs 2`
+    """
     from smoothcse.experiments.study import read_study
 
     checked = read_study(file)

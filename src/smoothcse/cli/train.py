@@ -26,16 +26,16 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the output folder.")] = False,
     **fields: Any,
 ) -> None:
-    """Train an encoder on a text and keep its best step.
+    """Train an encoder on a text and select its best step.
 
-    Fields come from a recipe, then a YAML file, then the flags; later ones win. The output folder holds `best` and
-    `last`, two plain sentence-transformers models, with `run.json` and `metrics.jsonl` beside them.
+    Fields come from a recipe, then a YAML file, then the flags; later ones win. The output folder contains `best` and
+    `last`, two plain sentence-transformers models, and `run.json` and `metrics.jsonl`.
 
-    Example: smoothcse train notes.txt --model sentence-transformers/all-MiniLM-L6-v2 --output runs/notes
+    Example: `smoothcse train sentences.txt --model bert-base-uncased --noise-share 0.4 --output my-encoder`
     """
     from smoothcse.training import resolve_config
 
-    resolved = resolve_config(recipe, config, fields)  # before the slow imports: a typo is reported at once
+    resolved = resolve_config(recipe, config, fields)  # before the slow imports, so that a typo is reported at once
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.experiments.seeds import train_seeds

@@ -58,7 +58,7 @@ def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bloc
         Blocks of whole lines, in order.
 
     Raises:
-        SmoothCSEError: The file cannot be opened or decompressed, is not UTF-8, or has a line that is too long.
+        SmoothCSEError: If the file cannot be opened or decompressed, is not UTF-8, or has a line that is too long.
     """
     line, rest = 1, b""
     for chunk in _with_line_feeds(_read_chunks(file, block_bytes)):

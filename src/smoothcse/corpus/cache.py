@@ -40,7 +40,7 @@ def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path
         Arrow file and report.
 
     Raises:
-        SmoothCSEError: The cache folder cannot be written, or ``build`` fails.
+        SmoothCSEError: If the cache folder cannot be written, or ``build`` fails.
     """
     folder = cache_folder() / "corpus"
     arrow = folder / f"{_key(source, options)}.arrow"

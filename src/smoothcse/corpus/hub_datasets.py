@@ -81,7 +81,7 @@ def fetch(address: HubAddress) -> list[TextFile]:
         Local files, sorted by name. Large files have the sha256 that the hub publishes.
 
     Raises:
-        SmoothCSEError: The repository, revision or file does not exist, or the hub cannot be reached.
+        SmoothCSEError: If the repository, revision or file does not exist, or the hub cannot be reached.
     """
     names = [address.file] if address.file else _data_files(address)
     return [_text_file(HubAddress(address.repository, address.revision, name)) for name in names]
@@ -97,7 +97,7 @@ def download(address: HubAddress) -> Path:
         Local file, ``snapshots/<commit>/<name>`` in that cache.
 
     Raises:
-        SmoothCSEError: The repository, revision or file does not exist, or the hub cannot be reached.
+        SmoothCSEError: If the repository, revision or file does not exist, or the hub cannot be reached.
     """
     assert address.file is not None
     with _plain_errors(address):
@@ -115,7 +115,7 @@ def verify(file: TextFile) -> None:
         file: Downloaded file; without a digest, nothing is checked.
 
     Raises:
-        SmoothCSEError: The digests differ.
+        SmoothCSEError: If the digests differ.
     """
     if file.sha256 is None:
         return

@@ -68,7 +68,7 @@ def load_sentences(
         Corpus and its report.
 
     Raises:
-        SmoothCSEError: The source is missing or cannot be read, or fewer than two sentences are left.
+        SmoothCSEError: If the source is missing or cannot be read, or fewer than two sentences are left.
     """
     if column is not None and columns is not None:
         raise SmoothCSEError("column and columns are both set; give one of them.")

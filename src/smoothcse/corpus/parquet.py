@@ -36,7 +36,7 @@ def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> 
         Batches with decoded columns.
 
     Raises:
-        SmoothCSEError: The file is damaged, or contains text that is not UTF-8 or a value that is too long.
+        SmoothCSEError: If the file is damaged, or contains text that is not UTF-8 or a value that is too long.
     """
     try:
         with pq.ParquetFile(file.path) as table:

@@ -79,7 +79,7 @@ def write_corpus(name: str, batches: Iterable[pa.RecordBatch], target: Path, opt
         Numbers of rows read, dropped and kept.
 
     Raises:
-        SmoothCSEError: Fewer than two distinct rows are left, or a batch cannot be read.
+        SmoothCSEError: If fewer than two distinct rows are left, or a batch cannot be read.
     """
     scratch = target.with_suffix(".cleaned")
     dropped = Counter({"empty": 0, "too short": 0, "too long": 0})

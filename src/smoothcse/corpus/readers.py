@@ -54,7 +54,7 @@ def read_texts(file: TextFile, column: str | None = None) -> Iterator[str]:
         column: Column to read, see :func:`~smoothcse.corpus.text_columns.choose_column`. Plain text has none.
 
     Raises:
-        SmoothCSEError: A record cannot be read.
+        SmoothCSEError: If a record cannot be read.
     """
     if file.format == ".txt":
         return (line for _, line in numbered_lines(read_blocks(file)))

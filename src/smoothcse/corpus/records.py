@@ -35,7 +35,7 @@ def read_records(file: TextFile) -> PlacedFields:
         Iterator of ``(place, fields)`` with a place such as ``docs.jsonl:7``.
 
     Raises:
-        SmoothCSEError: A record cannot be read, or the format is not supported.
+        SmoothCSEError: If a record cannot be read, or the format is not supported.
     """
     if not is_supported(file.path.name):
         raise SmoothCSEError(f"{file.label} has an unsupported format; supported are {SUPPORTED}.")
@@ -90,7 +90,7 @@ def parse_record(place: str, line: str) -> Fields:
         line: Line to parse.
 
     Raises:
-        SmoothCSEError: The line is not a JSON object, or has a field twice.
+        SmoothCSEError: If the line is not a JSON object, or has a field twice.
     """
     try:
         record = _DECODER.decode(line)
@@ -111,7 +111,7 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
         blocks: Blocks of the file.
 
     Raises:
-        SmoothCSEError: A row is not valid, or does not have as many fields as the header.
+        SmoothCSEError: If a row is not valid, or does not have as many fields as the header.
     """
     lines = (f"{line}\n" for _, line in numbered_lines(blocks))
     # Quotes delimit fields in .csv. In .tsv they are part of the text, as in all STS and GLUE files.

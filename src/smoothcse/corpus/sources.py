@@ -70,7 +70,7 @@ def resolve(source: str | Path) -> Source:
         Source, whose files have not been read yet.
 
     Raises:
-        SmoothCSEError: The source does not exist, or has no file in a supported format.
+        SmoothCSEError: If the source does not exist, or has no file in a supported format.
     """
     name = str(source)
     if name == PYTHON_DOCS:
@@ -95,7 +95,7 @@ def require_file(path: Path) -> TextFile:
         path: Path of the file.
 
     Raises:
-        SmoothCSEError: The file does not exist, is not a regular file, or has an unsupported format.
+        SmoothCSEError: If the file does not exist, is not a regular file, or has an unsupported format.
     """
     mode = _mode(path)
     if mode is None:
@@ -116,7 +116,7 @@ def _mode(path: Path) -> int | None:
     """Return the file's mode, or None if the path does not exist.
 
     Raises:
-        SmoothCSEError: A folder above is not accessible, or the path is a dangling symbolic link.
+        SmoothCSEError: If a folder above is not accessible, or the path is a dangling symbolic link.
     """
     try:
         return path.stat().st_mode

@@ -24,7 +24,7 @@ def choose_column(label: str, names: Sequence[str], text_names: Sequence[str], w
         One of ``text_names``.
 
     Raises:
-        SmoothCSEError: The column is missing or does not contain text, or the choice is ambiguous.
+        SmoothCSEError: If the column is missing or does not contain text, or the choice is ambiguous.
     """
     # A usual name without text is an error, not a reason to choose another column silently.
     wanted = wanted or next((name for name in USUAL_NAMES if name in names), None)
@@ -52,7 +52,7 @@ def choose_columns(
         Some of ``text_names``, in the order of ``wanted``.
 
     Raises:
-        SmoothCSEError: A column is missing or does not contain text, or the choice is ambiguous.
+        SmoothCSEError: If a column is missing or does not contain text, or the choice is ambiguous.
     """
     if wanted is None:
         return [choose_column(label, names, text_names, None)]

@@ -158,8 +158,8 @@ def _require_known_architecture(model: str, config: dict[str, Any]) -> None:
     kind = config.get("model_type")
     if kind is not None and kind not in CONFIG_MAPPING.keys():  # noqa: SIM118 - a key may fail to import
         raise SmoothCSEError(
-            f"{model} has the architecture {kind!r}, which transformers does not include; this package never runs "
-            "code of models, so use a model of a known architecture."
+            f"{model} has the architecture {kind!r}, which transformers does not include. Code in model "
+            "folders is never run; use a model with a known architecture."
         )
 
 

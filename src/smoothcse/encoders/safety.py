@@ -90,7 +90,7 @@ def _require_no_code(folder: Path, files: list[Path]) -> None:
     for file in files:
         if file.suffix in (".py", ".so", ".pyc", ".pyd", ".dll", ".dylib"):
             raise SmoothCSEError(
-                f"The model {folder} contains code, {file.name}, which this package never runs; use a model of an "
+                f"The model {folder} contains code, {file.name}, which is never run; use a model with an "
                 "architecture that transformers knows, without code files in its folder."
             )
         if file.name == "adapter_config.json":

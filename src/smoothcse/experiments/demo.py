@@ -1,7 +1,7 @@
-"""The demo: train all-MiniLM-L6-v2, read at [CLS], on the documentation of the Python that is running.
+"""The demo: train all-MiniLM-L6-v2 with [CLS] pooling on the documentation of the installed Python.
 
-The model was trained to be read by mean pooling, so its [CLS] vector starts as a poor sentence embedding. All figures
-that the demo prints are measured while it runs.
+The model was trained with mean pooling, so its [CLS] vector starts as a poor sentence embedding. All printed figures
+are measured during the demo.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def run_demo(output: Path, steps: int = 60, console: Console | None = None) -> N
         console: Console for progress and results; None for standard output.
 
     Raises:
-        SmoothCSEError: If the extra ``demo`` is not installed, or the folder holds something else.
+        SmoothCSEError: If the extra ``demo`` is not installed, or the folder has other content.
     """
     console = console or Console()
     plan = plan_demo(output, steps)
-    console.print("Two runs: GS-InfoNCE, and InfoNCE, its control: everything the same, without noise.")
+    console.print("Two runs: GS-InfoNCE, and its control InfoNCE, which differs only in having no noise.")
     run_plan(plan, InProcess(console, same_start=True), replace="all", keep_checkpoints=True)
     curves = {run.variant: plan.folder_of(run).metrics() for run in plan.runs}
 

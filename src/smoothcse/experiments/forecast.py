@@ -1,4 +1,4 @@
-"""What a reproduction will download, and the time, memory and disk that it will need."""
+"""Forecast of a reproduction: downloads, time, memory and disk space."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _PARAMETERS = {
 
 @dataclass(frozen=True)
 class _Need:
-    """Something that the runs read: whether it is on this machine, and if not, its size if the hub gives it."""
+    """Input of the runs: whether it is on this machine, and if not, its size if the hub reports it."""
 
     name: str
     here: bool
@@ -66,13 +66,13 @@ class _Cost:
 
 
 def plan_table(reproduction: Reproduction) -> Table:
-    """Return what the runs will download and need, as a table.
+    """Return the downloads and requirements of the runs as a table.
 
-    The time is measured if the model is on this machine. Nothing is downloaded; the hub is asked for sizes, which stay
-    unknown without it.
+    The time is measured if the model is on this machine. Nothing is downloaded. Sizes are unknown if the hub cannot be
+    reached.
 
     Raises:
-        SmoothCSEError: If a run folder holds a run of another configuration, or a name cannot be on the hub.
+        SmoothCSEError: If a run folder holds a run with another configuration, or a name is not valid on the hub.
     """
     plan = reproduction.plan()
     plan.require_same()
@@ -93,7 +93,7 @@ def plan_table(reproduction: Reproduction) -> Table:
     }
     table = Table(title=f"Plan: {reproduction.recipe}", show_header=False)
     for name, value in rows.items():
-        table.add_row(name, Text(value))  # neither markup nor emoji, whatever a path is called
+        table.add_row(name, Text(value))  # as text, so that a path is not read as markup or emoji
     return table
 
 
@@ -104,7 +104,7 @@ def _run_words(reproduction: Reproduction) -> str:
 
 
 def _needs(config: TrainConfig) -> tuple[_Need, _Need, _Need]:
-    nowhere = HubAddress("")  # _need refuses it unless the corpus is on this machine
+    nowhere = HubAddress("")  # _need rejects it unless the corpus is on this machine
     address = HubAddress.parse(WIKI1M_ADDRESS if config.corpus == WIKI1M else config.corpus) or nowhere
     return (
         _need("corpus", config.corpus, address.repository, address.file, "dataset"),
@@ -135,7 +135,7 @@ def _size_on_hub(repository: str, file: str, kind: str) -> int | None:
     try:
         url = hf_hub_url(repository, file, repo_type=kind, endpoint=endpoint)
         return get_hf_file_metadata(url, timeout=5, endpoint=endpoint).size
-    except Exception:  # no network, no such file, in whichever of the HTTP client's classes
+    except Exception:  # no network or no such file; the class depends on the HTTP client
         return None
 
 
@@ -199,7 +199,7 @@ def _disk_words(cost: _Cost | None, config: TrainConfig, runs: int, output: Path
     parameters = cost.parameters if cost else _PARAMETERS.get(config.model)
     if parameters is None:
         return "unknown: the model is not on this machine yet"
-    # Best and last model of each run. The run under way has three checkpoints of three times the model, and one copy.
+    # Best and last model of each run. The current run has three checkpoints of three times that size, and a copy.
     needed = 4 * parameters * (2 * runs + 10)
     existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
     return f"about {decimal(needed)} in {output}, where {decimal(shutil.disk_usage(existing).free)} are free"

@@ -19,12 +19,12 @@ from smoothcse.training.run import train
 
 @dataclass
 class InProcess:
-    """Trains and scores in this process; the first error ends the plan.
+    """Training and scoring in this process; the first error ends the plan.
 
     Attributes:
         console: Console for progress and results.
         devices: Processes that share each batch, as in :func:`~smoothcse.training.train`.
-        same_start: Whether all runs start from one model and are judged alike, so that the start is scored once.
+        same_start: Whether all runs have the same start model and criterion, so that the start is scored only once.
     """
 
     console: Console
@@ -33,14 +33,14 @@ class InProcess:
     _start_metrics: dict[str, float] | None = field(default=None, init=False)
 
     def each(self, runs: Sequence[PlannedRun], work: Work) -> Iterator[tuple[PlannedRun, None]]:
-        """Carry out the work in the main thread, the only one that gets signals."""
+        """Do the work in the main thread, which receives the signals."""
         for number, run in enumerate(runs, start=1):
             self.console.rule(f"{run.name}, {number} of {len(runs)}")
             work(run, self)
             yield run, None
 
     def train(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
-        """Train a run in the folder that its configuration names."""
+        """Train a run in the output folder of its configuration."""
         train(
             config,
             resume=resume,
@@ -58,6 +58,6 @@ class InProcess:
 
 
 def _start_metrics(folder: RunFolder) -> dict[str, float]:
-    """Return the metrics of a run's start, under the names that its criterion gave them."""
+    """Return the metrics of a run's start, with the names used by its criterion."""
     start = folder.metrics()[0]
     return {name.removeprefix("eval_"): value for name, value in start.items() if name.startswith("eval_")}

@@ -1,4 +1,4 @@
-"""Outcome of a reproduction: the published table beside ours and the control's, and a verdict."""
+"""Outcome of a reproduction: published scores, ours and those of the control, and a verdict."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Outcome:
     """Outcome of :func:`~smoothcse.experiments.reproduce.reproduce`.
 
     Attributes:
-        reproduction: What was reproduced.
+        reproduction: Recipe and settings of the reproduction.
         records: Records of all runs, with their scores on the seven tasks.
     """
 

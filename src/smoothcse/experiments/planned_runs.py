@@ -1,6 +1,6 @@
-"""A plan: the named runs that answer one question, and the folders that they are kept in.
+"""A plan: the named runs of an experiment and their folders.
 
-Studies, reproductions, ``--seeds`` and the demo each make a plan; :mod:`smoothcse.experiments.runner` carries it out.
+Studies, reproductions, ``--seeds`` and the demo create plans; :mod:`smoothcse.experiments.runner` carries them out.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PlannedRun:
 
     Attributes:
         name: Run folder, relative to the plan's folder; see :func:`run_name`.
-        variant: Name of the variant; empty if the runs of the plan differ in their seeds alone.
+        variant: Name of the variant; empty if the runs of the plan differ only in their seeds.
         config: Complete configuration, except for the output folder.
         point: Point of the study's grid, field to value; empty without a grid.
     """
@@ -47,12 +47,12 @@ def run_name(variant: str, point: Mapping[str, Any], seed: int) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs to train, and how to score them.
+    """Runs to train and to score.
 
     Attributes:
         runs: All runs, in the order in which they are trained.
         folder: Folder that holds the run folders.
-        evaluate: How each model is scored on the seven STS tasks; None to leave that out.
+        evaluate: Settings of the scoring on the seven STS tasks; None to skip it.
         due: Runs to carry out now; None for all of them.
     """
 
@@ -62,11 +62,11 @@ class Plan:
     due: Sequence[PlannedRun] | None = None
 
     def folder_of(self, run: PlannedRun) -> RunFolder:
-        """Return the folder of a run, which need not exist."""
+        """Return the folder of a run, whether it exists or not."""
         return RunFolder(self.folder / run.name)
 
     def scores_file(self, run: PlannedRun) -> Path:
-        """Return the file that holds a run's scores on the seven tasks."""
+        """Return the file of a run's scores on the seven tasks."""
         return self.folder_of(run).path / "sts.json"
 
     def config_of(self, run: PlannedRun) -> TrainConfig:
@@ -74,37 +74,37 @@ class Plan:
         return run.config.replace(output=str(self.folder_of(run).path))
 
     def is_started(self, run: PlannedRun) -> bool:
-        """Whether the run's folder holds a run of the same configuration, finished or not."""
+        """Return whether the run's folder holds a run with the same configuration, finished or not."""
         return self._changes(run) == []
 
     def is_finished(self, run: PlannedRun) -> bool:
-        """Whether the run's folder holds a finished run of the same configuration."""
+        """Return whether the run's folder holds a finished run with the same configuration."""
         return self.is_started(run) and self.folder_of(run).finished
 
     def require_new(self, remedy: str) -> None:
         """Check that none of the run folders holds a run.
 
         Args:
-            remedy: What the user can do otherwise. The end of a sentence, without a full stop.
+            remedy: Advice to the user. The end of a sentence, without a full stop.
 
         Raises:
-            SmoothCSEError: With the number of runs there.
+            SmoothCSEError: If there are such runs; the message gives their number.
         """
         there = sum(self.folder_of(run).manifest_file.is_file() for run in self.runs)
         if there:
             raise SmoothCSEError(f"{self.folder} holds {there} of these runs; {remedy}.")
 
     def require_same(self) -> None:
-        """Check that no run folder holds a run of another configuration.
+        """Check that no run folder holds a run with another configuration.
 
         Raises:
-            SmoothCSEError: With the folder and the fields that differ.
+            SmoothCSEError: If one does; the message names the folder and the fields that differ.
         """
         for run in self.runs:
             if changed := self._changes(run):
                 raise SmoothCSEError(
                     f"The run in {self.folder_of(run).path} was started with another configuration "
-                    f"({', '.join(changed)} differ); ask for the same again, or give another --output."
+                    f"({', '.join(changed)} differ); use the same configuration, or give another --output."
                 )
 
     def _changes(self, run: PlannedRun) -> list[str] | None:

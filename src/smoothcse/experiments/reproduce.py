@@ -1,4 +1,4 @@
-"""A published recipe and its control over seeds, compared with the published table.
+"""Reproduction of a published recipe and its control over seeds.
 
 ::
 
@@ -20,9 +20,9 @@ from smoothcse.experiments.runner import run_plan
 
 
 def reproduce(reproduction: Reproduction, *, resume: bool = False, console: Console | None = None) -> Outcome:
-    """Train and score what is missing, and write ``reproduce.json`` and ``reproduce.md``.
+    """Train and score the missing runs, and write ``reproduce.json`` and ``reproduce.md``.
 
-    Checkpoints of finished runs are removed; their best and last models stay.
+    Checkpoints of finished runs are removed; their best and last models are kept.
 
     Args:
         reproduction: Reproduction from :func:`~smoothcse.experiments.reproduction.plan_reproduction`.
@@ -30,7 +30,7 @@ def reproduce(reproduction: Reproduction, *, resume: bool = False, console: Cons
         console: Console for progress; None for standard error.
 
     Raises:
-        SmoothCSEError: For any error that the user can fix; finished runs stay for ``resume``.
+        SmoothCSEError: If the user can fix the error. Finished runs are kept for ``resume``.
     """
     plan = reproduction.plan()
     find_hardware(plan.runs[0].config.precision)

@@ -1,4 +1,4 @@
-"""What is reproduced: a published recipe, its control, seeds, data and the output folder."""
+"""Settings of a reproduction: a published recipe, its control, seeds, data and output folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Reproduction:
 
     @property
     def method(self) -> str:
-        """Variant of the study that is the recipe itself, e.g. ``gs-infonce``."""
+        """Name of the recipe's variant in the study, e.g. ``gs-infonce``."""
         return self.recipe.split("/")[0]
 
     def plan(self) -> Plan:
@@ -65,25 +65,26 @@ def plan_reproduction(
     data: str = HUB,
     changes: Mapping[str, Any] | None = None,
 ) -> Reproduction:
-    """Check what is to be reproduced; nothing is downloaded or written.
+    """Plan and check a reproduction, without downloading or writing anything.
 
-    The models are those with the highest STS-B dev score during training, since the authors chose theirs so.
+    The tested model is the one with the highest STS-B dev score during training, as in the paper.
 
     Args:
-        recipe: A recipe of ``gs-infonce`` or ``simcse``. The former has a control, trained alike but without noise;
-            SimCSE has no noise to leave out.
-        seeds: Runs of the recipe and of its control. Their seeds count up from the recipe's.
+        recipe: Recipe of ``gs-infonce`` or ``simcse``. A ``gs-infonce`` recipe has a control, which differs only in
+            having no noise.
+        seeds: Number of runs of the recipe and of its control. The seeds count up from the recipe's seed.
         output: Folder for the runs and the results; None for ``reproduce/RECIPE``.
         data: Folder in SentEval's layout with the dev set and the seven tasks, or ``"hub"``.
         changes: Configuration fields that replace the recipe's.
 
     Raises:
-        SmoothCSEError: For an unknown recipe or field, a control, a value out of range, or incomplete data.
+        SmoothCSEError: If a recipe or field is unknown, the recipe is a control, a value is out of range, or data is
+            incomplete.
     """
     fields = recipe_fields(recipe)
     method, model = recipe.split("/")
     if method == CONTROL:
-        raise SmoothCSEError(f"Nothing is published of {recipe}; reproduce gs-infonce/{model}, which runs it too.")
+        raise SmoothCSEError(f"{recipe} has no published results; reproduce gs-infonce/{model}, which includes it.")
     variants = {method: fields} | ({CONTROL: recipe_fields(f"{CONTROL}/{model}")} if fields["noise_count"] else {})
     changes = dict(changes or {})
     study = Study(

@@ -1,4 +1,4 @@
-"""``runs.jsonl``: one line per finished run, with all that tables and plots need."""
+"""``runs.jsonl``: one line per finished run, with all data for tables and plots."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Record:
         point: Point of the study's grid.
         seed: Seed of the run.
         start: Score before training, in the criterion's unit.
-        best: Highest score of all evaluations, the start included.
+        best: Highest score of all evaluations, including the start.
         last: Score after the last step.
         curve: ``(step, score)`` of each evaluation.
         noise_share: Mean over the logged steps; None without noise.
@@ -36,12 +36,12 @@ class Record:
         config: All configuration fields.
         environment: Hardware, versions, commit and date.
         step_seconds: Median time of a step, without evaluations; None if it was not measured, as in old records.
-        peak_memory_mb: Peak memory of a step above the loaded model, in millions of bytes; None if it is not known.
-        evaluated: How ``sts`` was measured; None without it.
+        peak_memory_mb: Peak memory of a step above the loaded model, in millions of bytes; None if unknown.
+        evaluated: Settings of the scoring in ``sts``; None without scores.
         sts: Spearman times 100 by task, and their mean ``avg``.
         fingerprint: Fingerprint of the text; None in old records.
         best_step: Step of the highest score, 0 for the start; None in old records.
-        diagnoses: Why figures in ``sts`` cannot be taken at face value.
+        diagnoses: Problems with the scores in ``sts``.
     """
 
     variant: str
@@ -69,7 +69,7 @@ class Record:
         return run_name(self.variant, self.point, self.seed)
 
     def is_of(self, run: PlannedRun) -> bool:
-        """Whether this is the record of exactly that run, all fields equal."""
+        """Return whether this is the record of a run, with all fields equal."""
         return (
             self.variant == run.variant
             and dict(self.point) == dict(run.point)
@@ -77,7 +77,7 @@ class Record:
         )
 
     def has(self, wanted: SevenTasks | None) -> bool:
-        """Whether the record has the scores on the seven tasks that a plan asks for."""
+        """Return whether the record has the scores on the seven tasks that a plan requires."""
         return wanted is None or wanted.is_like(self.evaluated)
 
 
@@ -85,7 +85,7 @@ def read_records(file: Path) -> list[Record]:
     """Read the records of a study; an empty list if the file does not exist yet.
 
     Raises:
-        SmoothCSEError: With the first line that is not a record.
+        SmoothCSEError: If a line is not a record; the message names the line.
     """
     if not file.is_file():
         return []
@@ -96,7 +96,7 @@ def read_records(file: Path) -> list[Record]:
             records.append(record.validate_python(json.loads(line)))
         except (ValueError, TypeError, RecursionError) as error:
             reason = first_line(error)
-            raise SmoothCSEError(f"{file}:{number} is no record of a run ({reason}); delete the line.") from error
+            raise SmoothCSEError(f"{file}:{number} is not a record of a run ({reason}); delete the line.") from error
     return records
 
 
@@ -108,7 +108,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def recorded(runs: Iterable[PlannedRun], record_file: Path | None) -> list[Record]:
-    """Return the records of runs in their order, without those of other runs; empty without a file."""
+    """Return the records of the given runs, in their order; empty if there is no file."""
     records = read_records(record_file) if record_file else []
     return [record for run in runs if (record := find_record(run, records))]
 
@@ -119,7 +119,7 @@ def find_record(run: PlannedRun, records: Sequence[Record]) -> Record | None:
 
 
 def append_record(file: Path, record: Record) -> None:
-    """Append a record. If a run has several, its last one counts."""
+    """Append a record; it replaces earlier records of the same run."""
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
@@ -150,15 +150,15 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
 
 
 def with_scores(record: Record, wanted: SevenTasks, file: Path) -> Record:
-    """Return a record with the scores on the seven tasks that a results file holds."""
+    """Return a record with the scores on the seven tasks from a results file."""
     return replace(record, evaluated=wanted, sts=read_figures(file), diagnoses=read_diagnoses(file))
 
 
 def require_one_text(records: Iterable[Record]) -> None:
-    """Check that runs whose configurations name the same text learned from the same text.
+    """Check that the text of runs with the same corpus did not change.
 
     Raises:
-        SmoothCSEError: With both fingerprints, if the text changed between two runs.
+        SmoothCSEError: If the text changed between two runs; the message gives both fingerprints.
     """
     known: dict[str, Record] = {}
     for record in records:
@@ -169,8 +169,8 @@ def require_one_text(records: Iterable[Record]) -> None:
         other = known.setdefault(repr((fields, drawn)), record)
         if other.fingerprint != record.fingerprint:
             raise SmoothCSEError(
-                f"The runs {other.name} and {record.name} learned from different texts "
+                f"The runs {other.name} and {record.name} were trained on different texts "
                 f"(fingerprints {other.fingerprint} and {record.fingerprint}), though both name "
-                f"{record.config['corpus']}; bring the former text back and delete the folder of the later run, "
+                f"{record.config['corpus']}; restore the earlier text and delete the folder of the later run, "
                 "or give another --output."
             )

@@ -1,4 +1,4 @@
-"""Carries out a study: runs what is missing, and keeps tables and plots up to date."""
+"""Execution of a study: train the missing runs, and update tables and plots."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def run_study(
     jobs: int | None = None,
     console: Console | None = None,
 ) -> list[Record]:
-    """Run what ``output/runs.jsonl`` does not record yet, and update tables and plots.
+    """Train the runs that ``output/runs.jsonl`` does not record, and update tables and plots.
 
-    A run is recorded when it has finished and never repeated; an interrupted run is resumed from its last checkpoint.
-    A study can therefore be stopped at any time and started again, on another machine too. If the study asks for the
-    seven tasks, runs without these scores are scored, which needs their run folders.
+    A finished run is recorded and never repeated; an interrupted run is resumed from its last checkpoint. A study can
+    therefore be stopped at any time and started again, also on another machine. If the study includes the seven tasks,
+    runs without these scores are scored, for which their run folders are needed.
 
     Args:
         study: Study from :func:`~smoothcse.experiments.study.read_study`.
@@ -45,7 +45,7 @@ def run_study(
         The records of this study's runs, in the order of the study.
 
     Raises:
-        SmoothCSEError: If runs failed, after all others have ended; the message names their logs.
+        SmoothCSEError: If runs fail, after all others have ended; the message names their logs.
     """
     console = console or Console(stderr=True)
     plan = study.plan(runs_folder or output / "runs", only)
@@ -62,7 +62,7 @@ def run_study(
 
 
 def _run(study: Study, plan: Plan, output: Path, workers: Subprocesses, console: Console) -> list[str]:
-    """Carry out the runs that are due, and return those that failed, each with its reason."""
+    """Carry out the due runs, and return the failed ones, each with its reason."""
     record_file, failed = output / "runs.jsonl", []
     due = len(plan.due or ())
     before = due - len(missing_runs(plan, recorded(plan.runs, record_file)))

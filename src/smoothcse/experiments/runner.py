@@ -1,4 +1,4 @@
-"""The one runner: trains and scores the runs of a plan that are missing, and returns a record of each."""
+"""The runner: trains and scores the missing runs of a plan, and returns a record of each."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.runs.config import TrainConfig
 
 Replace = Literal["none", "changed", "all"]
-"""Which runs that are in their folders already are replaced: none, those of another configuration, or all."""
+"""Existing runs to replace: none, those with another configuration, or all."""
 
 
 class RunFailed(SmoothCSEError):
-    """A run failed and the others can go on; the message gives the reason or names the log."""
+    """Failure of one run that does not stop the others; the message gives the reason or names the log."""
 
 
 class Worker(Protocol):
-    """Trains and scores one run at a time."""
+    """Training and scoring of one run at a time."""
 
     def train(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
-        """Train a run in the folder that its configuration names."""
+        """Train a run in the output folder of its configuration."""
 
     def score(self, model: Path, wanted: SevenTasks, data: Path, file: Path) -> None:
         """Score a model on the seven tasks and write ``file``."""
@@ -44,29 +44,29 @@ Work = Callable[[PlannedRun, Worker], None]
 
 
 class Workers(Protocol):
-    """Carries out the work on each run, here and now or in several processes."""
+    """Execution of the work on each run, in this process or in several others."""
 
     def each(self, runs: Sequence[PlannedRun], work: Work) -> Iterator[tuple[PlannedRun, RunFailed | None]]:
-        """Call ``work`` for each run; yield the run when it has ended, with its failure if it failed."""
+        """Call ``work`` for each run, and yield the run at its end, with its failure if it failed."""
 
 
 def run_plan(
     plan: Plan, workers: Workers, *, replace: Replace = "none", keep_checkpoints: bool = False
 ) -> list[Record]:
-    """Train and score what the plan's folders do not hold yet.
+    """Train and score the missing runs of a plan.
 
     Args:
         plan: Runs to carry out.
-        workers: Where they are carried out.
-        replace: Which runs in the folders are replaced. Others are kept if they are finished, and resumed if not.
-        keep_checkpoints: Whether checkpoints stay when a run has finished.
+        workers: Workers that train and score.
+        replace: Existing runs to replace. Other finished runs are kept, and other unfinished runs are resumed.
+        keep_checkpoints: Whether to keep the checkpoints of finished runs.
 
     Returns:
         The records of the runs, in the order in which they ended.
 
     Raises:
-        SmoothCSEError: If a run fails, a folder holds a run of another configuration that is not to be replaced, the
-            runs learned from different texts, or the data of the seven tasks is incomplete. Finished runs stay.
+        SmoothCSEError: If a run fails, a folder holds a run with another configuration that must not be replaced, the
+            runs were trained on different texts, or the data of the seven tasks is incomplete. Finished runs are kept.
     """
     records = []
     for _, ended in run_missing(plan, workers, replace=replace, keep_checkpoints=keep_checkpoints):
@@ -84,21 +84,21 @@ def run_missing(
     keep_checkpoints: bool = False,
     record_file: Path | None = None,
 ) -> Iterator[tuple[PlannedRun, Record | RunFailed]]:
-    """Train and score what is missing, and yield each run as it ends.
+    """Train and score the missing runs of a plan, and yield each run when it ends.
 
     Args:
         plan: Runs to carry out.
-        workers: Where they are carried out.
-        replace: As in :func:`run_plan`.
-        keep_checkpoints: As in :func:`run_plan`.
+        workers: Workers that train and score.
+        replace: Existing runs to replace; see :func:`run_plan`.
+        keep_checkpoints: Whether to keep the checkpoints of finished runs.
         record_file: Records of finished runs. A recorded run is never repeated, even if its folder is gone, and each
-            run is recorded when it ends. None to look at the run folders alone.
+            run is recorded when it ends. None to use the run folders only.
 
     Yields:
-        Each run that was missing, with its record or its failure.
+        Each missing run, with its record or its failure.
 
     Raises:
-        SmoothCSEError: As :func:`run_plan`, except for runs that fail.
+        SmoothCSEError: If the plan cannot be carried out; see :func:`run_plan`. Failed runs are yielded.
     """
     if replace == "none":
         plan.require_same()
@@ -120,21 +120,21 @@ def run_missing(
 
 
 def missing_runs(plan: Plan, known: Sequence[Record]) -> list[PlannedRun]:
-    """Return the runs that are due and have no record, or lack scores that the plan asks for."""
+    """Return the due runs without a record, or without scores that the plan requires."""
     due = plan.runs if plan.due is None else plan.due
     return [run for run in due if not ((record := find_record(run, known)) and record.has(plan.evaluate))]
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What is done for each missing run.
+    """Work on each missing run.
 
     Attributes:
-        plan: Plan that the runs belong to.
-        replace: As in :func:`run_plan`.
-        keep_checkpoints: As in :func:`run_plan`.
+        plan: Plan of the runs.
+        replace: Existing runs to replace; see :func:`run_plan`.
+        keep_checkpoints: Whether to keep the checkpoints of finished runs.
         known: Records of runs that need no training.
-        data: Checked data of the seven tasks; unused if the plan does not ask for them.
+        data: Checked data of the seven tasks; unused if the plan does not include them.
     """
 
     plan: Plan
@@ -144,14 +144,14 @@ class _Step:
     data: Path
 
     def carry_out(self, run: PlannedRun, worker: Worker) -> None:
-        """Train and score what a run lacks."""
+        """Train and score a run, as far as necessary."""
         if find_record(run, self.known) is None:
             self._train(run, worker)
         if self.plan.evaluate:
             self._score(run, worker, self.plan.evaluate)
 
     def record(self, run: PlannedRun) -> Record:
-        """Return the record of a run that has been carried out."""
+        """Return the record of a finished run."""
         record = find_record(run, self.known) or record_of(run, self.plan.folder_of(run))
         if self.plan.evaluate is None:
             return record
@@ -161,7 +161,7 @@ class _Step:
         keep = self.replace != "all" and self.plan.is_started(run)
         if not (keep and self.plan.is_finished(run)):
             worker.train(self.plan.config_of(run), resume=keep, overwrite=self.replace != "none" and not keep)
-        if not self.keep_checkpoints:  # three times the size of the model, and nothing is left to resume
+        if not self.keep_checkpoints:  # three times the size of the model, and no longer needed to resume
             shutil.rmtree(self.plan.folder_of(run).checkpoints, ignore_errors=True)
 
     def _score(self, run: PlannedRun, worker: Worker, wanted: SevenTasks) -> None:

@@ -21,7 +21,7 @@ from smoothcse.runs.result import TrainResult, read_result
 
 
 def plan_seeds(config: TrainConfig, count: int) -> Plan:
-    """Return the plan of ``count`` runs that differ in their seeds alone.
+    """Return the plan of ``count`` runs that differ only in their seeds.
 
     Args:
         config: Configuration of the first run; the seeds of the others count up from its seed.
@@ -41,7 +41,7 @@ def train_seeds(
     devices: int | None = None,
     console: Console | None = None,
 ) -> list[TrainResult]:
-    """Train runs that differ in their seeds alone, in ``output/seed-42``, ``output/seed-43`` and so on.
+    """Train runs that differ only in their seeds, in ``output/seed-42``, ``output/seed-43`` and so on.
 
     Args:
         config: Configuration of the first run; the seeds of the others count up from its seed.
@@ -56,7 +56,7 @@ def train_seeds(
         mean and standard deviation.
 
     Raises:
-        SmoothCSEError: As :func:`~smoothcse.training.train`.
+        SmoothCSEError: If a run fails; see :func:`~smoothcse.training.train`.
     """
     console = console or Console(stderr=True)
     plan = plan_seeds(config, count)

@@ -1,10 +1,10 @@
-"""The seven STS tasks as a study or a reproduction asks for them, and the figures that result.
+"""Scoring on the seven STS tasks in studies and reproductions.
 
 In a study file::
 
     evaluate: {data: ../shared/data/sts, which: last, pairs: 400}
 
-``pairs`` is for machines on which the 26,000 sentences of the seven tasks take too long for each run.
+``pairs`` is for slow machines, on which the 26,000 sentences of the seven tasks take too long.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ FIGURES = (*SEVEN_STS, AVERAGE)
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SevenTasks:
-    """How the model of each run is scored.
+    """Settings of the scoring of each run.
 
     Attributes:
         data: Folder in SentEval's layout, or ``"hub"``.
         which: The ``last`` model of a run, or its ``best``.
-        pairs: Pairs drawn from each task, the same ones for each run; None for all of them, as in papers.
+        pairs: Pairs sampled from each task, the same for all runs; None for all pairs, as in papers.
     """
 
     data: str
@@ -41,7 +41,7 @@ class SevenTasks:
     pairs: Annotated[int, Field(ge=2)] | None = None
 
     def is_like(self, other: SevenTasks | None) -> bool:
-        """Whether both give the same figures, wherever the data lies."""
+        """Return whether both give the same scores, regardless of the data's location."""
         return other is not None and (self.which, self.pairs) == (other.which, other.pairs)
 
     def checked_data(self) -> Path:
@@ -55,7 +55,7 @@ class SevenTasks:
         return folder
 
     def is_scored(self, file: Path, data: Path) -> bool:
-        """Whether a results file of ``smoothcse evaluate`` holds these scores, measured on this data."""
+        """Return whether a results file of ``smoothcse evaluate`` has these scores for this data."""
         if not file.is_file():
             return False
         results = json.loads(file.read_text(encoding="utf-8"))
@@ -75,7 +75,7 @@ def read_seven_tasks(values: Any) -> SevenTasks | None:
     """Read the key ``evaluate`` of a study file; None if it is absent.
 
     Raises:
-        SmoothCSEError: With the key that is wrong.
+        SmoothCSEError: If a key is wrong; the message names it.
     """
     if values is None:
         return None
@@ -95,7 +95,7 @@ def read_figures(file: Path) -> dict[str, float]:
 
 
 def read_diagnoses(file: Path) -> list[str]:
-    """Return the distinct diagnoses in a results file of one model: why its figures cannot be taken at face value."""
+    """Return the distinct diagnoses in a results file of one model: problems with its scores."""
     return sorted({score["diagnosis"] for score in _scores(file).values() if score["diagnosis"]})
 
 

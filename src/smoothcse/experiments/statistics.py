@@ -14,7 +14,7 @@ class Difference:
     Attributes:
         mean: Mean of treated minus control.
         low: Lower end of the interval; None for a single pair, which has no spread.
-        high: Upper end, likewise.
+        high: Upper end of the interval; None for a single pair.
         n: Number of pairs.
     """
 
@@ -46,12 +46,12 @@ def show_mean_sd(values: Sequence[float]) -> str:
 
 
 def paired_difference(treated: Sequence[float], control: Sequence[float], confidence: float = 0.95) -> Difference:
-    r"""Compare runs that differ in one thing and share everything else, the seed included.
+    r"""Compare runs that differ in one setting and share everything else, including the seed.
 
     .. math:: \bar δ \pm t_{n-1} \, s_δ / \sqrt n, \qquad δ_i = \text{treated}_i - \text{control}_i
 
     Sharing the seed removes the effect of data order and head initialisation, which both have in common. The interval
-    assumes normal differences. With three seeds ``t`` is 4.30, so that few differences are established.
+    assumes normally distributed differences. With three seeds ``t`` is 4.30, so only large ones are significant.
 
     Args:
         treated: Score of each seed.

@@ -19,7 +19,7 @@ A value of the grid can set other fields too::
         64: {learning_rate: 3.0e-5}
         256: {learning_rate: 6.0e-5}
 
-Each run is scored by the criterion that selects its best step, and on request on the seven STS tasks::
+Each run is scored by the criterion that selects its best step, and optionally on the seven STS tasks::
 
     evaluate: {data: ../shared/data/sts, which: last}   # see SevenTasks
 """
@@ -55,8 +55,8 @@ class Study:
         grid: Values of each field of the grid, each with the other fields that it sets.
         seeds: Seeds of the runs of each variant at each point.
         control: Variant that the others are compared with, or None.
-        evaluate: How models are scored on the seven STS tasks; None to leave that out. It is not part of a run: if it
-            changes, models are scored again and none is trained again.
+        evaluate: Settings of the scoring on the seven STS tasks; None to skip it. If they change, models are scored
+            again, but not trained again.
     """
 
     about: str
@@ -118,7 +118,7 @@ def read_study(file: Path) -> Study:
     """Read and check a study file.
 
     Raises:
-        SmoothCSEError: With the file, the key and what to write instead.
+        SmoothCSEError: If the file is not a valid study; the message names the key and says what to write instead.
     """
     values = read_config_file(file)
     for problem in _problems(values):
@@ -154,7 +154,7 @@ def _seven_tasks(file: Path, values: Mapping[str, Any]) -> SevenTasks | None:
 
 
 def _require_own_folder(run: PlannedRun) -> None:
-    """Refuse a name that leads out of the study's folder."""
+    """Reject a run name outside of the study's folder."""
     if os.path.isabs(run.name) or ".." in run.name.replace("\\", "/").split("/") or "\0" in run.name:
         raise SmoothCSEError(f"the run {run.name!r} would be written outside of the study's folder; rename it.")
 

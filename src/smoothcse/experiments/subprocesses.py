@@ -1,4 +1,4 @@
-"""Runs in processes of their own, several at a time."""
+"""Runs in separate processes, several at a time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Subprocess:
     """Trains and scores by calling this package's commands.
 
     Attributes:
-        environment: Variables that the process gets besides this process's own.
+        environment: Environment variables of the process, in addition to those of this process.
     """
 
     environment: Mapping[str, str]
 
     def train(self, config: TrainConfig, *, resume: bool, overwrite: bool) -> None:
-        """Train a run; its configuration and its log lie beside its folder."""
+        """Train a run; its configuration and its log are written beside its folder."""
         folder = Path(config.output)
         folder.parent.mkdir(parents=True, exist_ok=True)
         file = folder.with_suffix(".yaml")
@@ -40,7 +40,7 @@ class Subprocess:
         self._call(["train", "--config", str(file), *again], folder.with_suffix(".log"))
 
     def score(self, model: Path, wanted: SevenTasks, data: Path, file: Path) -> None:
-        """Score a model on the seven tasks and write ``file``; the log lies beside the run folder."""
+        """Score a model on the seven tasks and write ``file``; the log is written beside the run folder."""
         arguments = ["evaluate", str(model), "--data", str(data), "--precision", "fp32", "--output", str(file)]
         arguments += ["--pairs", str(wanted.pairs)] if wanted.pairs else []
         self._call(arguments, file.parent.with_suffix(".sts.log"))
@@ -85,19 +85,19 @@ class Subprocesses:
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             except BaseException:
-                stopping.set()  # an interrupt must not start waiting runs; those under way receive it themselves
+                stopping.set()  # no waiting runs after an interrupt; running ones receive it themselves
                 raise
 
 
 def call(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> bool:
-    """Run a command of this package in a process of its own and return whether it succeeded."""
+    """Run a command of this package in a separate process and return whether it succeeded."""
     command = [sys.executable, "-m", "smoothcse", *arguments]
     with log.open("w", encoding="utf-8") as stream:
         return not subprocess.run(command, env={**os.environ, **environment}, stdout=stream, stderr=stream).returncode
 
 
 def environments(jobs: int | None) -> list[dict[str, str]]:
-    """Return the environment variables of each run that is under way at the same time."""
+    """Return the environment variables for each of several simultaneous runs."""
     import torch
 
     gpus = torch.cuda.device_count()

@@ -48,7 +48,7 @@ def write_summary(study: Study, records: Sequence[Record], output: Path, *, cons
             console.print(_table(*table))
     try:
         _plot(study, records, tested, output)
-    except SmoothCSEError as error:  # without matplotlib there are still the tables
+    except SmoothCSEError as error:  # without matplotlib, write the tables only
         if console:
             console.print(f"No plots were drawn. {error}", style="yellow", markup=False, highlight=False)
 

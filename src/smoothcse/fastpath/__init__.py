@@ -1,4 +1,4 @@
-"""What makes a training step fast: one context manager, :func:`accelerate`, and the plain path without it."""
+"""The fast path of a training step: one context manager, :func:`accelerate`; without it, the plain path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one switch of the fast path."""
+"""The context manager that turns on the fast path."""
 
 from __future__ import annotations
 
@@ -20,33 +20,32 @@ from smoothcse.fastpath.read_token import patch_last_layer, reads_one_token
 from smoothcse.fastpath.words import patch_word_table
 
 Part = Literal["read token", "dropout", "attention", "words", "length groups"]
-"""What can be made fast: one file each in this room."""
+"""Parts of the fast path, one file each in this package."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @contextmanager
 def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator[list[str]]:
-    """Make the training steps of an encoder fast while the context is open, and leave the model as it was.
+    """Make the training steps of an encoder fast while the context is open.
 
-    Inside, some modules of this model have another forward method; no weight, name, class or configuration changes, so
-    that the model can be saved at any time. A loss and what it keeps, such as a momentum encoder, are fast as well if
-    they are made inside. The loss and its gradients are those of the plain path, up to rounding and to which elements
-    are dropped out.
+    Inside the context, some modules of the model have another forward method. Weights, names, classes and
+    configuration do not change, so the model can be saved at any time. A loss and its state, such as a momentum
+    encoder, are also fast if they are created inside the context. The loss and its gradients equal those of the plain
+    path, up to rounding and to the elements that are dropped out.
 
     ============= =============================================================== ===========
     part          what it does                                                    where
     ============= =============================================================== ===========
-    read token    computes the one token that is read alone in the last layer     all devices
+    read token    computes only the pooled token in the last layer                all devices
     dropout       draws 16 bits per element                                       CPUs
-    attention     uses that dropout in self-attention                             CPUs
+    attention     uses the same dropout in self-attention                         CPUs
     words         looks up word embeddings once per batch                         CPUs
     length groups encodes texts of similar length together                        CPUs
     ============= =============================================================== ===========
 
-    Everything is plain with versions of the host libraries that this was not tested with
-    (:data:`~smoothcse.fastpath.hosts.TESTED`), and the last layer and attention are plain in other families than BERT,
-    RoBERTa and XLM-RoBERTa.
+    With untested versions of the host libraries (:data:`~smoothcse.fastpath.hosts.TESTED`), the plain path is used.
+    The last layer and attention are fast for BERT, RoBERTa and XLM-RoBERTa only.
 
     Example::
 
@@ -54,11 +53,11 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
             SentenceTransformerTrainer(model, args, dataset, loss=GSInfoNCELoss(model)).train()
 
     Args:
-        model: Encoder to train, on its device. One that is accelerated already is left alone.
-        parts: Parts to make fast; none for the plain path. Default all.
+        model: Encoder to train, on its device. An accelerated encoder is not changed.
+        parts: Parts to make fast; empty for the plain path. Default: all.
 
     Yields:
-        Warnings: why some parts, or all, are not fast; usually none.
+        Warnings that say why some or all parts are not fast; usually an empty list.
     """
     if not parts or fast_path_of(model) is not None:
         yield []

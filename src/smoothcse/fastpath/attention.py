@@ -1,4 +1,4 @@
-"""Self-attention whose dropout is :func:`~smoothcse.fastpath.dropout.fast_dropout`: the host's calls torch's own."""
+"""Self-attention with :func:`~smoothcse.fastpath.dropout.fast_dropout` in place of torch's dropout."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _WITHOUT_EFFECT = {"position_ids", "cache_position"}  # on self-attention withou
 
 
 def patch_attention(model: nn.Module, patches: Patches) -> None:
-    """Let self-attention use the fast dropout that it holds.
+    """Make self-attention use the fast dropout.
 
-    torch's attention on CPUs draws its dropout number by number. Outside of training, and in models of other families
-    than BERT, RoBERTa and XLM-RoBERTa, attention stays the host's.
+    torch's attention on CPUs draws its dropout number by number. Outside of training, and in models of families other
+    than BERT, RoBERTa and XLM-RoBERTa, attention does not change.
 
     Args:
         model: Encoder to train on a CPU, after :func:`~smoothcse.fastpath.dropout.patch_dropout`.
@@ -37,11 +37,11 @@ def patch_attention(model: nn.Module, patches: Patches) -> None:
 
 
 def attend_tokens(attention: Any, tokens: Tensor, hidden_states: Tensor, mask: Tensor | None) -> Tensor:
-    """Return what some tokens of each row take from all of its tokens, before the module's output layer.
+    """Return the attention output of some tokens of each row, before the module's output layer.
 
     Args:
         attention: Self-attention of a family named above.
-        tokens: Tokens whose queries are asked, ``(B, queries, d)``.
+        tokens: States of the query tokens, ``(B, queries, d)``.
         hidden_states: States of all tokens, ``(B, L, d)``.
         mask: Mask of :func:`attend`.
 
@@ -63,7 +63,8 @@ def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: 
         queries: ``(B, heads, queries, d)``.
         keys: ``(B, heads, keys, d)``.
         values: ``(B, heads, keys, d)``.
-        mask: Keys that count, bool, or what is added to the scores; broadcast to ``(B, heads, queries, keys)``.
+        mask: Bool mask of the keys to attend to, or values to add to the scores; broadcast to
+            ``(B, heads, queries, keys)``.
 
     Returns:
         ``(B, heads, queries, d)``.
@@ -82,14 +83,14 @@ def attend(attention: Any, queries: Tensor, keys: Tensor, values: Tensor, mask: 
 
 
 def _added(counts: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what to add to scores; not infinity, of which a row without any key would make NaN."""
+    """Return the values to add to the scores; finite, since a row without any key would give NaN."""
     return torch.zeros_like(counts, dtype=dtype).masked_fill_(~counts, torch.finfo(dtype).min)
 
 
 def _forward(
     attention: Any, hidden_states: Tensor, attention_mask: Tensor | None = None, *others: Any, **options: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """Do what the module does: by :func:`attend_tokens` in training on padded rows, with nothing else asked for."""
+    """Compute the module's output; by :func:`attend_tokens` in training on padded rows without further options."""
     padded = attention_mask is None or attention_mask.ndim == 4
     asked = {name for name, value in options.items() if value is not None} - _WITHOUT_EFFECT
     if not attention.training or not padded or others or asked or attention.config.output_attentions:

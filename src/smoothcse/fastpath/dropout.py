@@ -1,4 +1,4 @@
-"""Dropout from 16 random bits per element: torch's own draws a floating-point number per element on CPUs."""
+"""Dropout from 16 random bits per element; on CPUs, torch draws a floating-point number per element."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from smoothcse.fastpath.patches import Patches, is_patched_by
 
-_LEVELS = 2**16  # of the 16 random bits that decide on an element
+_LEVELS = 2**16  # values of the 16 random bits per element
 
 
 def patch_dropout(model: nn.Module, patches: Patches) -> None:
-    """Let every active ``nn.Dropout`` compute :func:`fast_dropout`.
+    """Make every active ``nn.Dropout`` compute :func:`fast_dropout`.
 
     Args:
         model: Encoder to train on a CPU.
@@ -25,16 +25,16 @@ def patch_dropout(model: nn.Module, patches: Patches) -> None:
 
 
 def is_fast(dropout: nn.Module) -> bool:
-    """Whether a dropout module computes :func:`fast_dropout`."""
+    """Return whether a dropout module computes :func:`fast_dropout`."""
     return is_patched_by(dropout, _forward)
 
 
 def fast_dropout(values: Tensor, rate: float) -> Tensor:
-    """Drop elements as ``nn.Dropout`` does in training, at less cost on a CPU.
+    """Drop elements as ``nn.Dropout`` does in training, but faster on a CPU.
 
     ``y = x m / (1 - p)`` with ``m ~ Bernoulli(1 - p)``. ``p`` is rounded to a multiple of 1/65,536, and the scale is
     that of the rounded rate, so that the expectation is exactly ``x``. The bits come from torch's default generator,
-    whose state the host saves and restores with a checkpoint.
+    whose state the trainer saves and restores with a checkpoint.
 
     Args:
         values: Tensor of any shape.
@@ -48,7 +48,7 @@ def fast_dropout(values: Tensor, rate: float) -> Tensor:
 
 
 class _Dropout(torch.autograd.Function):
-    """Keeps the mask in one byte per element; autograd on a product would keep it in four."""
+    """Dropout that keeps its mask in one byte per element; autograd on a product would keep it in four."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, dropped_levels: int) -> Tensor:
@@ -64,7 +64,7 @@ class _Dropout(torch.autograd.Function):
 
 
 def _random_levels(count: int) -> Tensor:
-    """Return uniform int16: one 64-bit draw of the CPU's serial generator makes four."""
+    """Return uniform int16; one 64-bit draw of the CPU's serial generator gives four."""
     words = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int16)[:count]
 

@@ -1,4 +1,4 @@
-"""Versions of the host libraries that the fast path was tested with: others get the plain path."""
+"""Tested versions of the host libraries; other versions use the plain path."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TESTED = {
     "transformers": ">=5.0,<5.24",
     "sentence-transformers": ">=6.2,<6.3",
 }
-"""Ranges in which tests/fastpath pass; tests/fastpath/test_canaries.py says what has moved in another version."""
+"""Ranges in which tests/fastpath pass; tests/fastpath/test_canaries.py reports what another version changes."""
 
 
 def untested_hosts() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""How the rows of a batch are cut into groups that are padded to their own longest row."""
+"""Division of a batch into groups of similar length, each padded to its own longest row."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from itertools import pairwise
 
 
 def group_sizes(lengths: Sequence[int], most: int, overhead: int) -> list[int]:
-    """Cut rows into neighbouring groups so that ``Σ (rows · longest + overhead)`` is as small as can be.
+    """Divide rows into consecutive groups so that ``Σ (rows · longest + overhead)`` is minimal.
 
-    Found by dynamic programming over where the last group begins; it takes a few milliseconds for 1,000 rows.
+    Dynamic programming over the start of the last group; takes a few milliseconds for 1,000 rows.
 
     Args:
-        lengths: of the rows in tokens, at least 1, in rising order.
-        most: tokens of a group, padding included; a row that is longer is a group of its own.
-        overhead: tokens that could be computed in the time that one group more takes.
+        lengths: Lengths of the rows in tokens, at least 1, in ascending order.
+        most: Maximum tokens of a group, including padding. A longer row forms a group of its own.
+        overhead: Cost of one more group, in tokens.
 
     Returns:
         The number of rows of each group, in order.

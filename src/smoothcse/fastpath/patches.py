@@ -1,4 +1,4 @@
-"""Forward methods that are replaced for a while: the only way in which the fast path changes a model."""
+"""Temporary replacement of forward methods, the only way in which the fast path changes a model."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 class Patches:
     """Replaced forward methods of a model's modules.
 
-    Nothing else of a module changes: its class, weights, names and configuration stay, and so does what is saved.
+    Class, weights, names and configuration of a module do not change, and neither does the saved model.
     """
 
     def __init__(self) -> None:
         self._modules: list[nn.Module] = []
 
     def replace(self, module: nn.Module, forward: Callable[..., Any], *given: Any) -> None:
-        """Let a module compute ``forward(module, *given, ...)``, unless its forward has been replaced before.
+        """Make a module compute ``forward(module, *given, ...)``, unless its forward has been replaced before.
 
         Args:
             module: Module to change.
-            forward: Function at the top level of a file, so that the module can be pickled for workers.
-            *given: Arguments that come before those of the call.
+            forward: Module-level function, so that the module can be pickled for workers.
+            *given: Arguments that precede those of the call.
         """
         if "forward" not in vars(module):
             vars(module)["forward"] = partial(forward, module, *given)
             self._modules.append(module)
 
     def undo(self) -> None:
-        """Give all modules the forward methods of their classes back."""
+        """Restore the forward methods of all modules."""
         while self._modules:
             del vars(self._modules.pop())["forward"]
 
 
 def is_patched_by(module: nn.Module, forward: Callable[..., Any]) -> bool:
-    """Whether a module computes this function in place of its own forward."""
+    """Return whether a module computes this function in place of its own forward."""
     return getattr(vars(module).get("forward"), "func", None) is forward

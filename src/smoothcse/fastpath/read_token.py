@@ -1,4 +1,4 @@
-"""The last layer of an encoder that is read at one token of a sentence, computed for that token alone."""
+"""The last layer of an encoder with single-token pooling, computed for the pooled token only."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LAYERS = (BertLayer, RobertaLayer, XLMRobertaLayer)
 
 
 def reads_one_token(model: nn.Module) -> bool:
-    """Whether the sentence embedding is the state of [CLS], or of the token that the host's ``WordWeights`` weighs."""
+    """Return whether the sentence embedding is the state of [CLS], or of the token that ``WordWeights`` selects."""
     return any(isinstance(module, WordWeights) or _reads_first_token(module) for module in model.children())
 
 
 def patch_last_layer(model: nn.Module, state: FastPath, patches: Patches) -> None:
-    """Let the last layer of an encoder that reads one token of a sentence compute that token alone for a loss.
+    """Make the last layer of an encoder with single-token pooling compute only that token for a loss.
 
-    That token is [CLS], or on CPUs the one that the host's ``WordWeights`` gives a weight, [MASK] in a template. The
-    queries, the output of attention and the feed-forward network of all other tokens reach no loss: in a layer with a
-    feed-forward network of ``4 d`` these are ten twelfths of the products. Values and gradients of the sentence
-    embedding stay what they are, and so does what ``encode`` computes. Models of other families, and ones with another
-    pooling, are left alone.
+    The token is [CLS], or on CPUs the one to which sentence-transformers' ``WordWeights`` gives a weight, [MASK] in a
+    template. The queries, attention outputs and feed-forward network of all other tokens do not affect the loss; in a
+    layer with a feed-forward network of ``4 d`` they are ten twelfths of the multiplications. Values and gradients of
+    the sentence embedding do not change, and neither does ``encode``. Models of other families or with another pooling
+    are not changed.
 
     Args:
         model: Encoder to train.
@@ -54,13 +54,13 @@ def _reads_first_token(module: Any) -> bool:
 
 
 class _Read(NamedTuple):
-    """The token that is read of each row."""
+    """The pooled token of each row."""
 
     places: Tensor | None
-    """Long ``(B,)``; None where it is the first of all."""
+    """Position in each row, long ``(B,)``; None for the first token of every row."""
 
     def of(self, values: Tensor) -> Tensor:
-        """Return ``(B, ..., 1, d)`` of ``(B, ..., L, d)``: the states, or the mask with its keys, of these tokens."""
+        """Return the states, or the rows of a mask, of these tokens: ``(B, ..., 1, d)`` from ``(B, ..., L, d)``."""
         if self.places is None:
             return values[..., :1, :]
         index = self.places.view(-1, *[1] * (values.ndim - 1))
@@ -68,14 +68,14 @@ class _Read(NamedTuple):
 
 
 def _find(state: FastPath, weights: WordWeights | None, hidden_states: Tensor) -> _Read | None:
-    """Return what a loss reads, or None if that is not one token of each row, or no loss has asked."""
+    """Return the token that a loss reads; None outside of a loss, or if it reads more than one token per row."""
     batch = state.batch
     if batch is None or batch.every_token:
         return None
     if weights is None:
         return _Read(None)
     ids = batch.ids
-    if ids.shape != hidden_states.shape[:2] or not devices.is_cpu(ids.device):  # a GPU would have to be asked
+    if ids.shape != hidden_states.shape[:2] or not devices.is_cpu(ids.device):  # reading it would wait for a GPU
         return None
     weighed = weights.emb_layer.weight.detach()[:, 0][ids] != 0
     return _Read(weighed.long().argmax(dim=1)) if bool((weighed.sum(dim=1) == 1).all()) else None
@@ -90,13 +90,13 @@ def _forward(
     *others: Any,
     **options: Any,
 ) -> Tensor:
-    """Return for a loss what it reads of each row, else the layer's own ``(B, L, d)``.
+    """Return the pooled token of each row for a loss, otherwise the layer's own output ``(B, L, d)``.
 
-    That is ``(B, 1, d)`` for a pooling that takes the first token, and for ``WordWeights``, which multiplies all
-    others by 0, ``(B, L, d)`` of equal tokens.
+    The shape is ``(B, 1, d)`` for first-token pooling. For ``WordWeights``, which multiplies all other tokens by 0, it
+    is ``(B, L, d)`` with equal tokens.
 
-    Packed rows have their first tokens in the midst of the one long row, and a mask of other than (B, heads, queries,
-    keys) belongs to a kernel that is not used here: both are left to the layer.
+    The layer itself handles packed rows, whose first tokens lie inside one long row, and masks of a shape other than
+    (B, heads, queries, keys), which belong to a kernel that is not used here.
     """
     fits = "cu_seq_lens_q" not in options and (attention_mask is None or attention_mask.ndim == 4)
     read = _find(state, weights, hidden_states) if fits else None

@@ -1,4 +1,4 @@
-"""Text that is tokenised once, before the first step, instead of batch by batch while a GPU waits."""
+"""Tokenisation of the whole text before the first step, so that a GPU does not wait for it in each step."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 Rows = list[dict[str, Any]]
 
 _PARALLEL = "TOKENIZERS_PARALLELISM"
-_SAMPLE = 16  # rows of which both collators must make the same batch
+_SAMPLE = 16  # rows for which both collators must give the same batch
 
 
 class PadTokenIds:
-    """Makes of rows of token ids the batch that the host's collator makes of the text they came from.
+    """Collator of token ids that gives the same batch as the trainer's collator gives for the text.
 
     Args:
-        padding: id of the padding token.
-        segments: whether the encoder takes ``token_type_ids``, which are zero for a single text.
+        padding: Id of the padding token.
+        segments: Whether the encoder takes ``token_type_ids``, which are zero for a single text.
         prompt_length: Tokens of the model's prompt, for poolings that leave it out; None without a prompt.
     """
 
-    valid_label_columns: tuple[str, ...] = ()  # the host asks for it
+    valid_label_columns: tuple[str, ...] = ()  # the trainer reads it
 
     def __init__(self, padding: int, *, segments: bool, prompt_length: int | None = None) -> None:
         self.padding = padding
@@ -66,20 +66,19 @@ class PadTokenIds:
 def tokenised_once(
     dataset: Dataset, model: SentenceTransformer, max_length: int
 ) -> tuple[Dataset, Callable[[Rows], dict[str, Any]]]:
-    """Return what the trainer is to read: a dataset, and the collator that makes batches of its rows.
+    """Return a dataset for the trainer, and the collator that makes batches of its rows.
 
-    The dataset has the token ids of each text in its place. They are made on all cores and kept beside the text's own
-    file on disk, for the next run of this text, tokenizer and length. Where ids are not all that the model takes of a
-    text, so that the batches would not be the host's (images, packed input, padding on the left), it is the text
-    itself with the host's collator.
+    The dataset holds token ids in place of text. They are computed on all cores and cached beside the text's file on
+    disk, for the next run with this text, tokenizer and length. If the batches would differ from the trainer's
+    (images, packed input, padding on the left), the dataset is returned unchanged with the trainer's collator.
 
     Args:
-        dataset: columns of text only.
-        model: whose tokenizer is meant.
-        max_length: tokens per text.
+        dataset: Dataset of text columns.
+        model: Encoder with the tokenizer.
+        max_length: Maximum tokens per text.
 
     Raises:
-        SmoothCSEError: if the ids cannot be written.
+        SmoothCSEError: If the ids cannot be written.
     """
     prompt = prompt_of(model)
     host = SentenceTransformerDataCollator(model.preprocess, max_length=max_length, prompts=prompt)
@@ -88,7 +87,9 @@ def tokenised_once(
     padding = getattr(model.tokenizer, "pad_token_id", None)
     if padding is None or not all(isinstance(features.get(name), Tensor) for name in ("input_ids", "attention_mask")):
         return dataset, host
-    if getattr(model.tokenizer, "padding_side", None) != "right":  # rows of equal length would not show it
+    if (
+        getattr(model.tokenizer, "padding_side", None) != "right"
+    ):  # a sample of equal lengths would not show the difference
         return dataset, host
     length = features.get("prompt_length")
     ours = PadTokenIds(padding, segments="token_type_ids" in features, prompt_length=length)
@@ -107,19 +108,19 @@ def tokenised_once(
         with _on_all_cores():
             return dataset.map(ids_of, batched=True, new_fingerprint=key), ours
     except (OSError, ValueError) as error:
-        # Arrow may fail once more, on closing its file, and hide why
+        # Arrow may fail again when it closes its file, and hide the cause
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
         raise SmoothCSEError(
-            f"The token ids of the text cannot be written ({cause.strerror or cause}): set the variable "
-            "SMOOTHCSE_CACHE to a folder with room."
+            f"The token ids of the text cannot be written ({cause.strerror or cause}): set the environment "
+            "variable SMOOTHCSE_CACHE to a folder with free space."
         ) from error
 
 
 def _ids(features: dict[str, Any]) -> list[NDArray[np.int32]]:
     lengths = features["attention_mask"].sum(dim=1).tolist()
-    rows = features["input_ids"].numpy().astype(np.int32)  # half of the host's on disk
+    rows = features["input_ids"].numpy().astype(np.int32)  # half the size of int64 on disk
     return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
@@ -135,9 +136,9 @@ def _same(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
 
 
 def _key(dataset: Dataset, tokenizer: Any, max_length: int, sample: dict[str, list[NDArray[np.int32]]]) -> str:
-    """Return what the ids depend on, hashed.
+    """Return a hash of everything that the ids depend on.
 
-    The dataset's own fingerprint stands for its text, and the sample for whatever else is done to a text.
+    The dataset's fingerprint covers its text, and the ids of a sample cover any further processing.
     """
     ids = {column: [row.tolist() for row in rows] for column, rows in sample.items()}
     parts = [dataset._fingerprint, tokenizer_state(tokenizer), max_length, ids]
@@ -146,7 +147,7 @@ def _key(dataset: Dataset, tokenizer: Any, max_length: int, sample: dict[str, li
 
 @contextmanager
 def _on_all_cores() -> Iterator[None]:
-    """Let the tokenizer use threads, which the command line turns off for the sake of processes forked later."""
+    """Let the tokenizer use threads, which the command line turns off because of processes forked later."""
     before = os.environ.get(_PARALLEL)
     os.environ[_PARALLEL] = "true"
     try:

@@ -1,4 +1,4 @@
-"""Word embeddings that are looked up once for all groups and views of a batch."""
+"""Word embeddings, looked up once for all groups and views of a batch."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from smoothcse.fastpath.batch import FastPath, fast_path_of
 from smoothcse.fastpath.patches import Patches
 
 WORDS = "words"
-"""Entry of a view's features that holds the word embeddings ``(N, L, d)`` of its token ids."""
+"""Key in a view's features of the word embeddings ``(N, L, d)`` of its token ids."""
 
 
 def patch_word_table(model: nn.Module, state: FastPath, patches: Patches) -> None:
-    """Let an encoder take the word embeddings that a batch brings along.
+    """Make an encoder use the word embeddings of the current batch, if it has any.
 
-    The gradient of a lookup is as large as the whole table, half of a small encoder's weights: each group of each view
-    would fill and add one of its own. Encoder-decoders are left alone, since the decoder looks up ids of its own.
+    The gradient of a lookup is as large as the whole table, half of a small encoder's weights, and each group of each
+    view would fill and add one of its own. Encoder-decoders are not changed, since the decoder looks up ids of its
+    own.
 
     Args:
         model: Encoder to train on a CPU.
@@ -39,9 +40,9 @@ def patch_word_table(model: nn.Module, state: FastPath, patches: Patches) -> Non
 
 
 def look_up_words(model: nn.Module, columns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Add the word embeddings of all columns of a batch, where the encoder can take them.
+    """Add the word embeddings of all columns to a batch, if the encoder can use them.
 
-    A model that is wrapped for several devices looks them up itself: its wrapper has to see each use of a weight.
+    A model wrapped for several devices looks them up itself, since its wrapper must see each use of a weight.
 
     Args:
         model: Encoder, accelerated or not.
@@ -63,12 +64,12 @@ def look_up_words(model: nn.Module, columns: list[dict[str, Any]]) -> list[dict[
 
 
 def _on_cpu(column: dict[str, Any]) -> bool:
-    """Whether these are padded rows of token ids on a CPU, where comparing ids waits for nothing."""
+    """Return whether these are padded rows of token ids on a CPU, where ids can be compared without waiting."""
     return "input_ids" in column and "attention_mask" in column and devices.is_cpu(column["input_ids"].device)
 
 
 def _forward(table: nn.Module, state: FastPath, ids: Tensor) -> Tensor:
-    """Return the embeddings that the running batch brings along if these are its ids, else look them up."""
+    """Return the word embeddings of the current batch if these are its ids; otherwise look them up."""
     batch = state.batch
     if batch is not None and batch.words is not None and torch.equal(ids, batch.ids):
         return batch.words

@@ -1,6 +1,6 @@
 """Training methods: one file each, with its settings, its loss and its state.
 
-The names are imported when first used: the configuration reads the methods' settings, and must not wait for torch.
+Names are imported on first use, so that the configuration can read the methods' settings without loading torch.
 """
 
 from __future__ import annotations

@@ -18,11 +18,11 @@ from smoothcse.objectives.arccon import angular_margin_logits
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ArcCon(MethodSettings):
-    """The published value, which is the default, and what it means."""
+    """Settings of ArcCon; the default is the published value."""
 
     name: Literal["arccon"] = "arccon"
     margin: Annotated[
-        float, Field(ge=0, le=90, description="m, degrees by which a pair must be nearer than all others.")
+        float, Field(ge=0, le=90, description="m, angular margin in degrees between a positive pair and all others.")
     ] = 10.0
 
 
@@ -49,7 +49,7 @@ class ArcConLoss(ContrastiveLoss):
 
 METHOD = Method(
     title="ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022)",
-    about="A pair must be nearer than all others by a margin, an angle.",
+    about="Adds an angular margin between positive pairs and all others.",
     loss=ArcConLoss,
     settings=ArcCon,
     pairs=True,

@@ -1,4 +1,4 @@
-"""The base of all losses: views in, scalar out, for ``SentenceTransformerTrainer``."""
+"""Base class of all losses for ``SentenceTransformerTrainer``."""
 
 from __future__ import annotations
 
@@ -14,42 +14,41 @@ from smoothcse.objectives import NO_NOISE, HardNegatives, Keys, Noise, dense_con
 from smoothcse.views.embed import Features, embed_views
 
 DENSE_LOGITS = 2**24
-"""Above so many logits (64 MB of float32, of which the dense form needs several times as much) they are streamed."""
+"""Number of logits (64 MB of float32) above which they are streamed; the dense form needs several times the memory."""
 
 
 class ContrastiveLoss(nn.Module):
     """InfoNCE over the views of a batch, with optional Gaussian noise and hard negatives.
 
-    It takes a dataset with one text column, whose sentences are encoded as two dropout views in one forward of 2N
-    rows; or (anchor, positive) columns; or (anchor, positive, hard negative) columns. With several ranks each one
-    scores its own anchors against the positives of all, and the gradient is that of one process with the whole
-    batch.
+    The dataset has one text column, whose sentences are encoded as two dropout views in one forward pass of 2N rows,
+    or (anchor, positive) columns, or (anchor, positive, hard negative) columns. With several ranks, each rank compares
+    its own anchors with the positives of all ranks, and the gradient equals that of one process with the whole batch.
 
-    A method is a subclass that changes one or more of :meth:`views`, :meth:`further_negatives`,
-    :meth:`compute_loss_from_embeddings` and :meth:`remember`, and sets :attr:`state` if it keeps anything between
-    steps. Noise, several ranks and gradient caching work for all of them.
+    A method is a subclass that overrides one or more of :meth:`views`, :meth:`further_negatives`,
+    :meth:`compute_loss_from_embeddings` and :meth:`remember`, and sets :attr:`state` if it keeps state between steps.
+    Noise, several ranks and gradient caching work for all methods.
 
-    Noise and random views are functions of the seed and the step. On its own a loss counts its training forwards; give
-    the trainer ``callbacks=[NoiseStep(loss)]`` (:mod:`smoothcse.training`) to follow the optimiser's step instead, so
-    that a resumed run repeats the draws of an uninterrupted one.
+    Noise and random views are functions of the seed and the step. By default a loss counts its training forward
+    passes. Pass ``callbacks=[NoiseStep(loss)]`` (:mod:`smoothcse.training`) to the trainer to use the optimiser's step
+    instead, so that a resumed run repeats the draws of an uninterrupted one.
 
     Args:
-        model: Encoder; its feature ``projection`` is read where there is one, else ``sentence_embedding``.
-        noise: Gaussian negatives. Default none.
+        model: Encoder. Its feature ``projection`` is read if it has one, otherwise ``sentence_embedding``.
+        noise: Gaussian negatives. Default: none.
         temperature: ``τ > 0``.
         hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
-        seed: Seed of what a method draws for its views.
+        seed: Seed of the random views of a method.
         settings: Settings of the method.
 
     Attributes:
         state: Module that the method keeps between steps and that is saved with each checkpoint, or None.
-        step: Optimiser step, where a callback sets it; None to count forwards.
-        progress: Share of the training that is done, for schedules; 0 until a callback sets it.
-        last_noise_share: Noise share of the last forward, a detached scalar tensor; with several ranks that of this
-            rank's anchors, see :meth:`batch_noise_share`.
+        step: Optimiser step, if a callback sets it; None to count forward passes.
+        progress: Completed fraction of the training, for schedules; 0 until a callback sets it.
+        last_noise_share: Noise share of the last forward pass, a detached scalar tensor. With several ranks, the share
+            of this rank's anchors; see :meth:`batch_noise_share`.
 
     Raises:
-        SmoothCSEError: For an argument out of its range.
+        SmoothCSEError: If an argument is out of range.
     """
 
     def __init__(
@@ -87,7 +86,7 @@ class ContrastiveLoss(nn.Module):
         return loss
 
     def loss_at(self, step: int, sentence_features: Iterable[Features]) -> Tensor:
-        """Return the loss with the noise of a given step, counting and remembering nothing."""
+        """Return the loss with the noise of a given step, without counting the step or updating the state."""
         before, self.step = self.step, step
         try:
             return self._loss_of(self._views_of(sentence_features))
@@ -95,15 +94,15 @@ class ContrastiveLoss(nn.Module):
             self.step = before
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the views to embed, given the text columns. Here the same; a single column is embedded twice."""
+        """Return the views to embed, by default the text columns. A single column is embedded twice."""
         return columns
 
     def further_negatives(self) -> Tensor | None:
-        """Return keys ``(F, d)`` that repel every anchor beside those of the batch, the same on all ranks."""
+        """Return further negatives ``(F, d)`` of every anchor, the same on all ranks, or None."""
         return None
 
     def remember(self, columns: list[Features]) -> None:
-        """Update the state from the views of a step, once its loss is computed. Here nothing."""
+        """Update the state from the views of a step, after its loss is computed. Does nothing by default."""
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
         """Return the scalar loss of this rank's ``[z1, z2]`` or ``[z1, z2, z3]``, each ``(N, d)``."""
@@ -112,12 +111,12 @@ class ContrastiveLoss(nn.Module):
     def contrast(
         self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None = None, own: Tensor | None = None
     ) -> Tensor:
-        """Return the loss of this rank's anchors against the keys of all ranks, and note the noise share.
+        """Return the loss of this rank's anchors against the keys of all ranks, and store the noise share.
 
         Args:
-            anchors: ``(N, d)``.
-            positives: ``(N, d)``.
-            hard_negatives: ``(N, d)``, or None.
+            anchors: Anchors ``(N, d)``.
+            positives: Positives ``(N, d)``.
+            hard_negatives: Hard negatives ``(N, d)``, or None.
             own: Logits ``(N,)`` that replace those of the anchors with their own positives, or None.
         """
         keys = self._keys(positives, hard_negatives)
@@ -130,20 +129,20 @@ class ContrastiveLoss(nn.Module):
         return loss
 
     def batch_noise_share(self) -> float | None:
-        """Return the noise share of the last forward over the whole batch, or None before the first.
+        """Return the noise share of the last forward pass over the whole batch; None before the first pass.
 
-        Ranks exchange their shares, so all of them must ask together.
+        Ranks exchange their shares, so all of them must call this method.
         """
         if self.last_noise_share is None:
             return None
         return float(of_all_ranks(self.last_noise_share.reshape(1)).mean())
 
     def current_step(self) -> int:
-        """Return the step that noise and views are drawn for."""
+        """Return the step for which noise and views are drawn."""
         return self._forwards if self.step is None else self.step
 
     def get_config_dict(self) -> dict[str, Any]:
-        """Return the settings that the host writes into the model card."""
+        """Return the settings for the model card of sentence-transformers."""
         return {
             "noise_count": self.noise.count,
             "noise_ratio": self.noise.ratio,
@@ -156,8 +155,8 @@ class ContrastiveLoss(nn.Module):
         columns = list(sentence_features)
         if not 1 <= len(columns) <= 3:
             raise SmoothCSEError(
-                f"A batch has {len(columns)} columns of text; give one of sentences, or two or three: anchor, "
-                "positive and hard negative."
+                f"A batch has {len(columns)} columns of text; give one column of sentences, or two or three columns: "
+                "anchor, positive and hard negative."
             )
         return self.views(columns)
 

@@ -1,4 +1,4 @@
-"""Gradient caching, for batches whose activations do not fit into memory."""
+"""Gradient caching for batches whose activations do not fit into memory."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from smoothcse.views.embed import Features, embed, take_rows
 
 
 class GradientCaching(CachedLossMixin):
-    """Makes the memory of a loss independent of the batch (GradCache: Gao et al., RepL4NLP 2021).
+    """Mixin that makes the memory of a loss independent of the batch size (GradCache: Gao et al., RepL4NLP 2021).
 
-    The batch is encoded piece by piece without activations, the loss and its gradient with respect to the embeddings
-    are computed once for all of it, and each piece is encoded again, with the same dropout, to carry that gradient
-    into the weights. That makes three passes instead of two, about a third more time, whatever the batch.
+    The batch is encoded in mini-batches without activations. The loss and its gradient with respect to the embeddings
+    are computed once for the whole batch, and each mini-batch is encoded again, with the same dropout, to propagate
+    the gradient to the weights. That takes three passes instead of two, about a third more time, for any batch size.
 
-    Value and gradients are those of the plain loss, under the autocast that the loss is called in. A single column of
-    text is encoded as two dropout views of each sentence, shortest sentences first, so that a piece holds sentences of
+    Value and gradients equal those of the plain loss under the autocast of the call. A single column of text is
+    encoded as two dropout views of each sentence, shortest sentences first, so that a mini-batch holds sentences of
     similar length.
 
     Args:
         model: Encoder.
-        mini_batch_tokens: Tokens encoded at a time, padding not counted; at least one sentence is.
-        **settings: Arguments of the loss that it is mixed into.
+        mini_batch_tokens: Tokens per mini-batch, without padding. A mini-batch has at least one sentence.
+        **settings: Arguments of the loss.
 
     Raises:
-        SmoothCSEError: For an argument out of its range.
+        SmoothCSEError: If an argument is out of range.
     """
 
     model: SentenceTransformer
@@ -43,7 +43,7 @@ class GradientCaching(CachedLossMixin):
         if mini_batch_tokens < 1:
             raise SmoothCSEError(f"mini_batch_tokens must be at least 1, not {mini_batch_tokens}.")
         self.mini_batch_num_tokens = mini_batch_tokens
-        self.mini_batch_size = 1  # the host requires one; the number of tokens takes precedence
+        self.mini_batch_size = 1  # sentence-transformers requires one; mini_batch_tokens takes precedence
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
         order = _order_of_length(columns)
@@ -60,7 +60,7 @@ class GradientCaching(CachedLossMixin):
         copy_random_state: bool,
         random_state: RandContext | None = None,
     ) -> tuple[Tensor, RandContext | None]:
-        """Embed the rows from ``begin`` to ``end`` as the host does, but read the training head."""
+        """Embed the rows from ``begin`` to ``end`` with the output of the training head."""
         piece = take_rows(sentence_feature, torch.arange(begin, end, device=sentence_feature["input_ids"].device))
         state = _Replay(piece) if copy_random_state else None
         with _same_autocast(piece) if random_state is None else random_state, torch.set_grad_enabled(with_grad):
@@ -69,22 +69,22 @@ class GradientCaching(CachedLossMixin):
     def calculate_loss(
         self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
     ) -> Tensor:
-        """Return the loss of the whole batch, given the embeddings of its pieces, per column."""
+        """Return the loss of the whole batch, given the embeddings of its mini-batches per column."""
         columns = [torch.cat(pieces) for pieces in reps]
         if len(columns) == 1:
             columns = [columns[0][0::2], columns[0][1::2]]
         columns = [column[self._back] for column in columns]
-        loss: Tensor = self.compute_loss_from_embeddings(columns)  # a method of the loss that this is mixed into
+        loss: Tensor = self.compute_loss_from_embeddings(columns)  # a method of the loss class
         if with_backward:
             with torch.autocast(
                 loss.device.type, enabled=False
-            ):  # which would lower the products of the backward pass
+            ):  # autocast would lower the precision of the products in the backward pass
                 loss.backward()
         return loss.detach()
 
 
 class _Replay(RandContext):
-    """Random state and autocast of the first encoding of a piece, for the second one in the backward pass."""
+    """Random state and autocast of the first pass over a mini-batch, restored for the second pass."""
 
     def __init__(self, piece: Features) -> None:
         super().__init__(*piece.values())
@@ -100,18 +100,18 @@ class _Replay(RandContext):
 
 
 class CachedGSInfoNCELoss(GradientCaching, GSInfoNCELoss):
-    """:class:`GSInfoNCELoss` in memory that does not grow with the batch; the arguments are those of both."""
+    """:class:`GSInfoNCELoss` with memory independent of the batch size; takes the arguments of both classes."""
 
 
 def with_gradient_caching(loss: type[ContrastiveLoss]) -> Callable[..., ContrastiveLoss]:
-    """Return the cached form of a method's loss: a class that also takes ``mini_batch_tokens``."""
+    """Return a subclass of a method's loss with gradient caching, which also takes ``mini_batch_tokens``."""
     return type(f"Cached{loss.__name__}", (GradientCaching, loss), {})
 
 
 def _same_autocast(piece: Features) -> torch.autocast:
-    """Return a context with the autocast that is in force now.
+    """Return a context with the current autocast state.
 
-    It keeps no casts of the weights: those of the first pass have no gradient, and the second must not reuse them.
+    It does not cache casts of the weights: those of the first pass have no gradient, and the second must not use them.
     """
     device = piece["input_ids"].device.type
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
@@ -119,14 +119,14 @@ def _same_autocast(piece: Features) -> torch.autocast:
 
 
 def _order_of_length(columns: list[Features]) -> Tensor:
-    """Return the rows in the order of their length in the first column."""
+    """Return the order of the rows by length in the first column."""
     if any("cu_seq_lens_q" in column for column in columns):
-        raise SmoothCSEError("Gradient caching needs padded batches, not packed ones; turn off the packing of inputs.")
+        raise SmoothCSEError("Gradient caching needs padded batches, not packed ones; turn off input packing.")
     order: Tensor = columns[0]["attention_mask"].sum(dim=1).argsort(stable=True)
     return order
 
 
 def _sorted(columns: list[Features], order: Tensor) -> list[Features]:
-    """Return the columns in an order of rows; those of a single column are repeated, each next to itself."""
+    """Return the columns with their rows reordered; each row of a single column is repeated next to itself."""
     rows = order.repeat_interleave(2) if len(columns) == 1 else order
     return [take_rows(column, rows) for column in columns]

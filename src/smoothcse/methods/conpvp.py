@@ -16,8 +16,8 @@ from smoothcse.methods.table import Method
 from smoothcse.objectives.conpvp import draw_templates
 from smoothcse.views.embed import Features
 
-# As many of each kind as the paper has. The first three of each kind are the published ones that we know; the others
-# are ours, in their spirit.
+# The paper's number of templates of each kind. The first three of each kind are published; the others are our own, in
+# the same style.
 POSITIVE = (
     "Given {sentence} , we assume that {mask} .",
     "{sentence} . In summary : {mask} .",
@@ -43,7 +43,7 @@ NEGATIVE = (
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ConPVP(MethodSettings):
-    """The published value, which is the default, and what it means."""
+    """Settings of ConPVP; the default is the published value."""
 
     name: Literal["conpvp"] = "conpvp"
     prompt_tokens: Annotated[
@@ -58,14 +58,14 @@ def anchor_template(settings: ConPVP) -> tuple[str, list[str]]:
 
 
 def prepare(model: SentenceTransformer, settings: ConPVP) -> SentenceTransformer:
-    """Return the encoder reading in the template of learned tokens, which are words of its vocabulary."""
+    """Return the encoder with the template of learned tokens, which are words of its vocabulary."""
     return with_template(model, *anchor_template(settings))
 
 
 class ConPVPLoss(PromptedLoss):
     """ConPVP (Zeng et al., Findings of EMNLP 2022).
 
-    The templates of a sentence's prototypes are drawn anew at each step; the released code draws them once.
+    The templates of a sentence's prototypes are drawn again at each step; the released code draws them once.
 
     Args:
         model: Encoder, from :func:`prepare`.
@@ -79,9 +79,9 @@ class ConPVPLoss(PromptedLoss):
         super().__init__(model, templates=[anchor, *POSITIVE, *NEGATIVE], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences as anchors, in positive templates, and in negative ones.
+        """Return the sentences as anchors, in positive templates and in negative templates.
 
-        Of labelled texts the second ones make the positive prototypes, and the third ones, if any, the negative ones.
+        For labelled texts, the second column gives the positive prototypes, and the third column the negative ones.
         """
         anchors, positives = columns[0], columns[min(1, len(columns) - 1)]
         drawn = draw_templates(
@@ -101,8 +101,8 @@ class ConPVPLoss(PromptedLoss):
 
 METHOD = Method(
     title="ConPVP (Zeng et al., Findings of EMNLP 2022)",
-    about="A sentence is read behind learned tokens, drawn to itself in a template that agrees with it, and pushed "
-    "from all sentences in templates that negate them; what a template says alone is taken out.",
+    about="Prompts with learned tokens for anchors, affirming templates for positives and negating templates for hard "
+    "negatives; the template bias is subtracted.",
     loss=ConPVPLoss,
     settings=ConPVP,
     encodes=6.0,

@@ -1,4 +1,4 @@
-"""DebCSE, our reading of its abstract; its formulas are in :mod:`smoothcse.objectives.debcse`."""
+"""DebCSE, our interpretation of its abstract; the formulas are in :mod:`smoothcse.objectives.debcse`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_A_TIME = 1000
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class DebCSE(MethodSettings, DebCSESettings):
-    """Settings of the draws, from :mod:`smoothcse.views.drawn_pairs`, under the name of the method."""
+    """Settings of DebCSE: those of the draws in :mod:`smoothcse.views.drawn_pairs`."""
 
     name: Literal["debcse"] = "debcse"
 
@@ -36,10 +36,10 @@ def add_pairs(
 
     Args:
         sentences: Dataset with the column ``sentence``.
-        model: Encoder at the start.
+        model: Untrained encoder.
         settings: Settings of the draws.
         seed: Seed of the draws.
-        console: Console for a progress bar.
+        console: Console for the progress bar.
     """
     positives, negatives = draw_pairs(sentences, model, settings, seed, console)
 
@@ -53,9 +53,9 @@ def add_pairs(
 
 
 METHOD = Method(
-    title="DebCSE, our reading of the abstract of Miao, Du and Zhang (CIKM 2023), which gives no formulas",
-    about="Positives of like meaning and unlike words, and hard negatives of like words and unlike meaning, drawn "
-    "from the corpus by inverse propensity.",
+    title="DebCSE, our interpretation of the abstract of Miao, Du and Zhang (CIKM 2023), which gives no formulas",
+    about="Positives with similar meaning but different words, and hard negatives with similar words but different "
+    "meaning, sampled from the corpus by inverse propensity.",
     loss=ContrastiveLoss,
     settings=DebCSE,
     encodes=3.0,

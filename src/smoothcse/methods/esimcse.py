@@ -23,20 +23,22 @@ from smoothcse.views.embed import Features, in_pieces
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ESimCSE(MethodSettings):
-    """The published values for BERT-base, which are the defaults, and what they mean."""
+    """Settings of ESimCSE; the defaults are the published values for BERT-base."""
 
     name: Literal["esimcse"] = "esimcse"
     repetition_rate: Annotated[
-        float, Field(ge=0, le=1, description="Share of a sentence's sub-words that may be doubled in its second view.")
+        float, Field(ge=0, le=1, description="Maximum share of a sentence's sub-words that its second view repeats.")
     ] = 0.32
     queue_size: Annotated[
-        int, Field(ge=0, description="Earlier sentences that are negatives, too; published: 2.5 batches.")
+        int, Field(ge=0, description="Earlier sentences used as negatives; published: 2.5 batches.")
     ] = 160
-    momentum: Annotated[float, Field(ge=0, le=1, description="m of the encoder that embeds the queue.")] = 0.995
+    momentum: Annotated[float, Field(ge=0, le=1, description="m, momentum of the encoder that embeds the queue.")] = (
+        0.995
+    )
 
 
 class ESimCSEState(nn.Module):
-    """The queue and the encoder that fills it."""
+    """State of ESimCSE: the queue, and the momentum encoder that fills it."""
 
     def __init__(self, model: SentenceTransformer, settings: ESimCSE) -> None:
         super().__init__()
@@ -47,8 +49,8 @@ class ESimCSEState(nn.Module):
 class ESimCSELoss(ContrastiveLoss):
     """ESimCSE (Wu et al., COLING 2022).
 
-    The momentum encoder starts from the pretrained weights. The released code starts it from random ones, by mistake:
-    its first negatives are close to random vectors.
+    The momentum encoder starts from the pretrained weights. The released code starts it from random weights
+    by mistake, so that its first negatives are close to random vectors.
 
     Args:
         model: Encoder.
@@ -66,12 +68,12 @@ class ESimCSELoss(ContrastiveLoss):
         self.longest = model.max_seq_length or 512
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences, and the same with sub-words repeated; pairs are left as they are."""
+        """Return the sentences and a copy with repeated sub-words; labelled pairs are not changed."""
         if len(columns) > 1:
             return columns
         ids, mask = columns[0]["input_ids"], columns[0]["attention_mask"]
-        self.special = self.special.to(ids.device)  # once: a copy in each step would wait for the device
-        prompt = columns[0].get("prompt_length", 0)  # unchanged: poolings may leave out so many tokens
+        self.special = self.special.to(ids.device)  # once, since a copy in each step would wait for the device
+        prompt = columns[0].get("prompt_length", 0)  # unchanged, since poolings may skip this number of tokens
         words = mask.bool() & ~torch.isin(ids, self.special) & (mask.cumsum(dim=1) > prompt)
         repeated, present = repeat_subwords(
             ids,
@@ -103,8 +105,8 @@ class ESimCSELoss(ContrastiveLoss):
 
 METHOD = Method(
     title="ESimCSE (Wu et al., COLING 2022)",
-    about="The second view has sub-words doubled, so that length tells nothing; a queue of earlier sentences, which a "
-    "momentum encoder embeds, adds negatives.",
+    about="Repeats sub-words in the second view, so that length does not identify positives, and adds a queue of "
+    "earlier sentences, embedded by a momentum encoder, as negatives.",
     loss=ESimCSELoss,
     settings=ESimCSE,
     encodes=3.0,

@@ -1,4 +1,4 @@
-"""GS-InfoNCE for ``SentenceTransformerTrainer``: SimCSE's loss with Gaussian noise, its options as flat arguments."""
+"""GS-InfoNCE for ``SentenceTransformerTrainer``: SimCSE's loss with Gaussian noise and flat arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from smoothcse.objectives import GaussianNoise, Noise, NoiseMode
 class GSInfoNCELoss(ContrastiveLoss):
     """Unsupervised SimCSE's InfoNCE with Gaussian vectors as extra negatives (Wu et al., COLING 2022).
 
-    ``noise_count=0`` is the control: plain SimCSE. Inputs, ranks and steps are those of
+    ``noise_count=0`` is the control, plain SimCSE. Inputs, ranks and steps are described at
     :class:`~smoothcse.methods.base.ContrastiveLoss`.
 
     Example::
@@ -23,23 +23,23 @@ class GSInfoNCELoss(ContrastiveLoss):
         SentenceTransformerTrainer(model=model, args=args, train_dataset=dataset, loss=loss).train()
 
     Args:
-        model: Encoder; its feature ``projection`` is read where there is one, else ``sentence_embedding``.
+        model: Encoder. Its feature ``projection`` is read if it has one, otherwise ``sentence_embedding``.
         noise_count: ``M``. Default 192, as in the four published recipes.
         noise_ratio: ``M`` as a multiple of the effective batch instead (published: 3, or 1.5 at batch 128).
         noise_weight: ``λ > 0``, weight of the noise in the denominator.
         noise_mean: ``μ`` of the noise.
-        noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, as
-            :class:`~smoothcse.objectives.GaussianNoise` explains.
+        noise_std: ``σ > 0`` of the noise; without effect at ``μ = 0``, see
+            :class:`~smoothcse.objectives.GaussianNoise`.
         noise_mode: ``"sampled"``, or ``"expected"`` to replace the noise by its closed-form expectation.
         noise_share: Noise share to hold by choosing ``λ`` for each anchor and step
             (:func:`~smoothcse.objectives.balance_noise`) instead of ``noise_weight``; None (default) for a fixed
             ``λ``.
         seed: Seed of the noise.
-        **others: ``temperature`` and ``hard_negative_log_weight``, as for
+        **others: ``temperature`` and ``hard_negative_log_weight`` of
             :class:`~smoothcse.methods.base.ContrastiveLoss`.
 
     Raises:
-        SmoothCSEError: For an argument out of its range.
+        SmoothCSEError: If an argument is out of range.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class GSInfoNCELoss(ContrastiveLoss):
 
     @property
     def citation(self) -> str:
-        """BibTeX entry, which the host puts into the model card."""
+        """BibTeX entry for the model card of sentence-transformers."""
         return (
             "@inproceedings{wu-etal-2022-smoothed,\n"
             "  title = {Smoothed Contrastive Learning for Unsupervised Sentence Embedding},\n"

@@ -22,25 +22,27 @@ from smoothcse.views.embed import Features
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class ISCSE(MethodSettings):
-    """The published values for the base models, which are the defaults, and what they mean."""
+    """Settings of IS-CSE; the defaults are the published values for the base models."""
 
     name: Literal["is-cse"] = "is-cse"
     weight: Annotated[
-        float, Field(ge=0, description="α of the smoothed loss, from the middle of the training on.")
+        float, Field(ge=0, description="α, weight of the smoothed loss in the second half of training.")
     ] = 0.1
     weight_at_start: Annotated[
         float,
-        Field(ge=0, description="α at the start, from which it climbs along a cosine; published for large: 0.005."),
+        Field(
+            ge=0, description="α at the start, from which it rises along a cosine; published for large models: 0.005."
+        ),
     ] = 0.1
-    buffer_size: Annotated[int, Field(ge=2, description="Positives that are kept.")] = 1024
-    neighbours: Annotated[int, Field(ge=1, description="Nearest ones that each positive is averaged with.")] = 16
-    group_temperature: Annotated[float, Field(gt=0, description="β of the weights in the average.")] = 2.0
+    buffer_size: Annotated[int, Field(ge=2, description="Number of positives in the buffer.")] = 1024
+    neighbours: Annotated[int, Field(ge=1, description="Nearest neighbours that each positive is averaged with.")] = 16
+    group_temperature: Annotated[float, Field(gt=0, description="β, temperature of the weights in the average.")] = 2.0
 
 
 class ISCSELoss(ContrastiveLoss):
     """IS-CSE (He et al., AAAI 2023).
 
-    The smoothed loss starts once the buffer is full; until then the loss is that of SimCSE.
+    The smoothed loss starts when the buffer is full; until then, the loss is that of SimCSE.
 
     Args:
         model: Encoder.
@@ -81,8 +83,7 @@ class ISCSELoss(ContrastiveLoss):
 
 METHOD = Method(
     title="IS-CSE (He et al., AAAI 2023)",
-    about="A second loss pulls each sentence to its positive averaged with that one's nearest neighbours among the "
-    "last sentences.",
+    about="Adds a second loss, whose positives are averaged with their nearest neighbours among the last sentences.",
     loss=ISCSELoss,
     settings=ISCSE,
     pairs=True,

@@ -1,4 +1,4 @@
-"""The masked-language head of an encoder, trained beside it and never shipped."""
+"""Masked-language head of an encoder, trained with it but not saved in its models."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 TARGETS = "mlm_targets"
-"""Entry of a view's features that holds its targets, long ``(N, L)``."""
+"""Key in a view's features of its targets, long ``(N, L)``."""
 
 
 class MaskedLMHead(nn.Module):
-    """The head that turns token states into logits over the vocabulary, as the family of the encoder has it.
+    """Masked-language head of the encoder's model family, from token states to logits over the vocabulary.
 
-    It has the weights of the pretrained checkpoint where that holds a head, else new ones, the same on all ranks. Its
-    last product is with the word embeddings of the encoder, which both share.
+    The weights come from the pretrained checkpoint if it has a head; otherwise they are new, and the same on all
+    ranks. The output layer shares the word embeddings of the encoder.
 
     Args:
-        model: Encoder, as it was loaded.
+        model: Encoder as loaded.
         seed: Seed of new weights.
 
     Raises:
-        SmoothCSEError: For an encoder whose family has no such head, or whose tokenizer has no mask.
+        SmoothCSEError: If the encoder's family has no such head, or its tokenizer has no mask token.
     """
 
     def __init__(self, model: SentenceTransformer, seed: int = 0) -> None:
@@ -59,18 +59,18 @@ class MaskedLMHead(nn.Module):
         return functional.linear(transformed, words, self.bias)
 
     def read(self, model: nn.Module, features: Features) -> Tensor:
-        """Return the summed negative log-likelihood of the masked tokens of each row, and their number.
+        """Return the summed negative log-likelihood of the masked tokens per row, and their number.
 
         Args:
             model: Encoder.
-            features: Features of a view, with its :data:`TARGETS`.
+            features: Features of a view, including its :data:`TARGETS`.
 
         Returns:
             ``(N, 2)``: sum and number.
         """
         targets = features[TARGETS]
         output = run(model, {key: value for key, value in features.items() if key != TARGETS}, every_token=True)
-        # Poolings of several layers put their average in the place of the last one's states.
+        # Poolings over several layers replace the states of the last layer by their average.
         layers = output.get("all_layer_embeddings")
         states = output["token_embeddings"] if layers is None else layers[-1]
         masked = targets != IGNORE_INDEX
@@ -83,16 +83,16 @@ class MaskedLMHead(nn.Module):
 
 
 class _StatesAsTheyAre(nn.Module):
-    """Replaces the encoder inside the model that has the head, and passes the states on to the head."""
+    """Stand-in for the encoder inside the masked-language model that passes given states to the head."""
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **options: Any) -> BaseModelOutput:
         return BaseModelOutput(last_hidden_state=inputs_embeds)
 
 
 def _load(encoder: PreTrainedModel, seed: int) -> PreTrainedModel:
-    """Return the masked-language model of the encoder's checkpoint, with a new head if that has none."""
+    """Return the masked-language model of the encoder's checkpoint, with a new head if the checkpoint has none."""
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would say that a new head is new
+    logging.set_verbosity_error()  # no warning about the weights of a new head
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -18,7 +18,7 @@ from smoothcse.views.embed import Features
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class PromptBERT(MethodSettings):
-    """The published templates for BERT, which are the defaults; the recipes have those for RoBERTa."""
+    """Settings of PromptBERT; the defaults are the published templates for BERT. Recipes set those for RoBERTa."""
 
     name: Literal["promptbert"] = "promptbert"
     anchor: Annotated[
@@ -30,14 +30,14 @@ class PromptBERT(MethodSettings):
 
 
 def prepare(model: SentenceTransformer, settings: PromptBERT) -> SentenceTransformer:
-    """Return the encoder reading in the first template."""
+    """Return the encoder with the first template."""
     return with_template(model, settings.anchor)
 
 
 class PromptBERTLoss(PromptedLoss):
     """PromptBERT (Jiang et al., EMNLP 2022).
 
-    As in the released code, sentences of one length share the state of the bare template, dropout included.
+    As in the released code, sentences of equal length share the state of the bare template, including its dropout.
 
     Args:
         model: Encoder, from :func:`prepare`.
@@ -50,7 +50,7 @@ class PromptBERTLoss(PromptedLoss):
         super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences in both templates; of labelled texts, all but the first in the second one."""
+        """Return the sentences in both templates; all labelled texts but the first use the second template."""
         reader = self.without_template(shared=True)
         texts = columns * 2 if len(columns) == 1 else columns
         return [self.in_template(column, min(place, 1), reader) for place, column in enumerate(texts)]
@@ -58,11 +58,11 @@ class PromptBERTLoss(PromptedLoss):
 
 METHOD = Method(
     title="PromptBERT (Jiang et al., EMNLP 2022)",
-    about="Two templates around a sentence, read at [MASK], are its two views; what a template says without any "
-    "sentence is taken out of both.",
+    about="Two templates with a [MASK] token as views; the template bias, the state without a sentence, is "
+    "subtracted.",
     loss=PromptBERTLoss,
     settings=PromptBERT,
-    encodes=2.2,  # two, and the template once for each length that a batch has
+    encodes=2.2,  # two passes, and one pass of the bare template for each length in a batch
     pairs=True,
     prepare=prepare,
 )

@@ -1,4 +1,4 @@
-"""The base of the methods that read sentences in templates, which subtracts the state of the bare template."""
+"""Base class of the methods with templates, which subtract the state of the bare template."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from smoothcse.objectives.templates import Templates, move_sentences, template_p
 from smoothcse.views.embed import READ, Features, Reader, run
 
 OF_TEMPLATE = "of_template"
-"""Entry of a view's features that holds the mask of its template's own tokens, long ``(N, L)``."""
+"""Key in a view's features of the mask of its template tokens, long ``(N, L)``."""
 
 
 class PromptedLoss(ContrastiveLoss):
-    """A loss whose views are templates around the same sentence.
+    """Loss whose views are one sentence in several templates.
 
     Args:
-        model: Encoder, whose tokenizer writes the first template.
-        templates: Templates of the views, that of the encoder first.
+        model: Encoder with the first template.
+        templates: Templates of the views, the template of the encoder first.
         **others: Arguments of :class:`~smoothcse.methods.base.ContrastiveLoss`.
 
     Raises:
-        SmoothCSEError: If the encoder has another template or none.
+        SmoothCSEError: If the encoder has another template or no template.
     """
 
     def __init__(self, model: SentenceTransformer, *, templates: Sequence[str], **others: Any) -> None:
@@ -41,8 +41,8 @@ class PromptedLoss(ContrastiveLoss):
         before, after = prompts[0]
         if model.tokenizer("")["input_ids"] != [*before, *after]:
             raise SmoothCSEError(
-                f"This encoder does not read sentences in the template {templates[0]!r}; make it one that does with "
-                "the `prepare` of the method, as `smoothcse.train` does."
+                f"This encoder does not use the template {templates[0]!r}; prepare it with the `prepare` function of "
+                "the method, as `smoothcse.train` does."
             )
         self.source = (len(before), len(after))
         self.templates = Templates(prompts)
@@ -51,12 +51,12 @@ class PromptedLoss(ContrastiveLoss):
         self.first_position = _first_position(model[0].config)
 
     def in_template(self, column: Features, chosen: int | Tensor, reader: Reader | None = None) -> Features:
-        """Return a column of sentences, tokenised in the encoder's template, in others.
+        """Move the sentences of a column from the encoder's template to other templates.
 
         Args:
             column: Features of N rows.
-            chosen: Number of the template, one for all or long ``(N,)``.
-            reader: Reader of the view, which finds the template mask under ``OF_TEMPLATE``; None for the usual one.
+            chosen: Number of the template, one for all rows or long ``(N,)``.
+            reader: Reader of the view, which finds the template mask under ``OF_TEMPLATE``; None for the default.
         """
         ids, mask = column["input_ids"], column["attention_mask"]
         moved, present, of_template = move_sentences(
@@ -73,10 +73,10 @@ class PromptedLoss(ContrastiveLoss):
         return view if reader is None else {**view, READ: reader, OF_TEMPLATE: of_template}
 
     def without_template(self, shared: bool) -> Reader:
-        """Return a reader that subtracts from each state that of its template without the sentence.
+        """Return a reader that subtracts the state of the template without the sentence.
 
         Args:
-            shared: Whether rows of one template and one length share that state, dropout included.
+            shared: Whether rows with the same template and length share that state, including its dropout.
         """
         return partial(_read_denoised, size=self.templates.longest, offset=self.first_position, shared=shared)
 
@@ -103,14 +103,14 @@ def _read_denoised(model: nn.Module, features: Features, *, size: int, offset: i
 
 
 def _mask_states(model: nn.Module, features: Features) -> Tensor:
-    """Return what the model reads at the mask, ``(N, d)``, before any normalisation."""
+    """Return the state of the mask token, ``(N, d)``, before any normalisation."""
     output = run(model, features)
     states: Tensor = output["token_embeddings"].sum(dim=1) / output["token_weights_sum"].unsqueeze(1)
     return states
 
 
 def _first_position(config: PretrainedConfig) -> int | None:
-    """Return the position of a first token, for encoders that know positions by these numbers alone, else None."""
+    """Return the position id of the first token if the encoder has absolute positions only, otherwise None."""
     if config.model_type in ("bert", "electra", "distilbert"):
         return 0
     return int(config.pad_token_id) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else None

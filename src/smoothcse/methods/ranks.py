@@ -1,4 +1,4 @@
-"""Vectors of all ranks, where a batch is shared by several processes."""
+"""Gathering of vectors from all ranks that share a batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, distributed
 
 
 def across_ranks(keys: Tensor) -> tuple[Tensor, int]:
-    """Return the keys ``(N, d)`` of all ranks, with gradient, and the row at which those of this rank begin."""
+    """Return the keys ``(N, d)`` of all ranks, with gradient, and the first row of this rank."""
     if not _several():
         return keys, 0
     gathered: Tensor = all_gather_with_grad(keys)
@@ -15,7 +15,7 @@ def across_ranks(keys: Tensor) -> tuple[Tensor, int]:
 
 
 def of_all_ranks(vectors: Tensor) -> Tensor:
-    """Return the vectors ``(N, d)`` of all ranks, one rank's after the other, without gradient."""
+    """Return the vectors ``(N, d)`` of all ranks, in the order of ranks, without gradient."""
     vectors = vectors.detach()
     if not _several():
         return vectors

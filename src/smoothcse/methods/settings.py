@@ -1,4 +1,4 @@
-"""What the settings of every method have in common; reading them loads neither torch nor the method."""
+"""Base class of the settings of all methods; importing it loads neither torch nor a method."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from smoothcse.errors import SmoothCSEError, did_you_mean
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class MethodSettings:
-    """Base of the settings of a method; ``name`` says which method they belong to.
+    """Base class of the settings of a method.
 
     Attributes:
-        name: Name of the method, which each subclass fixes.
+        name: Name of the method, fixed by each subclass.
 
     Raises:
-        SmoothCSEError: If a setting does not exist or is out of its range.
+        SmoothCSEError: If a setting does not exist or is out of range.
     """
 
     name: str

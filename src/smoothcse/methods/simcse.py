@@ -22,24 +22,24 @@ from smoothcse.views.embed import READ, Features
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SimCSE(MethodSettings):
-    """Off by default, as in the published runs."""
+    """Settings of SimCSE's optional parts, off by default as in the published runs."""
 
     name: Literal["simcse"] = "simcse"
     symmetric: Annotated[
-        bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
+        bool, Field(description="Also contrast each positive with all anchors, and average both losses.")
     ] = False
     mlm_weight: Annotated[
-        float, Field(ge=0, description="Weight of a masked-language loss beside the contrast; published: 0.1.")
+        float, Field(ge=0, description="Weight of an additional masked-language loss; published: 0.1.")
     ] = 0.0
     mlm_probability: Annotated[
-        float, Field(gt=0, lt=1, description="Share of the tokens that are masked for that loss.")
+        float, Field(gt=0, lt=1, description="Share of the tokens that are masked for this loss.")
     ] = 0.15
 
 
 class SimCSELoss(ContrastiveLoss):
     """SimCSE (Gao et al., EMNLP 2021), unsupervised or on pairs and triplets, with its optional parts.
 
-    With noise it is GS-InfoNCE. In the symmetric form hard negatives repel the anchors only, which they contradict.
+    With noise, this is GS-InfoNCE. In the symmetric form, hard negatives are negatives of the anchors only.
 
     Args:
         model: Encoder.
@@ -62,8 +62,8 @@ class SimCSELoss(ContrastiveLoss):
     def views(self, columns: list[Features]) -> list[Features]:
         """Return the texts, preceded by masked copies if there is a masked-language loss.
 
-        They come first because gradient caching shares gradients between ranks with the last view, which must reach
-        every weight.
+        The copies come first because gradient caching synchronises ranks at the last view, which must reach every
+        weight.
         """
         if self.state is None:
             return columns
@@ -71,7 +71,7 @@ class SimCSELoss(ContrastiveLoss):
         return [*(self._masked(column) for column in columns), *whole]
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        """Return the scalar loss of this rank's views: contrast, and masked-language loss if there is one."""
+        """Return the scalar loss of this rank's views: contrastive loss, and masked-language loss if there is one."""
         copies = 0 if self.state is None else max(1, len(embeddings) // 2)
         masked, (anchors, positives, *hard) = embeddings[:copies], embeddings[copies:]
         loss = self.contrast(anchors, positives, *hard)
@@ -96,7 +96,7 @@ class SimCSELoss(ContrastiveLoss):
 
 
 def _mean_over_ranks(sums_and_counts: Tensor) -> Tensor:
-    """Return this rank's share, so that the mean over ranks is the mean over the masked tokens of all."""
+    """Return this rank's part of the loss, so that the mean over ranks is the mean over all masked tokens."""
     total, count = sums_and_counts.sum(dim=0)
     counts = of_all_ranks(count.reshape(1))
     mean: Tensor = total * len(counts) / counts.sum().clamp(min=1)

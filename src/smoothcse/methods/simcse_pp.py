@@ -21,23 +21,25 @@ from smoothcse.views.embed import READ, Features, read_without_dropout
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SimCSEPP(MethodSettings):
-    """The published values for BERT-base, which are the defaults, and what they mean."""
+    """Settings of SimCSE++; the defaults are the published values for BERT-base."""
 
     name: Literal["simcse++"] = "simcse++"
     positive_weight: Annotated[
-        float, Field(gt=0, description="ρ of the similarity of the two dropout views; published: 0.9 or 1.")
+        float, Field(gt=0, description="ρ, weight of the similarity of the two dropout views; published: 0.9 or 1.")
     ] = 0.9
     dimension_weight: Annotated[
-        float, Field(ge=0, description="Weight of the contrast of dimensions; 0 leaves it out.")
+        float, Field(ge=0, description="Weight of the dimension-wise loss; 0 turns it off.")
     ] = 0.1
-    dimension_temperature: Annotated[float, Field(gt=0, description="τ' of the contrast of dimensions.")] = 5.0
+    dimension_temperature: Annotated[float, Field(gt=0, description="τ', temperature of the dimension-wise loss.")] = (
+        5.0
+    )
 
 
 class SimCSEPPLoss(ContrastiveLoss):
     """SimCSE++ (Xu et al., Findings of EMNLP 2023).
 
-    It takes one column of text. Noise stands among the negatives of the views without dropout. The statistics of the
-    contrast of dimensions are those of the batch over all ranks.
+    The dataset has one column of text. Noise is added to the negatives, which are views without dropout. The
+    statistics of the dimension-wise loss are computed over the batch of all ranks.
 
     Args:
         model: Encoder.
@@ -51,9 +53,9 @@ class SimCSEPPLoss(ContrastiveLoss):
         super().__init__(model, settings=settings or SimCSEPP(), **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences three times, the last to be embedded without dropout."""
+        """Return the sentences three times, the last time for embedding without dropout."""
         if len(columns) > 1:
-            raise SmoothCSEError("SimCSE++ takes one column of text, not pairs; use another loss for these.")
+            raise SmoothCSEError("SimCSE++ takes one column of text, not pairs; use another method for pairs.")
         return [columns[0], columns[0], {**columns[0], READ: read_without_dropout}]
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
@@ -70,8 +72,7 @@ class SimCSEPPLoss(ContrastiveLoss):
 
 METHOD = Method(
     title="SimCSE++ (Xu et al., Findings of EMNLP 2023)",
-    about="Negatives are embedded without dropout; a second loss contrasts the dimensions of the two views instead of "
-    "the sentences.",
+    about="Embeds negatives without dropout, and adds a loss that contrasts the dimensions of the two views.",
     loss=SimCSEPPLoss,
     settings=SimCSEPP,
     encodes=3.0,

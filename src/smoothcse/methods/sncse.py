@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
 class SNCSE(MethodSettings):
-    """The published values for BERT, which are the defaults, and what they mean."""
+    """Settings of SNCSE; the defaults are the published values for BERT."""
 
     name: Literal["sncse"] = "sncse"
     anchor: Annotated[
@@ -37,18 +37,20 @@ class SNCSE(MethodSettings):
     ] = 'This sentence of " {sentence} " means {mask} .'
     weight: Annotated[float, Field(ge=0, description="λ of the margin loss; published for RoBERTa: 0.0005.")] = 1e-3
     nearest: Annotated[
-        float, Field(ge=0, le=2, description="α, by how much at least a negation is less similar than the sentence.")
+        float, Field(ge=0, le=2, description="α, minimum by which a negation is less similar than the positive.")
     ] = 0.1
-    farthest: Annotated[float, Field(ge=0, le=2, description="β, by how much at most.")] = 0.3
+    farthest: Annotated[
+        float, Field(ge=0, le=2, description="β, maximum by which a negation is less similar than the positive.")
+    ] = 0.3
     negation: Annotated[
         NegationBy,
-        Field(description="How to negate: 'spacy' parses, 'rules' are a makeshift, 'auto' does what it can."),
+        Field(description="Negation by a 'spacy' parser or by simple 'rules'; 'auto': spacy if it is installed."),
     ] = "auto"
-    pipeline: Annotated[str, Field(description="The pipeline that spaCy parses with.")] = "en_core_web_sm"
+    pipeline: Annotated[str, Field(description="Name of the spaCy pipeline.")] = "en_core_web_sm"
 
 
 def prepare(model: SentenceTransformer, settings: SNCSE) -> SentenceTransformer:
-    """Return the encoder reading in the first template."""
+    """Return the encoder with the first template."""
     return with_template(model, settings.anchor)
 
 
@@ -75,14 +77,14 @@ class SNCSELoss(PromptedLoss):
         super().__init__(model, templates=[settings.anchor, settings.positive], settings=settings, **others)
 
     def views(self, columns: list[Features]) -> list[Features]:
-        """Return the sentences in both templates, and the negations in the second one."""
+        """Return the sentences in both templates, and the negations in the second template."""
         if len(columns) != 2:
             raise SmoothCSEError(f"SNCSE takes two columns, sentences and their negations, not {len(columns)}.")
         sentences, negations = columns
         return [self.in_template(sentences, 0), self.in_template(sentences, 1), self.in_template(negations, 1)]
 
     def compute_loss_from_embeddings(self, embeddings: list[Tensor], labels: Tensor | None = None) -> Tensor:
-        """Return ``L_cl`` and the margin loss, weighed."""
+        """Return the weighted sum of ``L_cl`` and the margin loss."""
         anchors, positives, soft_negatives = embeddings
         margin = bidirectional_margin(
             anchors,
@@ -96,8 +98,8 @@ class SNCSELoss(PromptedLoss):
 
 METHOD = Method(
     title="SNCSE (Wang et al., 2022, arXiv 2201.05979)",
-    about="Two templates around a sentence, read at [MASK], are its views; its negation must be less similar than "
-    "itself, but not much.",
+    about="Two templates with a [MASK] token as views, and negations as soft negatives, which must be slightly less "
+    "similar than positives.",
     loss=SNCSELoss,
     settings=SNCSE,
     encodes=3.0,

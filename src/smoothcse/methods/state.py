@@ -1,4 +1,4 @@
-"""State that methods keep between steps: modules that are saved with a checkpoint and equal on all ranks."""
+"""State of methods between steps: modules that are saved with each checkpoint and equal on all ranks."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class VectorQueue(nn.Module):
-    """The last few unit vectors, the newest at the end.
+    """Queue of the last unit vectors, newest last.
 
     Args:
         size: Number of vectors to keep.
         width: Width of a vector.
 
     Attributes:
-        rows: float32 ``(size, width)``; the first ``size - filled`` are zero.
-        filled: Number of vectors held, on the CPU, so that reading it waits for no device.
+        rows: Vectors, float32 ``(size, width)``; the first ``size - filled`` rows are zero.
+        filled: Number of vectors in the queue, on the CPU, so that reading it does not wait for a device.
     """
 
     rows: Tensor
@@ -37,16 +37,16 @@ class VectorQueue(nn.Module):
         self.filled = torch.zeros((), dtype=torch.long)
 
     def __len__(self) -> int:
-        """Return the number of vectors held."""
+        """Return the number of vectors in the queue."""
         return int(self.filled)
 
     @property
     def newest(self) -> Tensor:
-        """The vectors held, ``(n, width)``, the newest last."""
+        """Vectors in the queue, ``(n, width)``, newest last."""
         return self.rows[len(self.rows) - len(self) :]
 
     def with_new(self, vectors: Tensor) -> Tensor:
-        """Return the queue as after a push of ``(n, width)``; all of these, even if they exceed its size."""
+        """Return the queue after a push of ``(n, width)`` vectors, without changing it; never fewer than n."""
         unit = unit_rows(vectors.detach().to(self.rows))
         return torch.cat([self.newest, unit])[-max(len(self.rows), len(unit)) :]
 
@@ -61,15 +61,15 @@ class VectorQueue(nn.Module):
         return self.filled
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the number of vectors from a checkpoint."""
+        """Restore the number of vectors from a checkpoint."""
         self.filled = state.cpu()
 
 
 class MomentumEncoder(nn.Module):
-    """A slow copy of an encoder, without its training head, that follows it at each step and has no dropout.
+    """Momentum encoder: a moving average of an encoder, without its training head and without dropout.
 
     Args:
-        model: Encoder at the start, so that the copy starts from its pretrained weights.
+        model: Untrained encoder, so that the copy starts from the pretrained weights.
         momentum: ``m`` of ``θ_m ← m θ_m + (1 - m) θ``.
     """
 
@@ -80,12 +80,12 @@ class MomentumEncoder(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> MomentumEncoder:
-        """Stay in evaluation mode."""
+        """Ignore the mode and stay in evaluation mode."""
         return super().train(False)
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
-        """Move a step towards the weights of the encoder."""
+        """Update the moving average with the weights of the encoder."""
         of_model = [parameter for module in body_of(model) for parameter in module.parameters()]
         torch._foreach_lerp_([*self.parameters()], [p.detach() for p in of_model], 1.0 - self.momentum)
 

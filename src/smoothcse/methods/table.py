@@ -1,4 +1,4 @@
-"""The training methods by name: each is a loss, its settings, and what it keeps between steps."""
+"""Table of the training methods by name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METHODS = {
     "debcse": "debcse",
     "arccon": "arccon",
 }
-"""Name of each method, and the file in this folder that holds its ``METHOD``."""
+"""Name of each method, and the module of this package that defines its ``METHOD``."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Method:
 
     Attributes:
         title: Name and source.
-        about: What the method adds to SimCSE, in one sentence.
-        loss: Loss; it takes the model, ``settings`` and the arguments of ``ContrastiveLoss``, and makes its own state.
-        settings: Class of its settings; each field is annotated with its limits and its description.
+        about: Difference from SimCSE, in one sentence.
+        loss: Loss class. Takes the model, ``settings`` and the arguments of ``ContrastiveLoss``; creates its state.
+        settings: Settings class. Each field is annotated with its limits and its description.
         encodes: Encoder passes per sentence and step; SimCSE has two.
         columns: Columns of text in a batch.
-        pairs: Whether it also learns from labelled pairs and triplets.
-        prepare: Turns the encoder into the one that the method trains, given the settings; None to leave it as it is.
-        add_texts: Makes further columns from the dataset of sentences, the encoder as it starts, the settings, a seed
-            and the console for a progress bar; None where the sentences are enough. Called once per run, in the main
-            process.
+        pairs: Whether the method also trains on labelled pairs and triplets.
+        prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
+        add_texts: Function that generates further columns from the dataset of sentences, the untrained encoder, the
+            settings, a seed and the console for a progress bar; None if the method needs only the sentences. Called
+            once per run, in the main process.
     """
 
     title: str
@@ -64,7 +64,7 @@ class Method:
 
 
 def find_method(name: str) -> Method:
-    """Return the method of a name.
+    """Return the method with a name.
 
     Raises:
         SmoothCSEError: If there is no such method.
@@ -78,7 +78,7 @@ def find_method(name: str) -> Method:
 
 
 def read_method(given: object) -> MethodSettings:
-    """Return the settings that a method's name, a mapping of its name and settings, or the settings themselves give.
+    """Return the settings of a method, given its name, a mapping with its name and settings, or its settings.
 
     Raises:
         SmoothCSEError: If there is no such method or setting, or a value is out of its range.
@@ -89,7 +89,7 @@ def read_method(given: object) -> MethodSettings:
     name = values.get("name") if isinstance(values, Mapping) else None
     if not isinstance(values, Mapping) or not isinstance(name, str):
         raise SmoothCSEError(
-            f"method is {given!r}, but must be a name, or a mapping of the name and its settings, such as "
+            f"method is {given!r}, but must be a name, or a mapping with the name and settings, such as "
             "{name: esimcse, queue_size: 80}."
         )
     return make_settings(name, {key: value for key, value in values.items() if key != "name"})
@@ -105,7 +105,7 @@ def make_settings(name: str, values: Mapping[str, Any]) -> MethodSettings:
 
 
 def describe_settings(kind: type) -> list[tuple[str, str, str]]:
-    """Return name, default and description of each setting."""
+    """Return the name, default and description of each setting."""
     hints = get_type_hints(kind, include_extras=True)
     own = [field for field in fields(kind) if field.name != "name"]
     return [(field.name, str(field.default), _description(hints[field.name])) for field in own]

@@ -1,4 +1,4 @@
-"""Formulas: pure functions of tensors, and the values they take."""
+"""Loss formulas: pure functions of tensors, and their arguments."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ r"""ArcCon, the pairwise loss of ArcCSE (Zhang et al., ACL 2022): InfoNCE with a
     l_i = -\log \frac{e^{\cos(θ_{ii} + m)/τ}}{e^{\cos(θ_{ii} + m)/τ} + \sum_{j \ne i} e^{\cos θ_{ij}/τ}}, \qquad
     θ_{ij} = \arccos \frac{z1_i^\top z2_j}{\lVert z1_i \rVert \lVert z2_j \rVert}
 
-A pair is to be nearer than all others by the margin ``m``, an angle, which leaves room for views that stray. This is
-:func:`~smoothcse.objectives.info_nce` with the logits of the pairs replaced; at ``m = 0`` it is that loss.
+A positive pair must be closer than all other pairs by the angular margin ``m``, which tolerates views that differ.
+This is :func:`~smoothcse.objectives.info_nce` with the logits of the positive pairs replaced; at ``m = 0`` the two are
+equal.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def angular_margin_logits(
         temperature: ``τ > 0``.
 
     Returns:
-        ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
+        ``(N,)``, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(anchors.device.type, enabled=False):
         z1, z2 = at_least_float32(anchors), at_least_float32(positives)

@@ -4,7 +4,7 @@ The symbols are those of Wu et al., "Smoothed Contrastive Learning for Unsupervi
 2022): ``z1`` anchors, ``z2`` positives, ``z3`` hard negatives, ``g`` Gaussian noise, ``τ`` temperature, ``λ`` noise
 weight, and ``s(a, b) = cos(a, b) / τ``.
 
-One matrix of logits serves every form. Its columns stand in blocks::
+All forms use one matrix of logits. Its columns form blocks::
 
     [ s(z1, z2)  N x K | s(z1, g) + log λ  N x M | s(z1, z3) + w on the diagonal  N x H | s(z1, z4)  N x F ]
 
@@ -58,7 +58,7 @@ def info_nce(
         first_positive: Row of this rank's first positive when ``positives`` were gathered from several ranks.
 
     Returns:
-        The scalar loss, in float32 (float64 for float64 input) whatever autocast says.
+        The scalar loss, in float32 (float64 for float64 input) regardless of autocast.
     """
     return gs_info_nce(
         anchors, positives, hard_negatives=hard_negatives, temperature=temperature, first_positive=first_positive
@@ -86,7 +86,7 @@ def gs_info_nce(
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         positives: ``z2``, float ``(K, d)`` with ``K >= N``; row ``first_positive + i`` belongs to anchor ``i``.
         noise: ``g``, float ``(M, d)``, e.g. from :class:`~smoothcse.objectives.GaussianNoise`, of weight ``λ = 1``; or
-            a :class:`~smoothcse.objectives.Noise`, which has a count, a weight and a source of its own; None for none.
+            a :class:`~smoothcse.objectives.Noise` with its own count, weight and source; None for no noise.
         hard_negatives: ``z3``, float ``(H, d)``, with a weight if they come as
             :class:`~smoothcse.objectives.HardNegatives`; or None.
         temperature: ``τ > 0``.
@@ -94,7 +94,7 @@ def gs_info_nce(
         step: Optimiser step that a :class:`~smoothcse.objectives.Noise` is drawn for.
 
     Returns:
-        The scalar loss, in float32 (float64 for float64 input) whatever autocast says.
+        The scalar loss, in float32 (float64 for float64 input) regardless of autocast.
     """
     keys = Keys(positives, as_hard_negatives(hard_negatives), first_positive=first_positive)
     logits = _balanced_logits(anchors, keys, as_noise(noise), temperature=temperature, step=step)
@@ -110,7 +110,7 @@ def dense_contrast(
     step: int = 0,
     own: Tensor | None = None,
 ) -> Contrast:
-    """Return the loss of a batch and its noise share, by the matrix of all logits.
+    """Return the loss of a batch and its noise share, from the matrix of all logits.
 
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
@@ -129,12 +129,12 @@ def dense_contrast(
 
 
 def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
-    r"""Return the mean cross-entropy of ``(N, K + M + H)`` logits, row ``i``'s label being its own positive.
+    r"""Return the mean cross-entropy of ``(N, K + M + H)`` logits, the label of row ``i`` is its own positive.
 
     .. math:: \frac1N \sum_i \log\Bigl(1 + e^{-s_i^+} \sum_j e^{s_{ij}^-}\Bigr)
 
-    In this form a loss far below 1, which is what trained encoders have, keeps its digits in float32; the difference
-    of a log-sum-exp and the positive logit, each near ``1/τ``, has lost three of them at a loss of ``5e-5``.
+    This form keeps its precision in float32 for a loss far below 1, as trained encoders have. The difference of a
+    log-sum-exp and the positive logit, each near ``1/τ``, loses three digits at a loss of ``5e-5``.
     """
     own = logits.gather(1, own_columns(logits, first_positive).unsqueeze(1)).squeeze(1)
     negatives = _without_own(logits, first_positive).logsumexp(dim=1)
@@ -144,12 +144,12 @@ def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
 def similarity_logits(
     anchors: Tensor, keys: Keys, noise: Noise = NO_NOISE, *, temperature: float = 0.05, step: int = 0
 ) -> Tensor:
-    """Return the logits of a batch, the noise at its own weight.
+    """Return the logits of a batch, with the noise at its own weight.
 
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         keys: Vectors that the anchors are scored against.
-        noise: Gaussian negatives; their ``share`` is left to :func:`balance_noise`.
+        noise: Gaussian negatives. Their ``share`` is not applied here; see :func:`balance_noise`.
         temperature: ``τ > 0``.
         step: Optimiser step that the noise is drawn for.
 
@@ -167,7 +167,7 @@ def similarity_logits(
         if hard is not None and hard.log_weight:
             blocks[1] = blocks[1] + _on_own_column(blocks[1], keys.first_positive, hard.log_weight)
         count = noise.count_for(len(keys.positives))
-        if count:  # apart from the others, as no gradient goes to it
+        if count:  # separate, since it gets no gradient
             blocks.insert(1, _noise_block(queries, noise, count, temperature, step))
         return torch.cat(blocks, dim=1)
 
@@ -180,14 +180,13 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
         \frac1N \sum_i \frac{λ \sum_k e^{s(z1_i, g_k)}}
             {\sum_{j \ne i} e^{s(z1_i, z2_j)} + λ \sum_k e^{s(z1_i, g_k)}}
 
-    (hard negatives count among the negatives). Near 0 the smoothing is not active; near 1 the noise drowns the
-    sentences.
+    Hard negatives count as negatives. Near 0, the smoothing is inactive; near 1, the sentences have no effect.
 
     Args:
         logits: ``(N, K + M + H)`` from :func:`similarity_logits`.
         positive_count: ``K``.
         noise_columns: Width of the noise block: ``M``, or 1 in expected mode, or 0.
-        first_positive: As in :func:`gs_info_nce`.
+        first_positive: Row of this rank's first positive; see :func:`gs_info_nce`.
 
     Returns:
         A detached scalar in [0, 1].
@@ -203,22 +202,22 @@ def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, firs
 def balance_noise(
     logits: Tensor, positive_count: int, noise_columns: int, share: float, *, first_positive: int = 0
 ) -> Tensor:
-    r"""Weight the noise so that it holds a given share of each anchor's negative mass.
+    r"""Weight the noise so that it has a given share of each anchor's negative mass.
 
     .. math::
 
         λ_i = \frac{share}{1 - share} \cdot
             \frac{\sum_{j \ne i} e^{s(z1_i, z2_j)}}{\sum_k e^{s(z1_i, g_k)}}
 
-    ``λ`` is a constant to the gradient. Under a fixed ``λ`` the share moves with batch size, ``τ``, ``d`` and the
-    progress of training; here it does not. Our own; not in the paper.
+    ``λ`` has no gradient. With a fixed ``λ`` the share changes with batch size, ``τ``, ``d`` and the progress of
+    training; with this ``λ_i`` it is constant. This is our extension, not part of the paper.
 
     Args:
         logits: Logits from :func:`similarity_logits` with noise weight 1.
         positive_count: ``K``.
         noise_columns: Width of the noise block: ``M``, or 1 in expected mode.
         share: Share of the noise, in (0, 1).
-        first_positive: As in :func:`gs_info_nce`.
+        first_positive: Row of this rank's first positive; see :func:`gs_info_nce`.
 
     Returns:
         The logits with ``log λ_i`` added to the noise block.
@@ -232,14 +231,14 @@ def balance_noise(
 
 
 def with_own_logits(logits: Tensor, own: Tensor, first_positive: int = 0) -> Tensor:
-    """Return the logits with ``own``, ``(N,)``, in place of those of the anchors with their own positives."""
+    """Return the logits with those of the anchors and their own positives replaced by ``own``, ``(N,)``."""
     return logits.scatter(1, own_columns(logits, first_positive).unsqueeze(1), own.to(logits.dtype).unsqueeze(1))
 
 
 def _balanced_logits(
     anchors: Tensor, keys: Keys, noise: Noise, *, temperature: float, step: int, own: Tensor | None = None
 ) -> Tensor:
-    """Return the logits with the pairs' own ones replaced and the noise at its share, where these are given."""
+    """Return the logits with the own logits replaced and the noise at its share, if these are given."""
     logits = similarity_logits(anchors, keys, noise, temperature=temperature, step=step)
     positives, first = len(keys.positives), keys.first_positive
     if own is not None:
@@ -251,7 +250,7 @@ def _balanced_logits(
 
 
 def _noise_block(queries: Tensor, noise: Noise, count: int, temperature: float, step: int) -> Tensor:
-    """Return the columns of the noise, given unit queries over ``τ``."""
+    """Return the noise columns of the logits, given unit queries divided by ``τ``."""
     width = queries.shape[1]
     if noise.mode == "expected":
         logit = math.log(noise.weight * count) + log_expected_similarity(width, temperature)
@@ -261,8 +260,8 @@ def _noise_block(queries: Tensor, noise: Noise, count: int, temperature: float, 
 
 
 def _without_own(logits: Tensor, first_positive: int) -> Tensor:
-    """Give each anchor's own positive no mass."""
-    # Not minus infinity: a row of nothing else would have no gradient, not even zero.
+    """Remove the mass of each anchor's own positive."""
+    # A finite value: a row of minus infinity alone would have no gradient, not even zero.
     own = own_columns(logits, first_positive).unsqueeze(1)
     return logits.scatter(1, own, torch.finfo(logits.dtype).min)
 

@@ -1,13 +1,13 @@
 r"""DebCSE, our reading of the abstract (Miao, Du, Zhang; CIKM 2023): pairs drawn by inverse propensity.
 
-The abstract says that both positives and negatives are sampled by inverse propensity weights made of surface and
-semantic similarity, so as to undo the biases of simple rules for building pairs. It gives no formulas and there is no
-code. What follows is ours.
+According to the abstract, positives and negatives are sampled by inverse propensity weights of surface and semantic
+similarity, to remove the biases of simple rules for building pairs. There are no formulas and no code; the following
+is our interpretation.
 
-Let :math:`S_{ij}` be the similarity of two sentences in meaning and :math:`U_{ij}` that of their surface. Simple rules
-take a pair for a positive the more readily the more words it shares, dropout views being the extreme that shares all.
-So the propensity :math:`π` of a pair to be called positive is its surface similarity, clipped to keep the weights
-finite, while the chance :math:`r` that it is one rises with its meaning, and
+Let :math:`S_{ij}` be the semantic similarity of two sentences and :math:`U_{ij}` their surface similarity. Simple
+rules prefer positives that share many words; dropout views, which share all of them, are the extreme case. The
+propensity :math:`π` of a pair to be chosen as a positive is therefore its surface similarity, clipped to keep the
+weights finite. The probability :math:`r` that it is a positive increases with its semantic similarity, and
 
 .. math::
 
@@ -16,11 +16,11 @@ finite, while the chance :math:`r` that it is one rises with its meaning, and
     w^+_{ij} = \frac{r_{ij}}{π_{ij}}\, [S_{ij} \ge f], \qquad
     w^-_{ij} = \frac{1 - r_{ij}}{1 - π_{ij}}\, [S_{ij} < \min(C, S_{ii^+})]
 
-An anchor ``i`` draws its positive :math:`i^+` among candidates ``j`` with probability
-:math:`w^+_{ij} / \sum_j w^+_{ij}`, and then its hard negative :math:`i^-` with :math:`w^-`. The floor ``f`` keeps out
-what is near by no measure, the cap ``C`` false negatives. The sentence itself is a candidate, too, with
-:math:`S = U = 1`: where nothing else is near enough, two dropout views of it are the pair, as in SimCSE. The loss is
-InfoNCE over what was drawn,
+An anchor ``i`` draws its positive :math:`i^+` among candidates ``j`` with probability :math:`w^+_{ij} / \sum_j
+w^+_{ij}`, and then its hard negative :math:`i^-` with :math:`w^-`. The floor ``f`` excludes dissimilar sentences, and
+the cap ``C`` excludes false negatives. The sentence itself is also a candidate, with :math:`S = U = 1`: if no other
+sentence is similar enough, the pair is two dropout views of it, as in SimCSE. The loss is InfoNCE over the drawn
+sentences,
 
 .. math::
 
@@ -58,7 +58,7 @@ def negative_log_weights(
 ) -> Tensor:
     """Return ``log w⁻`` of candidates, minus infinity for those that reach the cap.
 
-    Where all of a row do, its least similar candidates are let through.
+    If all candidates of a row reach it, the least similar ones are kept.
 
     Args:
         meaning: ``S``, float ``(N, K)``.
@@ -75,11 +75,11 @@ def negative_log_weights(
 
 
 def draw(log_weights: Tensor, uniform: Tensor) -> Tensor:
-    """Draw one candidate of each row, with probability in proportion to its weight.
+    """Draw one candidate per row, with probability proportional to its weight.
 
     Args:
-        log_weights: Float ``(N, K)``, at least one of a row finite.
-        uniform: A number in [0, 1) for each row, ``(N,)``, which decides.
+        log_weights: Log-weights, float ``(N, K)``, with at least one finite value per row.
+        uniform: Random numbers in [0, 1), one per row, ``(N,)``.
 
     Returns:
         The positions, long ``(N,)``.

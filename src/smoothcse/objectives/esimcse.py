@@ -1,4 +1,4 @@
-r"""ESimCSE (Wu et al., COLING 2022): positives of another length, and negatives from a momentum encoder.
+r"""ESimCSE (Wu et al., COLING 2022): positives of different length, and negatives from a momentum encoder.
 
 .. math::
 
@@ -6,9 +6,9 @@ r"""ESimCSE (Wu et al., COLING 2022): positives of another length, and negatives
         {\sum_j e^{s(z1_i, z2_j)} + \sum_{q \in Q} e^{s(z1_i, q)}}, \qquad
     θ_m \leftarrow m\, θ_m + (1 - m)\, θ
 
-``z2`` embeds the sentence with some of its sub-words doubled, so that length tells nothing about the pair. ``Q`` is a
-queue of earlier sentences, embedded by the momentum encoder ``θ_m``. As ``Q`` is nothing but further keys, the loss is
-:func:`~smoothcse.objectives.gs_info_nce` with ``Q`` behind its hard negatives.
+``z2`` embeds the sentence with some sub-words repeated, so that length does not identify positives. ``Q`` is a queue
+of earlier sentences, embedded by the momentum encoder ``θ_m``. The loss is :func:`~smoothcse.objectives.gs_info_nce`
+with ``Q`` as further negatives.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from torch import Tensor
 from smoothcse.objectives.draws import row_keys, uniforms
 
 MOST_REPEATED = 10
-"""Sub-words of a sentence that are doubled, at most (the released code's bound, as its count stays below it)."""
+"""Exclusive upper bound of the repeated sub-words of a sentence, as in the released code."""
 
 
 def repeat_subwords(
     ids: Tensor, mask: Tensor, words: Tensor, *, rate: float, seed: int, step: int, longest: int
 ) -> tuple[Tensor, Tensor]:
-    r"""Double ``k`` sub-words of each row, drawn anew for each step.
+    r"""Repeat ``k`` sub-words of each row, with new draws at each step.
 
     .. math:: k \sim U\{0, \dots, \min(10, \lfloor rate \cdot n \rfloor) - 1\}
 
-    with ``n`` the sub-words of the row, and none doubled where that set is empty. The draw is a function of seed, step
-    and the row's own tokens, so that it is the same in any batch, on any rank and after a resume.
+    with ``n`` the number of sub-words of the row; ``k = 0`` if the set is empty. The draw depends only on the seed,
+    the step and the row's own tokens, so it is the same in any batch, on any rank and after a resume.
 
     Args:
         ids: Token ids, long ``(N, L)``.
         mask: Attention mask, long ``(N, L)``.
-        words: Tokens that may be doubled, bool ``(N, L)``; special tokens may not.
+        words: Tokens that may be repeated, bool ``(N, L)``; False for special tokens.
         rate: Share of a row's sub-words, in [0, 1].
         seed: Seed of the draws.
         step: Optimiser step.
-        longest: Tokens that a row may have afterwards, special tokens included.
+        longest: Maximum tokens of a row afterwards, including special tokens.
 
     Returns:
-        Ids and mask, ``(N, L + 9)`` at most, padded on the right with id 0, which the mask leaves out.
+        Ids and mask, ``(N, L + 9)`` at most, padded on the right with id 0 and mask 0.
     """
     allowed = (words.sum(dim=1) * rate).long().clamp(max=MOST_REPEATED)
     keys = row_keys(ids, mask, seed, step)
@@ -55,7 +55,7 @@ def repeat_subwords(
 
     ends = times.cumsum(dim=1)
     width = min(longest, ids.shape[1] + MOST_REPEATED - 1)
-    target = torch.where(times > 0, ends - times, width)  # padding falls into a column that is cut off
+    target = torch.where(times > 0, ends - times, width)  # padding goes into a column that is removed
     twin = torch.where(times > 1, ends - 1, width)
     repeated = ids.new_zeros(len(ids), width + 1).scatter(1, target, ids).scatter(1, twin, ids)
     present = torch.arange(width, device=ids.device) < ends[:, -1:]

@@ -1,17 +1,17 @@
-r"""The shape of a set of embeddings: how near pairs lie, how evenly they fill a sphere, on how many axes.
+r"""Geometry of a set of embeddings: alignment, uniformity, mean cosine, effective rank and hubness.
 
-Everything is computed in float32 (float64 for float64 input) whatever autocast says, and every function but
+Everything is computed in float32 (float64 for float64 input) regardless of autocast, and every function except
 :func:`effective_rank` divides each row by its length first.
 
-Where published figures of the same model disagree, it is nearly always for one of four reasons:
+Published figures of the same model usually disagree for one of four reasons:
 
 * vectors that were *not normalised*: alignment and uniformity then measure lengths, not directions;
 * *pairs of a row with itself*: each adds ``exp(0) = 1`` to the mean of uniformity and, for small ``n``, hides
   the rest;
-* the vector *behind the training head*: unsupervised SimCSE ships the raw [CLS] state, and the head's output
-  is another cloud of points;
-* *other data*: SimCSE and its successors take STS-B, its pairs scored above 4 as positives for alignment and
-  all its sentences for uniformity. Another split, or another threshold, is another figure.
+* the vector *behind the training head*: unsupervised SimCSE publishes the raw [CLS] state, and the head's output
+  has another geometry;
+* *other data*: SimCSE and its successors use STS-B, with pairs scored above 4 as positives for alignment and all
+  sentences for uniformity. Another split or threshold gives another figure.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ def alignment(x: Tensor, y: Tensor, alpha: float = 2.0) -> Tensor:
     .. math:: \frac1n \sum_i \lVert \hat x_i - \hat y_i \rVert_2^{α}
 
     Args:
-        x: float ``(n, d)``, need not be normalised.
-        y: float ``(n, d)``; row ``i`` is the positive of row ``i`` of ``x``. For a figure that
-            compares with the papers: the two *sentences* of a pair scored above 4, not two views of one.
-        alpha: ``α > 0``.
+        x: Embeddings, float ``(n, d)``; need not be normalised.
+        y: Positives, float ``(n, d)``; row ``i`` is the positive of row ``i`` of ``x``. For figures that are
+            comparable with the papers, use the two *sentences* of pairs scored above 4, not two views of one sentence.
+        alpha: Exponent, ``α > 0``.
 
     Returns:
         A scalar in ``[0, 2^α]``.
@@ -51,19 +51,19 @@ def uniformity(x: Tensor, t: float = 2.0, *, chunk_size: int | None = None) -> T
 
     .. math:: \log \frac{2}{n(n-1)} \sum_{i<j} e^{-t \lVert \hat x_i - \hat x_j \rVert_2^2}
 
-    Only pairs of *distinct rows* count; two rows that happen to be equal do.
+    Only pairs of *distinct rows* count, including distinct rows with equal values.
 
     Args:
-        x: float ``(n, d)`` with ``n >= 2``, need not be normalised.
-        t: ``t > 0``.
-        chunk_size: rows per block; None for blocks of about 64 MB. The result does not depend on it.
+        x: Embeddings, float ``(n, d)`` with ``n >= 2``; need not be normalised.
+        t: Scale, ``t > 0``.
+        chunk_size: Rows per block; None for blocks of about 64 MB. The result does not depend on it.
 
     Returns:
-        A scalar in ``[-4t, 0]``: 0 when all directions coincide, about ``-2t`` when they are spread at random
-        in many dimensions, ``-4t`` only for two opposite vectors.
+        A scalar in ``[-4t, 0]``: 0 when all directions coincide, about ``-2t`` for random directions in many
+        dimensions, ``-4t`` only for two opposite vectors.
 
     Raises:
-        ValueError: if there are fewer than two rows.
+        ValueError: If there are fewer than two rows.
     """
     n = _at_least_two(x)
     with torch.autocast(x.device.type, enabled=False):
@@ -85,13 +85,13 @@ def mean_cosine(x: Tensor) -> Tensor:
     This closed form of the off-diagonal mean takes ``O(nd)``. Including the diagonal would add ``1/n``.
 
     Args:
-        x: float ``(n, d)`` with ``n >= 2``, need not be normalised.
+        x: Embeddings, float ``(n, d)`` with ``n >= 2``; need not be normalised.
 
     Returns:
-        A scalar in ``[-1/(n-1), 1]``; a row of zeros has cosine 0 with every other.
+        A scalar in ``[-1/(n-1), 1]``; a row of zeros has cosine 0 with every other row.
 
     Raises:
-        ValueError: if there are fewer than two rows.
+        ValueError: If there are fewer than two rows.
     """
     n = _at_least_two(x)
     unit = unit_rows(x)
@@ -103,12 +103,12 @@ def effective_rank(x: Tensor) -> Tensor:
 
     .. math:: \exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad p_k = σ_k / \sum_l σ_l
 
-    with ``σ`` the singular values of ``x`` as given: neither normalised nor centred. The often seen form with
-    ``σ²`` (eigenvalues of the covariance) gives smaller numbers; so does leaving in a large common mean,
-    which ``x - x.mean(dim=0)`` removes.
+    with ``σ`` the singular values of ``x`` as given: neither normalised nor centred. The common form with ``σ²``
+    (eigenvalues of the covariance) gives smaller values, and so does a large common mean, which
+    ``x - x.mean(dim=0)`` removes.
 
     Args:
-        x: float ``(n, d)``.
+        x: Embeddings, float ``(n, d)``.
 
     Returns:
         A scalar in ``[1, min(n, d)]``; 1 for a matrix of zeros.
@@ -126,19 +126,18 @@ def hubness(x: Tensor, k: int = 10, *, chunk_size: int | None = None) -> Tensor:
 
     .. math:: \frac{\frac1n \sum_j (N_k(x_j) - k)^3}{\bigl(\frac1n \sum_j (N_k(x_j) - k)^2\bigr)^{3/2}}
 
-    A row is never its own neighbour. Repeated sentences tie with each other and are ranked arbitrarily:
-    remove them first.
+    A row is never its own neighbour. Duplicate sentences tie and are ranked arbitrarily, so remove them first.
 
     Args:
-        x: float ``(n, d)``, need not be normalised.
-        k: neighbours per row, ``1 <= k < n``.
-        chunk_size: rows per block; None for blocks of about 64 MB. The result does not depend on it.
+        x: Embeddings, float ``(n, d)``; need not be normalised.
+        k: Neighbours per row, ``1 <= k < n``.
+        chunk_size: Rows per block; None for blocks of about 64 MB. The result does not depend on it.
 
     Returns:
-        A scalar; 0 when every row occurs equally often.
+        A scalar; 0 if every row occurs equally often.
 
     Raises:
-        ValueError: if ``k`` is not between 1 and ``n - 1``.
+        ValueError: If ``k`` is not between 1 and ``n - 1``.
     """
     n = len(x)
     if not 1 <= k < n:
@@ -157,12 +156,12 @@ def hubness(x: Tensor, k: int = 10, *, chunk_size: int | None = None) -> Tensor:
 
 def _at_least_two(x: Tensor) -> int:
     if len(x) < 2:
-        raise ValueError(f"a pair takes two rows, and there is {len(x)}")
+        raise ValueError(f"at least two rows are needed, but x has {len(x)}")
     return len(x)
 
 
 def _row_blocks(n: int, chunk_size: int | None) -> Iterator[slice]:
-    """Cut ``n`` rows into blocks of which a product with all rows fits into memory."""
+    """Divide ``n`` rows into blocks whose product with all rows fits into memory."""
     size = chunk_size or max(1, _BLOCK // n)
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 

@@ -9,8 +9,8 @@ r"""IS-CSE (He et al., AAAI 2023): positives smoothed over their nearest neighbo
     L = L_{cl} + α\, L_{smooth}, \qquad
     L_{smooth} = -\frac1N \sum_i \log \frac{e^{s(z1_i, z^*_i)}}{\sum_j e^{s(z1_i, z^*_j)}}
 
-``B`` holds the last 1,024 positives as unit vectors, those of this step among them, and ``β = 2``. ``L_smooth`` is
-:func:`~smoothcse.objectives.info_nce` with ``z*`` in the place of the positives.
+``B`` holds the last 1,024 positives as unit vectors, including those of this step, and ``β = 2``. ``L_smooth`` is
+:func:`~smoothcse.objectives.info_nce` with ``z*`` as positives.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from smoothcse.objectives.rows import unit_rows
 def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 16, temperature: float = 2.0) -> Tensor:
     """Return ``z*``, each positive averaged with its nearest neighbours.
 
-    The gradient reaches a positive through itself alone, as the query and as one of those averaged.
+    Only the positive itself has a gradient, as the query and as one of the averaged vectors.
 
     Args:
         positives: ``z2``, float ``(N, d)``; need not be normalised.
-        memory: ``B``, unit rows ``(K, d)`` that hold the positives too, so that the nearest one is the positive itself
-            and is passed over.
-        neighbours: Nearest rows to average, at most ``K - 1``.
+        memory: ``B``, unit rows ``(K, d)``, including the positives. The nearest row is the positive itself and is
+            skipped.
+        neighbours: Number of nearest rows to average, at most ``K - 1``.
         temperature: ``β > 0`` of the softmax.
 
     Returns:
-        ``(N, d)``, in float32 (float64 for float64 input) whatever autocast says.
+        ``(N, d)``, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(positives.device.type, enabled=False):
         unit = unit_rows(positives)
@@ -48,7 +48,7 @@ def smoothed_positives(positives: Tensor, memory: Tensor, *, neighbours: int = 1
 
 
 def smoothing_weight(progress: float, start: float, end: float) -> float:
-    r"""Return ``α`` at a share of the training: it rises along a cosine over the first half and then stays.
+    r"""Return ``α`` at a fraction of the training: it rises along a cosine over the first half and is then constant.
 
     .. math:: α(t) = \min\bigl(end,\; \cos(π t) (start - end) + end\bigr)
 

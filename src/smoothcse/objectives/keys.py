@@ -1,4 +1,4 @@
-"""The vectors that the anchors of a batch are scored against."""
+"""Keys: the vectors with which the anchors of a batch are compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class HardNegatives:
-    """Negatives that belong to one anchor each, and their weight.
+    """Hard negatives, one per anchor, and their weight.
 
     Attributes:
         vectors: ``z3``, float ``(H, d)``; row ``first_positive + i`` belongs to anchor ``i``.
@@ -24,14 +24,14 @@ class HardNegatives:
 
 @dataclass(frozen=True, eq=False)
 class Keys:
-    """The sentences that the anchors of one rank are scored against; the noise is not among them.
+    """Sentences with which the anchors of one rank are compared, without the noise.
 
     Attributes:
         positives: ``z2``, float ``(K, d)`` with ``K >= N``; row ``first_positive + i`` belongs to anchor ``i``.
         hard_negatives: ``z3`` and their weight, or None.
         further_negatives: ``z4``, float ``(F, d)``, negatives that belong to no anchor, such as a queue of earlier
             sentences, or None.
-        first_positive: Row of the positives of the first anchor; above 0 where ``positives`` were gathered from
+        first_positive: Row of the positives of the first anchor; above 0 if ``positives`` were gathered from
             several ranks.
     """
 
@@ -41,7 +41,7 @@ class Keys:
     first_positive: int = 0
 
     def blocks(self) -> list[Tensor]:
-        """Return the vectors that there are: positives, hard negatives and further negatives, in this order."""
+        """Return the blocks of vectors: positives, then hard negatives and further negatives if there are any."""
         hard = self.hard_negatives.vectors if self.hard_negatives else None
         return [block for block in (self.positives, hard, self.further_negatives) if block is not None]
 

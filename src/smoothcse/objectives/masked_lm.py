@@ -6,7 +6,7 @@ r"""Masked language modelling, an optional second loss of SimCSE (Gao et al., EM
     L_{mlm} = -\frac{1}{|M|} \sum_{(i, t) \in M} \log p(x_{it} \mid \tilde{x}_i)
 
 ``x̃`` is a copy of the sentences in which the tokens of ``M`` are masked as in BERT (Devlin et al., NAACL 2019); the
-views that are contrasted stay whole. The published weight ``w`` is 0.1.
+views of the contrastive loss are not masked. The published weight ``w`` is 0.1.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 from smoothcse.objectives.draws import row_keys, uniforms
 
 IGNORE_INDEX = -100
-"""Target of a token that is not predicted; the default that torch's cross entropy leaves out."""
+"""Target of a token that is not predicted; torch's cross entropy ignores it by default."""
 
-_MASKED, _REPLACED = 0.8, 0.9  # of the masked tokens: 80% become [MASK], 10% another word, 10% stay
+_MASKED, _REPLACED = 0.8, 0.9  # masked tokens: 80% become [MASK], 10% another word, 10% are unchanged
 
 
 def mask_tokens(
@@ -33,18 +33,18 @@ def mask_tokens(
     seed: int,
     step: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return a copy of the token ids in which some are masked, and the targets to predict.
+    """Return a copy of the token ids with some tokens masked, and the targets to predict.
 
-    The draw is a function of seed, step and the row's own tokens, so that it is the same in any batch, on any rank and
-    after a resume.
+    The draw depends only on the seed, the step and the row's own tokens, so it is the same in any batch, on any rank
+    and after a resume.
 
     Args:
-        ids: Token ids, long ``(N, L)``; they are not changed.
+        ids: Token ids, long ``(N, L)``; not modified.
         mask: Attention mask, long ``(N, L)``.
-        words: Tokens that may be masked, bool ``(N, L)``; special tokens may not.
+        words: Tokens that may be masked, bool ``(N, L)``; False for special tokens.
         probability: Probability of a token to be masked.
         mask_id: Id of the mask token.
-        vocabulary: Ids that a word may be replaced with, long ``(V,)``.
+        vocabulary: Ids of the words that may replace a token, long ``(V,)``.
         seed: Seed of the draws.
         step: Optimiser step.
 

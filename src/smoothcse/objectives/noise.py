@@ -1,4 +1,4 @@
-"""The Gaussian negatives: how many there are, where they come from, and their expectation."""
+"""Gaussian negatives: number, source and expectation."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from smoothcse.errors import SmoothCSEError
 NoiseMode = Literal["sampled", "expected"]
 
 BLOCK_ROWS = 4096
-"""Noise vectors that are drawn with a generator of their own."""
+"""Number of noise vectors per block, each drawn with its own generator."""
 
 
 class NoiseSource(Protocol):
-    """A function of the step that gives noise vectors, the same on each call."""
+    """A source of noise vectors that returns the same vectors for the same step."""
 
     def draw(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Tensor:
         """Return the noise of one optimiser step, float ``(count, dim)``."""
@@ -36,14 +36,13 @@ class NoiseSource(Protocol):
 class GaussianNoise:
     """A stateless source of Gaussian vectors: ``(seed, step) -> (M, d)``.
 
-    The rows depend on the arguments alone, so every rank, every resumed run and every accumulation micro-batch of
-    a step sees the same noise, and no global random state is read or moved. They are drawn on the device that
-    uses them; different kinds of device draw different (equally distributed) numbers.
+    The vectors depend on the arguments only, so every rank, every resumed run and every accumulation micro-batch of a
+    step uses the same noise, and no global random state is read or changed. They are drawn on the device that uses
+    them; different device types draw different, identically distributed numbers.
 
-    Under cosine similarity the length of a noise vector is divided out, so with ``mean = 0`` the standard
-    deviation *cannot* matter: ``std`` of 0.1 and of 0.5 give the same loss up to rounding, and the "tuned"
-    ``random_std`` of the authors' scripts has no effect. Only the ratio ``mean / std`` acts, by pushing all
-    anchors away from one direction.
+    Cosine similarity ignores the length of a noise vector, so with ``mean = 0`` the standard deviation has no effect:
+    ``std`` of 0.1 and 0.5 give the same loss up to rounding, and the tuned ``random_std`` of the authors' scripts
+    changes nothing. Only the ratio ``mean / std`` matters, which pushes all anchors away from one direction.
 
     Attributes:
         seed: Seed of the run.
@@ -78,7 +77,7 @@ class GaussianNoise:
         return torch.cat([*self.draw_blocks(step, count, dim, device=device)])
 
     def draw_blocks(self, step: int, count: int, dim: int, *, device: torch.device | str = "cpu") -> Iterator[Tensor]:
-        """Yield the rows of :meth:`draw` in blocks of up to 4,096, of which only one need be held at a time."""
+        """Yield the rows of :meth:`draw` in blocks of up to 4,096, so that only one is in memory at a time."""
         for number, first in enumerate(range(0, max(count, 1), BLOCK_ROWS)):
             yield self._draw(step, (min(BLOCK_ROWS, count - first), dim), device, number)
 
@@ -97,7 +96,7 @@ class GaussianNoise:
 
 @dataclass(frozen=True, eq=False)
 class FixedNoise:
-    """A source that gives the same vectors at every step.
+    """A source that returns the same vectors at every step.
 
     Attributes:
         vectors: ``g``, float ``(M, d)``.
@@ -121,8 +120,8 @@ class Noise:
     Attributes:
         count: ``M``, vectors per step; 0 turns the noise off. Default 192, as in the four published recipes.
         ratio: ``M`` as a multiple of the effective batch instead (published: 3, or 1.5 at batch 128).
-        weight: ``λ > 0``, weight of the noise in the denominator. The authors' released code has an option for it and
-            never reads it, so their runs are ``λ = 1``.
+        weight: ``λ > 0``, weight of the noise in the denominator. The authors' released code ignores its
+            option for ``λ``, so their runs have ``λ = 1``.
         share: Noise share to hold by choosing ``λ`` for each anchor and step
             (:func:`~smoothcse.objectives.balance_noise`) instead of ``weight``; None (default) for a fixed ``λ``.
         mode: ``"sampled"``, or ``"expected"`` to replace the noise sum by its expectation, a constant
@@ -130,7 +129,7 @@ class Noise:
         source: Source of the sampled vectors.
 
     Raises:
-        SmoothCSEError: For a value out of its range.
+        SmoothCSEError: If a value is out of range.
     """
 
     count: int = NOISE_COUNT
@@ -141,14 +140,14 @@ class Noise:
     source: NoiseSource = GaussianNoise()
 
     def __post_init__(self) -> None:
-        """Check ranges, and what contradicts each other."""
+        """Check ranges and contradictions."""
         if not self.weight > 0:
             raise SmoothCSEError(f"noise_weight must be greater than 0, not {self.weight}.")
         if self.count < 0 or (self.ratio is not None and self.ratio < 0):
             raise SmoothCSEError("noise_count and noise_ratio must not be negative; 0 turns the noise off.")
         if self.share is not None and (not 0 < self.share < 1 or self.weight != 1.0):
             raise SmoothCSEError(
-                "noise_share must lie between 0 and 1, and noise_weight, which it replaces, must stay at 1."
+                "noise_share must lie between 0 and 1, and noise_weight, which it replaces, must be 1."
             )
         self._check_mode()
 
@@ -159,7 +158,7 @@ class Noise:
             raise SmoothCSEError("noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'.")
 
     def count_for(self, effective_batch: int) -> int:
-        """Return ``M`` for a batch of this many sentences over all ranks."""
+        """Return ``M`` for a batch size, counted over all ranks."""
         return self.count if self.ratio is None else round(self.ratio * effective_batch)
 
     def columns_for(self, effective_batch: int) -> int:
@@ -173,7 +172,7 @@ NO_NOISE = Noise(count=0)
 
 
 def as_noise(given: Noise | Tensor | None) -> Noise:
-    """Return the noise of a loss; vectors ``(M, d)`` become noise of weight 1, None becomes none."""
+    """Return the noise of a loss: vectors ``(M, d)`` get weight 1, None means no noise."""
     if given is None:
         return NO_NOISE
     return Noise(count=len(given), source=FixedNoise(given)) if isinstance(given, Tensor) else given
@@ -188,12 +187,12 @@ def log_expected_similarity(dim: int, temperature: float) -> float:
     .. math:: E\, e^{\cos(z, g)/τ} = Γ(d/2)\,(2τ)^{d/2-1}\, I_{d/2-1}(1/τ)
               = \sum_{k \ge 0} \frac{(1/(2τ))^{2k}}{k!\,(d/2)_k}
 
-    The series is what is summed: all its terms are positive, so nothing cancels, and neither factor of the
-    closed form, which over- and underflow from a few hundred dimensions on, is ever formed.
+    The series is summed, since all of its terms are positive and do not cancel. The factors of the closed form
+    overflow and underflow from a few hundred dimensions on.
 
     Args:
         dim: ``d >= 1``.
-        temperature: ``τ >= 0.002`` (below, the sum leaves the range of a double).
+        temperature: ``τ >= 0.002`` (below, the sum exceeds the range of a double).
 
     Returns:
         The natural logarithm, e.g. ``log 1.297`` at ``d = 768`` and ``τ = 0.05``.

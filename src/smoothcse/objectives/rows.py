@@ -1,4 +1,4 @@
-"""Precision and length of the rows of a tensor, as all objectives take them."""
+"""Precision and normalisation of rows, shared by all objectives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Return a float64 tensor as it is and any other one in float32."""
+    """Return a float64 tensor unchanged, and any other tensor as float32."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 

@@ -12,8 +12,9 @@ r"""SimCSE++ (Xu et al., Findings of EMNLP 2023): negatives without dropout, and
     L_{dcl} = -\frac1d \sum_c \log \mathrm{softmax}_r(C_{cr} / τ')\big|_{r=c}, \qquad
     L = \frac1N \sum_i l_i + w\, L_{dcl}
 
-``BN`` gives each dimension mean 0 and variance 1 over the batch: a dimension is to agree with itself across the views
-and with no other one. ``l`` is :func:`~smoothcse.objectives.info_nce` over ``z0``, the logits of the pairs replaced.
+``BN`` gives each dimension mean 0 and variance 1 over the batch; each dimension should correlate with itself across
+the views and with no other. ``l`` is :func:`~smoothcse.objectives.info_nce` over ``z0``, with the positive logits
+replaced.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, t
         temperature: ``τ > 0``.
 
     Returns:
-        ``(N,)``, in float32 (float64 for float64 input) whatever autocast says.
+        ``(N,)``, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(first.device.type, enabled=False):
         first, second = unit_rows(first), unit_rows(second)
@@ -47,13 +48,13 @@ def dimension_wise_contrast(
     """Return ``L_dcl``.
 
     Args:
-        first: ``z1``, float ``(N, d)``, of the whole batch, over which the statistics are taken.
+        first: ``z1`` of the whole batch, float ``(N, d)``; the statistics are computed over it.
         second: ``z2``, of the same shape.
         temperature: ``τ' > 0``.
         epsilon: Value added to each variance.
 
     Returns:
-        The scalar, in float32 (float64 for float64 input) whatever autocast says.
+        The scalar, in float32 (float64 for float64 input) regardless of autocast.
     """
     with torch.autocast(first.device.type, enabled=False):
         first, second = (_standardised(at_least_float32(view), epsilon) for view in (first, second))

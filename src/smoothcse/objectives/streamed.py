@@ -1,13 +1,13 @@
-r"""GS-InfoNCE without its matrix of logits, for batches of which that matrix does not fit into memory.
+r"""GS-InfoNCE without the full matrix of logits, for batches whose matrix does not fit into memory.
 
 The loss of row ``i`` depends on three numbers: its own logit and the log-sum-exps of its negatives and of its noise,
 
 .. math:: L = \frac1N \sum_i \log\Bigl(1 + e^{n_i - s_i^+} + λ\, e^{g_i - s_i^+}\Bigr), \qquad
           n_i = \log \sum_{j \ne i} e^{s(z1_i, z2_j)}, \quad g_i = \log \sum_k e^{s(z1_i, g_k)}
 
-Both sums run over blocks of keys whose logits are formed, added up and thrown away; the backward pass forms them
-again, as attention kernels do. Noise is drawn block by block, once per pass, and never stored. Memory is that of the
-embeddings and of one block.
+Both sums run over blocks of keys, whose logits are computed, summed and discarded. The backward pass computes them
+again, as attention kernels do. Noise is drawn block by block, once per pass, and never stored. Memory holds the
+embeddings and one block.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from smoothcse.objectives.noise import NO_NOISE, Noise, log_expected_similarity
 from smoothcse.objectives.rows import unit_rows
 
 BLOCK_ELEMENTS = 2**24
-"""Logits held at a time: 64 MB of float32."""
+"""Maximum logits in memory at a time: 64 MB of float32."""
 
 KeyBlocks = Callable[[], Iterator[Tensor]]
-"""Gives the keys as unit rows, block after block, the same on every call."""
+"""A function that yields the keys as unit rows, block by block, the same on every call."""
 
 
 class LogSumExps(NamedTuple):
-    """The terms of the loss of each anchor; all logarithms, ``(N,)``.
+    """Terms of the loss of each anchor, all logarithms, ``(N,)``.
 
     Attributes:
         own: Logit of its own positive.
         negatives: Log-sum-exp over the other sentences and the hard negatives.
-        noise: Log-sum-exp over the noise, its weight included; None without noise.
+        noise: Log-sum-exp over the noise, including its weight; None without noise.
     """
 
     own: Tensor
@@ -73,7 +73,7 @@ def streamed_contrast(
     step: int = 0,
     own: Tensor | None = None,
 ) -> Contrast:
-    """Return what :func:`~smoothcse.objectives.dense_contrast` does, in memory that does not grow with ``N (N + M)``.
+    """Return the result of :func:`~smoothcse.objectives.dense_contrast` in memory independent of ``N (N + M)``.
 
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
@@ -100,7 +100,7 @@ def streamed_log_sum_exps(
     step: int = 0,
     block_elements: int = BLOCK_ELEMENTS,
 ) -> LogSumExps:
-    """Return the terms of the loss of a batch, the noise at its own weight.
+    """Return the terms of the loss of a batch, with the noise at its own weight.
 
     The loss and its gradients equal those of :func:`~smoothcse.objectives.gs_info_nce` up to the order of summation.
     It can be differentiated once.
@@ -108,10 +108,10 @@ def streamed_log_sum_exps(
     Args:
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         keys: Vectors that the anchors are scored against.
-        noise: Gaussian negatives; their ``share`` is left to :meth:`LogSumExps.balanced`.
+        noise: Gaussian negatives. Their ``share`` is not applied here; see :meth:`LogSumExps.balanced`.
         temperature: ``τ > 0``.
         step: Optimiser step that the noise is drawn for.
-        block_elements: Logits held at a time.
+        block_elements: Maximum logits in memory at a time.
     """
     width = max(1, block_elements // max(1, len(anchors)))
     with torch.autocast(anchors.device.type, enabled=False):
@@ -132,7 +132,7 @@ def streamed_log_sum_exps(
 
 
 def _noise_term(queries: Tensor, noise: Noise, count: int, width: int, temperature: float, step: int) -> Tensor | None:
-    """Return the log-sum-exp of the noise, its weight included."""
+    """Return the log-sum-exp of the noise, including its weight."""
     if not count:
         return None
     dim = queries.shape[1]
@@ -184,7 +184,7 @@ class _StreamedLogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         queries, keys, columns, total = ctx.saved_tensors
-        total = total.masked_fill(total == -math.inf, 0.0)  # a sum over nothing has no gradient, rather than nan
+        total = total.masked_fill(total == -math.inf, 0.0)  # an empty sum has no gradient instead of NaN
         of_queries = torch.zeros_like(queries)
         of_keys = []
         for block, logits in _logit_blocks(queries, ctx.blocks, ctx.scale, columns, ctx.own_bias):

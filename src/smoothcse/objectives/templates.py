@@ -1,7 +1,7 @@
-"""Sentences moved from one template into another, as token ids.
+"""Moving sentences between templates, as token ids.
 
-A template stands around a sentence as two runs of tokens, ``before`` and ``after``, special tokens included; rows are
-padded on the right. A batch is tokenised once, in one template, and its other views are made from that.
+A template surrounds a sentence with two runs of tokens, ``before`` and ``after``, including special tokens. Rows are
+padded on the right. A batch is tokenised once, in one template, and its other views are derived from these ids.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Templates(nn.Module):
         prompts: ``before`` and ``after`` of each of the K templates.
 
     Attributes:
-        before: long ``(K, P)``, padded with 0.
-        after: long ``(K, S)``, likewise.
-        sizes: long ``(K, 2)``, the lengths of both.
+        before: Tokens before the sentence, long ``(K, P)``, padded with 0.
+        after: Tokens after the sentence, long ``(K, S)``, padded with 0.
+        sizes: Lengths of both, long ``(K, 2)``.
     """
 
     before: Tensor
@@ -50,7 +50,7 @@ class Templates(nn.Module):
 def move_sentences(
     ids: Tensor, mask: Tensor, source: tuple[int, int], targets: Templates, chosen: Tensor, *, pad: int, longest: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take the sentence of each row out of its template and put it into another.
+    """Move the sentence of each row from its template into another.
 
     Args:
         ids: Token ids, long ``(N, L)``, padded on the right.
@@ -59,7 +59,7 @@ def move_sentences(
         targets: K templates, on the same device.
         chosen: Number of the template for each row, long ``(N,)``.
         pad: Id of the padding.
-        longest: Tokens that a row may have; a sentence that is too long beside its new template is cut at its end.
+        longest: Maximum tokens of a row. A sentence that is too long for its new template is truncated at its end.
 
     Returns:
         Ids, attention mask and the mask of the template's own tokens, each long ``(N, L')``, with ``L'`` at most
@@ -87,16 +87,16 @@ def move_sentences(
 def template_places(of_template: Tensor, size: int) -> Tensor:
     """Return the positions of each row's template, so that the sentence can be left out.
 
-    To an encoder with absolute positions the template's tokens alone, each with the position that it had, are the same
-    as the whole row with the sentence masked, and short.
+    For an encoder with absolute positions, the template's tokens alone with their original positions give the same
+    result as the whole row with the sentence masked, but are shorter.
 
     Args:
         of_template: Mask of the template's tokens, long ``(N, L)``.
         size: Tokens of the longest template.
 
     Returns:
-        Positions counted from 0, in their order, long ``(N, min(size, L))``; behind a shorter template's own stand
-        those of the first tokens that are none of it.
+        Positions counted from 0, in ascending order, long ``(N, min(size, L))``. A shorter template's positions are
+        followed by those of the first other tokens.
     """
     return (1 - of_template).argsort(dim=1, stable=True)[:, :size]
 

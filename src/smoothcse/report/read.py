@@ -1,4 +1,4 @@
-"""Reads a run, finished or not, for a report."""
+"""Reading of a run, finished or not, for a report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RecordedRun:
         manifest: Content of ``run.json``.
         metrics: Entries of ``metrics.jsonl``.
         config: Configuration; unknown fields are left out, missing ones have their defaults.
-        result: Scores, for an unfinished run those so far; None before the first evaluation.
+        result: Scores, for an unfinished run those up to now; None before the first evaluation.
     """
 
     name: str
@@ -42,15 +42,15 @@ class RecordedRun:
 
     @property
     def last_step(self) -> int:
-        """Last step that was logged."""
+        """Last logged step."""
         return max((int(entry["step"]) for entry in self.metrics), default=0)
 
     def curve(self, key: str) -> Points:
-        """Return ``(step, value)`` of every entry that has this metric as a finite number."""
+        """Return ``(step, value)`` of every entry with a finite value of this metric."""
         return finite_points(self.metrics, key)
 
     def path(self) -> list[tuple[int, float, float]]:
-        """Return ``(step, uniformity, alignment)`` of each evaluation; empty if the criterion was another."""
+        """Return ``(step, uniformity, alignment)`` of each evaluation; empty if the criterion is not label-free."""
         align = dict(self.curve("eval_alignment"))
         return [(int(step), value, align[step]) for step, value in self.curve("eval_uniformity") if step in align]
 
@@ -84,7 +84,7 @@ def _result(folder: RunFolder, manifest: Manifest, metrics: Sequence[dict[str, A
     scored = finite_points(metrics, f"eval_{DEV_SCORE}")
     if not scored:
         return None
-    best_step, best_score = max(scored, key=lambda point: point[1])  # the first of equal ones, as selection does
+    best_step, best_score = max(scored, key=lambda point: point[1])  # the first of equal scores, as in training
     return TrainResult(
         folder=folder.path,
         start_score=scored[0][1],

@@ -1,8 +1,8 @@
-"""Checkpoints that are known to be complete.
+"""Verification of checkpoints by checksums.
 
-The host writes a checkpoint file by file into its final folder. The checksum manifest, ``checksums.json``, is written
-last: the size and the SHA-256 of each file. A folder without it was being written when the process died; one whose
-files do not match was damaged later. Neither is resumed from.
+The trainer writes a checkpoint file by file into its final folder. The checksum manifest, ``checksums.json``, with the
+size and the SHA-256 of each file, is written last. A checkpoint without it was incomplete when the process died, and
+one whose files do not match was damaged later. Runs are not resumed from such checkpoints.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _OLD_CHECKSUMS = "seal.json"  # its name in earlier versions
 
 
 def write_checksums(checkpoint: Path) -> None:
-    """Mark a checkpoint as complete, once all of its files are on disk."""
+    """Mark a checkpoint as complete, after all of its files have been written to disk."""
     fsync_tree(checkpoint)
     files = {str(path.relative_to(checkpoint)): _fingerprint(path) for path in _files(checkpoint)}
     write_text_atomic(checkpoint / CHECKSUMS, json.dumps({"files": files}, indent=1) + "\n")
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """Return why a checkpoint cannot be resumed from, or None if every file matches its checksum."""
+    """Return why a run cannot be resumed from a checkpoint; None if every file matches its checksum."""
     checksums = _checksums_of(checkpoint)
     try:
         files = json.loads(checksums.read_text(encoding="utf-8"))["files"]
@@ -55,22 +55,22 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def newest_intact(folder: Path) -> Path | None:
-    """Return the newest checkpoint that can be resumed from, or None."""
+    """Return the newest complete checkpoint, or None."""
     return next((checkpoint for checkpoint in newest_first(folder) if find_damage(checkpoint) is None), None)
 
 
 def step_of(checkpoint: Path) -> int:
-    """Return the step after which a checkpoint was written; -1 for a folder of another name."""
+    """Return the step of a checkpoint; -1 for a folder with another name."""
     match = re.search(r"-(\d+)$", checkpoint.name)
     return int(match.group(1)) if match else -1
 
 
 class WriteChecksums(TrainerCallback):
-    """Writes the checksum manifest of each checkpoint once all ranks have written their part.
+    """Callback that writes the checksum manifest of each checkpoint after all ranks have written their part.
 
     Args:
         folder: Folder of the checkpoints.
-        writes: Whether this process is the one that writes.
+        writes: Whether this process writes files.
     """
 
     def __init__(self, folder: Path, *, writes: bool) -> None:
@@ -78,7 +78,7 @@ class WriteChecksums(TrainerCallback):
         self.writes = writes
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Mark the checkpoint that was just written as complete."""
+        """Mark the new checkpoint as complete."""
         if distributed.is_available() and distributed.is_initialized():
             distributed.barrier()  # each rank saves its own random state
         if self.writes:

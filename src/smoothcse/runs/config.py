@@ -29,21 +29,21 @@ DEFAULT_METHOD = "simcse"
 
 
 class Group(NamedTuple):
-    """Heading under which a field and those after it stand in ``smoothcse train --help``."""
+    """Heading in ``smoothcse train --help`` of a field and those after it."""
 
     title: str
 
 
 @dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides what a run computes; two runs of equal configurations on one machine are equal.
+    """Configuration of a run; two runs with equal configurations on one machine give equal results.
 
-    Each field's description is its help text. Every construction, a changed copy included, checks types, ranges and
-    the rules between fields. ``method`` takes a method's name, its settings (``ESimCSE(queue_size=80)``), or a mapping
-    of both (``{"name": "esimcse", "queue_size": 80}``), and holds the settings.
+    Each field's description is its help text. Each construction, including that of a changed copy, checks types,
+    ranges and the rules between fields. ``method`` takes a method's name, its settings (``ESimCSE(queue_size=80)``),
+    or a mapping of both (``{"name": "esimcse", "queue_size": 80}``), and holds the settings.
 
     Raises:
-        SmoothCSEError: Naming the field and what is wrong with its value, or the fields that contradict each other.
+        SmoothCSEError: If a value is wrong, or fields contradict each other; the message names the fields.
     """
 
     # Data: the text to learn from.
@@ -51,8 +51,8 @@ class TrainConfig:
         str,
         Group("Data"),
         Field(
-            description="Text to learn from: a .txt, .jsonl, .csv, .tsv or .parquet file (.gz and .zst too), a folder "
-            "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of this machine's Python."
+            description="Text to train on: a .txt, .jsonl, .csv, .tsv or .parquet file (.gz and .zst too), a folder "
+            "of these, a hub dataset, 'wiki1m', or 'python-docs', the documentation of the installed Python."
         ),
     ] = "python-docs"
     column: Annotated[str | None, Field(description="Column that holds the sentences, if there are several.")] = None
@@ -61,8 +61,7 @@ class TrainConfig:
         Field(
             min_length=2,
             max_length=3,
-            description="Columns of labelled pairs instead: the sentence, its positive and, optionally, its hard "
-            "negative.",
+            description="Columns of labelled pairs: the sentence, its positive and, optionally, its hard negative.",
         ),
     ] = None
     limit: Annotated[int | None, Field(ge=2, description="Train on a random sample of this many sentences.")] = None
@@ -76,12 +75,12 @@ class TrainConfig:
     pooling: Annotated[
         Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None,
         Field(
-            description="How token vectors become one vector. Unset: the model's own pooling or, if it has none, "
+            description="Pooling of the token vectors. Unset: the model's own pooling or, if it has none, "
             "lasttoken for causal models and cls for others."
         ),
     ] = None
     projection: Annotated[
-        bool, Field(description="Train through SimCSE's projection head, which is never shipped.")
+        bool, Field(description="Train with SimCSE's projection head, which the saved models omit.")
     ] = True
     max_length: Annotated[int, Field(ge=3, description="Maximum tokens per sentence; longer ones are truncated.")] = 32
 
@@ -109,7 +108,7 @@ class TrainConfig:
     noise_weight: Annotated[float, Field(gt=0, description="λ, weight of the noise in the denominator.")] = 1.0
     noise_share: Annotated[
         float | None,
-        Field(gt=0, lt=1, description="Hold the noise share at this value by choosing λ anew at each step."),
+        Field(gt=0, lt=1, description="Keep the noise share at this value by choosing λ at each step."),
     ] = None
     noise_mode: Annotated[
         Literal["sampled", "expected"],
@@ -130,9 +129,9 @@ class TrainConfig:
     ] = 64
     learning_rate: Annotated[float, Field(gt=0, lt=1, description="Peak learning rate of the optimizer.")] = 3e-5
     epochs: Annotated[float, Field(gt=0, description="Passes over the corpus.")] = 1.0
-    max_steps: Annotated[int | None, Field(ge=1, description="Stop after this many steps, whatever the epochs.")] = (
-        None
-    )
+    max_steps: Annotated[
+        int | None, Field(ge=1, description="Stop after this many steps, regardless of the epochs.")
+    ] = None
     lr_scheduler: Annotated[
         Literal["linear", "cosine", "constant"],
         Field(description="Learning rate schedule after the warm-up."),
@@ -148,35 +147,36 @@ class TrainConfig:
         str | None,
         Group("Evaluation"),
         Field(
-            description="What selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B dev), "
-            "'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
-            "else none."
+            description="Data that selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B "
+            "dev), 'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
+            "otherwise none."
         ),
     ] = None
     eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125
 
     # Host: where and how the steps are computed, and what is written.
-    output: Annotated[str, Group("Host"), Field(description="Folder that the run is written to.")] = "smoothcse-run"
+    output: Annotated[str, Group("Host"), Field(description="Output folder of the run.")] = "smoothcse-run"
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Field(description="Arithmetic of the encoder; auto: bf16 where the hardware has it, CPUs included."),
+        Field(description="Arithmetic of the encoder; auto: bf16 if the hardware supports it, including CPUs."),
     ] = "auto"
     mini_batch: Annotated[
         Literal["auto"] | Annotated[int, Field(ge=1)] | None,
         Field(
-            description="Tokens encoded at a time, with gradient caching: memory does not grow with the batch, a step "
-            "takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, else off."
+            description="Tokens per mini-batch, with gradient caching: memory is independent of the batch size, a "
+            "step takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, "
+            "otherwise off."
         ),
     ] = None
     workers: Annotated[
-        int, Field(ge=0, description="Processes on each device that tokenise ahead; the results are the same.")
+        int, Field(ge=0, description="Processes per device that tokenise in advance; does not change results.")
     ] = 0
     deterministic: Annotated[
         bool, Field(description="On GPUs, use deterministic kernels only: bit-identical results, slower.")
     ] = False
     fast_path: Annotated[
         bool,
-        Field(description="Use the faster training steps of this package; off: those of the host libraries alone."),
+        Field(description="Use the faster training steps of this package instead of those of the host libraries."),
     ] = True
     log_steps: Annotated[int, Field(ge=1, description="Steps between entries in metrics.jsonl.")] = 10
     trainer_args: Annotated[
@@ -192,7 +192,7 @@ class TrainConfig:
     @classmethod
     def _require_plain_text(cls, value: Any) -> Any:
         if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
-            raise PydanticCustomError("plain_text", "it holds a character that no name can hold")
+            raise PydanticCustomError("plain_text", "it contains a character that is not allowed in a name")
         return value
 
     @model_validator(mode="wrap")
@@ -222,19 +222,19 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
     def steps_over(self, sentences: int) -> int:
-        """Return the steps of a run over a corpus of this size: an incomplete last batch is left out."""
+        """Return the number of steps of a run for a corpus size; incomplete last batches are dropped."""
         batches = sentences // self.batch_size
         return self.max_steps or math.ceil(self.epochs * math.ceil(batches / accumulated_batches(self.trainer_args)))
 
     def noise_for(self, batch: int) -> int:
-        """Return ``M`` for an effective batch of this size."""
+        """Return ``M`` for an effective batch size."""
         if self.noise_ratio is not None:
             return round(self.noise_ratio * batch)
         return NOISE_COUNT if self.noise_count is None else self.noise_count
 
 
 _REMOVED = {"noise_per_anchor": False, "gradient_noise": 0.0}
-"""Fields of earlier versions, which their records still hold, and their defaults."""
+"""Fields of earlier versions that old records contain, and their defaults."""
 
 
 def field_names() -> list[str]:
@@ -245,8 +245,8 @@ def field_names() -> list[str]:
 def with_settings_inside(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields with the method's settings inside ``method``.
 
-    Earlier files and records, and the flag ``--settings``, have them in a field of their own, ``settings``, beside the
-    method's name.
+    Earlier files and records, and the flag ``--settings``, have a separate field ``settings`` beside the method's
+    name.
     """
     fields = {str(name): value for name, value in values.items()}
     settings = fields.pop("settings", None)
@@ -272,7 +272,7 @@ def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfi
         where: File that the values come from, for the message.
 
     Raises:
-        SmoothCSEError: As :func:`make_config`.
+        SmoothCSEError: If a value is wrong; see :func:`make_config`.
     """
     known = {*field_names(), "settings", *_REMOVED}
     return make_config({name: value for name, value in values.items() if name in known}, where=where)
@@ -281,15 +281,15 @@ def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfi
 def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of the fields in which a recorded configuration differs from a current one.
 
-    A field or setting that the record does not have stood at its default then. ``output`` says where a run lies, not
-    what it computes, and is not compared.
+    A field or setting that is missing in the record had its default. ``output`` does not affect the results and is not
+    compared.
 
     Args:
         before: Fields from ``run.json`` or ``runs.jsonl``.
         now: All fields of a configuration.
     """
     then = TrainConfig().as_dict() | with_settings_inside(before)
-    with contextlib.suppress(SmoothCSEError):  # of a method that this version does not know: it differs
+    with contextlib.suppress(SmoothCSEError):  # a method unknown to this version differs
         then["method"] = method_values(read_method(then["method"]))
     removed = [name for name, default in _REMOVED.items() if before.get(name, default) != default]
     return removed + [name for name, value in now.items() if name != "output" and then[name] != value]
@@ -300,7 +300,7 @@ def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, default in _REMOVED.items():
         if values.get(name, default) != default:
             raise SmoothCSEError(
-                f"{name} is no longer a configuration field; leave it out, or train with the version that wrote it."
+                f"{name} is no longer a configuration field; remove it. docs/results/noise describes its experiment."
             )
     return {str(name): value for name, value in values.items() if name not in _REMOVED}
 
@@ -313,7 +313,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         where: File that the values come from, for the message.
 
     Raises:
-        SmoothCSEError: As :class:`TrainConfig`, with the file.
+        SmoothCSEError: If a value is wrong; see :class:`TrainConfig`. The message names the file.
     """
     with located(where):
         return TrainConfig(**_without_removed(values))
@@ -321,7 +321,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
 
 @contextlib.contextmanager
 def located(where: str) -> Iterator[None]:
-    """Name the file in the message of an error; change nothing where it is empty."""
+    """Add the file to the message of an error, unless it is empty."""
     try:
         yield
     except SmoothCSEError as error:
@@ -337,9 +337,9 @@ def _sentence(error: ValidationError) -> str:
 
 def _text_problems(config: TrainConfig) -> Iterator[str]:
     if config.column is not None and config.columns is not None:
-        yield "column and columns both say what to read; give one of them."
+        yield "column and columns are both set; give one of them."
     if config.hard_negative_log_weight and len(config.columns or ()) < 3:
-        yield "hard_negative_log_weight weighs the third of the columns, a hard negative; name one in columns."
+        yield "hard_negative_log_weight applies to hard negatives, the third of the columns; add one to columns."
 
 
 def _noise_problems(config: TrainConfig) -> Iterator[str]:
@@ -352,5 +352,5 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text can be a path: it has no NUL and no half of a surrogate pair."""
+    """Return whether a text can be a path: it has no NUL and no unpaired surrogate."""
     return "\0" not in text and text.encode("utf-8", "ignore").decode("utf-8") == text

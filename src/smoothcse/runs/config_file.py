@@ -1,4 +1,4 @@
-"""Configurations as YAML files: read without trusting them, and combined with recipes and flags."""
+"""Configurations from YAML files, which are not trusted, combined with recipes and flags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def resolve_config(
 ) -> TrainConfig:
     """Combine a recipe, a YAML file and explicit values; later ones win.
 
-    The file may name a recipe of its own with the key ``recipe``.
+    The file may name a recipe with the key ``recipe``.
 
     Raises:
         SmoothCSEError: If a recipe or field does not exist, or a value is out of its range.
@@ -41,10 +41,10 @@ def resolve_config(
 
 
 def _over(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping of fields over another.
+    """Merge two mappings of fields; later values win.
 
-    Count and ratio of the noise replace each other. Settings are added to those below if the method is the same, and
-    the trainer's arguments to those below.
+    Count and ratio of the noise replace each other. Settings of the same method are merged, and so are the trainer's
+    arguments.
     """
     lower = with_settings_inside(lower)
     if upper.get("noise_ratio") is not None or upper.get("noise_count") is not None:
@@ -81,19 +81,26 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise SmoothCSEError(
             f"{path}{line} is not valid YAML ({getattr(error, 'problem', 'syntax error')})."
         ) from error
-    except (ValueError, TypeError, RecursionError, OverflowError) as error:  # of a date, a number, a depth
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+        OverflowError,
+    ) as error:  # for example a date, a number or the depth
         raise SmoothCSEError(f"{path} holds a value that cannot be read ({first_line(error)}).") from error
     if size > _MOST_VALUES:
-        raise SmoothCSEError(f"{path} holds more than {_MOST_VALUES:,} values once its aliases are spelled out.")
+        raise SmoothCSEError(
+            f"{path} holds more than {_MOST_VALUES:,} values after its aliases are expanded; use fewer aliases."
+        )
     if not isinstance(values, dict):
         raise SmoothCSEError(f"{path} must hold 'field: value' lines, as `smoothcse list recipes NAME` prints them.")
     return values
 
 
 def _count(value: Any, so_far: int) -> int:
-    """Count values as often as aliases repeat them, and no further than one too many.
+    """Count the values after expansion of all aliases; stop as soon as there are too many.
 
-    Ten lines of aliases to aliases are a billion values; they are counted before anything spells them out.
+    Ten lines of nested aliases can hold a billion values, so they are counted before they are expanded.
     """
     so_far += 1
     inner = (part for pair in value.items() for part in pair) if isinstance(value, dict) else value
@@ -102,6 +109,6 @@ def _count(value: Any, so_far: int) -> int:
             if so_far > _MOST_VALUES:
                 break
             so_far = _count(part, so_far)
-    elif isinstance(value, int) and value.bit_length() > 1024:  # Python refuses to print the longest
+    elif isinstance(value, int) and value.bit_length() > 1024:  # Python does not print very long integers
         so_far = _MOST_VALUES + 1
     return so_far

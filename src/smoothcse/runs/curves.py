@@ -26,7 +26,7 @@ def learning_curves(
         runs: Metrics of each run by label, as ``RunFolder.metrics`` returns them.
         path: PNG or SVG file to write.
         score_name: Label of the score axis.
-        reference: Label and height of a dashed line for comparison.
+        reference: Label and value of a dashed reference line; None for no line.
 
     Raises:
         SmoothCSEError: If matplotlib (extra ``plots``) is not installed.

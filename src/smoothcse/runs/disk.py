@@ -1,4 +1,4 @@
-"""Full or read-only disks and file limits: checked before a run where possible, explained otherwise."""
+"""Clear errors for full or read-only disks and file limits, before a run if possible."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def require_space(folder: Path, model: nn.Module) -> None:
         model: Model to train.
 
     Raises:
-        SmoothCSEError: With the space needed and the space available.
+        SmoothCSEError: If the space is not sufficient.
     """
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     there = sum(path.stat().st_size for path in folder.glob("*/**/*") if path.is_file())
@@ -52,8 +52,8 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
         folder: Run folder, named in the message.
 
     Raises:
-        SmoothCSEError: In place of an ``OSError``, and of what safetensors, tokenizers and ``torch.save`` raise when
-            the disk is full. Any other error passes unchanged.
+        SmoothCSEError: If a file cannot be written or opened: replaces an ``OSError`` and the errors of safetensors,
+            tokenizers and ``torch.save`` on a full disk. Other errors are not changed.
     """
     try:
         yield

@@ -5,9 +5,9 @@
     run.json         manifest: configuration, versions, data fingerprint, results, times, memory
     metrics.jsonl    one line per log entry and evaluation
     best/            the selected model, a plain sentence-transformers folder
-    last/            the model after the last step, likewise
-    checkpoints/     what --resume needs, in the host's format
-    texts.arrow      texts that the method derived from the sentences, for methods that do
+    last/            the model after the last step, in the same format
+    checkpoints/     checkpoints for --resume, in the trainer's format
+    texts.arrow      texts that the method generated from the sentences, if it does
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ class RunFolder:
         return checkpoint
 
     def kept(self) -> str:
-        """Return what is left of a run that cannot go on, as a clause for a message."""
+        """Return what is kept of a run that cannot continue, as a clause for a message."""
         checkpoint = self.latest_checkpoint()
         return f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
 
     def drop_damaged_checkpoints(self) -> list[str]:
-        """Delete checkpoints newer than the newest complete one, and return what was wrong with each."""
+        """Delete the checkpoints after the newest complete one, and return what was wrong with each."""
         found = []
         for checkpoint in newest_first(self.checkpoints):
             damage = find_damage(checkpoint)
             if damage is None:
                 break
-            found.append(f"{checkpoint.name} is left out: {damage}.")
+            found.append(f"{checkpoint.name} is skipped: {damage}.")
             shutil.rmtree(checkpoint)
         return found
 
@@ -90,5 +90,5 @@ class RunFolder:
                 return float(entry["eval_dev_score"])
         raise SmoothCSEError(
             f"{self.metrics_file} has no score of {f'step {step}' if step else 'the start'}, so the run cannot be "
-            "resumed; put the file back, or start anew with --overwrite."
+            "resumed; restore the file, or start again with --overwrite."
         )

@@ -1,4 +1,4 @@
-"""``trainer_args``: further arguments for the host's trainer, checked against the promises that a run makes."""
+"""``trainer_args``: further arguments of sentence-transformers' trainer, checked against the guarantees of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from smoothcse.errors import SmoothCSEError, did_you_mean
 
 HostScalar = bool | int | float | str | None
 HostValue = HostScalar | list[HostScalar] | dict[str, HostScalar]
-"""What an argument may be: what JSON and YAML hold."""
+"""Value of an argument: any value of JSON or YAML."""
 
 ACCUMULATION = "gradient_accumulation_steps"
 
@@ -35,18 +35,18 @@ OUR_FIELDS = {
     "save_steps": "eval_steps",
     "logging_steps": "log_steps",
 }
-"""The host's arguments that a field of the configuration sets, and that field."""
+"""Arguments of the trainer that a configuration field sets, and that field."""
 
 _REFUSED = {
     "the run selects its best step by dev and keeps it in best/": (
         "load_best_model_at_end metric_for_best_model greater_is_better"
     ),
-    "the run evaluates, logs and saves at steps of its own, which resuming depends on": (
+    "the run sets its own evaluation, logging and saving steps, on which resuming depends": (
         "eval_strategy eval_delay eval_on_start logging_strategy logging_nan_inf_filter disable_tqdm save_strategy "
         "save_total_limit save_only_model save_on_each_node enable_jit_checkpoint ignore_data_skip "
         "restore_callback_states_from_checkpoint resume_from_checkpoint do_train do_eval do_predict"
     ),
-    "a run's batches follow from the corpus, batch_size and seed alone": (
+    "the batches of a run depend on the corpus, batch_size and seed only": (
         "remove_unused_columns dataloader_drop_last batch_sampler multi_dataset_batch_sampler auto_find_batch_size "
         "train_sampling_strategy prompts router_mapping label_names accelerator_config"
     ),
@@ -55,20 +55,20 @@ _REFUSED = {
         "ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config deepspeed "
         "parallelism_config local_rank"
     ),
-    "the variable SMOOTHCSE_CPU=1 does this": "use_cpu",
+    "set the environment variable SMOOTHCSE_CPU=1 instead": "use_cpu",
     "`smoothcse push` uploads a model": (
         "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision"
     ),
 }
 REFUSALS = {name: reason for reason, names in _REFUSED.items() for name in names.split()}
-"""The host's arguments that would break a promise, and the reason."""
+"""Arguments of the trainer that would break a guarantee, and the reason."""
 
 
 def check_trainer_args(given: Mapping[str, HostValue]) -> None:
-    """Check that each argument exists and breaks no promise of a run.
+    """Check that each argument exists and breaks no guarantee of a run.
 
     Raises:
-        SmoothCSEError: With the name, and what to do instead.
+        SmoothCSEError: If an argument is not allowed; the message says what to do instead.
     """
     known = set(_host_arguments())
     for name in given:
@@ -87,22 +87,22 @@ def check_trainer_args(given: Mapping[str, HostValue]) -> None:
 
 
 def accumulated_batches(given: Mapping[str, HostValue]) -> int:
-    """Return the number of batches whose gradients make one step, given checked arguments."""
+    """Return the number of batches per step, given checked arguments."""
     steps = given.get(ACCUMULATION, 1)
     return steps if isinstance(steps, int) else 1
 
 
 def broken_promises(given: Mapping[str, HostValue], batch_size: int) -> Iterator[str]:
-    """Yield a warning for each argument, of those that are allowed, that changes what a run promises."""
+    """Yield a warning for each allowed argument that weakens a guarantee of a run."""
     steps = accumulated_batches(given)
     if steps > 1:
         yield (
-            f"{ACCUMULATION} {steps} does not enlarge the batch that a sentence is contrasted with: a step averages "
-            f"the losses of {steps} batches of {batch_size}, whose sentences are no negatives of each other. For more "
-            "negatives raise batch_size; with mini_batch it fits into the memory."
+            f"{ACCUMULATION} {steps} adds no in-batch negatives: a step averages the losses of {steps} batches "
+            f"of {batch_size}, whose sentences are not negatives of each other. For more negatives, raise batch_size, "
+            "with mini_batch if the memory does not suffice."
         )
     if given.get("torch_compile"):
-        yield "torch_compile changes rounding: equal configurations give equal results only with it on both sides."
+        yield "torch_compile changes rounding: equal configurations give equal results only if both set it."
 
 
 def _host_arguments() -> list[str]:

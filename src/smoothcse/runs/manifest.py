@@ -1,7 +1,7 @@
-"""``run.json``, the manifest of a run: what it was made from, and what came of it.
+"""``run.json``, the manifest of a run: its inputs, environment and results.
 
-Everything that needs a manifest reads it with :func:`read_manifest`. Manifests of earlier versions lack fields, which
-are then None or empty; fields that this version does not know are kept.
+:func:`read_manifest` reads it. Fields that are missing in manifests of earlier versions are None or empty, and fields
+that this version does not know are kept.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TextSummary(_Part):
 
     @property
     def unit(self) -> str:
-        """What is counted: ``sentences``, ``pairs`` or ``triplets``."""
+        """Unit of the counts: ``sentences``, ``pairs`` or ``triplets``."""
         return ("sentences", "sentences", "pairs", "triplets")[len(self.columns)]
 
 
@@ -89,16 +89,17 @@ class Manifest(_Part):
 
     Attributes:
         schema_version: Version of the format.
-        status: Whether the run is going on (or was interrupted), or has reached its last step.
+        status: ``running`` for a run in progress or interrupted, ``finished`` after the last step.
         config: Configuration as the version that started the run recorded it; see :meth:`train_config`.
         pooling: Pooling that the configuration resolved to.
         data: Training text.
-        text: Shares of unknown, truncated and duplicate text among the training text.
+        text: Shares of unknown and truncated tokens, and of duplicates after truncation. Older runs name them
+            ``unknown``, ``cut`` and ``twins``.
         model_fingerprint: Fingerprint of the encoder before training.
         dev_fingerprint: Fingerprint of the labelled data that selects the best step; None without labels.
         dev_precision: Arithmetic of the dev evaluations.
         result: Scores; None until the run has finished.
-        warnings: Warnings that were shown.
+        warnings: Warnings that were printed.
         times: Durations; None until the run has finished.
         peak_memory_mb: Peak memory of a step above the loaded model, in millions of bytes; None if unknown.
         started: Start time, UTC.
@@ -179,12 +180,12 @@ def read_manifest(folder: str | Path) -> Manifest:
     file = manifest_file(folder)
     if not file.is_file():
         raise SmoothCSEError(
-            f"{folder} is not a run folder: it has no {MANIFEST}. Give a folder that a training wrote."
+            f"{folder} is not a run folder: it has no {MANIFEST}. Give the output folder of `smoothcse train`."
         )
     values = read_object(file, "the record of a run")
     _require_known_format(file, values)
     if not isinstance(values.get("config"), dict):
-        raise SmoothCSEError(f"{file} holds no configuration of a run; give another folder.")
+        raise SmoothCSEError(f"{file} has no configuration of a run; give another folder.")
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:
@@ -192,7 +193,7 @@ def read_manifest(folder: str | Path) -> Manifest:
 
 
 def write_manifest(folder: str | Path, manifest: Manifest) -> None:
-    """Write the manifest of a run folder completely or not at all."""
+    """Write the manifest of a run folder atomically."""
     text = json.dumps(manifest.as_dict(), indent=2, ensure_ascii=False, default=str)
     write_text_atomic(manifest_file(folder), text + "\n")
 

@@ -18,7 +18,7 @@ def read_metrics(file: Path) -> list[dict[str, Any]]:
     """Return the entries of a ``metrics.jsonl``, without an incomplete last line; empty if there is no file.
 
     Raises:
-        SmoothCSEError: With the first line that is not an entry.
+        SmoothCSEError: If a line is not an entry; the message names the line.
     """
     if not file.is_file():
         return []

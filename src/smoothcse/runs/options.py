@@ -10,7 +10,7 @@ from smoothcse.runs.host_settings import HostValue
 
 
 class TrainOptions(TypedDict, total=False):
-    """What :class:`~smoothcse.runs.config.TrainConfig` takes; its fields have the descriptions and the defaults."""
+    """Fields of :class:`~smoothcse.runs.config.TrainConfig`, which has their descriptions and defaults."""
 
     corpus: str
     column: str | None

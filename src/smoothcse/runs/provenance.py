@@ -25,7 +25,7 @@ _PACKAGES = ("smoothcse", "torch", "sentence-transformers", "transformers", "dat
 def running_manifest(
     config: TrainConfig, corpus: Corpus, hardware: Hardware, model: SentenceTransformer, dev_fingerprint: str | None
 ) -> Manifest:
-    """Return the manifest of a run that is going on.
+    """Return the manifest of a run in progress.
 
     Args:
         config: Configuration.
@@ -61,7 +61,7 @@ def provenance(hardware: str) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """Return the revision of the checkout that the package runs from; None when it is installed from a wheel."""
+    """Return the git revision of the package; None if it is installed from a wheel."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None

@@ -16,7 +16,7 @@ class TrainResult:
 
     Attributes:
         folder: Run folder.
-        start_score: Score of the untrained model, by the criterion that selects.
+        start_score: Score of the untrained model, in the unit of the criterion.
         best_score: Score of the selected model; equal to ``start_score`` if no step was better.
         best_step: Step of the selected model; 0 if no step was better than the start.
         last_score: Score of the model after the last step.
@@ -48,8 +48,8 @@ class TrainResult:
         """Return one sentence that says whether training helped."""
         if self.best_step == 0:
             return (
-                f"No step beat the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
-                "training did not help, and the model handed back is the one it started from."
+                f"No step scored higher than the start ({self.start_score:.2f}; last step {self.last_score:.2f}): "
+                "training did not help, and the selected model is the untrained one."
             )
         return (
             f"From {self.start_score:.2f} to {self.best_score:.2f} at step {self.best_step} "

@@ -1,8 +1,8 @@
-"""How a run takes over its folder: locked for one process, checked against an earlier run, restored on refusal.
+"""Start of a run in its folder: locking, checks against an earlier run, and rollback if the run cannot start.
 
-A run can be refused until its first step: too little memory or disk space, a model that cannot learn. Until then the
-previous contents of the folder lie in ``.replaced``, and a refusal restores them. A killed process cannot do so; the
-next run in the folder does, unless it resumes the killed one.
+A run can fail until its first step, for example for lack of memory or disk space. Until then the previous contents of
+the folder are kept in ``.replaced`` and restored on failure. After a kill, the next run in the folder restores them,
+unless it resumes the killed run.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def take_folder(folder: RunFolder, manifest: Manifest, *, resume: bool, overwrit
             has finished or differs.
     """
     if resume and not _holds_run(folder):
-        raise SmoothCSEError(f"{folder.path} holds no run to resume; leave out --resume to start one there.")
+        raise SmoothCSEError(f"{folder.path} holds no run to resume; omit --resume to start one.")
     with _made(folder.path), lock_folder(folder.path, remedy="wait until it ends, or give another --output"):
         shutil.rmtree(folder.path / _DISCARDED, ignore_errors=True)
         if not (resume and folder.manifest_file.is_file()):
@@ -75,7 +75,7 @@ def require_same_config(folder: RunFolder, config: dict[str, Any]) -> None:
     """Check that the run in a folder has this configuration.
 
     Raises:
-        SmoothCSEError: With the fields that differ.
+        SmoothCSEError: If the configurations differ; the message names the fields.
     """
     before = read_manifest(folder.path).config
     changed = [
@@ -94,7 +94,7 @@ def _holds_run(folder: RunFolder) -> bool:
 def _resume(folder: RunFolder, manifest: Manifest) -> Path | None:
     require_same_config(folder, manifest.config)
     before = read_manifest(folder.path)
-    if before.finished:  # since this process looked
+    if before.finished:  # since this process checked
         raise SmoothCSEError(f"The run in {folder.path} is finished; there is nothing to resume.")
     _require_same_inputs(folder.path, before, manifest)
     _require_same_scores(folder.path, before, manifest)
@@ -116,14 +116,14 @@ def _require_same_inputs(folder: Path, before: Manifest, now: Manifest) -> None:
         if then is not None and then != today:
             raise SmoothCSEError(
                 f"The run in {folder} cannot be resumed: its {what} has changed (fingerprint {then} then, "
-                f"{today} now). Restore the earlier {what}, or start anew with --overwrite."
+                f"{today} now). Restore the earlier {what}, or start again with --overwrite."
             )
 
 
 def _require_same_scores(folder: Path, before: Manifest, now: Manifest) -> None:
     """Check that the dev scores of a run are comparable.
 
-    A manifest without their precision comes from a version that chose it by the processor.
+    A manifest without precision is from a version that chose it by the processor.
     """
     device_type = "cpu" if "cpu" in (before.hardware or "").lower() else "cuda"
     then = before.dev_precision or ("bf16" if has_fast_bf16(device_type) else "fp32")
@@ -131,7 +131,7 @@ def _require_same_scores(folder: Path, before: Manifest, now: Manifest) -> None:
     if then != today:
         raise SmoothCSEError(
             f"The run in {folder} cannot be resumed: an earlier version computed its dev scores in {then}, and "
-            f"this one computes them in {today}. Finish it with that version, or start anew with --overwrite."
+            f"this one computes them in {today}. Finish it with that version, or start again with --overwrite."
         )
 
 
@@ -156,7 +156,7 @@ def _set_aside(path: Path) -> None:
 
 
 def _undo(path: Path) -> None:
-    """Restore what was set aside, if the run has not been settled. A kill in between loses nothing."""
+    """Restore the previous contents, unless the run has been settled. Safe against a kill in between."""
     if (path / _REPLACED).exists():
         for child in _contents(path):
             shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()

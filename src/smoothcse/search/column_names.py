@@ -22,7 +22,7 @@ def column_of(name: str) -> str:
     """Return the column of a metadata field.
 
     Raises:
-        SmoothCSEError: A field cannot have this name.
+        SmoothCSEError: If a field cannot have this name.
     """
     if not name:
         raise SmoothCSEError("The documents have a field without a name: name it, or remove it.")

@@ -55,7 +55,7 @@ def translate(text: str, filters: Filters) -> str:
         filters: Filters over the fields of the index.
 
     Raises:
-        SmoothCSEError: The condition is malformed, a field is unknown, or a value does not fit its field.
+        SmoothCSEError: If the condition is malformed, a field is unknown, or a value does not fit its field.
     """
     return _Parser(text, filters).parse()
 

@@ -61,7 +61,7 @@ def read_documents(file: Path, text: str | None = None, id: str | None = None) -
         One document per row with a non-empty text.
 
     Raises:
-        SmoothCSEError: A row cannot be read; the message names file and line.
+        SmoothCSEError: If a row cannot be read; the message names file and line.
     """
     column: str | None = None
     for place, record in read_records(require_file(file)):

@@ -57,7 +57,7 @@ class Filters:
                 ``ne``), or None for a missing value.
 
         Raises:
-            SmoothCSEError: A field or comparison is unknown, or a value does not fit its field.
+            SmoothCSEError: If a field or comparison is unknown, or a value does not fit its field.
         """
         conditions = [condition for name, value in where.items() for condition in self._conditions(name, value)]
         if len(conditions) > MOST:

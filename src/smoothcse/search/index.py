@@ -114,7 +114,7 @@ class Index:
             console: Console for the progress bar. Default: standard error.
 
         Raises:
-            SmoothCSEError: The folder holds something other than an index, the index was built with another model,
+            SmoothCSEError: If the folder holds something other than an index, the index was built with another model,
                 another process is writing to it, or there is no document.
         """
         if quantisation is not None:
@@ -162,10 +162,10 @@ class Index:
             precision: Arithmetic of the model, see :func:`~smoothcse.encoders.inference.encode`.
 
         Raises:
-            SmoothCSEError: The folder holds no index, or the index was built with another model.
+            SmoothCSEError: If the folder holds no index, or the index was built with another model.
 
         Warns:
-            UserWarning: The index is :attr:`incomplete`.
+            UserWarning: If the index is :attr:`incomplete`.
         """
         index = cls._open(Path(path), model, precision)
         if sentence := index.incomplete:
@@ -192,7 +192,7 @@ class Index:
             path: Index folder.
 
         Raises:
-            SmoothCSEError: The folder holds no index.
+            SmoothCSEError: If the folder holds no index.
         """
         return IndexRecord.read(Path(path)).fingerprint
 
@@ -245,7 +245,7 @@ class Index:
             console: Console for the progress bar. Default: standard error.
 
         Raises:
-            SmoothCSEError: The metadata of a document do not fit the index, or another process is writing to it.
+            SmoothCSEError: If the metadata of a document do not fit the index, or another process is writing to it.
         """
         with _locked(self.path):
             self._take_in(documents, source, skip_known=skip_known, complete=complete, console=console)
@@ -351,7 +351,7 @@ class Index:
             For one query, hits in order of decreasing similarity; for several queries, a list of such lists.
 
         Raises:
-            SmoothCSEError: The filter cannot be used.
+            SmoothCSEError: If the filter cannot be used.
         """
         vectors = self._vectors([queries] if isinstance(queries, str) else queries)
         found = [self.nearest(vector, k, where=where, threshold=threshold, exact=exact) for vector in vectors]
@@ -379,7 +379,7 @@ class Index:
             k: Maximum number of neighbours.
 
         Raises:
-            SmoothCSEError: There is no document with this id.
+            SmoothCSEError: If there is no document with this id.
         """
         row = self._store.find(id)
         if row is None:

@@ -38,7 +38,7 @@ class IndexRecord:
             folder: Index folder.
 
         Raises:
-            SmoothCSEError: The folder holds no index, or its record is damaged.
+            SmoothCSEError: If the folder holds no index, or its record is damaged.
         """
         file = folder / "index.json"
         try:
@@ -63,7 +63,7 @@ class IndexRecord:
             folder: Index folder.
 
         Raises:
-            SmoothCSEError: The file cannot be written.
+            SmoothCSEError: If the file cannot be written.
         """
         content = {
             "model": self.model,
@@ -88,7 +88,7 @@ def choose_quantisation(quantisation: IndexQuantisation | None, dimensions: int)
         dimensions: Dimension of the vectors.
 
     Raises:
-        SmoothCSEError: The quantisation is unknown, or impossible for this dimension.
+        SmoothCSEError: If the quantisation is unknown, or impossible for this dimension.
     """
     divisible = dimensions % 8 == 0  # LanceDB packs bits into whole bytes
     if quantisation is None:

@@ -141,7 +141,7 @@ class SimCSE:
         """Add sentences, or the documents of a file, to the index, without those that it has.
 
         Raises:
-            SmoothCSEError: :meth:`build_index` has not been called.
+            SmoothCSEError: If :meth:`build_index` has not been called.
         """
         self._index().add(_documents(sentences_or_file_path), skip_known=True, console=Console(quiet=True))
 
@@ -154,7 +154,7 @@ class SimCSE:
             top_k: Maximum sentences per query.
 
         Raises:
-            SmoothCSEError: :meth:`build_index` has not been called.
+            SmoothCSEError: If :meth:`build_index` has not been called.
         """
         index = self._index()
         several = [queries] if isinstance(queries, str) else list(queries)

@@ -112,7 +112,7 @@ class Store:
             vectors: Unit vectors of the documents, shape ``(n, d)``.
 
         Raises:
-            SmoothCSEError: The metadata do not fit, or the table cannot be changed.
+            SmoothCSEError: If the metadata do not fit, or the table cannot be changed.
         """
         with self._changing():
             new = metadata_fields(documents, self.fields)
@@ -136,7 +136,7 @@ class Store:
             exact: Whether to search exhaustively.
 
         Raises:
-            SmoothCSEError: The filter cannot be used, or the table cannot be read.
+            SmoothCSEError: If the filter cannot be used, or the table cannot be read.
         """
         columns = [column for column in self._table.schema.names if column != "vector"]
         query = self._table.search(vector).distance_type("cosine").limit(k).select([*columns, "_distance"])

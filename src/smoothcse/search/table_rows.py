@@ -37,7 +37,7 @@ def metadata_fields(documents: Sequence[Document], known: Sequence[str] = ()) ->
         known: Metadata fields that already have a column.
 
     Raises:
-        SmoothCSEError: An index cannot have a field of this name.
+        SmoothCSEError: If an index cannot have a field of this name.
     """
     kinds: dict[str, set[type]] = {}
     for document in documents:
@@ -61,7 +61,7 @@ def check_metadata(documents: Sequence[Document]) -> None:
     """Check that documents can be rows of a new table.
 
     Raises:
-        SmoothCSEError: The metadata of a document cannot be stored.
+        SmoothCSEError: If the metadata of a document cannot be stored.
     """
     for column in metadata_fields(documents):
         _column(name_of(column.name), documents, column.type)
@@ -76,7 +76,7 @@ def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema:
         schema: Schema of the table.
 
     Raises:
-        SmoothCSEError: The metadata of a document do not fit the schema.
+        SmoothCSEError: If the metadata of a document do not fit the schema.
     """
     columns: dict[str, Any] = {
         "id": [document.id for document in documents],

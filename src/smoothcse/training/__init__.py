@@ -1,7 +1,7 @@
-"""Training: configuration, recipes, the run itself.
+"""Training runs.
 
-The names are imported when first used: the command line reads the configuration's fields for its help, and must not
-wait for torch.
+Names are imported on first use, so that the command line can read the configuration's fields for its help without
+loading torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The start-up card: what a run will do and how long it will take, shown before the first step."""
+"""The start-up card: what a run will do and how long it will take, printed before the first step."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from smoothcse.training.reading import reading
 from smoothcse.training.text_check import TextCheck
 
 _WARM_UP = 8
-"""Sentences of the first step, which loads the kernels and is not timed."""
+"""Sentences of the warm-up step, which loads the kernels and is not timed."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What one step costs and what its noise does, measured on the first sentences.
+    """Duration and noise share of one step, measured on the first sentences.
 
     Attributes:
-        seconds: Seconds of a forward and a backward pass over the given sentences.
-        noise_share: Noise share at the untrained start.
+        seconds: Duration of a forward and a backward pass over the given sentences.
+        noise_share: Noise share of the untrained encoder.
     """
 
     seconds: float
@@ -51,7 +51,7 @@ def probe(
     max_length: int,
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
-    """Time one step after a small one; weights, gradients and random state stay as they were."""
+    """Time one step after a warm-up step, without changing weights, gradients or random state."""
     device, prompt = model.device, prompt_of(model)
     was_training = model.training
     loss.train()
@@ -67,14 +67,14 @@ def probe(
             value.backward()
             share = loss.batch_noise_share() or 0.0
             seconds = time.perf_counter() - started
-    loss.zero_grad(set_to_none=True)  # of the model, and of what the method trains beside it
+    loss.zero_grad(set_to_none=True)  # those of the model and of the weights that the method trains beside it
     model.train(was_training)
     return Probe(seconds, share)
 
 
 @contextmanager
 def _autocast_inside(model: SentenceTransformer, dtype: torch.dtype | None) -> Iterator[None]:
-    """Put a model's forward under autocast, as the trainer does: a cached loss calls it in its backward pass, too."""
+    """Run the model's forward under autocast, as the trainer does; a cached loss calls it in its backward pass too."""
     if dtype is None:
         yield
         return
@@ -95,16 +95,16 @@ def start_card(
     start_score: float,
     evaluation_seconds: float,
 ) -> Panel:
-    """Return the card as something rich can print.
+    """Return the card as a rich panel.
 
     Args:
         plan: Plan of the run.
         inputs: Text, encoder and criterion.
         text: Result of the text check.
         measured: Measurement of one step.
-        step_seconds: Seconds of a whole step, derived from it.
+        step_seconds: Duration of a whole step, estimated from the measurement.
         start_score: Score of the untrained encoder.
-        evaluation_seconds: Seconds of one evaluation.
+        evaluation_seconds: Duration of one evaluation.
     """
     config, corpus, steps = plan.config, inputs.corpus, inputs.steps
     trainable = sum(p.numel() for p in inputs.model.parameters() if p.requires_grad)
@@ -113,8 +113,8 @@ def start_card(
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
     rows = {
         corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
-        "text": f"{text.unknown:.1%} of the tokens unknown, {text.cut:.1%} cut away; {text.twins:.1%} of the "
-        "sentences are then the same as another (repetitions are dropped before)",
+        "text": f"{text.unknown:.1%} of the tokens unknown, {text.truncated:.1%} truncated; {text.duplicates:.1%} "
+        "of the sentences are duplicates after truncation",
         "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read "
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
@@ -130,12 +130,12 @@ def start_card(
     table.add_column(overflow="fold")
     for term, words in rows.items():
         if words:
-            table.add_row(term, Text(words))  # neither markup nor emoji, whatever a path is called
+            table.add_row(term, Text(words))  # as text, so that a path is not read as markup or emoji
     return Panel(table, title=method_title(config, plan.method), expand=False)
 
 
 def method_title(config: TrainConfig, method: Method) -> str:
-    """Return the name of what a run trains by."""
+    """Return the title of the card: the method, and whether it uses noise."""
     noise_count = config.noise_for(config.batch_size)
     if config.method.name != "simcse":
         return method.title + (", with noise" if noise_count else "")
@@ -156,7 +156,7 @@ def _noise_words(plan: RunPlan, model: SentenceTransformer) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in the unit that suits it."""
+    """Format a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

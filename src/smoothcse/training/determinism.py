@@ -1,4 +1,4 @@
-"""What makes a run repeatable: its random streams, and deterministic kernels on GPUs."""
+"""Reproducible runs: a random stream per rank, and deterministic kernels on GPUs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def seed_rank(seed: int, rank: int) -> None:
-    """Seed this process for training: the dropout of each rank is a random stream of its own.
+    """Seed this process for training, with a dropout stream of its own for each rank.
 
-    From one seed all ranks would draw the same masks, so that a batch had a ``W``-th of the independent ones that one
-    process draws. The host saves each rank's stream with a checkpoint, so a resumed run goes on with it. Gaussian
-    noise does not come from these streams; it is the same on all ranks.
+    With one seed for all ``W`` ranks, all would draw the same dropout masks, and a batch would have only a ``W``-th of
+    the independent masks that a single process draws. The trainer saves each rank's stream with a checkpoint, so that
+    a resumed run continues it. Gaussian noise does not come from these streams; it is the same on all ranks.
 
     Args:
-        seed: Of the run.
-        rank: Of this process; 0 gets the stream of a run on one device.
+        seed: Seed of the run.
+        rank: Rank of this process; 0 gets the stream of a run on one device.
     """
     set_seed(seed)
     if rank:
@@ -32,13 +32,13 @@ def seed_rank(seed: int, rank: int) -> None:
 
 @contextmanager
 def deterministic_kernels(wanted: bool) -> Iterator[None]:
-    """Let torch use deterministic kernels only, and refuse an operation that has none.
+    """Restrict torch to deterministic kernels; an operation without one raises an error.
 
-    cuBLAS reads its setting when a process first uses the GPU, so a process that has used it before may stay free to
-    choose; `smoothcse train` starts afresh. CPUs need none of this.
+    cuBLAS reads its setting when a process first uses the GPU, so the setting may have no effect in a process that has
+    used the GPU before. `smoothcse train` starts a new process. CPUs are not affected.
 
     Args:
-        wanted: False to change nothing.
+        wanted: Whether to restrict torch; False changes nothing.
     """
     if not wanted:
         yield
@@ -46,7 +46,7 @@ def deterministic_kernels(wanted: bool) -> Iterator[None]:
     os.environ.setdefault(_WORKSPACE, ":4096:8")
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False  # it may choose another kernel each time
+    torch.backends.cudnn.benchmark = False  # benchmark mode may choose another kernel each time
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Full memory, explained."""
+"""A clear error for a run that runs out of memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from smoothcse.runs.folder import RunFolder
 
 @contextmanager
 def explain_full_memory(folder: RunFolder) -> Iterator[None]:
-    """Turn a refusal of memory, a CPU's or a GPU's, into one sentence.
+    """Replace an out-of-memory error, on CPU or GPU, by one sentence.
 
     Args:
-        folder: of the run, for what is kept of it.
+        folder: Run folder; the message says which step it has kept.
 
     Raises:
-        SmoothCSEError: in place of such a refusal; any other error passes as it is.
+        SmoothCSEError: If the memory runs out. Other errors are not changed.
     """
     try:
         yield
@@ -29,13 +29,13 @@ def explain_full_memory(folder: RunFolder) -> Iterator[None]:
         if not _is_refusal(error):
             raise
         raise SmoothCSEError(
-            f"There is not enough memory for the run in {folder.path}; {folder.kept()}. Let it have more and "
-            f"{again(folder.path)}, or start anew with a smaller batch_size or max_length, or with mini_batch."
+            f"There is not enough memory for the run in {folder.path}; {folder.kept()}. Provide more memory and "
+            f"{again(folder.path)}, or start again with a smaller batch_size or max_length, or with mini_batch."
         ) from error
 
 
 def _is_refusal(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    # Torch has no type of its own for the CPU's allocator.
+    # Torch raises a plain RuntimeError if its CPU allocator fails.
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -1,4 +1,4 @@
-"""What a run reads before it takes its folder: the text, the encoder, and the data that select the best step."""
+"""Inputs of a run, read before it locks its folder: the text, the encoder and the data that select the best step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from smoothcse.training.selection import Criterion, choose_criterion
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a run learns from.
+    """Inputs of a run.
 
     Attributes:
-        corpus: Text.
+        corpus: Training text.
         model: Encoder to train, prepared for the method.
-        criterion: What selects the best step.
-        steps: Steps of the run.
+        criterion: Criterion that selects the best step.
+        steps: Number of training steps.
     """
 
     corpus: Corpus
@@ -31,10 +31,10 @@ class RunInputs:
 
 
 def read_inputs(plan: RunPlan) -> RunInputs:
-    """Read what a plan names.
+    """Read the text, the encoder and the dev data of a plan.
 
     Raises:
-        SmoothCSEError: If something cannot be read, or the text is smaller than a batch.
+        SmoothCSEError: If an input cannot be read, or the text is smaller than a batch.
     """
     config = plan.config
     corpus = load_sentences(
@@ -43,6 +43,6 @@ def read_inputs(plan: RunPlan) -> RunInputs:
     if config.batch_size > len(corpus):
         raise SmoothCSEError(
             f"batch_size {config.batch_size} is larger than the corpus of {len(corpus)} {corpus.report.unit}; "
-            f"give more text or a batch_size of at most {len(corpus)}."
+            f"use more text or a batch_size of at most {len(corpus)}."
         )
     return RunInputs(corpus, read_start(plan), choose_criterion(config, corpus), config.steps_over(len(corpus)))

@@ -1,4 +1,4 @@
-"""Several devices: the same command again, once per device, under torchrun."""
+"""Training on several devices: run the same command once per device under torchrun."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from torch.distributed.run import run as torchrun
 from smoothcse.errors import FAILURE_FILE, SmoothCSEError, Stopped
 from smoothcse.runs.config import TrainConfig
 
-_PROCESSES_PER_CORE = 4  # of ranks on the CPU; more of them only fill the memory
+_PROCESSES_PER_CORE = 4  # limit for ranks on the CPU; more only use up memory
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that prints and writes."""
+    """Return whether this process is the one that prints and writes files."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Let the main process do what is inside while the others wait for it, for a day at most.
+    """Run the body on the main process first, while the other ranks wait for up to a day.
 
-    The host's own form waits as long as ranks wait for each other's gradients, which is too short for long work.
+    The trainer's own version uses the timeout of gradient synchronisation, which is too short for long work.
     """
     if not distributed.is_initialized():
         yield
@@ -48,10 +48,10 @@ def main_process_first() -> Iterator[None]:
 
 
 def wants_launch(devices: int | None) -> bool:
-    """Whether the run must be handed to torchrun.
+    """Return whether to start the run under torchrun.
 
-    With several GPUs visible even ``devices=1`` goes there: a plain process would have the host fall back to
-    ``DataParallel``, which splits the batch and so changes the loss.
+    If several GPUs are visible, even ``devices=1`` is started under torchrun: in a plain process the trainer would
+    fall back to ``DataParallel``, which splits the batch and so changes the loss.
     """
     if "LOCAL_RANK" in os.environ:
         return False
@@ -59,16 +59,24 @@ def wants_launch(devices: int | None) -> bool:
 
 
 def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int | None) -> None:
-    """Run ``smoothcse train`` with this configuration on several devices and wait for it.
+    """Run ``smoothcse train`` with this configuration on several devices and wait until it ends.
+
+    Args:
+        config: Configuration of the run.
+        resume: Whether to resume the run in the output folder.
+        overwrite: Whether to replace the run in the output folder.
+        devices: Number of ranks, one per device; None for all visible GPUs.
 
     Raises:
-        SmoothCSEError: if there are fewer devices, or if a rank failed; then with the message of the first to fail.
-        Stopped: if the run was asked to stop; torchrun gives its ranks 30 seconds to write their checkpoint.
+        SmoothCSEError: If too few devices are visible, or a rank fails. The message is that of the first failed rank.
+        Stopped: If the run receives a signal. torchrun gives its ranks 30 seconds to write a checkpoint.
     """
     visible = torch.cuda.device_count()
     count = devices or visible
     _require_devices(count, visible)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its table of failures repeats ours
+    logging.getLogger("torch.distributed.elastic").setLevel(
+        logging.CRITICAL
+    )  # it would print a table of failures beside our message
     with tempfile.TemporaryDirectory() as folder:
         file, failure = Path(folder) / "config.yaml", Path(folder) / "failure"
         file.write_text(yaml.safe_dump(config.as_dict()), encoding="utf-8")
@@ -92,17 +100,19 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
 
 def _require_devices(count: int, visible: int) -> None:
     if visible and count > visible:
-        raise SmoothCSEError(f"--devices {count} was asked for, but {visible} GPUs are visible.")
+        raise SmoothCSEError(
+            f"--devices {count} was asked for, but {visible} GPUs are visible; use --devices {visible} or fewer."
+        )
     cores = os.cpu_count() or 1
     if not visible and count > _PROCESSES_PER_CORE * cores:
         raise SmoothCSEError(
             f"--devices {count} was asked for, but there is no GPU and the processor has {cores} cores; "
-            f"give at most {_PROCESSES_PER_CORE * cores}."
+            f"use at most {_PROCESSES_PER_CORE * cores}."
         )
 
 
 def _failure(error: ChildFailedError, file: Path, count: int) -> SmoothCSEError:
-    """Return the one error to report: the message of the first rank to fail, or how it ended if it left none."""
+    """Return the error of the first rank that failed: its message, or its signal or exit code if it left none."""
     rank, first = error.get_first_failure()
     code = first.exitcode
     if code < 0:

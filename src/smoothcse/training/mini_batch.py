@@ -1,4 +1,4 @@
-"""How many tokens to encode at a time when a batch is cut into pieces."""
+"""Number of tokens per mini-batch for gradient caching."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.config import TrainConfig
 
 WHOLE_BATCH = 1024
-"""Sentences per device up to which a batch is encoded in one go unless the configuration says otherwise."""
+"""Largest number of sentences per device that is encoded as one batch by default."""
 
-_CPU_TOKENS = 1024  # larger pieces fall out of the cache and are slower, memory or not
+_CPU_TOKENS = 1024  # larger mini-batches exceed the cache and are slower, even if memory suffices
 _MOST_TOKENS = 2**17
 
 
 def mini_batch_tokens(config: TrainConfig, model: SentenceTransformer, world_size: int) -> int | None:
-    """Return the tokens to encode at a time, or None to encode the batch whole.
+    """Return the number of tokens per mini-batch, or None to encode the whole batch at once.
 
     Args:
-        config: of the run.
-        model: on its device.
-        world_size: devices that share the batch.
+        config: Configuration of the run.
+        model: Encoder, on its device.
+        world_size: Number of devices that share the batch.
 
     Raises:
-        SmoothCSEError: if not even a single sentence fits into the device's memory.
+        SmoothCSEError: If not even one sentence fits into the device's memory.
     """
     if config.mini_batch is None and config.batch_size // world_size <= WHOLE_BATCH:
         return None
@@ -39,16 +39,16 @@ def mini_batch_tokens(config: TrainConfig, model: SentenceTransformer, world_siz
 
 
 def largest_that_fits(attempt: Callable[[int], None], smallest: int) -> int:
-    """Return half of the largest power of two, up to 131,072, that an attempt survives.
+    """Return half of the largest power of two, up to 131,072, for which the attempt succeeds.
 
-    Half, because the optimiser's state is not there yet at the time of the attempt.
+    Half, to leave room for the optimiser's state, which does not exist yet at the time of the attempt.
 
     Args:
-        attempt: takes a number of tokens and raises ``torch.OutOfMemoryError`` if these are too many.
-        smallest: number of tokens below which it is pointless.
+        attempt: Function of a number of tokens that raises ``torch.OutOfMemoryError`` if they do not fit.
+        smallest: Smallest number of tokens to try.
 
     Raises:
-        SmoothCSEError: if even the smallest does not fit.
+        SmoothCSEError: If even the smallest number does not fit.
     """
     tokens = _MOST_TOKENS
     while tokens >= smallest:
@@ -59,12 +59,12 @@ def largest_that_fits(attempt: Callable[[int], None], smallest: int) -> int:
         else:
             return max(tokens // 2, smallest)
     raise SmoothCSEError(
-        f"Not even {smallest} tokens fit into the device's memory; take a smaller model or a shorter max_length."
+        f"Not even {smallest} tokens fit into the device's memory; use a smaller model or a shorter max_length."
     )
 
 
 def _train_on(model: SentenceTransformer, tokens: int, max_length: int) -> None:
-    """Run forward and backward over so many tokens, and free what it took."""
+    """Run a forward and a backward pass over the given number of tokens, and free the memory."""
     shape = (max(1, tokens // max_length), max_length)
     features = {
         name: torch.ones(shape, dtype=torch.long, device=model.device) for name in ("input_ids", "attention_mask")

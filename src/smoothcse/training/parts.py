@@ -1,4 +1,4 @@
-"""The parts of a run that the host needs, made from a plan: the encoder, the loss, and the host's arguments."""
+"""Parts of a run for the trainer, built from a plan: the encoder, the loss and the trainer's arguments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         config.pooling,
         config.projection,
         config.dropout,
-        max_length=None,  # sentences are truncated in training only; the shipped model keeps the start's own limit
+        max_length=None,  # truncate in training only; the saved model keeps the limit of the start model
         device="cpu" if on_cpu else None,
         seed=config.seed,
     )
@@ -40,7 +40,7 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
 
 
 def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
-    """Return the loss of the method, with gradient caching if the batch needs it."""
+    """Return the loss of the method, with gradient caching if the batch is large."""
     config, method = plan.config, plan.method
     tokens = mini_batch_tokens(config, model, plan.hardware.world_size)
     kind = method.loss if tokens is None else partial(with_gradient_caching(method.loss), mini_batch_tokens=tokens)
@@ -70,32 +70,32 @@ def _noise_of(plan: RunPlan) -> Noise:
 
 
 def _require_shared_steps(plan: RunPlan, state: nn.Module) -> None:
-    """Refuse weights that would drift apart: in fp16 each rank skips steps of its own, and the host does not know."""
+    """Reject trained weights beside the encoder in fp16 on several devices: ranks skip steps independently."""
     trained = any(parameter.requires_grad for parameter in state.parameters())
     if trained and plan.hardware.precision == "fp16" and plan.hardware.world_size > 1:
         raise SmoothCSEError(
-            f"The method {plan.settings.name} trains weights beside the encoder, which several devices cannot share "
-            "in fp16; use precision bf16 or fp32."
+            f"The method {plan.settings.name} trains weights beside the encoder, which fp16 cannot keep equal "
+            "on several devices; use precision bf16 or fp32."
         )
 
 
 def host_arguments(plan: RunPlan) -> SentenceTransformerTrainingArguments:
-    """Translate the plan into the host's arguments.
+    """Return the trainer's arguments for a plan.
 
     Raises:
-        SmoothCSEError: If the host refuses what ``trainer_args`` set.
+        SmoothCSEError: If sentence-transformers rejects a value of ``trainer_args``.
     """
     try:
         arguments = SentenceTransformerTrainingArguments(**(_own_arguments(plan) | plan.config.trainer_args))
     except (ValueError, TypeError, ImportError) as error:
         if not plan.config.trainer_args:
             raise
-        raise SmoothCSEError(f"sentence-transformers refuses the trainer_args: {first_line(error)}") from error
+        raise SmoothCSEError(f"sentence-transformers rejects the trainer_args: {first_line(error)}") from error
     missing = set(arguments.report_to) - set(get_available_reporting_integrations())
     if missing:
         raise SmoothCSEError(
-            f"trainer_args: report_to names {some_of(sorted(missing))}, which is not installed here or not known to "
-            "transformers; install it, or leave it out."
+            f"trainer_args: report_to names {some_of(sorted(missing))}, which is not installed or not known to "
+            "transformers; install it, or remove it."
         )
     return arguments
 
@@ -117,18 +117,18 @@ def _own_arguments(plan: RunPlan) -> dict[str, Any]:
         "fp16": hardware.precision == "fp16",
         "use_cpu": hardware.device_type == "cpu",
         "seed": config.seed,
-        "data_seed": config.seed,  # else the order of the data would follow the dropout stream of each rank
-        "ddp_broadcast_buffers": False,  # they never change; with caching, ranks make different numbers of forwards
-        "ddp_find_unused_parameters": False,  # build_encoder leaves none; the search would forbid two forwards a step
+        "data_seed": config.seed,  # else the data order would depend on the dropout stream of each rank
+        "ddp_broadcast_buffers": False,  # buffers are constant; with caching, forward passes differ by rank
+        "ddp_find_unused_parameters": False,  # there are none; the search forbids two forward passes
         "dataloader_num_workers": config.workers,
-        "dataloader_drop_last": True,  # a last batch of one sentence has no negatives
+        "dataloader_drop_last": True,  # a last batch of one sentence would have no negatives
         "eval_strategy": "steps",
         "eval_steps": config.eval_steps,
         "save_strategy": "steps",
         "save_steps": config.eval_steps,
         "save_total_limit": 2,
         "logging_steps": config.log_steps,
-        "logging_nan_inf_filter": False,  # the host would hide what FiniteLoss looks for
+        "logging_nan_inf_filter": False,  # the filter would hide the values that FiniteLoss looks for
         "disable_tqdm": True,
         "report_to": "none",
     }

@@ -1,4 +1,4 @@
-"""What a configuration comes to on this machine, resolved once; everything below takes what it needs from it."""
+"""The plan of a run: a configuration resolved once for this machine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from smoothcse.runs.folder import RunFolder
 
 @dataclass(frozen=True)
 class RunPlan:
-    """Everything that follows from the configuration and the machine alone.
+    """Values that follow from the configuration and the machine alone.
 
     Attributes:
         config: Checked configuration.
-        method: Training method that it names.
-        hardware: Device, number of ranks, precision.
+        method: Training method of the configuration.
+        hardware: Device, number of ranks and precision.
         folder: Run folder.
         noise_count: ``M``, Gaussian negatives per step.
         rank_batch: Sentences per step on each rank.
@@ -39,21 +39,26 @@ class RunPlan:
 
 
 def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
-    """Resolve a configuration for a run in a folder.
+    """Resolve a configuration for this machine.
+
+    Args:
+        config: Checked configuration.
+        folder: Run folder.
 
     Raises:
-        SmoothCSEError: If the method does not learn from the given columns, or this machine lacks the precision or
-            cannot share the batch.
+        SmoothCSEError: If the method does not train on the given columns, this machine does not support the precision,
+            or the devices cannot share the batch evenly.
     """
     method, hardware = find_method(config.method.name), find_hardware(config.precision)
     if config.columns and not method.pairs:
         raise SmoothCSEError(
             f"The method {config.method.name} makes its own positives from single sentences; give column instead of "
-            "columns, or learn from labelled pairs by simcse."
+            "columns, or use method simcse to train on labelled pairs."
         )
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(
-            f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a multiple."
+            f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a "
+            f"multiple of {hardware.world_size}."
         )
     return RunPlan(
         config=config,

@@ -1,4 +1,4 @@
-"""What a run checks and measures before its first step: the text, the views, the start's score, the time."""
+"""Checks and measurements before the first step: the text, the two views, the start score and the time of a step."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from smoothcse.training.inputs import RunInputs
 from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator
-from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
-from smoothcse.training.warnings import Notices
+from smoothcse.training.text_check import TextCheck, check_text, warn_about_text
+from smoothcse.training.warnings import Warnings
 
 
-def check_inputs(plan: RunPlan, inputs: RunInputs, notices: Notices) -> TextCheck:
-    """Look for what would make the whole run pointless.
+def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCheck:
+    """Check that the encoder can learn from the text, and warn about bad text.
 
     Raises:
-        SmoothCSEError: If the encoder cannot tell the sentences, or two views of one sentence, apart.
+        SmoothCSEError: If most of the text is unknown to the tokenizer, or the encoder gives the same embedding to
+            different sentences or to both views of a sentence.
     """
     config, model = plan.config, inputs.model
     check = check_text(model, inputs.corpus, config.max_length, config.seed)
-    warn_of_text(check, config.model, config.max_length, notices)
+    warn_about_text(check, config.model, config.max_length, warnings)
     first = inputs.corpus.dataset[:8]["sentence"]
     require_distinct_embeddings(model, config.model, first)
     if not config.columns:
@@ -36,10 +37,10 @@ def check_inputs(plan: RunPlan, inputs: RunInputs, notices: Notices) -> TextChec
 def score_start(
     trainer: SentenceTransformerTrainer, evaluator: CriterionEvaluator, model: SentenceTransformer
 ) -> float:
-    """Score the untrained model and tell the callbacks, as the host's ``evaluate`` would.
+    """Score the untrained model and call the callbacks, as the trainer's ``evaluate`` would.
 
-    That one marks the model as prepared for several devices without preparing it for training, so that the ranks of a
-    later ``train`` would not share their gradients.
+    ``evaluate`` itself marks the model as prepared for several devices without preparing it for training, so that the
+    ranks of a later ``train`` would not share their gradients.
     """
     metrics = {f"eval_{name}": value for name, value in evaluator(model).items()}
     trainer.log(dict(metrics))
@@ -48,16 +49,16 @@ def score_start(
 
 
 def time_step(plan: RunPlan, inputs: RunInputs, loss: ContrastiveLoss, rank: int) -> tuple[Probe, float]:
-    """Measure a step on the first sentences.
+    """Time a step on the first sentences.
 
     Args:
         plan: Plan of the run.
         inputs: Text and encoder.
         loss: Loss of the run.
-        rank: Number of this process; each one takes rows of its own, since equal rows would be false negatives.
+        rank: Rank of this process. Each rank takes different rows, since equal rows would be false negatives.
 
     Returns:
-        The measurement, and the seconds of a whole step that follow from it.
+        The measurement, and the duration of a whole step estimated from it, in seconds.
     """
     rows = min(plan.rank_batch, WHOLE_BATCH)
     texts = inputs.corpus.dataset[rows * rank : rows * (rank + 1)]

@@ -1,4 +1,4 @@
-"""How an encoder turns the tokens of a sentence into one vector, in words."""
+"""The pooling of an encoder, in words."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from smoothcse.runs.config import TrainConfig
 
 
 def reading(config: TrainConfig, method: Method, pooling: str | None) -> str:
-    """Say how the encoder of a run reads a sentence.
+    """Describe how the encoder turns the tokens of a sentence into one vector.
 
     Args:
         config: Configuration of the run.
         method: Training method.
-        pooling: Name that the run recorded (:func:`~smoothcse.encoders.pooling.pooling_of`); None if it is not known.
+        pooling: Recorded pooling (:func:`~smoothcse.encoders.pooling.pooling_of`); None if unknown.
     """
     if method.prepare:
         return f"as the method {config.method.name} does"

@@ -1,4 +1,4 @@
-"""From a configuration to a run folder."""
+"""Train an encoder: from a configuration to a finished run folder."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from smoothcse.runs.provenance import running_manifest
 from smoothcse.runs.result import TrainResult, read_result
 from smoothcse.runs.start import require_same_config, settle, take_folder
 from smoothcse.training.callbacks import (
-    CollapseGuard,
+    CollapseMonitor,
     FiniteLoss,
     GiveBackFreedMemory,
     MethodState,
     Metrics,
     NoiseShare,
-    NoiseShareGuard,
+    NoiseShareMonitor,
     NoiseStep,
     ProgressBar,
     Selection,
@@ -54,14 +54,14 @@ from smoothcse.training.selection import CriterionEvaluator
 from smoothcse.training.text_check import TextCheck
 from smoothcse.training.texts import with_texts
 from smoothcse.training.trainer import make_trainer
-from smoothcse.training.warnings import Notices
+from smoothcse.training.warnings import Warnings
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from smoothcse.runs.options import TrainOptions
 
-_GUARDED_SENTENCES = 256  # that the guard against collapse embeds at each evaluation
+_MONITORED_SENTENCES = 256  # sample that CollapseMonitor embeds at each evaluation
 
 
 def train(
@@ -94,7 +94,7 @@ def train(
         Scores and folders.
 
     Raises:
-        SmoothCSEError: For every error that the user can fix.
+        SmoothCSEError: If the user can fix the error; the message says how.
     """
     config = _as_config(config, fields)
     console = (console or Console(stderr=True)) if is_main_process() else Console(quiet=True)
@@ -133,7 +133,7 @@ def _first_manifest(plan: RunPlan, inputs: RunInputs) -> Manifest:
 def _taken(
     folder: RunFolder, manifest: Manifest | None, *, resume: bool, overwrite: bool, console: Console
 ) -> Iterator[Path | None]:
-    """Take the folder, which one rank does for all, and say where a resumed run continues."""
+    """Lock the folder, on one rank for all, and print where a resumed run continues."""
     if manifest is None:
         yield folder.latest_checkpoint() if resume else None
         return
@@ -149,19 +149,19 @@ def _taken(
 def _finished(folder: RunFolder, config: TrainConfig, console: Console) -> TrainResult:
     require_same_config(folder, config.as_dict())
     result = read_result(folder.path)
-    said = f"The run in {folder.path} is finished; nothing was changed. {result.verdict()}"
-    console.print(said, highlight=False, markup=False)
+    sentence = f"The run in {folder.path} is finished; nothing was changed. {result.verdict()}"
+    console.print(sentence, highlight=False, markup=False)
     return result
 
 
 class _Run:
-    """One run's parts, put together in the order in which they are needed.
+    """The parts of one run, built in the order in which they are needed.
 
     Args:
         plan: Plan of the run.
         inputs: Text, encoder and criterion.
-        arguments: Arguments for the host.
-        start_metrics: Metrics of the untrained encoder, where they are known.
+        arguments: Arguments of the trainer.
+        start_metrics: Metrics of the untrained encoder, if known.
         console: Console to print on.
     """
 
@@ -179,16 +179,16 @@ class _Run:
         self.loss = make_loss(plan, inputs.model)
         kept = self.loss.state
         self.state = None if kept is None else MethodState(kept, plan.folder.checkpoints, writes=is_main_process())
-        self.notices = Notices(console)
+        self.warnings = Warnings(console)
         self.selection = Selection(plan.folder, inputs.model, writes=is_main_process())
         self.bar = ProgressBar(console, self.selection)
         self.stop = StopOnSignal()
         self.evaluator = CriterionEvaluator(inputs.criterion, start_metrics)
-        self.start_seconds = 0.0  # that the evaluation of the start took
+        self.start_seconds = 0.0  # duration of the evaluation of the start
         self.trainer = make_trainer(plan, inputs, self.loss, self.evaluator, arguments, self._callbacks())
 
     def _callbacks(self) -> list[TrainerCallback]:
-        """Return the callbacks in the order in which they are called."""
+        """Return the callbacks, in calling order."""
         folder = self.plan.folder
         return [
             NoiseStep(self.loss),
@@ -200,28 +200,28 @@ class _Run:
             *([Metrics(folder)] if is_main_process() else []),
             WriteChecksums(folder.checkpoints, writes=is_main_process()),
             GiveBackFreedMemory(),
-            *([NoiseShareGuard(self.notices)] if self.plan.noise_count else []),
-            CollapseGuard(
-                self.inputs.model, self.inputs.corpus.dataset[:_GUARDED_SENTENCES]["sentence"], self.notices
+            *([NoiseShareMonitor(self.warnings)] if self.plan.noise_count else []),
+            CollapseMonitor(
+                self.inputs.model, self.inputs.corpus.dataset[:_MONITORED_SENTENCES]["sentence"], self.warnings
             ),
             self.bar,
             self.cost,
         ]
 
     def execute(self, manifest: Manifest | None, checkpoint: Path | None, *, warnings: Sequence[str]) -> TrainResult:
-        """Train to the end and write everything.
+        """Train to the last step and write the results.
 
         Args:
-            manifest: Manifest of the run so far; None where another rank writes it.
-            checkpoint: Where to continue from, or None.
+            manifest: Manifest of the run so far; None if another rank writes it.
+            checkpoint: Checkpoint to resume from; None to start at step 0.
             warnings: Warnings to show and record before the first step.
         """
         started = time.perf_counter()
         manifest = self._write(manifest, data=self.inputs.corpus.report.as_dict())  # the method may have added texts
         self.console.print(self.inputs.corpus.report.table())
         for warning in (*warnings, *broken_promises(self.plan.config.trainer_args, self.plan.config.batch_size)):
-            self.notices.warn(warning)
-        text = check_inputs(self.plan, self.inputs, self.notices)
+            self.warnings.warn(warning)
+        text = check_inputs(self.plan, self.inputs, self.warnings)
         start_score = self._train_from(checkpoint, text)
         result = self._result(start_score)
         self._write(
@@ -229,7 +229,7 @@ class _Run:
             status="finished",
             text=dataclasses.asdict(text),
             result=result.as_dict(),
-            warnings=self.notices.said,
+            warnings=self.warnings.messages,
             times=self._times(time.perf_counter() - started),
             peak_memory_mb=self.cost.peak_memory_mb,
         )
@@ -274,7 +274,7 @@ class _Run:
         return score
 
     def _train(self, checkpoint: Path | None) -> None:
-        # What came before must not shift the dropout of the first step.
+        # Seed again: the checks before must not change the dropout of the first step.
         seed_rank(self.plan.config.seed, self.trainer.args.process_index)
         if checkpoint and self.state:
             self.state.restore(checkpoint)
@@ -283,14 +283,14 @@ class _Run:
         self._raise_if_stopped()
 
     def _take_last_step(self, checkpoint: Path) -> None:
-        """Take over a run that was cut off after its last step; the host would train one step more."""
+        """Restore a run that was interrupted after its last step; the trainer would train one step more."""
         self.trainer._load_from_checkpoint(str(checkpoint))
         self.selection.last_score = self.plan.folder.score_at(step_of(checkpoint))
 
     def _raise_if_stopped(self) -> None:
         step, steps = self.trainer.state.global_step, self.inputs.steps
         if step < steps:
-            name = self.stop.received or "SIGTERM"  # another rank's
+            name = self.stop.received or "SIGTERM"  # another rank received it
             raise Stopped(
                 f"The run in {self.plan.folder.path} stopped on {name} after step {step} of {steps} and has written a "
                 "checkpoint; go on with --resume.",
@@ -313,7 +313,8 @@ class _Run:
             "total_seconds": total,
             "evaluation_seconds": self.evaluator.seconds,
             "start_evaluation_seconds": self.start_seconds,
-            "evaluation_share": (self.evaluator.seconds - self.start_seconds) / total,  # of those during training
+            "evaluation_share": (self.evaluator.seconds - self.start_seconds)
+            / total,  # evaluations during training only
             "step_seconds": self.cost.step_seconds,
         }
 
@@ -323,7 +324,7 @@ class _Run:
                 write_model_card(model)
 
     def _write(self, manifest: Manifest | None, **changes: Any) -> Manifest | None:
-        """Write the manifest with some fields changed, unless another rank does."""
+        """Write the manifest with some fields changed, unless another rank writes it."""
         if manifest is None:
             return None
         changed = manifest.replace(**changes)

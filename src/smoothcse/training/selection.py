@@ -1,4 +1,4 @@
-"""What a run is judged by: labelled sentence pairs, labelled queries, or, without labels, geometry."""
+"""Criteria that select the best step: labelled pairs, labelled queries or, without labels, geometry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smoothcse.runs.config import TrainConfig
 from smoothcse.views.embed import dropout_views
 
 DEV_SCORE = "dev_score"
-"""Name under which every criterion reports the number that selects; higher is better."""
+"""Name of the metric by which every criterion selects; higher is better."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Criterion:
     """A way to score a model during training.
 
     Attributes:
-        name: shown to the user, e.g. ``STS-B dev, Spearman x 100``.
-        score: model to named metrics, :data:`DEV_SCORE` among them.
-        fingerprint: 32 hex digits that depend on the labelled data; None without any.
+        name: Displayed name, such as ``STS-B dev, Spearman x 100``.
+        score: Function from a model to its metrics by name, including :data:`DEV_SCORE`.
+        fingerprint: 32 hex digits that depend on the labelled data; None without labels.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Criterion:
 
 
 class CriterionEvaluator(BaseEvaluator):
-    """A criterion in the shape that the host's trainer calls.
+    """A criterion as an evaluator for the trainer.
 
     Args:
-        criterion: to evaluate.
-        known_first: answer to the first call, where it is known; None to evaluate.
+        criterion: Criterion to evaluate.
+        known_first: Metrics to return from the first call; None to evaluate.
     """
 
     def __init__(self, criterion: Criterion, known_first: Mapping[str, float] | None = None) -> None:
@@ -56,7 +56,7 @@ class CriterionEvaluator(BaseEvaluator):
     def __call__(
         self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
-        """Return the metrics of the model as it is now; ``seconds`` adds up what this took."""
+        """Return the metrics of the model, and add the time taken to ``seconds``."""
         if self.known_first is not None:
             known, self.known_first = self.known_first, None
             return dict(known)
@@ -67,10 +67,10 @@ class CriterionEvaluator(BaseEvaluator):
 
 
 def choose_criterion(config: TrainConfig, corpus: Corpus) -> Criterion:
-    """Return what ``config.dev`` asks for; see its description for the default.
+    """Return the criterion that ``config.dev`` selects; see its description for the default.
 
     Raises:
-        SmoothCSEError: if the dev data cannot be read.
+        SmoothCSEError: If the dev data cannot be read.
     """
     dev = config.dev or ("python-docs" if config.corpus == "python-docs" else "none")
     if dev == "none":
@@ -81,7 +81,11 @@ def choose_criterion(config: TrainConfig, corpus: Corpus) -> Criterion:
 
 
 def stsb_dev(source: str | Path) -> Criterion:
-    """Spearman correlation x 100 on the 1,500 pairs of STS-B dev, from a folder in SentEval's layout or ``"hub"``."""
+    """Return the criterion for STS-B dev: Spearman correlation x 100 on its 1,500 pairs.
+
+    Args:
+        source: Folder in SentEval's layout, or ``"hub"``.
+    """
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import evaluate_sts, load_task
 
@@ -95,7 +99,7 @@ def stsb_dev(source: str | Path) -> Criterion:
 
 
 def python_docs_retrieval() -> Criterion:
-    """Mean reciprocal rank x 100 of the documentation that belongs to a docstring's first paragraph."""
+    """Return the criterion for retrieval in the Python documentation: mean reciprocal rank x 100."""
     from smoothcse.evaluation.retrieval import evaluate_retrieval, python_docs_task
 
     task = python_docs_task()
@@ -109,19 +113,19 @@ def python_docs_retrieval() -> Criterion:
 
 
 def label_free(corpus: Corpus, max_length: int, sample: int = 512, seed: int = 0) -> Criterion:
-    """Alignment and uniformity of the corpus's own sentences, for when there is nothing labelled.
+    """Return the criterion without labels: alignment and uniformity of a sample of the corpus.
 
-    The score is ``-(alignment + uniformity)`` (Wang & Isola, ICML 2020): alignment between two dropout views of
-    each sentence, uniformity over single, undisturbed embeddings. The two are what InfoNCE optimises in the limit,
-    so a model that collapses, or whose views drift apart, scores lower. It says nothing about meaning: on labelled
-    data it can disagree, so prefer ``dev`` where there is any. A corpus of labelled pairs is aligned by these, without
-    dropout.
+    The score is ``-(alignment + uniformity)`` (Wang & Isola, ICML 2020), with the alignment of two dropout views of
+    each sentence and the uniformity of embeddings without dropout. InfoNCE optimises both in the limit, so a model
+    that collapses, or whose views drift apart, scores lower. The score does not measure meaning and can disagree with
+    labelled data, so prefer ``dev`` if you have labels. For a corpus of labelled pairs, the alignment is that of the
+    pairs, without dropout.
 
     Args:
-        max_length: tokens per sentence for the two views, as in training.
-        corpus: the training corpus; the sample is trained on too, which costs little as no label is involved.
-        sample: sentences to judge by.
-        seed: of the sample and of the dropout of its views.
+        corpus: Training corpus. The sample is also trained on, which does little harm as no labels are involved.
+        max_length: Tokens per sentence for the two views, as in training.
+        sample: Number of sentences.
+        seed: Seed of the sample and of the dropout of its views.
     """
     chosen = np.random.default_rng(seed).permutation(len(corpus))[:sample]
     rows = corpus.dataset[np.sort(chosen)]

@@ -1,4 +1,4 @@
-"""Does this text reach this encoder? A look at how its tokenizer takes a sample, before any step."""
+"""Check how well a tokenizer covers the text: unknown tokens, truncation, and duplicates after truncation."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
-from smoothcse.training.warnings import Notices
+from smoothcse.training.warnings import Warnings
 
 _SAMPLE = 5000
-_MUCH_CUT = 0.5
-_MANY_TWINS = 0.01
+_MUCH_TRUNCATED = 0.5
+_MANY_DUPLICATES = 0.01
 _MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
 
 
 @dataclass(frozen=True)
 class TextCheck:
-    """What a tokenizer makes of a sample of the text; all figures are shares between 0 and 1.
+    """Coverage of a sample of the text by a tokenizer, as shares between 0 and 1.
+
+    Older run folders record ``truncated`` as ``cut`` and ``duplicates`` as ``twins``.
 
     Attributes:
-        unknown: of the tokens that the vocabulary lacks.
-        cut: of the tokens that lie behind the length limit.
-        twins: of the sentences that, once cut, are the same to the encoder as another one of the sample, which makes
-            them each other's negatives wherever they meet in a batch; of pairs the side that has more of them.
+        unknown: Share of the tokens that are not in the vocabulary.
+        truncated: Share of the tokens beyond the length limit.
+        duplicates: Share of the sentences that are duplicates of another one of the sample after truncation. In a
+            batch they are each other's negatives. For pairs, the larger share of the two columns.
     """
 
     unknown: float
-    cut: float
-    twins: float
+    truncated: float
+    duplicates: float
 
 
 def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0) -> TextCheck:
-    """Tokenise up to 5,000 rows.
+    """Tokenise a sample of up to 5,000 rows and measure its coverage.
 
     Args:
-        model: whose tokenizer is asked; one that is no Hugging Face tokenizer cannot be, and gets zeros.
-        corpus: to take the sample from.
-        max_length: tokens per sentence in training.
-        seed: of the sample.
+        model: Encoder. Without a Hugging Face tokenizer, all shares are 0.
+        corpus: Training corpus.
+        max_length: Tokens per sentence in training.
+        seed: Seed of the sample.
     """
     if not callable(tokenizer := model.tokenizer):
         return TextCheck(0.0, 0.0, 0.0)
@@ -55,40 +57,46 @@ def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed
     longest = max_length - tokenizer.num_special_tokens_to_add() - len(prompt)
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
-        cut=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),
-        twins=max(_twins([tuple(row[:longest]) for row in column]) for column in columns[:2]),
+        truncated=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),
+        duplicates=max(_duplicates([tuple(row[:longest]) for row in column]) for column in columns[:2]),
     )
 
 
-def warn_of_text(check: TextCheck, model_name: str, max_length: int, notices: Notices) -> None:
-    """Say what is bad about it and what to do.
+def warn_about_text(check: TextCheck, model_name: str, max_length: int, warnings: Warnings) -> None:
+    """Warn about poor coverage.
+
+    Args:
+        check: Result of the check.
+        model_name: Name of the model, for the messages.
+        max_length: Tokens per sentence in training.
+        warnings: Warnings of the run.
 
     Raises:
-        SmoothCSEError: if most of the text is unknown to the model, so that training on it is pointless.
+        SmoothCSEError: If at least half of the tokens are unknown, so that training is pointless.
     """
     if check.unknown >= _MOSTLY_UNKNOWN:
         raise SmoothCSEError(
-            f"{check.unknown:.0%} of the text's tokens are unknown to the tokenizer of {model_name}, so there is "
-            "nothing to learn from; choose a model for the language and script of the text."
+            f"{check.unknown:.0%} of the text's tokens are unknown to the tokenizer of {model_name}, so the "
+            "encoder cannot learn from it; choose a model for the language and script of the text."
         )
     if check.unknown >= _MANY_UNKNOWN:
-        notices.warn(
+        warnings.warn(
             f"{check.unknown:.0%} of the text's tokens are unknown to the tokenizer of {model_name}: sentences that "
-            "differ in them only are the same to it. A model for this language or field would see more."
+            "differ only in these tokens get the same embedding. Use a model for the language and domain of the text."
         )
-    if check.cut >= _MUCH_CUT:
-        notices.warn(
-            f"max_length {max_length} cuts away {check.cut:.0%} of the text; raise max_length, or give one sentence a "
-            "line instead of paragraphs."
+    if check.truncated >= _MUCH_TRUNCATED:
+        warnings.warn(
+            f"max_length {max_length} truncates {check.truncated:.0%} of the text; raise max_length, or split "
+            "paragraphs into one sentence per line."
         )
-    if check.twins >= _MANY_TWINS:
-        notices.warn(
-            f"{check.twins:.1%} of the sentences are, once cut to {max_length} tokens, the same as another one, and "
-            "will be pushed away from it as a negative; raise max_length or thin out the text."
+    if check.duplicates >= _MANY_DUPLICATES:
+        warnings.warn(
+            f"{check.duplicates:.1%} of the sentences are duplicates after truncation to {max_length} tokens and act "
+            "as each other's negatives in a batch; raise max_length, or remove near-duplicates from the text."
         )
 
 
-def _twins(rows: list[tuple[int, ...]]) -> float:
+def _duplicates(rows: list[tuple[int, ...]]) -> float:
     return sum(count for count in Counter(rows).values() if count > 1) / len(rows)
 
 
@@ -98,6 +106,6 @@ def _token_ids(tokenizer: Any, sentences: list[str]) -> list[list[int]]:
         add_special_tokens=False,
         return_attention_mask=False,
         return_token_type_ids=False,
-        verbose=False,  # it would warn of each text beyond the model's positions
+        verbose=False,  # no warning for each text longer than the model's limit
     )
     return encoded["input_ids"]  # type: ignore[no-any-return]

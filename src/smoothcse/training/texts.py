@@ -1,4 +1,4 @@
-"""The texts that some methods make of the sentences before a run, such as negations."""
+"""Texts that some methods generate from the sentences before a run, such as negations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from smoothcse.views.further import with_further, write_further
 
 
 def with_texts(plan: RunPlan, inputs: RunInputs, manifest: Manifest | None, console: Console) -> RunInputs:
-    """Return the inputs with the texts that the method makes, once for the run and all of its connected ranks."""
+    """Return the inputs with the texts that the method generates, once for the run and all of its ranks."""
     add_texts, folder, corpus = plan.method.add_texts, plan.folder, inputs.corpus
     if add_texts is None:
         return inputs
     if corpus.dataset.column_names != ["sentence"]:
         raise SmoothCSEError(
-            f"The method {plan.settings.name} makes its own texts from single sentences, but the corpus has the "
-            f"columns {', '.join(corpus.dataset.column_names)}; give one of them as --column."
+            f"The method {plan.settings.name} generates texts from single sentences, but the corpus has the "
+            f"columns {', '.join(corpus.dataset.column_names)}; choose one with --column."
         )
     with main_process_first():
         if manifest and not folder.texts_file.is_file():

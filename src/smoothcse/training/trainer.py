@@ -1,4 +1,4 @@
-"""The host's trainer, put together from the parts of a run."""
+"""The sentence-transformers trainer, built from the parts of a run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from smoothcse.training.selection import CriterionEvaluator
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """The host's trainer without its model cards, which nobody reads in a checkpoint: `best` and `last` get ours."""
+    """Trainer that writes no model cards in checkpoints; `best` and `last` get our own."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """Add none: it would first encode samples of the corpus."""
+        """Do nothing: the callback would encode samples of the corpus first."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write a checkpoint's model; the trainer adds its own state."""
+        """Save the model of a checkpoint; the trainer adds its own state."""
         if self.args.should_save:
             self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
 
@@ -40,9 +40,9 @@ def make_trainer(
         plan: Plan of the run.
         inputs: Text and encoder.
         loss: Loss of the run.
-        evaluator: What scores the encoder.
-        arguments: Arguments for the host.
-        callbacks: Callbacks in the order in which they are called.
+        evaluator: Evaluator of the criterion.
+        arguments: Arguments of the trainer.
+        callbacks: Callbacks, in calling order.
     """
     dataset, collate = tokenised_once(inputs.corpus.dataset, inputs.model, plan.config.max_length)
     trainer = _Trainer(
@@ -54,5 +54,5 @@ def make_trainer(
         evaluator=evaluator,
         callbacks=callbacks,
     )
-    trainer.remove_callback(PrinterCallback)  # our bar and metrics.jsonl say it better
+    trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl replace it
     return trainer

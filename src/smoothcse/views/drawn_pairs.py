@@ -36,10 +36,10 @@ class DebCSESettings:
     """Settings of DebCSE. The abstract gives no values; these were chosen by inspecting the pairs that they draw."""
 
     candidates: Annotated[
-        int, Field(ge=1, description="Candidates for a pair: nearest sentences by meaning, and as many by words.")
+        int, Field(ge=1, description="Candidates per sentence: nearest neighbours by meaning, and as many by words.")
     ] = 64
     block_size: Annotated[
-        int, Field(ge=2, description="Sentences in which neighbours are searched; time and memory grow with it.")
+        int, Field(ge=2, description="Sentences per block of the neighbour search; affects time and memory.")
     ] = 16384
     midpoint: Annotated[
         float,

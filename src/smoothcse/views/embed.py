@@ -1,4 +1,4 @@
-"""From the trainer's feature dicts to embeddings: how one column of text becomes two views."""
+"""Embedding of the trainer's feature dicts; a single column of text becomes two views."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
 Features = dict[str, Any]
 
 Reader = Callable[[nn.Module, Features], Tensor]
-"""How a view becomes an embedding."""
+"""Function from the model and the features of a view to its embeddings."""
 
 READ = "read"
-"""Entry of a view's features that holds its :data:`Reader`, where it is not :func:`read`."""
+"""Key in a view's features of its :data:`Reader`; without it, the reader is :func:`read`."""
 
-# Tokens that a CPU encodes at a time, which stay in its cache, and those that one more pass over the weights costs.
-# A GPU wants the whole batch, as its small kernels cost their launch more than their padding.
+# Tokens that a CPU encodes at a time, so that they stay in its cache, and the cost in tokens of one more pass over the
+# weights. A GPU encodes the whole batch, since launching small kernels costs more than padding.
 _CPU_TOKENS = 1600
 _CPU_TOKENS_OF_A_PASS = 80
 _GPU_ROWS = 1024
 
 
 def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
-    """Embed the columns of a batch, a single column as two dropout views of itself.
+    """Embed the columns of a batch; a single column is embedded as two dropout views.
 
     Args:
-        model: the encoder; in training mode, or both views are the same.
-        columns: one feature dict per text column, as the host's collator makes them, of N rows each.
+        model: Encoder in training mode; in evaluation mode both views are equal.
+        columns: Feature dict of each text column from the trainer's collator, N rows each.
 
     Returns:
-        One ``(N, d)`` tensor per column: ``[z1, z2]`` for a single column, else ``[z1, z2, z3, ...]``.
+        One ``(N, d)`` tensor per column: ``[z1, z2]`` for a single column, otherwise ``[z1, z2, z3, ...]``.
     """
     columns = look_up_words(model, columns)
     times = 1 if len(columns) > 1 else 2
@@ -53,16 +53,16 @@ def embed_views(model: nn.Module, columns: list[Features]) -> list[Tensor]:
 def dropout_views(
     model: SentenceTransformer, sentences: Sequence[str], *, max_length: int | None = None, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Embed sentences twice under dropout, leaving the global random state and the model's mode as they were.
+    """Embed sentences twice under dropout, without changing the global random state or the model's mode.
 
     Args:
-        model: any sentence-transformers model; its ``sentence_embedding`` is read, not a training head.
-        sentences: n strings, at least one.
-        max_length: tokens per sentence; None for the model's own limit.
-        seed: of the dropout.
+        model: Encoder. Its ``sentence_embedding`` is read, not its training head.
+        sentences: Sentences, n >= 1.
+        max_length: Maximum tokens per sentence; None for the model's own limit.
+        seed: Seed of the dropout.
 
     Returns:
-        Two float32 ``(n, d)`` without gradient, on the model's device.
+        Two tensors, float32 ``(n, d)``, without gradient, on the model's device.
     """
     was_training = model.training
     model.train()
@@ -84,30 +84,30 @@ def dropout_views(
 
 
 def embed(model: nn.Module, features: Features) -> Tensor:
-    """Return what the loss reads, as the entry ``READ`` of the features says, else as :func:`read` does."""
+    """Embed the features of a view with their reader ``READ``; the default is :func:`read`."""
     features = dict(features)
     reader: Reader = features.pop(READ, read)
     return reader(model, features)
 
 
 def read(model: nn.Module, features: Features) -> Tensor:
-    """Return the training head's output, or the sentence embedding of a model without one."""
+    """Return the output of the training head, or the sentence embedding if the model has no head."""
     output = run(model, features)
     return output[PROJECTION] if PROJECTION in output else output["sentence_embedding"]  # type: ignore[no-any-return]
 
 
 def run(model: nn.Module, features: Features, *, every_token: bool = False) -> Features:
-    """Return all that an encoder makes of features.
+    """Return all outputs of an encoder.
 
     Args:
         model: Encoder, accelerated or not.
-        features: Features of a view, for an accelerated encoder with their word embeddings or without.
-        every_token: Whether the states of all tokens are read; else one that is read at a single token may compute
-            that one alone.
+        features: Features of a view, for an accelerated encoder optionally with word embeddings.
+        every_token: Whether the states of all tokens are needed. If not, an encoder with single-token pooling may
+            compute that token only.
     """
     features = dict(features)
     words, ids = features.pop(WORDS, None), features.get("input_ids")
-    # always by the model's own forward: it is there that the trainer has put autocast
+    # call the model's own forward, which the trainer has put under autocast
     with running(model, None if ids is None else Batch(ids, words, every_token)):
         return model(features)  # type: ignore[no-any-return]
 
@@ -117,18 +117,18 @@ def _read_shipped(model: nn.Module, features: Features) -> Tensor:
 
 
 def read_without_dropout(model: nn.Module, features: Features) -> Tensor:
-    """Return what :func:`read` does, in evaluation mode; gradients flow all the same."""
+    """Return the result of :func:`read` in evaluation mode, with gradients."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         return read(model, features)
     finally:
-        for module, training in modes:  # a wrapper for several ranks may stand in another mode than what it wraps
+        for module, training in modes:  # a wrapper for several ranks may be in another mode than its module
             module.training = training
 
 
 def repeat_rows(features: Features, times: int = 2) -> Features:
-    """Return the features of a batch of ``times`` N rows: the N given ones, then the same again."""
+    """Return the features with all N rows repeated ``times`` times, one block after the other."""
     return {
         key: torch.cat([value] * times) if isinstance(value, Tensor) and value.ndim else value
         for key, value in features.items()
@@ -136,8 +136,8 @@ def repeat_rows(features: Features, times: int = 2) -> Features:
 
 
 def _embed_times(model: nn.Module, column: Features, times: int) -> list[Tensor]:
-    """Embed a column once or twice, under dropout of its own each time."""
-    if "cu_seq_lens_q" in column:  # packed rows lie end to end in one long one, which cannot be repeated by cat
+    """Embed a column ``times`` times, each with its own dropout."""
+    if "cu_seq_lens_q" in column:  # packed rows form one long row, which cat cannot repeat
         return [embed(model, column) for _ in range(times)]
     if "attention_mask" in column and _in_groups(model, column["attention_mask"].device):
         return _embed_in_groups(model, column, times)
@@ -150,9 +150,9 @@ def _in_groups(model: nn.Module, device: torch.device) -> bool:
 
 
 def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Tensor]:
-    """Embed group by group in the order of length, and put the rows back in their own order.
+    """Embed groups of rows in the order of length, and restore the order of the rows.
 
-    No row sees another one inside an encoder, so the grouping changes neither the embeddings nor the loss.
+    Rows do not interact inside an encoder, so the grouping changes neither the embeddings nor the loss.
     """
     order, sizes = _groups_by_length(column, times)
     groups = (take_rows(column, index) for index in order.split(sizes))
@@ -162,18 +162,18 @@ def _embed_in_groups(model: nn.Module, column: Features, times: int) -> list[Ten
 
 
 def in_pieces(encode: Callable[[Features], Tensor], column: Features) -> Tensor:
-    """Return what a function makes of a column's rows, taken in pieces that keep no activations of the others.
+    """Apply a function to a column piece by piece, so that only the activations of one piece are held.
 
     Args:
-        encode: from the features of some rows to one row each; meant to be free of gradients.
-        column: of N rows.
+        encode: Function from the features of some rows to one vector per row, without gradients.
+        column: Features of N rows.
     """
     order, sizes = _groups_by_length(column)
     return torch.cat([encode(take_rows(column, index)) for index in order.split(sizes)])[order.argsort()]
 
 
 def _groups_by_length(column: Features, times: int = 1) -> tuple[Tensor, int | list[int]]:
-    """Return a column's rows in the order of their length, and how many of them to encode together."""
+    """Return the rows of a column in the order of length, and the number of rows to encode together."""
     lengths, order = column["attention_mask"].sum(dim=1).sort(stable=True)
     if not devices.is_cpu(order.device):
         return order, _GPU_ROWS
@@ -181,10 +181,10 @@ def _groups_by_length(column: Features, times: int = 1) -> tuple[Tensor, int | l
 
 
 def take_rows(column: Features, index: Tensor) -> Features:
-    """Return the features of some rows, without the padding that they do not need."""
+    """Return the features of some rows, padded to the longest of them."""
     rows, width = column["attention_mask"].shape
     places = column["attention_mask"][index].any(dim=0).nonzero()
-    used = int(places[-1]) + 1 if len(places) else 1  # of sentences that a tokenizer leaves nothing of
+    used = int(places[-1]) + 1 if len(places) else 1  # 1 if the tokenizer gives no tokens
     taken = {}
     for key, value in column.items():
         if isinstance(value, Tensor) and value.ndim and len(value) == rows:

@@ -60,7 +60,7 @@ def with_further(corpus: Corpus, path: Path) -> Corpus:
         path: File of the texts.
 
     Raises:
-        SmoothCSEError: The texts were written for other sentences.
+        SmoothCSEError: If the texts were written for other sentences.
     """
     from datasets import Dataset, concatenate_datasets
 

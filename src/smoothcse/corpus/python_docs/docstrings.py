@@ -86,7 +86,7 @@ def iter_docstrings() -> Iterator[Docstring]:
     The first call takes a few seconds; later calls in the same process return a cached result.
 
     Raises:
-        SmoothCSEError: The sources of the standard library are not installed.
+        SmoothCSEError: If the sources of the standard library are not installed.
     """
     return iter(_docstrings())
 

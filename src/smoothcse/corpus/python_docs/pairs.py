@@ -43,7 +43,7 @@ def labelled_pairs() -> list[DocPair]:
     sentences has seen the texts but not the pairing, so a gain here is a gain in the training domain.
 
     Raises:
-        SmoothCSEError: The sources of the standard library are not installed.
+        SmoothCSEError: If the sources of the standard library are not installed.
     """
     return list(_labelled_pairs())
 

@@ -13,7 +13,7 @@ def iter_sentences() -> Iterator[str]:
     """Yield the distinct sentences of all docstrings, then those of the language reference.
 
     Raises:
-        SmoothCSEError: The sources of the standard library are not installed.
+        SmoothCSEError: If the sources of the standard library are not installed.
     """
     return iter(_sentences())
 

@@ -1,4 +1,4 @@
-"""Published settings, by name: of GS-InfoNCE with their controls, of SimCSE, and of the methods related to it."""
+"""Published settings by name: GS-InfoNCE with its controls, SimCSE and related methods."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Recipe:
 
     Attributes:
         name: ``method/model``.
-        about: what it is and where its numbers come from.
-        fields: configuration fields that it sets.
+        about: Description, with the source of its values.
+        fields: Configuration fields that the recipe sets.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Recipe:
 def recipes() -> dict[str, Recipe]:
     """Return all recipes by name.
 
-    A control is not a file: it is its GS-InfoNCE recipe with ``noise_count: 0``, so that the two cannot drift apart.
+    A control has no file: it is derived from its GS-InfoNCE recipe with ``noise_count: 0``.
     """
     found = {}
     for folder in sorted(resources.files(__package__).iterdir(), key=lambda entry: entry.name):
@@ -46,7 +46,7 @@ def recipe_fields(name: str) -> dict[str, Any]:
     """Return the configuration fields that a recipe sets.
 
     Raises:
-        SmoothCSEError: if there is no such recipe, with the nearest name.
+        SmoothCSEError: If there is no such recipe; the message suggests a similar name.
     """
     known = recipes()
     if name not in known:

@@ -1,4 +1,4 @@
-"""What happens beside the training loop, one concern per file."""
+"""Callbacks of the training loop, one concern per file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from smoothcse.training.callbacks.finite_loss import FiniteLoss
 from smoothcse.training.callbacks.freed_memory import GiveBackFreedMemory
 from smoothcse.training.callbacks.method_state import MethodState
 from smoothcse.training.callbacks.metrics_log import Metrics
-from smoothcse.training.callbacks.monitors import CollapseGuard, NoiseShareGuard
+from smoothcse.training.callbacks.monitors import CollapseMonitor, NoiseShareMonitor
 from smoothcse.training.callbacks.noise_share import NoiseShare
 from smoothcse.training.callbacks.noise_step import NoiseStep
 from smoothcse.training.callbacks.progress_bar import ProgressBar
@@ -15,13 +15,13 @@ from smoothcse.training.callbacks.step_cost import StepCost
 from smoothcse.training.callbacks.stop import StopOnSignal
 
 __all__ = [
-    "CollapseGuard",
+    "CollapseMonitor",
     "FiniteLoss",
     "GiveBackFreedMemory",
     "MethodState",
     "Metrics",
     "NoiseShare",
-    "NoiseShareGuard",
+    "NoiseShareMonitor",
     "NoiseStep",
     "ProgressBar",
     "Selection",

@@ -1,4 +1,4 @@
-"""Keeps the model of the best evaluation."""
+"""A callback that saves the model of the best evaluation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from smoothcse.training.selection import DEV_SCORE
 
 
 class Selection(TrainerCallback):
-    """Keeps the model of the best evaluation, the one at step 0 included.
+    """Callback that saves the model of the best evaluation, including the one at step 0.
 
     Args:
         folder: Run folder.
         model: Model being trained.
-        writes: Whether this process is the one that writes files.
+        writes: Whether this process writes files.
     """
 
     def __init__(self, folder: RunFolder, model: SentenceTransformer, *, writes: bool) -> None:
@@ -33,7 +33,7 @@ class Selection(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Evaluate the last step too, whatever the interval."""
+        """Evaluate after the last step, regardless of the interval."""
         if state.global_step == state.max_steps:
             control.should_evaluate = True
 
@@ -45,7 +45,7 @@ class Selection(TrainerCallback):
         metrics: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Save the model if its score beats all earlier ones."""
+        """Save the model if its score is higher than all earlier scores."""
         self.last_score = metrics[f"eval_{DEV_SCORE}"]
         if self.best_score is not None and not self.last_score > self.best_score:
             return

@@ -1,4 +1,4 @@
-"""A run whose loss or gradient is not finite stops, before a checkpoint of it is written."""
+"""A callback that stops a run whose loss or gradient is not finite."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from smoothcse.runs.folder import RunFolder
 
 
 class FiniteLoss(TrainerCallback):
-    """Stops a run whose loss or gradient is not finite, before a checkpoint of it is written.
+    """Callback that stops a run whose loss or gradient is not finite, before it writes a checkpoint.
 
-    Both are watched on their device at each step; the host looks at the finding only where it logs, evaluates or
-    saves, so that no step waits for the device.
+    Both are checked on their device at each step. The result is read only when the trainer logs, evaluates or saves,
+    so that no step waits for the device.
 
     Args:
-        loss: the trainer's loss module.
-        folder: of the run, named in the message.
-        gradients: whether to watch the gradient too; not under a loss scaler, which finds its scale by overflowing.
+        loss: Loss module of the trainer.
+        folder: Run folder, named in the message.
+        gradients: Whether to check the gradient too. False with a loss scaler, which finds its scale by overflowing.
     """
 
     def __init__(self, loss: nn.Module, folder: RunFolder, *, gradients: bool = True) -> None:
@@ -34,13 +34,13 @@ class FiniteLoss(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Remember the step that the coming losses belong to (counted from 1, as everywhere in logs)."""
+        """Store the number of the step, counted from 1 as in the logs."""
         self.step = state.global_step + 1
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Look at the finding where the host stops to look anyway."""
+        """Read the result when the trainer waits for the device anyway."""
         if control.should_log or control.should_evaluate or control.should_save or control.should_training_stop:
             self._check()
 
@@ -52,7 +52,7 @@ class FiniteLoss(TrainerCallback):
         model: nn.Module | None = None,
         **kwargs: Any,
     ) -> None:
-        """Watch the gradient: one that is not finite ruins the weights while the loss of the step still looks well."""
+        """Check the gradient: if it is not finite it ruins the weights, though the loss of the step is finite."""
         if self.gradients and model is not None:
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
             self._note(nn.utils.get_total_norm(gradients))

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system at each checkpoint."""
+"""A callback that returns freed memory to the system at each checkpoint."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from smoothcse._utils.freed_memory import give_back_freed_memory
 
 
 class GiveBackFreedMemory(TrainerCallback):
-    """Keeps a run of hours from growing, where the loop stops anyway."""
+    """Callback that keeps the memory of long runs from growing."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Give back what the steps and the evaluation have freed."""
+        """Return the memory that the steps and the evaluation have freed."""
         give_back_freed_memory()

@@ -1,4 +1,4 @@
-"""Saves and restores the state that a method keeps between steps, and keeps it equal on all ranks."""
+"""A callback that saves the state that a method keeps between steps, and keeps it equal on all ranks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FILE = "method_state.safetensors"
 
 
 class MethodState(TrainerCallback):
-    """Saves a method's state with each checkpoint. It must come before the callback that writes the checksums.
+    """Callback that saves a method's state with each checkpoint, before the callback that writes the checksums.
 
     Args:
         state: State of the method, equal on all ranks.
         folder: Folder of the checkpoints.
-        writes: Whether this process is the one that writes.
+        writes: Whether this process writes files.
     """
 
     def __init__(self, state: nn.Module, folder: Path, *, writes: bool) -> None:
@@ -27,7 +27,7 @@ class MethodState(TrainerCallback):
         self.writes = writes
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Add the state to the checkpoint that was just written."""
+        """Add the state to the new checkpoint."""
         if self.writes:
             tensors = {name: value.contiguous().cpu() for name, value in self.state.state_dict().items()}
             save_file(tensors, self.folder / f"checkpoint-{state.global_step}" / _FILE)
@@ -35,7 +35,7 @@ class MethodState(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Average the gradient of what is trained in the state over the ranks; the host does so for the encoder."""
+        """Average the gradients of the state over the ranks; the trainer does so for the encoder only."""
         if not (distributed.is_available() and distributed.is_initialized()):
             return
         for parameter in self.state.parameters():

@@ -1,4 +1,4 @@
-"""Writes ``metrics.jsonl``; its lines reach the disk before the checkpoint that follows them counts."""
+"""A callback that writes ``metrics.jsonl``; its lines reach the disk before the next checkpoint is valid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smoothcse.runs.metrics import append_metrics
 
 
 class Metrics(TrainerCallback):
-    """Writes ``metrics.jsonl``.
+    """Callback that writes ``metrics.jsonl``.
 
     Args:
         folder: Run folder.
@@ -31,7 +31,7 @@ class Metrics(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Write one line."""
+        """Append one line."""
         seconds = round(time.perf_counter() - self.started, 3)
         append_metrics(self.folder.metrics_file, {"step": state.global_step, **logs, "seconds": seconds})
 

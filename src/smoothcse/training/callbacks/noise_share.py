@@ -1,4 +1,4 @@
-"""The noise share of a step beside its loss."""
+"""A callback that logs the noise share beside the loss."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from smoothcse.methods import ContrastiveLoss
 
 
 class NoiseShare(TrainerCallback):
-    """Adds the batch's noise share to each log entry that has a training loss.
+    """Callback that adds the batch's noise share to each log entry with a training loss.
 
-    It belongs to every rank, as the ranks exchange their shares, and before the callbacks that read the entry. They do
-    so when the host has just gathered the loss, so no step waits that did not wait before.
+    Every rank needs it, as the ranks exchange their shares, and it must come before the callbacks that read the entry.
+    The exchange happens right after the trainer has gathered the loss, so that it makes no further step wait.
 
     Args:
-        loss: Being trained with.
+        loss: Loss of the run.
     """
 
     def __init__(self, loss: ContrastiveLoss) -> None:
@@ -30,7 +30,7 @@ class NoiseShare(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Add it."""
+        """Add the noise share to the entry."""
         share = self.loss.batch_noise_share() if "loss" in logs else None
         if share is not None:
             logs["noise_share"] = share

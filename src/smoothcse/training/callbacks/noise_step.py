@@ -1,4 +1,4 @@
-"""The noise follows the optimiser's step."""
+"""A callback that passes the optimiser's step to the loss."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from smoothcse.methods import ContrastiveLoss
 
 
 class NoiseStep(TrainerCallback):
-    """Tells a loss the optimiser's step.
+    """Callback that passes the optimiser's step to the loss.
 
-    So noise and schedules are the same after a resume and while accumulating.
+    Noise and schedules follow this step, so that they are the same after a resume and with gradient accumulation.
 
     Args:
-        loss: Loss of the trainer.
+        loss: Loss of the run.
     """
 
     def __init__(self, loss: ContrastiveLoss) -> None:
@@ -24,6 +24,6 @@ class NoiseStep(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Set step and progress."""
+        """Set the step and the progress of the loss."""
         self.loss.step = state.global_step
         self.loss.progress = state.global_step / max(1, state.max_steps)

@@ -1,4 +1,4 @@
-"""Loss, noise share, best score and time left, in one line of a terminal."""
+"""A progress bar with loss, noise share, best score and time left."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from smoothcse.training.selection import DEV_SCORE
 
 
 class ProgressBar(TrainerCallback):
-    """Shows a bar with loss, noise share, best score and time left.
+    """Callback that shows a progress bar with loss, noise share, best score and time left.
 
     Args:
-        console: to draw on; where it is no terminal, each evaluation prints a line instead.
-        selection: that knows the best score.
+        console: Console to draw on. If it is no terminal, only a line per evaluation is printed.
+        selection: Callback that keeps the best score.
     """
 
     def __init__(self, console: Console, selection: Selection) -> None:
@@ -30,7 +30,7 @@ class ProgressBar(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open the bar."""
+        """Start the bar."""
         self.progress = progress_bar(self.console)  # without a unit, all figures fit in 80 columns
         self.task = self.progress.add_task("", total=state.max_steps, completed=state.global_step)
         self.progress.start()
@@ -38,7 +38,7 @@ class ProgressBar(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         if self.progress:
             self.progress.update(self.task, completed=state.global_step)
 
@@ -50,7 +50,7 @@ class ProgressBar(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Show the latest figures."""
+        """Show the latest loss and noise share."""
         if "loss" in logs:
             share = f" noise share {logs['noise_share']:.1%}" if logs.get("noise_share") else ""
             self.figures = f"loss {logs['loss']:.4f}{share}"
@@ -72,11 +72,11 @@ class ProgressBar(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Close the bar."""
+        """Stop the bar."""
         self.close()
 
     def close(self) -> None:
-        """Give the terminal back, also after an error."""
+        """Stop the bar and release the terminal, also after an error."""
         if self.progress:
             self.progress.stop()
             self.progress = None

@@ -1,4 +1,4 @@
-"""Stopping on request: after the current step, with a checkpoint, so that nothing is lost."""
+"""A callback that stops a run on a signal, after the current step and with a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopOnSignal(TrainerCallback):
-    """Ends the training in good order when the process is asked to stop.
+    """Callback that ends the training cleanly when the process receives a signal.
 
-    The step (or evaluation) that is under way is finished, a log entry and a checkpoint are written, and the run can
-    go on from there. A second signal stops at once; the last checkpoint written before is then what remains.
+    The current step (or evaluation) is finished, and a log entry and a checkpoint are written from which the run can
+    be resumed. A second signal stops at once and leaves the last checkpoint.
 
-    Several ranks must stop at the same step. They agree on it where they log, as agreeing at each step would have
-    every one of them wait for its device.
+    Several ranks must stop at the same step. They agree on it when they log, since agreeing at each step would make
+    every step wait for the device.
 
     Attributes:
-        received: name of the signal that was received, or None.
+        received: Name of the received signal, or None.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals for as long as the context lasts; outside of the main thread there are none to take."""
+        """Handle the signals while the context is open; outside of the main thread, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -48,14 +48,14 @@ class StopOnSignal(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Have the host log, save and stop."""
+        """Make the trainer log, save and stop."""
         if self._wanted(may_ask=state.global_step % int(args.logging_steps) == 0):
             control.should_log = control.should_save = control.should_training_stop = True
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stop after an evaluation that a signal fell into; the host saves a checkpoint after each."""
+        """Stop after an evaluation during which a signal arrived; the trainer then saves a checkpoint."""
         if state.global_step and self._wanted(may_ask=True):
             control.should_save = control.should_training_stop = True
 

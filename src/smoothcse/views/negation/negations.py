@@ -31,7 +31,7 @@ def negations(sentences: Dataset, by: NegationBy = "auto", pipeline: str = "en_c
         pipeline: Name of an installed spaCy pipeline.
 
     Raises:
-        SmoothCSEError: ``by`` is ``"spacy"``, and spaCy or its pipeline is not installed.
+        SmoothCSEError: If ``by`` is ``"spacy"``, and spaCy or its pipeline is not installed.
     """
     if by == "rules":
         return _by_rules(sentences, "Requested by negation=rules.")

@@ -18,7 +18,7 @@ def load_parser(pipeline: str) -> Language:
         pipeline: Name of an installed pipeline. Folders are not accepted, since they could run code.
 
     Raises:
-        SmoothCSEError: spaCy or the pipeline is not installed, or lacks a component.
+        SmoothCSEError: If spaCy or the pipeline is not installed, or the pipeline lacks a component.
     """
     with extra("negation", "Negation by spaCy (negation=rules works without it)"):
         import spacy
