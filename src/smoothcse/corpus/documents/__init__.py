@@ -15,7 +15,7 @@ The readers and helpers that the extra ``documents`` installs, and why these:
 
 from __future__ import annotations
 
+from smoothcse.corpus.documents.document_corpus import DocumentCorpus, load_documents
 from smoothcse.corpus.documents.document_report import DocumentReport
-from smoothcse.corpus.documents.load_documents import DocumentCorpus, load_documents
 
 __all__ = ["DocumentCorpus", "DocumentReport", "load_documents"]

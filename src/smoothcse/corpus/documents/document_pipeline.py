@@ -37,7 +37,7 @@ _NAMED = 10
 
 @dataclass(frozen=True)
 class PassageOptions:
-    """Options of :func:`~smoothcse.corpus.documents.load_documents.load_documents`, checked.
+    """Options of :func:`~smoothcse.corpus.documents.document_corpus.load_documents`, checked.
 
     Attributes:
         max_tokens: Maximum tokens of a passage.
@@ -76,13 +76,13 @@ class _Counts:
     def skip(self, document: Skipped) -> None:
         self.skipped[document.reason] += 1
         if len(self.named) < _NAMED:
-            self.named.append(f"{document.file} ({document.reason})")
+            self.named.append(str(document))
 
     @property
     def notes(self) -> tuple[str, ...]:
         total = self.skipped.total()
         more = f" and {total - len(self.named):,} more" if total > len(self.named) else ""
-        return (f"{total:,} documents skipped: {', '.join(self.named)}{more}",) if total else ()
+        return (f"documents skipped ({total:,}): {', '.join(self.named)}{more}",) if total else ()
 
 
 def write_passages(
@@ -196,10 +196,10 @@ def _distinct(path: Path, rows: NDArray[np.intp], threshold: float | None) -> It
 def _check_enough(name: str, counts: _Counts, kept: int) -> None:
     if kept >= 2:
         return
-    reasons = [f"{count:,} documents {reason}" for reason, count in counts.skipped.items()]
-    reasons += [f"{count:,} passages {reason}" for reason, count in counts.dropped.items() if count]
-    because = f" ({', '.join(reasons)})" if reasons else ""
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in counts.dropped.items() if count)
     left = "only one distinct passage" if kept else "no passage"
+    because = "; ".join((f"passages dropped: {dropped}",) * bool(dropped) + counts.notes) or "the files are empty"
     raise SmoothCSEError(
-        f"{name}: {left} is left of {counts.documents:,} documents{because}: contrastive training needs at least 2."
+        f"{name}: {left} is left, and contrastive training needs at least 2; documents read: {counts.documents:,}; "
+        f"{because}."
     )

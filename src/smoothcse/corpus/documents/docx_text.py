@@ -16,6 +16,7 @@ from smoothcse.corpus.documents.extracted import (
     extracted,
 )
 from smoothcse.corpus.formats import TextFile
+from smoothcse.errors import first_line
 
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0"  # container of encrypted documents, and of the older .doc
 
@@ -38,7 +39,7 @@ def read_docx(file: TextFile) -> ExtractedDocument:
         paragraphs = [_text(element) for element in document.element.body.iter(_P)]
         title = document.core_properties.title
     except Exception as error:  # a damaged file can raise any exception in python-docx
-        raise SkippedDocument(UNREADABLE) from error
+        raise SkippedDocument(UNREADABLE, first_line(error)) from error
     return extracted(file.label, PARAGRAPH_BREAK.join(filter(None, paragraphs)), title)
 
 
@@ -52,7 +53,7 @@ def _check(file: TextFile) -> None:
             # Reading stops at the size that the archive states, so that the statement can be trusted as a bound.
             size = sum(member.file_size for member in archive.infolist())
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise SkippedDocument(UNREADABLE) from error
+        raise SkippedDocument(UNREADABLE, first_line(error)) from error
     if size > 4 * LARGEST_TEXT:
         raise SkippedDocument(TOO_LARGE)
 

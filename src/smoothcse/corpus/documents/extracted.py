@@ -40,12 +40,14 @@ class SkippedDocument(Exception):
     """A document that cannot be read.
 
     Args:
-        reason: Reason in two or three words, by which skipped documents are counted.
+        reason: Reason in one or two words, by which skipped documents are counted.
+        detail: What the reader says about it, or None.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, detail: str | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.detail = detail
 
 
 NO_TEXT = "no text"

@@ -7,16 +7,15 @@ import re
 from smoothcse._utils.extras import extra
 from smoothcse.corpus.documents.extracted import PARAGRAPH_BREAK, fold
 
-_HIDDEN = frozenset(
-    ["script", "style", "noscript", "template", "svg", "iframe", "object"]
-    + ["nav", "footer", "aside", "button", "select", "textarea"]
-)
+_CODE = {"script", "style", "noscript", "template", "svg", "iframe", "object"}
+_CONTROLS = {"nav", "footer", "aside", "button", "select", "textarea"}
+_HIDDEN = frozenset(_CODE | _CONTROLS)
 """Elements whose text is not part of the document: code, navigation and controls."""
 
 _INLINE = frozenset(
-    ["a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins"]
-    + ["kbd", "label", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u"]
-    + ["var", "wbr"]
+    {"a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "ins"}
+    | {"kbd", "label", "mark", "q", "s", "samp", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u"}
+    | {"var", "wbr"}
 )
 """Elements that continue the line; all others start a block."""
 

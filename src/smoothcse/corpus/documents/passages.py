@@ -41,10 +41,11 @@ def count_words(text: str) -> int:
 
 
 def split_passages(document: str, max_tokens: int, count_tokens: CountTokens) -> Iterator[Passage]:
-    """Split a document into passages, as long as the limit allows.
+    """Split a document into passages.
 
-    A passage ends at the end of a paragraph or sentence; one that is longer than the limit is split at commas and the
-    like, then between words, then inside of a word. Each character that is not white space is in exactly one passage.
+    Paragraphs and sentences are joined up to the limit. A sentence that is longer than the limit is split at commas
+    and the like, then between words, then inside of a word. Each character that is not white space is in exactly
+    one passage.
 
     Args:
         document: Text of the document.

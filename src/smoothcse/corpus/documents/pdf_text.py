@@ -18,6 +18,7 @@ from smoothcse.corpus.documents.extracted import (
     extracted_pages,
 )
 from smoothcse.corpus.formats import TextFile
+from smoothcse.errors import first_line
 
 if TYPE_CHECKING:
     from pypdf import PdfReader
@@ -47,8 +48,8 @@ def read_pdf(file: TextFile) -> ExtractedDocument:
                 title = _title(reader)
         except SkippedDocument:
             raise
-        except (Exception, RecursionError) as error:  # a damaged file can raise any exception in pypdf
-            raise SkippedDocument(UNREADABLE) from error
+        except Exception as error:  # a damaged file can raise any exception in pypdf
+            raise SkippedDocument(UNREADABLE, first_line(error)) from error
     return extracted_pages(file.label, pages, title)
 
 

@@ -23,7 +23,7 @@ from smoothcse.corpus.records import Fields, read_records
 from smoothcse.corpus.text_columns import choose_column
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
 
-LARGEST_FILE = 512 << 20
+LARGEST_FILE = 256 << 20
 """Maximum bytes of a file that is one document."""
 
 USUAL_TITLE = "title"
@@ -35,11 +35,16 @@ class Skipped:
 
     Attributes:
         file: Place of the document.
-        reason: Reason in two or three words.
+        reason: Reason in one or two words.
+        detail: What the reader says about it, or None.
     """
 
     file: str
     reason: str
+    detail: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.file} ({self.reason}{f': {self.detail}' if self.detail else ''})"
 
 
 @dataclass(frozen=True)
@@ -77,23 +82,31 @@ def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[Extr
             tables += 1
             yield from _read_table(file, columns)
         else:
-            yield _read_file(file)
+            yield read_file(file)
     option = "column" if columns.text else "title" if columns.title else None
     if option and not tables:
         wanted = columns.text or columns.title
         raise SmoothCSEError(f"{files.root} contains no table and has no column {wanted!r}: leave out `{option}`.")
 
 
-def _read_file(file: TextFile) -> ExtractedDocument | Skipped:
+def read_file(file: TextFile) -> ExtractedDocument | Skipped:
+    """Read a file that is one document.
+
+    Args:
+        file: File in a supported format other than a table.
+
+    Returns:
+        Document, or the reason why it cannot be read.
+    """
     read: Callable[[TextFile], ExtractedDocument] = _FILE_READERS.get(file.format, _read_text)
     try:
         if file.path.stat().st_size > LARGEST_FILE:
             raise SkippedDocument(TOO_LARGE)
         return read(file)
     except SkippedDocument as skipped:
-        return Skipped(file.label, skipped.reason)
-    except OSError:  # removed while the folder was being read
-        return Skipped(file.label, UNREADABLE)
+        return Skipped(file.label, skipped.reason, skipped.detail)
+    except OSError as error:  # removed while the folder was being read
+        return Skipped(file.label, UNREADABLE, error.strerror)
 
 
 def _read_text(file: TextFile) -> ExtractedDocument:
@@ -122,33 +135,31 @@ def _decoded(file: TextFile) -> str:
     """Return the whole text of a file, which is UTF-8 and at most ``LARGEST_TEXT`` long when decompressed."""
     texts, size = [], 0
     try:
-        for block in read_blocks(file):
+        for block in read_blocks(file, longest_line=2 * LARGEST_TEXT):
             size += len(block.text) + 1
             if size > LARGEST_TEXT:
                 raise SkippedDocument(TOO_LARGE)
             texts.append(block.text)
     except SmoothCSEError as error:
-        raise SkippedDocument(UNREADABLE) from error
+        raise SkippedDocument(UNREADABLE, str(error).rstrip(".")) from error
     return "\n".join(texts)
 
 
 def _read_table(file: TextFile, columns: TableColumns) -> Iterator[ExtractedDocument | Skipped]:
-    text = title = None
-    titled = False
+    text, titled = None, False
+    title = columns.title or USUAL_TITLE
     for place, fields in read_records(file):
         if text is None:
-            title = columns.title or USUAL_TITLE
             text = _text_column(file, fields, columns.text, title)
         titled = titled or title in fields
         try:
-            yield extracted(place, _value(place, fields, text), _value(place, fields, title or USUAL_TITLE))
+            yield extracted(place, _value(place, fields, text), _value(place, fields, title))
         except SkippedDocument as skipped:
             yield Skipped(place, skipped.reason)
     if columns.title and text and not titled:
-        names = [*fields]
         raise SmoothCSEError(
-            f"{file.label} has no column {columns.title!r}; it has {some_of([*map(repr, names)])}."
-            f"{did_you_mean(columns.title, names)}"
+            f"{file.label} has no column {columns.title!r}; it has {some_of([repr(name) for name in fields])}."
+            f"{did_you_mean(columns.title, fields)}"
         )
 
 
