@@ -98,6 +98,15 @@ def test_markdown_becomes_plain_text():
     assert markdown_text(markdown) == ("A title\n\nSome code and a link.\n\nitem\n\na\n\nb\n\nc\n\nd", "A title")
 
 
+def test_long_markdown_is_parsed_in_sections(monkeypatch):
+    # The fenced code contains a blank line and a shorter fence, neither of which may end a section.
+    markdown = "# Title\n\nA *word*.\n\n````py\na\n\n```\n*b*\n````\n\n* c\n* d\n\n" * 20
+    whole = markdown_text(markdown)
+    monkeypatch.setattr("smoothcse.corpus.documents.html_text.SECTION", 50)
+    assert markdown_text(markdown) == whole
+    assert whole[0].count("a ``` *b*") == 20
+
+
 def jaccard(one: str, other: str) -> float:
     a, b = set(shingles(one)), set(shingles(other))
     return len(a & b) / len(a | b)

@@ -2,7 +2,8 @@
 
 The first pass splits the documents, writes the passages that are long enough, and keeps an 8-byte hash of each. The
 hashes determine the exact duplicates; the second pass copies the others, less the near-duplicates. Memory is about 50
-bytes for each passage and 1 KB for each one kept, independent of the length of the documents.
+bytes for each passage, and 3 KB for each one kept where near-duplicates are dropped, independent of the length of the
+documents.
 """
 
 from __future__ import annotations

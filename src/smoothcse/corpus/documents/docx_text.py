@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 
 from smoothcse._utils.extras import extra
 from smoothcse.corpus.documents.extracted import (
-    LARGEST_TEXT,
     PARAGRAPH_BREAK,
     PASSWORD,
     TOO_LARGE,
@@ -18,7 +18,21 @@ from smoothcse.corpus.documents.extracted import (
 from smoothcse.corpus.formats import TextFile
 from smoothcse.errors import first_line
 
+LARGEST_XML = 32 << 20
+"""Maximum bytes of all decompressed parts that may be XML. Its tree takes up to twenty times as much memory."""
+LARGEST_ARCHIVE = 256 << 20
+"""Maximum bytes of all decompressed parts, pictures included."""
+
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0"  # container of encrypted documents, and of the older .doc
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*", b"MM\0*", b"\xd7\xcd\xc6\x9a", b"\x01\x00\x00\x00")
+_MEDIA = (*_PICTURES, b"RIFF", b"PK", b"%PDF", _OLE_SIGNATURE)
+_UNREADABLE = (
+    OSError,
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    RuntimeError,
+)  # RuntimeError: encrypted, unsupported
 
 
 def read_docx(file: TextFile) -> ExtractedDocument:
@@ -51,11 +65,18 @@ def _check(file: TextFile) -> None:
                 raise SkippedDocument(PASSWORD)
         with zipfile.ZipFile(file.path) as archive:
             # Reading stops at the size that the archive states, so that the statement can be trusted as a bound.
-            size = sum(member.file_size for member in archive.infolist())
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            sizes = [(member.file_size, _is_media(archive, member)) for member in archive.infolist()]
+    except _UNREADABLE as error:
         raise SkippedDocument(UNREADABLE, first_line(error)) from error
-    if size > 4 * LARGEST_TEXT:
+    xml = sum(size for size, media in sizes if not media)
+    if xml > LARGEST_XML or sum(size for size, _ in sizes) > LARGEST_ARCHIVE:
         raise SkippedDocument(TOO_LARGE)
+
+
+def _is_media(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
+    """Return whether a part starts like a picture or an embedded file. Names and types can claim anything."""
+    with archive.open(member) as opened:
+        return opened.read(8).startswith(_MEDIA)
 
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"

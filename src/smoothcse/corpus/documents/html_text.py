@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from smoothcse._utils.extras import extra
 from smoothcse.corpus.documents.extracted import PARAGRAPH_BREAK, fold
@@ -19,6 +20,13 @@ _INLINE = frozenset(
 )
 """Elements that continue the line; all others start a block."""
 
+LARGEST_MARKUP = 16 << 20
+"""Maximum characters of HTML or Markdown. Its blocks take up to twenty times as much memory."""
+
+SECTION = 128 << 10
+"""Characters of Markdown that are parsed at once."""
+
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
 
 
@@ -52,7 +60,36 @@ def markdown_text(markdown: str) -> tuple[str, str]:
     with extra("documents", "Reading Markdown"):
         from markdown_it import MarkdownIt
 
-    return html_text(MarkdownIt("commonmark").enable("table").render(_FRONT_MATTER.sub("", markdown, count=1)))
+    parser = MarkdownIt("commonmark").enable("table")
+    return html_text("".join(map(parser.render, _sections(_FRONT_MATTER.sub("", markdown, count=1)))))
+
+
+def _sections(markdown: str) -> Iterator[str]:
+    """Yield consecutive parts that end at blank lines outside of fenced code, where that is possible.
+
+    The parser's memory is hundreds of times the size of its input. Only a link whose definition is in another part is
+    not recognised.
+    """
+    part: list[str] = []
+    size, fence = 0, ""
+    for line in markdown.splitlines(keepends=True):
+        part.append(line)
+        size += len(line)
+        fence = _fence_after(line, fence)
+        if size >= SECTION and (size >= 4 * SECTION or not (fence or line.strip())):
+            yield "".join(part)
+            part, size, fence = [], 0, ""
+    yield "".join(part)
+
+
+def _fence_after(line: str, fence: str) -> str:
+    """Return the marker of the fenced code that is open after a line, or an empty string."""
+    found = _FENCE.match(line)
+    if not found:
+        return fence
+    if not fence:
+        return found[1]
+    return "" if found[1].startswith(fence) and not found[2].strip() else fence
 
 
 class _Blocks:

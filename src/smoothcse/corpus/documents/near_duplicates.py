@@ -21,7 +21,7 @@ class NearDuplicates:
     """Filter for texts that resemble an earlier text.
 
     Two texts are compared by the estimated Jaccard similarity of their sets of three consecutive words, in lower case.
-    The estimate has a standard error of about 0.035 at a similarity of 0.8. Memory is about 1 KB for each text kept.
+    The estimate has a standard error of about 0.035 at a similarity of 0.8. Memory is about 3 KB for each text kept.
 
     Args:
         threshold: Similarity from which a text counts as a near-duplicate, between 0 and 1.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
 from smoothcse._utils.extras import extra
@@ -21,9 +22,13 @@ from smoothcse.corpus.formats import TextFile
 from smoothcse.errors import first_line
 
 if TYPE_CHECKING:
-    from pypdf import PdfReader
+    from pypdf import PageObject, PdfReader
 
 MOST_PAGES = 20_000
+LARGEST_PAGE = 8 << 20
+"""Maximum bytes of the decompressed content of a page. Parsing takes many times as much memory."""
+MOST_OPERATIONS = 2_000_000
+"""Maximum operations of a page, those of nested forms included, which a small file can repeat exponentially."""
 
 
 def read_pdf(file: TextFile) -> ExtractedDocument:
@@ -63,11 +68,27 @@ def _open(reader: PdfReader) -> None:
 def _pages(reader: PdfReader) -> Iterator[str]:
     size = 0
     for page in reader.pages:
-        text = page.extract_text()
+        text = _page_text(page)
         size += len(text)
         if size > LARGEST_TEXT:
             raise SkippedDocument(TOO_LARGE)
         yield text
+
+
+def _page_text(page: PageObject) -> str:
+    contents = page.get_contents()
+    if contents is not None and len(contents.get_data()) > LARGEST_PAGE:
+        raise SkippedDocument(TOO_LARGE)
+    operations = count()
+
+    def visit(*_: object) -> None:
+        # pypdf catches exceptions in a form. Each later operation raises again, up to the page itself.
+        if next(operations) >= MOST_OPERATIONS:
+            raise SkippedDocument(TOO_LARGE)
+
+    text = page.extract_text(visitor_operand_before=visit)
+    visit()
+    return text
 
 
 def _title(reader: PdfReader) -> str | None:

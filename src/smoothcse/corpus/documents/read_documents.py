@@ -16,7 +16,7 @@ from smoothcse.corpus.documents.extracted import (
     SkippedDocument,
     extracted,
 )
-from smoothcse.corpus.documents.html_text import html_text, markdown_text
+from smoothcse.corpus.documents.html_text import LARGEST_MARKUP, html_text, markdown_text
 from smoothcse.corpus.documents.pdf_text import read_pdf
 from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.records import Fields, read_records
@@ -114,11 +114,18 @@ def _read_text(file: TextFile) -> ExtractedDocument:
 
 
 def _read_html(file: TextFile) -> ExtractedDocument:
-    return extracted(file.label, *html_text(_decoded(file)))
+    return extracted(file.label, *html_text(_markup(file)))
 
 
 def _read_markdown(file: TextFile) -> ExtractedDocument:
-    return extracted(file.label, *markdown_text(_decoded(file)))
+    return extracted(file.label, *markdown_text(_markup(file)))
+
+
+def _markup(file: TextFile) -> str:
+    text = _decoded(file)
+    if len(text) > LARGEST_MARKUP:
+        raise SkippedDocument(TOO_LARGE)
+    return text
 
 
 _FILE_READERS = {
