@@ -120,7 +120,7 @@ def test_duplicates_and_near_duplicates_are_dropped_and_counted(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
     corpus = load_documents(tmp_path / "a.jsonl")
     assert corpus.dataset["document"][:] == [0, 1]
-    assert corpus.report.dropped == {"too short": 0, "duplicate": 1, "near-duplicate": 1}
+    assert corpus.report.dropped == {"no letters": 0, "too short": 0, "duplicate": 1, "near-duplicate": 1}
     assert load_documents(tmp_path / "a.jsonl", near_duplicates=None).dataset["document"][:] == [0, 1, 3]
     assert load_documents(tmp_path / "a.jsonl", near_duplicates=1).dataset["document"][:] == [0, 1, 3]
 
@@ -160,6 +160,13 @@ def test_tokens_are_counted_by_the_tokenizer(tmp_path, tiny_bert):
     tokenizer("truncated", truncation=True, max_length=4)
     again = load_documents(tmp_path, max_tokens=24, tokenizer=tokenizer, near_duplicates=None)
     assert again.dataset.cache_files == corpus.dataset.cache_files
+
+
+def test_passages_without_letters_are_dropped(tmp_path):
+    (tmp_path / "a.csv").write_text(f"text\n{SKY}\n{SEA}\n. . . 11\n水\n")
+    corpus = load_documents(tmp_path)
+    assert corpus.dataset["text"][:] == [SKY, SEA, "水"]
+    assert corpus.report.dropped["no letters"] == 1
 
 
 def test_short_passages_can_be_dropped(tmp_path):

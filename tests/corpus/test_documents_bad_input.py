@@ -242,6 +242,14 @@ def test_a_broken_table_is_an_error(folder):
     assert f"{folder}/a.jsonl:1 is not valid JSON" in refusal(folder)
 
 
+def test_a_table_of_figures_in_a_folder_is_skipped_unless_a_column_is_requested(folder):
+    (folder / "a.csv").write_text("step,loss\n1,2\n2,3\n")
+    assert skipped(folder) == {"no text column": 1}
+    assert "a.csv has several columns of text, 'step', 'loss': choose one" in load(folder).report.notes[0]
+    assert "a.csv has several columns of text" in refusal(folder / "a.csv")
+    assert "a.csv has no column 'text'" in refusal(folder, column="text")
+
+
 def test_missing_columns(folder):
     (folder / "a.csv").write_text("title,text\nt,one\n")
     assert f"{folder}/a.csv has no column 'txt'; it has 'title', 'text'. Did you mean 'text'?" in refusal(

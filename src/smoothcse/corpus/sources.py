@@ -177,7 +177,7 @@ def walk_files(folder: Path) -> Iterator[Path]:
         folder: Folder to search recursively.
 
     Raises:
-        SmoothCSEError: A folder cannot be listed.
+        SmoothCSEError: If a folder cannot be listed.
     """
     for here, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

@@ -62,7 +62,8 @@ def load_documents(
     A file in the format ``.txt``, ``.md``, ``.html``, ``.pdf`` or ``.docx`` is one document; each row of a ``.jsonl``,
     ``.csv``, ``.tsv`` or ``.parquet`` file is one. Passages end at paragraphs and sentences where the limit allows. Of
     equal or similar passages the first is kept; the order never changes. Files that cannot be read are skipped,
-    counted and named in the report; a table that cannot be read is an error. The result is cached on disk (environment
+    counted and named in the report, and so are tables of a folder that have no clear column of text; a table that
+    cannot be read is an error. The result is cached on disk (environment
     variable ``SMOOTHCSE_CACHE``) under a key of the options and of the files' paths, sizes and times. Nothing in a
     file is run, and nothing is fetched. Needs the extra ``documents``.
 
@@ -83,7 +84,7 @@ def load_documents(
         Passages and their report.
 
     Raises:
-        SmoothCSEError: The source is missing or has no documents, a table cannot be read, an option is invalid, or
+        SmoothCSEError: If the source is missing or has no documents, a table cannot be read, an option is invalid, or
             fewer than two passages are left.
     """
     options = PassageOptions(max_tokens, min_tokens, near_duplicates)

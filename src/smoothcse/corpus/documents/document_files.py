@@ -66,7 +66,7 @@ def find_documents(source: str | Path) -> DocumentFiles:
         Files in the order of their names, those of a folder before those of its subfolders.
 
     Raises:
-        SmoothCSEError: The source does not exist, cannot be read, or has no file in a supported format.
+        SmoothCSEError: If the source does not exist, cannot be read, or has no file in a supported format.
     """
     root = local_path(source)
     mode = file_mode(root) if str(source).strip() else None

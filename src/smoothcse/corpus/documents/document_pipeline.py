@@ -1,13 +1,14 @@
 """From documents to an Arrow file of distinct passages, in two streaming passes.
 
-The first pass splits the documents, writes the passages that are long enough, and keeps an 8-byte hash of each. The
-hashes determine the exact duplicates; the second pass copies the others, less the near-duplicates. Memory is about 50
-bytes for each passage, and 3 KB for each one kept where near-duplicates are dropped, independent of the length of the
-documents.
+The first pass splits the documents, writes the passages that have a letter and are long enough, and keeps an 8-byte
+hash of each. The hashes determine the exact duplicates; the second pass copies the others, less the near-duplicates.
+Memory is about 50 bytes for each passage, and 3 KB for each one kept where near-duplicates are dropped, independent of
+the length of the documents.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ SCHEMA = pa.schema([("text", pa.string()), ("title", pa.string()), ("document", 
 BATCH_ROWS = 2048
 BATCH_CHARACTERS = 16 << 20
 
+_LETTER = re.compile(r"[^\W\d_]")
 _NAMED = 10
 """Skipped documents that the report names."""
 
@@ -70,7 +72,7 @@ class _Counts:
     read: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(
-        default_factory=lambda: Counter({"too short": 0, "duplicate": 0, "near-duplicate": 0})
+        default_factory=lambda: Counter({"no letters": 0, "too short": 0, "duplicate": 0, "near-duplicate": 0})
     )
     named: list[str] = field(default_factory=list)
 
@@ -106,7 +108,7 @@ def write_passages(
         Numbers of documents and passages.
 
     Raises:
-        SmoothCSEError: Fewer than two distinct passages are left, or a document cannot be read.
+        SmoothCSEError: If fewer than two distinct passages are left, or a document cannot be read.
     """
     scratch = target.with_suffix(".passages")
     counts = _Counts()
@@ -143,12 +145,18 @@ def _rows(
         counts.untitled += not document.title
         for passage in split_passages(document.text, options.max_tokens, count_tokens):
             counts.read += 1
-            if options.min_tokens > 1 and count_tokens(passage.text) < options.min_tokens:
-                counts.dropped["too short"] += 1
+            if reason := _reason_to_drop(passage.text, options.min_tokens, count_tokens):
+                counts.dropped[reason] += 1
                 continue
             page = document.page(passage.start)
             place = {"file": document.file, "page": page, "start": passage.start, "end": passage.end}
             yield {"text": passage.text, "title": document.title, "document": number, "place": place}
+
+
+def _reason_to_drop(text: str, min_tokens: int, count_tokens: CountTokens) -> str | None:
+    if not _LETTER.search(text):  # page numbers, rules, figures
+        return "no letters"
+    return "too short" if min_tokens > 1 and count_tokens(text) < min_tokens else None
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:

@@ -17,11 +17,12 @@ class DocumentReport:
     Attributes:
         source: Source as the user named it.
         documents: Documents found: files, or rows of tables.
-        skipped: Documents skipped by reason: ``no text``, ``password-protected``, ``unreadable``, ``too large``.
+        skipped: Documents skipped by reason: ``no text``, ``password-protected``, ``unreadable``, ``too large``,
+            or tables with ``no text column``.
         untitled: Documents read that have no title.
         read: Passages of the documents read.
         kept: Passages kept, ``read - sum(dropped.values())``.
-        dropped: Passages dropped by reason: ``too short``, ``duplicate``, ``near-duplicate``.
+        dropped: Passages dropped by reason: ``no letters``, ``too short``, ``duplicate``, ``near-duplicate``.
         fingerprint: 32 hex digits that depend only on the text of the kept passages and its order.
         notes: Further remarks, such as the names of skipped documents.
     """

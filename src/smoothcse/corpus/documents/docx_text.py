@@ -26,13 +26,8 @@ LARGEST_ARCHIVE = 256 << 20
 _OLE_SIGNATURE = b"\xd0\xcf\x11\xe0"  # container of encrypted documents, and of the older .doc
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*", b"MM\0*", b"\xd7\xcd\xc6\x9a", b"\x01\x00\x00\x00")
 _MEDIA = (*_PICTURES, b"RIFF", b"PK", b"%PDF", _OLE_SIGNATURE)
-_UNREADABLE = (
-    OSError,
-    zipfile.BadZipFile,
-    zlib.error,
-    ValueError,
-    RuntimeError,
-)  # RuntimeError: encrypted, unsupported
+# RuntimeError: the archive is encrypted, or compressed in another way.
+_UNREADABLE_ARCHIVE = (OSError, zipfile.BadZipFile, zlib.error, ValueError, RuntimeError)
 
 
 def read_docx(file: TextFile) -> ExtractedDocument:
@@ -42,7 +37,7 @@ def read_docx(file: TextFile) -> ExtractedDocument:
         file: DOCX file.
 
     Raises:
-        SkippedDocument: The file is damaged, password-protected or too large, or contains no text.
+        SkippedDocument: If the file is damaged, password-protected or too large, or contains no text.
     """
     with extra("documents", "Reading DOCX"):
         import docx
@@ -66,7 +61,7 @@ def _check(file: TextFile) -> None:
         with zipfile.ZipFile(file.path) as archive:
             # Reading stops at the size that the archive states, so that the statement can be trusted as a bound.
             sizes = [(member.file_size, _is_media(archive, member)) for member in archive.infolist()]
-    except _UNREADABLE as error:
+    except _UNREADABLE_ARCHIVE as error:
         raise SkippedDocument(UNREADABLE, first_line(error)) from error
     xml = sum(size for size, media in sizes if not media)
     if xml > LARGEST_XML or sum(size for size, _ in sizes) > LARGEST_ARCHIVE:

@@ -53,6 +53,7 @@ class SkippedDocument(Exception):
 NO_TEXT = "no text"
 TOO_LARGE = "too large"
 UNREADABLE = "unreadable"
+NO_TEXT_COLUMN = "no text column"
 PASSWORD = "password-protected"
 
 
@@ -65,7 +66,7 @@ def extracted(file: str, text: str, title: str | None = None) -> ExtractedDocume
         title: Title as read, or None.
 
     Raises:
-        SkippedDocument: The text is blank or too large.
+        SkippedDocument: If the text is blank or too large.
     """
     return extracted_pages(file, [text], title, numbered=False)
 
@@ -80,7 +81,7 @@ def extracted_pages(file: str, pages: list[str], title: str | None, *, numbered:
         numbered: Whether the pages have numbers. Default True.
 
     Raises:
-        SkippedDocument: The pages are blank or too large.
+        SkippedDocument: If the pages are blank or too large.
     """
     if sum(map(len, pages)) > LARGEST_TEXT:
         raise SkippedDocument(TOO_LARGE)

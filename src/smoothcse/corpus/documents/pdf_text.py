@@ -40,7 +40,7 @@ def read_pdf(file: TextFile) -> ExtractedDocument:
         file: PDF file.
 
     Raises:
-        SkippedDocument: The file is damaged, password-protected or too large, or contains no text (a scan).
+        SkippedDocument: If the file is damaged, password-protected or too large, or contains no text (a scan).
     """
     with extra("documents", "Reading PDF"):
         import pypdf

@@ -10,6 +10,7 @@ from smoothcse.corpus.documents.document_files import TABLES, DocumentFiles
 from smoothcse.corpus.documents.docx_text import read_docx
 from smoothcse.corpus.documents.extracted import (
     LARGEST_TEXT,
+    NO_TEXT_COLUMN,
     TOO_LARGE,
     UNREADABLE,
     ExtractedDocument,
@@ -64,7 +65,8 @@ def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[Extr
     """Read all documents of a source.
 
     A file that is one document and cannot be read is skipped, so that one of them does not stop a folder of thousands.
-    A table that cannot be read is an error, because only a part of its documents would be missing.
+    A table that cannot be read is an error, because only a part of its documents would be missing. In a folder, a
+    table without a clear column of text is skipped if no column is requested.
 
     Args:
         files: Files to read.
@@ -74,13 +76,14 @@ def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[Extr
         Document, or what was skipped, in the order of the files.
 
     Raises:
-        SmoothCSEError: A table cannot be read, or a column was requested and there is no table.
+        SmoothCSEError: If a table cannot be read, or a column was requested and there is no table.
     """
     tables = 0
+    required = columns.text is not None or not files.root.is_dir()
     for file in files:
         if file.format in TABLES:
             tables += 1
-            yield from _read_table(file, columns)
+            yield from _read_table(file, columns, required)
         else:
             yield read_file(file)
     option = "column" if columns.text else "title" if columns.title else None
@@ -152,12 +155,18 @@ def _decoded(file: TextFile) -> str:
     return "\n".join(texts)
 
 
-def _read_table(file: TextFile, columns: TableColumns) -> Iterator[ExtractedDocument | Skipped]:
+def _read_table(file: TextFile, columns: TableColumns, required: bool) -> Iterator[ExtractedDocument | Skipped]:
     text, titled = None, False
     title = columns.title or USUAL_TITLE
     for place, fields in read_records(file):
         if text is None:
-            text = _text_column(file, fields, columns.text, title)
+            try:
+                text = _text_column(file, fields, columns.text, title)
+            except SmoothCSEError as error:
+                if required:
+                    raise
+                yield Skipped(file.label, NO_TEXT_COLUMN, str(error).rstrip("."))
+                return
         titled = titled or title in fields
         try:
             yield extracted(place, _value(place, fields, text), _value(place, fields, title))
