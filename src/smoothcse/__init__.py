@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from smoothcse.corpus import Corpus, load_sentences
+    from smoothcse.corpus.documents import DocumentCorpus, load_documents
     from smoothcse.encoders.build import build_encoder
     from smoothcse.encoders.inference import encode
     from smoothcse.encoders.load import load_encoder
@@ -46,6 +47,8 @@ _HOMES = {
     "SimCSEPP": "methods.simcse_pp",
     "Corpus": "corpus",
     "load_sentences": "corpus",
+    "DocumentCorpus": "corpus.documents",
+    "load_documents": "corpus.documents",
     "build_encoder": "encoders.build",
     "load_encoder": "encoders.load",
     "strip_projection": "encoders.projection",
@@ -73,6 +76,7 @@ __all__ = [
     "ConPVP",
     "Corpus",
     "DebCSE",
+    "DocumentCorpus",
     "ESimCSE",
     "Evaluation",
     "GSInfoNCELoss",
@@ -92,6 +96,7 @@ __all__ = [
     "evaluate",
     "gs_info_nce",
     "info_nce",
+    "load_documents",
     "load_encoder",
     "load_sentences",
     "strip_projection",

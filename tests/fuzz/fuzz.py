@@ -140,7 +140,7 @@ def _work(name: str, inputs: int, seed: int, folder: Path) -> None:
     """Fuzz one reader in this process; libFuzzer ends the process."""
     import atheris
 
-    sys.path.insert(0, str(HERE))
+    sys.path[:0] = [str(HERE), str(HERE.parent / "helpers")]
     with atheris.instrument_imports(include=["smoothcse", "yaml"]):
         from targets import targets
     target = targets()[name]

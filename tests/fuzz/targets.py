@@ -22,7 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from made_documents import save_docx, save_pdf
 from smoothcse.bulk.quantisation import read_ranges
+from smoothcse.corpus.documents.passages import count_words, split_passages
+from smoothcse.corpus.documents.read_documents import Skipped, read_file
 from smoothcse.corpus.formats import TextFile
 from smoothcse.corpus.readers import read_batches
 from smoothcse.corpus.records import read_records
@@ -93,6 +96,21 @@ def _records(suffix: str) -> Callable[[bytes], None]:
         path.write_bytes(data)
         for _, record in read_records(file):
             assert isinstance(record, dict)
+
+    return read
+
+
+def _document(suffix: str) -> Callable[[bytes], None]:
+    path = SCRATCH / f"document{suffix}"
+    file = TextFile(path, path.name)
+
+    def read(data: bytes) -> None:
+        path.write_bytes(data)
+        document = read_file(file)
+        if isinstance(document, Skipped):
+            raise SmoothCSEError(str(document))
+        for passage in split_passages(document.text, 16, count_words):
+            assert passage.text
 
     return read
 
@@ -269,6 +287,8 @@ _CONNECTION = (
     b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\nOPTIONS * HTTP/1.0\r\n\r\n",
 )
+_HTML = b"<!DOCTYPE html><title>T</title><script>run()</script><p>one <b>two</b> &eacute;<table><tr><td>x</table>"
+_MARKDOWN = b"---\na: b\n---\n# Title\n\n* `code` and [link](http://x.example)\n\n| a | b |\n|---|---|\n| c | d |\n"
 _CONFIG = b"recipe: simcse/bert-base-uncased\ncorpus: a.txt\nnoise_std: 2\nepochs: 1.5\ndev: null\nseed: 0x1F\n"
 
 
@@ -321,6 +341,10 @@ def _model_seed() -> bytes:
     return b"====".join(json.dumps(part).encode() for part in parts)
 
 
+def _made(save: Callable[[Path, list[str], str], Path]) -> bytes:
+    return save(SCRATCH / "made", ["First page.", "Second (page)."], "A title").read_bytes()
+
+
 def _npy() -> bytes:
     sink = io.BytesIO()
     np.save(sink, np.zeros((2, 4), np.float32))
@@ -368,4 +392,9 @@ def targets() -> dict[str, Target]:
         found["search filter"] = Target(_late("index_target", "filter_target", _json_filter), _FILTERS)
         found["search condition"] = Target(_late("index_target", "filter_target", _replaced), _CONDITIONS)
         found["metadata"] = Target(_late("index_target", "metadata_target"), _METADATA, 0.1)
+    if all(find_spec(package) for package in ("docx", "lxml", "markdown_it", "pypdf", "rensa", "semchunk")):
+        found["html"] = Target(_document(".html"), (_HTML,))
+        found["md"] = Target(_document(".md"), (_MARKDOWN, _HTML))
+        found["pdf"] = Target(_document(".pdf"), (_made(save_pdf),), 0.5)
+        found["docx"] = Target(_document(".docx"), (_made(save_docx),), 0.5)
     return {name: Target(refusing(target.read), target.seeds, target.share) for name, target in found.items()}

@@ -47,12 +47,13 @@ class Block:
     text: str
 
 
-def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
+def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES, longest_line: int | None = None) -> Iterator[Block]:
     """Read a file block by block, so that memory does not grow with the file.
 
     Args:
         file: Text file, compressed or not.
-        block_bytes: Bytes to read at once; at most the length of the longest line allowed (10 MB).
+        block_bytes: Bytes to read at once, at most ``longest_line``.
+        longest_line: Maximum bytes of a line. Default ``LONGEST_LINE``.
 
     Yields:
         Blocks of whole lines, in order.
@@ -60,14 +61,15 @@ def read_blocks(file: TextFile, block_bytes: int = BLOCK_BYTES) -> Iterator[Bloc
     Raises:
         SmoothCSEError: If the file cannot be opened or decompressed, is not UTF-8, or has a line that is too long.
     """
+    longest = longest_line or LONGEST_LINE
     line, rest = 1, b""
     for chunk in _with_line_feeds(_read_chunks(file, block_bytes)):
         data = rest + chunk
         cut = data.rfind(LINE_FEED) + 1
         # Only a line that spans two chunks can be longer than a chunk.
-        if (data.find(LINE_FEED) if cut else len(data)) > LONGEST_LINE:
+        if (data.find(LINE_FEED) if cut else len(data)) > longest:
             raise SmoothCSEError(
-                f"{file.label}:{line} is longer than {LONGEST_LINE >> 20} MB: "
+                f"{file.label}:{line} is longer than {longest >> 20} MB: "
                 "put one sentence on each line, ended by a line feed."
             )
         rest = data[cut:]

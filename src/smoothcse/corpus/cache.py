@@ -10,30 +10,43 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar
 
 import pyarrow as pa
 import xxhash
 
 from smoothcse._utils.cache import cache_folder
-from smoothcse.corpus.corpus_report import CorpusReport
-from smoothcse.corpus.pipeline import CorpusOptions
-from smoothcse.corpus.sources import Source
 from smoothcse.errors import SmoothCSEError
 
 FORMAT_VERSION = 2  # increment when the same text and options give other sentences or another report
 
-Builder = Callable[[Path], CorpusReport]
+
+class CachedReport(Protocol):
+    """Report of a corpus that can be stored."""
+
+    @property
+    def kept(self) -> int:
+        """Rows of the corpus."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain JSON types."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Restore a report from the result of :meth:`as_dict`."""
 
 
-def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path, CorpusReport]:
+Report = TypeVar("Report", bound=CachedReport)
+
+
+def cached(parts: Sequence[object], kind: type[Report], build: Callable[[Path], Report]) -> tuple[Path, Report]:
     """Return the cache entry of a source and options; build it if it is missing or damaged.
 
     Args:
-        source: Source of the text.
-        options: Columns, length limits and sample size.
+        parts: Everything on which the entry depends, as plain JSON types: identity of the files, options, versions.
+        kind: Class of the report.
         build: Function that writes the Arrow file whose path it is given, and returns the report.
 
     Returns:
@@ -43,8 +56,8 @@ def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path
         SmoothCSEError: If the cache folder cannot be written, or ``build`` fails.
     """
     folder = cache_folder() / "corpus"
-    arrow = folder / f"{_key(source, options)}.arrow"
-    report = _read_report(arrow)
+    arrow = folder / f"{_key(parts)}.arrow"
+    report = _read_report(arrow, kind)
     if report is None:
         try:
             report = _store(folder, arrow, build)
@@ -56,15 +69,14 @@ def cached(source: Source, options: CorpusOptions, build: Builder) -> tuple[Path
     return arrow, report
 
 
-def _key(source: Source, options: CorpusOptions) -> str:
-    parts = [FORMAT_VERSION, source.identity(), list(source.notes), asdict(options)]
-    return xxhash.xxh3_128_hexdigest(json.dumps(parts).encode())
+def _key(parts: Sequence[object]) -> str:
+    return xxhash.xxh3_128_hexdigest(json.dumps([FORMAT_VERSION, *parts]).encode())
 
 
-def _read_report(arrow: Path) -> CorpusReport | None:
+def _read_report(arrow: Path, kind: type[Report]) -> Report | None:
     """Return the report of a complete entry; None if the entry is missing or damaged."""
     try:
-        report = CorpusReport.from_dict(json.loads(arrow.with_suffix(".json").read_text(encoding="utf-8")))
+        report = kind.from_dict(json.loads(arrow.with_suffix(".json").read_text(encoding="utf-8")))
         with pa.memory_map(str(arrow)) as file, pa.ipc.open_stream(file) as reader:
             rows = sum(batch.num_rows for batch in reader)
     except (OSError, ValueError, TypeError, KeyError):
@@ -72,7 +84,7 @@ def _read_report(arrow: Path) -> CorpusReport | None:
     return report if rows == report.kept else None
 
 
-def _store(folder: Path, arrow: Path, build: Builder) -> CorpusReport:
+def _store(folder: Path, arrow: Path, build: Callable[[Path], Report]) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix="building-") as scratch:
         new = Path(scratch, arrow.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +78,8 @@ def load_sentences(
     if wanted and all(file.format == ".txt" for file in found.files):
         option = "column" if columns is None else "columns"
         raise SmoothCSEError(f"{source} is plain text and has no column {wanted[0]!r}: leave out `{option}`.")
-    path, report = cached(found, options, lambda target: _build(found, options, target))
+    parts = [found.identity(), list(found.notes), asdict(options)]
+    path, report = cached(parts, CorpusReport, lambda target: _build(found, options, target))
     from datasets import Dataset
 
     return Corpus(Dataset.from_file(str(path)), replace(report, source=found.name))

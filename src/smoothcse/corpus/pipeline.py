@@ -92,7 +92,7 @@ def write_corpus(name: str, batches: Iterable[pa.RecordBatch], target: Path, opt
     dropped["over the limit"] = len(kept) - len(sample)
     _copy_rows(scratch, target, sample)
     pairs = options.columns if len(options.names) > 1 else None
-    return CorpusReport(name, read, len(sample), dict(dropped), _fingerprint(hashes[sample]), columns=pairs or ())
+    return CorpusReport(name, read, len(sample), dict(dropped), fingerprint(hashes[sample]), columns=pairs or ())
 
 
 def _write_cleaned(
@@ -141,7 +141,12 @@ def _copy_rows(source: Path, target: Path, rows: NDArray[np.intp]) -> None:
             start += batch.num_rows
 
 
-def _fingerprint(hashes: NDArray[np.uint64]) -> str:
+def fingerprint(hashes: NDArray[np.uint64]) -> str:
+    """Return 32 hex digits that depend on the hashes of the kept rows and their order.
+
+    Args:
+        hashes: Hash of each row, ``(n,)``.
+    """
     return xxhash.xxh3_128_hexdigest(hashes.astype("<u8").tobytes())
 
 

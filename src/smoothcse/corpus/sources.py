@@ -78,9 +78,9 @@ def resolve(source: str | Path) -> Source:
     if name == WIKI1M:
         return replace(_from_hub(WIKI1M_ADDRESS), name=name)
     path = local_path(source)
-    mode = _mode(path) if name.strip() else None
+    mode = file_mode(path) if name.strip() else None
     if mode is None:
-        return _from_hub(name) if isinstance(source, str) and _is_on_hub(name) else _refuse_missing(path)
+        return _from_hub(name) if isinstance(source, str) and _is_on_hub(name) else refuse_missing(path)
     if stat.S_ISDIR(mode):
         return _from_folder(path)
     if not stat.S_ISREG(mode):
@@ -97,9 +97,9 @@ def require_file(path: Path) -> TextFile:
     Raises:
         SmoothCSEError: If the file does not exist, is not a regular file, or has an unsupported format.
     """
-    mode = _mode(path)
+    mode = file_mode(path)
     if mode is None:
-        _refuse_missing(path)
+        refuse_missing(path)
     if not stat.S_ISREG(mode):
         what = "is a folder: give a file" if stat.S_ISDIR(mode) else "is not a file: write its contents to one first"
         raise SmoothCSEError(f"{path} {what}.")
@@ -112,7 +112,7 @@ def _supported(path: Path) -> TextFile:
     return TextFile(path, str(path))
 
 
-def _mode(path: Path) -> int | None:
+def file_mode(path: Path) -> int | None:
     """Return the file's mode, or None if the path does not exist.
 
     Raises:
@@ -158,7 +158,7 @@ def _from_hub(name: str) -> Source:
 
 
 def _from_folder(folder: Path) -> Source:
-    found = sorted(_walk(folder))
+    found = sorted(walk_files(folder))
     files = tuple(TextFile(path, str(path)) for path in found if is_supported(path.name))
     ignored = [str(path.relative_to(folder)) for path in found if not is_supported(path.name)]
     if not files:
@@ -170,12 +170,20 @@ def _from_folder(folder: Path) -> Source:
     return Source(str(folder), files, notes)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk_files(folder: Path) -> Iterator[Path]:
+    """Yield the regular files in a folder, folder by folder in the order of their names, without hidden ones.
+
+    Args:
+        folder: Folder to search recursively.
+
+    Raises:
+        SmoothCSEError: If a folder cannot be listed.
+    """
     for here, folders, names in os.walk(folder, onerror=_refuse_folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = [Path(here, name) for name in names if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(here, name) for name in sorted(names) if not name.startswith("."))
         # Reading a pipe could block for ever.
-        yield from (path for path in paths if stat.S_ISREG(_mode(path) or 0))
+        yield from (path for path in paths if stat.S_ISREG(file_mode(path) or 0))
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -184,11 +192,17 @@ def _refuse_folder(error: OSError) -> NoReturn:
     ) from error
 
 
-def _refuse_missing(path: Path) -> NoReturn:
+def refuse_missing(path: Path, remedy: str = "") -> NoReturn:
+    """Raise the error for a path that does not exist, with a similar name from its folder.
+
+    Args:
+        path: Path that does not exist.
+        remedy: Sentence on what to give instead. Default: what :func:`resolve` accepts.
+    """
     parent = path.parent
     neighbours = sorted(os.listdir(parent)) if os.access(parent, os.R_OK) and parent.is_dir() else []
-    hint = did_you_mean(path.name, [*neighbours, WIKI1M, PYTHON_DOCS])
+    hint = did_you_mean(path.name, neighbours if remedy else [*neighbours, WIKI1M, PYTHON_DOCS])
+    remedy = remedy or f"Give a path that exists, {WIKI1M!r}, {PYTHON_DOCS!r} or a hub dataset as owner/name."
     raise SmoothCSEError(
-        f"There is no file or folder {str(path)!r} (looked in {parent.absolute()})."
-        + (hint or f" Give a path that exists, {WIKI1M!r}, {PYTHON_DOCS!r} or a hub dataset as owner/name.")
+        f"There is no file or folder {str(path)!r} (looked in {parent.absolute()})." + (hint or f" {remedy}")
     )

@@ -1,0 +1,53 @@
+"""Near-duplicates by MinHash and locality-sensitive hashing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from smoothcse._utils.extras import require
+
+PERMUTATIONS = 128
+BANDS = 16
+"""With 16 bands of 8 rows, 95 of 100 pairs with a Jaccard similarity of 0.8 become candidates."""
+
+WORDS = 3
+SEED = 1
+
+_WORD = re.compile(r"\w+")
+
+
+class NearDuplicates:
+    """Filter for texts that resemble an earlier text.
+
+    Two texts are compared by the estimated Jaccard similarity of their sets of three consecutive words, in lower case.
+    The estimate has a standard error of about 0.035 at a similarity of 0.8. Memory is about 3 KB for each text kept.
+
+    Args:
+        threshold: Similarity from which a text counts as a near-duplicate, between 0 and 1.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        rensa = require("rensa", "documents", "Removing near-duplicates")
+        self._seen = rensa.RMinHashDeduplicator(threshold, PERMUTATIONS, use_lsh=True, num_bands=BANDS, seed=SEED)
+        self._added = 0
+
+    def keep(self, texts: Iterable[str]) -> list[bool]:
+        """Return which texts to keep: those that resemble neither an earlier text that was kept nor one another.
+
+        Args:
+            texts: Next texts, in order.
+        """
+        entries = []
+        for text in texts:
+            entries.append((str(self._added), shingles(text)))
+            self._added += 1
+        return list(self._seen.add_pairs(entries))
+
+
+def shingles(text: str) -> list[str]:
+    """Return all runs of three words of a text in lower case; the whole text if it has fewer words."""
+    words = _WORD.findall(text.lower())
+    if len(words) < WORDS:
+        return [text]
+    return [" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
