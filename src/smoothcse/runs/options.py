@@ -20,6 +20,10 @@ class TrainOptions(TypedDict, total=False):
     pooling: Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None
     projection: bool
     max_length: int
+    views: str | dict[str, float]
+    crop_length: list[float]
+    crop_deletion: float
+    title_column: str
     dropout: float | None
     method: str | Mapping[str, Any] | MethodSettings
     noise_count: int | None

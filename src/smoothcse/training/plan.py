@@ -10,6 +10,7 @@ from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
+from smoothcse.views.choice import draws_text
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,19 @@ def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
     """Resolve a configuration for a run in a folder.
 
     Raises:
-        SmoothCSEError: If the method does not learn from the given columns, or this machine lacks the precision or
-            cannot share the batch.
+        SmoothCSEError: If the method does not learn from the given columns or views, or this machine lacks the
+            precision or cannot share the batch.
     """
     method, hardware = find_method(config.method.name), find_hardware(config.precision)
     if config.columns and not method.pairs:
         raise SmoothCSEError(
             f"The method {config.method.name} makes its own positives from single sentences; give column instead of "
             "columns, or learn from labelled pairs by simcse."
+        )
+    if draws_text(config.views) and not method.pairs:
+        raise SmoothCSEError(
+            f"The method {config.method.name} makes its own views of a sentence and takes none drawn from the text; "
+            "leave out views, or choose another method, such as simcse."
         )
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(

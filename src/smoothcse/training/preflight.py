@@ -13,8 +13,9 @@ from smoothcse.training.inputs import RunInputs
 from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator
-from smoothcse.training.text_check import TextCheck, check_text, warn_of_text
+from smoothcse.training.text_check import TextCheck, check_text, warn_of_text, warn_of_views
 from smoothcse.training.warnings import Notices
+from smoothcse.views.choice import DROPOUT
 
 
 def check_inputs(plan: RunPlan, inputs: RunInputs, notices: Notices) -> TextCheck:
@@ -24,11 +25,13 @@ def check_inputs(plan: RunPlan, inputs: RunInputs, notices: Notices) -> TextChec
         SmoothCSEError: If the encoder cannot tell the sentences, or two views of one sentence, apart.
     """
     config, model = plan.config, inputs.model
-    check = check_text(model, inputs.corpus, config.max_length, config.seed)
+    check = check_text(model, inputs.corpus, config.max_length, config.seed, inputs.views)
     warn_of_text(check, config.model, config.max_length, notices)
     first = inputs.corpus.dataset[:8]["sentence"]
     require_distinct_embeddings(model, config.model, first)
-    if not config.columns:
+    if inputs.views:
+        warn_of_views(inputs.views, notices)
+    if not config.columns and DROPOUT in config.views:
         require_two_views(model, first, config.max_length)
     return check
 
@@ -60,7 +63,7 @@ def time_step(plan: RunPlan, inputs: RunInputs, loss: ContrastiveLoss, rank: int
         The measurement, and the seconds of a whole step that follow from it.
     """
     rows = min(plan.rank_batch, WHOLE_BATCH)
-    texts = inputs.corpus.dataset[rows * rank : rows * (rank + 1)]
-    measured = probe(inputs.model, loss, list(texts.values()), plan.config.max_length, plan.hardware.autocast_dtype)
+    texts = inputs.texts(range(rows * rank, rows * (rank + 1)))
+    measured = probe(inputs.model, loss, texts, plan.config.max_length, plan.hardware.autocast_dtype)
     batches = accumulated_batches(plan.config.trainer_args)
     return measured, measured.seconds * batches * plan.rank_batch / rows

@@ -13,9 +13,12 @@ from smoothcse.corpus import Corpus
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.warnings import Notices
+from smoothcse.views.mixture import TextViews
+from smoothcse.views.sentence import count_sentences
 
 _SAMPLE = 5000
 _MUCH_CUT = 0.5
+_MANY_SINGLE = 0.3
 _MANY_TWINS = 0.01
 _MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
 
@@ -36,19 +39,23 @@ class TextCheck:
     twins: float
 
 
-def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0) -> TextCheck:
+def check_text(
+    model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0, views: TextViews | None = None
+) -> TextCheck:
     """Tokenise up to 5,000 rows.
 
     Args:
         model: whose tokenizer is asked; one that is no Hugging Face tokenizer cannot be, and gets zeros.
         corpus: to take the sample from.
         max_length: tokens per sentence in training.
-        seed: of the sample.
+        seed: Seed of the sample.
+        views: Views drawn from the text, which are then what is tokenised; None for the text itself.
     """
     if not callable(tokenizer := model.tokenizer):
         return TextCheck(0.0, 0.0, 0.0)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:_SAMPLE])
-    columns = [_token_ids(tokenizer, texts) for texts in corpus.dataset[chosen].values()]
+    texts = corpus.dataset[chosen].values() if views is None else views.draw(chosen.tolist(), epoch=0)
+    columns = [_token_ids(tokenizer, column) for column in texts]
     ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
     [prompt] = _token_ids(tokenizer, [prompt_of(model)])
@@ -85,6 +92,28 @@ def warn_of_text(check: TextCheck, model_name: str, max_length: int, notices: No
         notices.warn(
             f"{check.twins:.1%} of the sentences are, once cut to {max_length} tokens, the same as another one, and "
             "will be pushed away from it as a negative; raise max_length or thin out the text."
+        )
+
+
+def warn_of_views(views: TextViews, notices: Notices) -> None:
+    """Warn if many texts have a single sentence, whose two views are equal but for dropout.
+
+    Raises:
+        SmoothCSEError: No text has two sentences.
+    """
+    if "sentence" not in views.weights:
+        return
+    texts = views.dataset[:_SAMPLE]["sentence"]
+    single = sum(count_sentences(text) < 2 for text in texts) / len(texts)
+    if single == 1:
+        raise SmoothCSEError(
+            "views: sentence needs passages, but each text has a single sentence; give one passage a line, or choose "
+            "other views."
+        )
+    if single >= _MANY_SINGLE:
+        notices.warn(
+            f"{single:.0%} of the texts have a single sentence, so that the view 'sentence' is the text twice, under "
+            "dropout; give one passage a line."
         )
 
 

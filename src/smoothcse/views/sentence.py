@@ -20,10 +20,20 @@ def sentence_and_rest(text: str, random: Random, *, language: str = "en") -> tup
     Returns:
         The sentence, and the passage without it. A passage of a single sentence is returned twice.
     """
-    pieces: list[str] = segment(language, text)
+    pieces = _pieces(text, language)
     sentences = [place for place, piece in enumerate(pieces) if piece.strip()]
     if len(sentences) < 2:
         return text, text
     chosen = sentences[below(random, len(sentences))]
     rest = "".join(pieces[:chosen] + pieces[chosen + 1 :])
     return pieces[chosen].strip(), rest.strip()
+
+
+def count_sentences(text: str, *, language: str = "en") -> int:
+    """Return the number of sentences of a passage."""
+    return sum(1 for piece in _pieces(text, language) if piece.strip())
+
+
+def _pieces(text: str, language: str) -> list[str]:
+    """Split a text at the ends of its sentences; the pieces together are the text."""
+    return list(segment(language, text))
