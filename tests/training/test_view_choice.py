@@ -167,6 +167,18 @@ def test_the_choice_is_described():
 # Training
 
 
+def test_symmetric_is_a_field_for_every_method_and_a_setting_of_simcse(config, tmp_path):
+    config = config.replace(views="sentence", max_steps=2)
+    field = train(config.replace(symmetric=True), console=QUIET)
+    setting = train(
+        config.replace(method={"name": "simcse", "symmetric": True}, output=str(tmp_path / "setting")), console=QUIET
+    )
+    plain = train(config.replace(output=str(tmp_path / "plain")), console=QUIET)
+    assert losses(field.folder) == losses(setting.folder) != losses(plain.folder)
+    assert "both directions" in dict(card(read_run(field.folder)))["Method"]
+    assert "both directions" not in dict(card(read_run(plain.folder)))["Method"]
+
+
 @pytest.mark.parametrize("method", ["simcse", "esimcse", "promptbert"])
 @pytest.mark.parametrize("views", TEXT_VIEWS)
 def test_each_view_trains(views, method, config):

@@ -45,7 +45,8 @@ class Method:
         settings: Class of its settings; each field is annotated with its limits and its description.
         encodes: Encoder passes per sentence and step; SimCSE has two.
         columns: Columns of text in a batch.
-        pairs: Whether it also learns from labelled pairs and triplets.
+        pairs: Whether it also learns from labelled pairs and triplets, and from views drawn from the text.
+        symmetric: Whether its contrast has a symmetric form, a loss in both directions.
         prepare: Turns the encoder into the one that the method trains, given the settings; None to leave it as it is.
         add_texts: Makes further columns from the dataset of sentences, the encoder as it starts, the settings, a seed
             and the console for a progress bar; None where the sentences are enough. Called once per run, in the main
@@ -59,6 +60,7 @@ class Method:
     encodes: float = 2.0
     columns: int = 1
     pairs: bool = False
+    symmetric: bool = True
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 

@@ -83,7 +83,8 @@ def _method(run: RecordedRun) -> str:
     weight = f"share held at {config.noise_share:g}" if config.noise_share else f"λ {config.noise_weight:g}"
     noise = f"{count} Gaussian negatives, {config.noise_mode}, {weight}; " if count else ""
     settings = "".join(f"{name} {_value(value)}; " for name, value in _chosen_settings(config.method))
-    return f"{method_title(config, find_method(config.method.name))}; {settings}{noise}τ {config.temperature:g}"
+    both = "both directions; " if config.symmetric else ""
+    return f"{method_title(config, find_method(config.method.name))}; {settings}{both}{noise}τ {config.temperature:g}"
 
 
 def _views(config: TrainConfig) -> str:

@@ -152,6 +152,9 @@ class TrainConfig:
     hard_negative_log_weight: Annotated[
         float, Field(description="Added to the logit of each sentence's own hard negative; 0 is weight 1.")
     ] = 0.0
+    symmetric: Annotated[
+        bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
+    ] = False
 
     # Optimisation: batches, steps, learning rate, random seed.
     batch_size: Annotated[

@@ -35,6 +35,7 @@ class TrainOptions(TypedDict, total=False):
     noise_std: float
     temperature: float
     hard_negative_log_weight: float
+    symmetric: bool
     batch_size: int
     learning_rate: float
     epochs: float

@@ -121,6 +121,7 @@ def start_card(
         "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(plan, inputs.model)}",
+        "loss": "the mean of both directions" if config.symmetric else "",
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise_count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
         "hardware": plan.hardware.describe(),

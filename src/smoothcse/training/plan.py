@@ -52,6 +52,11 @@ def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
             f"The method {config.method.name} makes its own positives from single sentences; give column instead of "
             "columns, or learn from labelled pairs by simcse."
         )
+    if config.symmetric and not method.symmetric:
+        raise SmoothCSEError(
+            f"The method {config.method.name} contrasts the same views in both directions, so symmetric changes "
+            "nothing; leave it out."
+        )
     if draws_text(config.views) and not method.pairs:
         raise SmoothCSEError(
             f"The method {config.method.name} makes its own views of a sentence and takes none drawn from the text; "
