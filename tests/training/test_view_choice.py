@@ -204,6 +204,8 @@ def test_the_run_and_its_report_tell_the_views(config, capsys):
     assert words in capsys.readouterr().out
     assert read_manifest(result.folder).config["views"] == {"crops": 1.0, "sentence": 3.0}
     assert words in dict(card(read_run(result.folder)))["Views"]
+    text = (result.folder / "last" / "README.md").read_text()
+    assert f"over views drawn from the text: {words}" in " ".join(text.split())
 
 
 def test_texts_of_one_sentence_are_refused_or_warned_of(config, tmp_path):

@@ -91,6 +91,12 @@ def test_each_sentence_is_drawn_and_abbreviations_end_none():
     assert ("It rained.", "The cat sat on a mat. Dr. Smith read a small book, 3.5 pages a day!  Who sang?") in drawn
 
 
+def test_abbreviations_are_those_of_the_language():
+    text = "Tiere, z. B. Hunde, schlafen. Katzen auch."
+    drawn = {sentence_and_rest(text, row_random(0, 0, row), language="de")[0] for row in range(30)}
+    assert drawn == {"Tiere, z. B. Hunde, schlafen.", "Katzen auch."}
+
+
 def test_a_passage_of_one_sentence_is_returned_twice():
     assert sentence_and_rest("Who sang?", row_random(0, 0, 0)) == ("Who sang?", "Who sang?")
 

@@ -116,6 +116,13 @@ class TrainConfig:
     title_column: Annotated[
         str, Field(description="Column that holds the titles, for the view title; column names the text.")
     ] = "title"
+    language: Annotated[
+        str,
+        Field(
+            description="Language of the text as an ISO 639 code, for the view sentence: its abbreviations end no "
+            "sentence."
+        ),
+    ] = "en"
     dropout: Annotated[
         float | None,
         Field(gt=0, lt=1, description="Dropout of the encoder. Unset: the model's own."),

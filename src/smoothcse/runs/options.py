@@ -24,6 +24,7 @@ class TrainOptions(TypedDict, total=False):
     crop_length: list[float]
     crop_deletion: float
     title_column: str
+    language: str
     dropout: float | None
     method: str | Mapping[str, Any] | MethodSettings
     noise_count: int | None

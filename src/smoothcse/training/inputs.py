@@ -70,4 +70,11 @@ def _load_corpus(config: TrainConfig) -> Corpus:
 def _text_views(config: TrainConfig, corpus: Corpus) -> TextViews | None:
     if not draws_text(config.views):
         return None
-    return TextViews(corpus.dataset, config.views, config.seed, config.crop_length, config.crop_deletion)
+    return TextViews(
+        corpus.dataset,
+        config.views,
+        config.seed,
+        lengths=config.crop_length,
+        deletion=config.crop_deletion,
+        language=config.language,
+    )

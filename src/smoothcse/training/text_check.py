@@ -104,7 +104,7 @@ def warn_of_views(views: TextViews, notices: Notices) -> None:
     if "sentence" not in views.weights:
         return
     texts = views.dataset[:_SAMPLE]["sentence"]
-    single = sum(count_sentences(text) < 2 for text in texts) / len(texts)
+    single = sum(count_sentences(text, language=views.language) < 2 for text in texts) / len(texts)
     if single == 1:
         raise SmoothCSEError(
             "views: sentence needs passages, but each text has a single sentence; give one passage a line, or choose "

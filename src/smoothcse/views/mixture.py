@@ -30,6 +30,7 @@ class TextViews:
         seed: Seed of the run.
         lengths: Minimum and maximum length of a crop, see :func:`~smoothcse.views.crops.crops`.
         deletion: Probability of deleting a word of a crop.
+        language: ISO 639 code of the language, for the ends of sentences.
     """
 
     dataset: Dataset
@@ -37,6 +38,7 @@ class TextViews:
     seed: int
     lengths: Sequence[float] = (0.2, 0.6)
     deletion: float = 0.0
+    language: str = "en"
 
     def draw(self, rows: Sequence[int], epoch: int) -> list[list[str]]:
         """Return the first views and the second views of some rows in an epoch; none of them is empty."""
@@ -53,7 +55,7 @@ class TextViews:
             case "crops":
                 return crops(text, random, lengths=self.lengths, deletion=self.deletion)
             case "sentence":
-                return sentence_and_rest(text, random)
+                return sentence_and_rest(text, random, language=self.language)
             case "neighbours":
                 return text, texts[neighbour(row, len(self.dataset), random)]
             case "title":

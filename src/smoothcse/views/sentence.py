@@ -30,7 +30,12 @@ def sentence_and_rest(text: str, random: Random, *, language: str = "en") -> tup
 
 
 def count_sentences(text: str, *, language: str = "en") -> int:
-    """Return the number of sentences of a passage."""
+    """Return the number of sentences of a passage.
+
+    Args:
+        text: Passage.
+        language: ISO 639 code of the language.
+    """
     return sum(1 for piece in _pieces(text, language) if piece.strip())
 
 
