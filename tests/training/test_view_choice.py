@@ -220,11 +220,18 @@ def test_texts_of_one_sentence_are_refused_or_warned_of(config, tmp_path):
     assert "50% of the texts" in warning
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("mini_batch", [None, 60])
-def test_a_resumed_run_equals_one_never_interrupted(workers, mini_batch, config, tmp_path, monkeypatch):
-    """Five steps an epoch: it is cut within the second epoch, at a checkpoint within the same epoch."""
-    config = config.replace(views=MIXED, max_steps=12, workers=workers, mini_batch=mini_batch)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"workers": 1, "mini_batch": 60},
+        {"trainer_args": {"gradient_accumulation_steps": 2}},
+    ],
+    ids=["plain", "workers, cached", "accumulated"],
+)
+def test_a_resumed_run_equals_one_never_interrupted(fields, config, tmp_path, monkeypatch):
+    """Five batches an epoch: it is cut within the second or third epoch, after a checkpoint within the same epoch."""
+    config = config.replace(views=MIXED, max_steps=12, **fields)
     whole = train(config.replace(workers=0), console=QUIET)
     cut = config.replace(output=str(tmp_path / "cut"))
     original = Metrics.on_log
