@@ -251,6 +251,22 @@ def test_a_resumed_run_equals_one_never_interrupted(fields, config, tmp_path, mo
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
 
 
+def test_a_run_draws_each_row_once_in_each_epoch(config, monkeypatch):
+    drawn = []
+    original = TextViews.draw
+
+    def noted(self, rows, epoch):
+        drawn.append((epoch, sorted(rows)))
+        return original(self, rows, epoch)
+
+    monkeypatch.setattr(TextViews, "draw", noted)
+    train(config.replace(views="crops", max_steps=12), console=QUIET)
+    batches = [entry for entry in drawn if len(entry[1]) == 8][1:]  # after that of the start-up card
+    assert [epoch for epoch, _ in batches[:12]] == [0] * 5 + [1] * 5 + [2] * 2
+    for epoch in (0, 1):
+        assert sorted(row for when, rows in batches if when == epoch for row in rows) == list(range(40))
+
+
 def test_two_ranks_and_gradient_caching_compute_what_one_process_does(config, tmp_path, monkeypatch):
     """With hardly any dropout, whose masks depend on the rank and the pieces."""
     monkeypatch.setenv("SMOOTHCSE_CPU", "1")
