@@ -1,4 +1,4 @@
-"""Does this text reach this encoder? A look at how its tokenizer takes a sample, before any step."""
+"""Check how the tokenizer of an encoder handles a sample of the text, before the first step."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
 
 @dataclass(frozen=True)
 class TextCheck:
-    """What a tokenizer makes of a sample of the text; all figures are shares between 0 and 1.
+    """Result of tokenising a sample of the text; all figures are shares between 0 and 1.
 
     Attributes:
-        unknown: of the tokens that the vocabulary lacks.
-        cut: of the tokens that lie behind the length limit.
-        twins: of the sentences that, once cut, are the same to the encoder as another one of the sample, which makes
-            them each other's negatives wherever they meet in a batch; of pairs the side that has more of them.
+        unknown: Share of the tokens that are not in the vocabulary.
+        cut: Share of the tokens beyond the length limit.
+        twins: Share of the sentences that, after truncation, equal another sentence of the sample. They are each
+            other's negatives wherever they meet in a batch. Of two columns, the larger share.
     """
 
     unknown: float
@@ -45,9 +45,9 @@ def check_text(
     """Tokenise up to 5,000 rows.
 
     Args:
-        model: whose tokenizer is asked; one that is no Hugging Face tokenizer cannot be, and gets zeros.
-        corpus: to take the sample from.
-        max_length: tokens per sentence in training.
+        model: Encoder whose tokenizer is used. A tokenizer that is not callable gives zeros.
+        corpus: Corpus to sample.
+        max_length: Tokens per sentence in training.
         seed: Seed of the sample.
         views: Views drawn from the text, which are then what is tokenised; None for the text itself.
     """
@@ -68,10 +68,10 @@ def check_text(
 
 
 def warn_of_text(check: TextCheck, model_name: str, max_length: int, notices: Notices) -> None:
-    """Say what is bad about it and what to do.
+    """Warn of what harms the training, and say what to do.
 
     Raises:
-        SmoothCSEError: if most of the text is unknown to the model, so that training on it is pointless.
+        SmoothCSEError: Most of the text is unknown to the model, so that training on it is pointless.
     """
     if check.unknown >= _MOSTLY_UNKNOWN:
         raise SmoothCSEError(
