@@ -154,6 +154,33 @@ def test_the_noise_reaches_every_method(name, tiny_bert):
     assert smoothed > plain
 
 
+@pytest.mark.parametrize("name", [name for name in METHODS if find_method(name).symmetric])
+def test_the_symmetric_form_replaces_the_contrast_by_the_mean_of_both_directions(name, tiny_bert, monkeypatch):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    method, settings = find_method(name), make_settings(name, {} if name == "simcse" else SMALL.get(name, {}))
+    encoder = method.prepare(encoder, settings) if method.prepare else encoder
+    plain, symmetric = (method.loss(encoder, settings=settings, noise=Noise(8), symmetric=form) for form in (0, 1))
+    views = torch.randn(2 if name in TWO_VIEWS else 3, 6, 32, generator=torch.Generator().manual_seed(0))
+    asked = []
+    original = plain.contrast
+    monkeypatch.setattr(plain, "contrast", lambda *given: asked.append(given) or original(*given))
+    value = plain.compute_loss_from_embeddings([*views])
+    [(anchors, positives, *others)] = asked
+    own = others[1] if len(others) > 1 else None
+    one_way, other_way = original(anchors, positives, *others), original(positives, anchors, None, own)
+    assert abs(one_way - other_way) > 1e-3
+    expected = value + (other_way - one_way) / 2
+    assert symmetric.compute_loss_from_embeddings([*views]).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+TWO_VIEWS = ("simcse", "esimcse", "is-cse", "promptbert", "arccon")
+
+
+def test_a_method_whose_directions_are_the_same_refuses_the_symmetric_form(config):
+    with pytest.raises(SmoothCSEError, match="contrasts the same views in both directions"):
+        train(config.replace(method="simcse++", symmetric=True), console=QUIET)
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_setting_that_is_not_there_is_told(name):
     with pytest.raises(SmoothCSEError, match=f"The method {re.escape(name)} has no setting 'nothing'"):

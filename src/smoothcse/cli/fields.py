@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from smoothcse.cli.arguments import split
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.methods.settings import MethodSettings
-from smoothcse.runs.config import DEFAULT_METHOD, Group, TrainConfig
+from smoothcse.runs.config import DEFAULT_METHOD, Group, OneText, TrainConfig
 
 Command = Callable[..., None]
 
@@ -134,7 +134,9 @@ def _kind(annotated: Any) -> type:
 
 def _first_kind(annotated: Any) -> Any:
     """Return a field's type, or the first of its alternatives."""
-    plain = get_args(annotated)[0]
+    plain, *extras = get_args(annotated)
+    if any(isinstance(extra, OneText) for extra in extras):
+        return str
     return plain if get_origin(plain) in (Literal, dict, list) else (get_args(plain) or [plain])[0]
 
 

@@ -30,6 +30,7 @@ from smoothcse.runs.folder import RunFolder
 from smoothcse.training.card import probe
 from smoothcse.training.parts import make_loss, read_start
 from smoothcse.training.plan import plan_run
+from smoothcse.views.choice import draws_text
 
 _WEIGHTS = "model.safetensors"
 
@@ -168,7 +169,8 @@ def _measure(config: TrainConfig) -> _Cost:
     plan = plan_run(config.replace(model=source), RunFolder(config.output))
     model = read_start(plan)
     sentences = ["word " * config.max_length] * config.batch_size
-    columns = [sentences] * (len(config.columns or ()) or plan.method.columns)
+    given = 2 if draws_text(config.views) else len(config.columns or ())
+    columns = [sentences] * (given or plan.method.columns)
     with accelerate(model, parts=PARTS if config.fast_path else ()):
         loss = make_loss(plan, model)
         measured = probe(model, loss, columns, config.max_length, plan.hardware.autocast_dtype)

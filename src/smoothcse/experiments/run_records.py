@@ -163,6 +163,8 @@ def require_one_text(records: Iterable[Record]) -> None:
     known: dict[str, Record] = {}
     for record in records:
         fields = [record.config.get(name) for name in ("corpus", "column", "columns", "limit")]
+        if "title" in record.config.get("views", ()):  # which drops the texts without a title
+            fields.append(record.config["title_column"])
         drawn = record.seed if record.config.get("limit") is not None else None  # each seed draws its own sample
         if record.fingerprint is None:
             continue

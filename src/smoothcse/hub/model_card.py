@@ -17,6 +17,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.licence import card_of, licence_of
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.manifest import Manifest, Scores, manifest_file, read_manifest
+from smoothcse.views.choice import describe_views, draws_text
 
 CARD = "README.md"
 
@@ -164,6 +165,14 @@ def _front_matter(config: TrainConfig, result: Scores | None, licence: dict[str,
 
 
 def _method(config: TrainConfig) -> str:
+    """Return the name of the method and the views that it is given."""
+    if not draws_text(config.views):
+        return _method_name(config)
+    views = describe_views(config.views, config.crop_length, config.crop_deletion)
+    return f"{_method_name(config)} over views drawn from the text: {views}"
+
+
+def _method_name(config: TrainConfig) -> str:
     """Return the name of the method; SimCSE with noise is GS-InfoNCE, without noise its control."""
     count = config.noise_for(config.batch_size)
     if config.method.name != "simcse" or config.columns:
@@ -172,7 +181,7 @@ def _method(config: TrainConfig) -> str:
         title = "supervised SimCSE" if config.columns else find_method(config.method.name).title
         return title + (f", with {count} Gaussian vectors as further negatives" if count else "")
     if not count:
-        return "InfoNCE over two dropout views (unsupervised SimCSE)"
+        return "InfoNCE" if draws_text(config.views) else "InfoNCE over two dropout views (unsupervised SimCSE)"
     return f"GS-InfoNCE (unsupervised SimCSE with {count} Gaussian vectors as further negatives)"
 
 

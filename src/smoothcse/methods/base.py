@@ -37,6 +37,8 @@ class ContrastiveLoss(nn.Module):
         noise: Gaussian negatives. Default: none.
         temperature: ``τ > 0``.
         hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
+        symmetric: Whether each positive chooses among the anchors, too, and the contrast is the mean of both
+            directions. Hard negatives repel the anchors only, which they contradict. Default false.
         seed: Seed of the random views of a method.
         settings: Settings of the method.
 
@@ -58,6 +60,7 @@ class ContrastiveLoss(nn.Module):
         noise: Noise = NO_NOISE,
         temperature: float = 0.05,
         hard_negative_log_weight: float = 0.0,
+        symmetric: bool = False,
         seed: int = 0,
         settings: Any = None,
     ) -> None:
@@ -68,6 +71,7 @@ class ContrastiveLoss(nn.Module):
         self.noise = noise
         self.temperature = temperature
         self.hard_negative_log_weight = hard_negative_log_weight
+        self.symmetric = symmetric
         self.seed = seed
         self.settings = settings
         self.state: nn.Module | None = None
@@ -113,12 +117,20 @@ class ContrastiveLoss(nn.Module):
     ) -> Tensor:
         """Return the loss of this rank's anchors against the keys of all ranks, and store the noise share.
 
+        In the symmetric form it is the mean of this loss and of that of the positives against the anchors.
+
         Args:
             anchors: Anchors ``(N, d)``.
             positives: Positives ``(N, d)``.
             hard_negatives: Hard negatives ``(N, d)``, or None.
             own: Logits ``(N,)`` that replace those of the anchors with their own positives, or None.
         """
+        loss = self._contrast_one_way(anchors, positives, hard_negatives, own)
+        return (loss + self._contrast_one_way(positives, anchors, None, own)) / 2 if self.symmetric else loss
+
+    def _contrast_one_way(
+        self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None, own: Tensor | None
+    ) -> Tensor:
         keys = self._keys(positives, hard_negatives)
         total = len(keys.positives)
         streamed = len(anchors) * (total + self.noise.count_for(total)) > DENSE_LOGITS

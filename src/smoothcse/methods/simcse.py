@@ -39,7 +39,7 @@ class SimCSE(MethodSettings):
 class SimCSELoss(ContrastiveLoss):
     """SimCSE (Gao et al., EMNLP 2021), unsupervised or on pairs and triplets, with its optional parts.
 
-    With noise, this is GS-InfoNCE. In the symmetric form, hard negatives are negatives of the anchors only.
+    With noise it is GS-InfoNCE.
 
     Args:
         model: Encoder.
@@ -51,7 +51,9 @@ class SimCSELoss(ContrastiveLoss):
     settings: SimCSE
 
     def __init__(self, model: SentenceTransformer, *, settings: SimCSE | None = None, **others: Any) -> None:
-        super().__init__(model, settings=settings or SimCSE(), **others)
+        settings = settings or SimCSE()
+        super().__init__(model, settings=settings, **others)
+        self.symmetric = self.symmetric or settings.symmetric
         if self.settings.mlm_weight:
             self.state = MaskedLMHead(model).to(model.device)
             self.special = torch.tensor(model.tokenizer.all_special_ids)
@@ -75,8 +77,6 @@ class SimCSELoss(ContrastiveLoss):
         copies = 0 if self.state is None else max(1, len(embeddings) // 2)
         masked, (anchors, positives, *hard) = embeddings[:copies], embeddings[copies:]
         loss = self.contrast(anchors, positives, *hard)
-        if self.settings.symmetric:
-            loss = (loss + self.contrast(positives, anchors)) / 2
         return loss + self.settings.mlm_weight * _mean_over_ranks(torch.cat(masked)) if masked else loss
 
     def _masked(self, column: Features) -> Features:

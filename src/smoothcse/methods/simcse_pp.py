@@ -76,4 +76,5 @@ METHOD = Method(
     loss=SimCSEPPLoss,
     settings=SimCSEPP,
     encodes=3.0,
+    symmetric=False,  # anchors and positives are the same views
 )

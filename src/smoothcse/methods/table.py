@@ -45,7 +45,8 @@ class Method:
         settings: Settings class. Each field is annotated with its limits and its description.
         encodes: Encoder passes per sentence and step; SimCSE has two.
         columns: Columns of text in a batch.
-        pairs: Whether the method also trains on labelled pairs and triplets.
+        pairs: Whether the method also trains on labelled pairs and triplets, and on views drawn from the text.
+        symmetric: Whether its contrast has a symmetric form, a loss in both directions.
         prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
         add_texts: Function that generates further columns from the dataset of sentences, the untrained encoder, the
             settings, a seed and the console for a progress bar; None if the method needs only the sentences. Called
@@ -59,6 +60,7 @@ class Method:
     encodes: float = 2.0
     columns: int = 1
     pairs: bool = False
+    symmetric: bool = True
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 

@@ -8,10 +8,11 @@ from dataclasses import fields
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import find_method
 from smoothcse.report.read import RecordedRun
-from smoothcse.runs.config import with_settings_inside
+from smoothcse.runs.config import TrainConfig, with_settings_inside
 from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import reading
+from smoothcse.views.choice import describe_views, draws_text
 
 # Differs between any two runs.
 _NOT_COMPARED = ("output",)
@@ -25,6 +26,7 @@ def card(run: RecordedRun) -> list[tuple[str, str]]:
         ("Encoder", f"{config.model}, read {read}"),
         ("Text", _text_words(config.corpus, manifest.data)),
         ("Fingerprint of the text", manifest.fingerprint),
+        ("Views", _views(config)),
         ("Method", _method(run)),
         ("Training", f"{run.last_step:,} steps of batch {config.batch_size}, {config.lr_scheduler} learning rate from "
          f"{config.learning_rate:g}, seed {config.seed}"),
@@ -81,7 +83,14 @@ def _method(run: RecordedRun) -> str:
     weight = f"share held at {config.noise_share:g}" if config.noise_share else f"λ {config.noise_weight:g}"
     noise = f"{count} Gaussian negatives, {config.noise_mode}, {weight}; " if count else ""
     settings = "".join(f"{name} {_value(value)}; " for name, value in _chosen_settings(config.method))
-    return f"{method_title(config, find_method(config.method.name))}; {settings}{noise}τ {config.temperature:g}"
+    both = "both directions; " if config.symmetric else ""
+    return f"{method_title(config, find_method(config.method.name))}; {settings}{both}{noise}τ {config.temperature:g}"
+
+
+def _views(config: TrainConfig) -> str:
+    if not draws_text(config.views):
+        return ""  # those of the method
+    return describe_views(config.views, config.crop_length, config.crop_deletion)
 
 
 def _times(times: Times | None) -> str | None:

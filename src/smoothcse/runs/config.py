@@ -19,6 +19,7 @@ from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import read_method
 from smoothcse.runs.host_settings import HostValue, accumulated_batches, check_trainer_args
+from smoothcse.views.choice import DROPOUT, draws_text, read_views
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -32,6 +33,10 @@ class Group(NamedTuple):
     """Heading in ``smoothcse train --help`` of a field and those after it."""
 
     title: str
+
+
+class OneText(NamedTuple):
+    """Marks a field that is given as one text on the command line, which the field itself reads."""
 
 
 @dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True, kw_only=True)
@@ -85,9 +90,40 @@ class TrainConfig:
     max_length: Annotated[int, Field(ge=3, description="Maximum tokens per sentence; longer ones are truncated.")] = 32
 
     # Views: what makes two views of one text differ.
+    views: Annotated[
+        dict[str, float],
+        Group("Views"),
+        OneText(),
+        Field(
+            description="Two views of a text: dropout, crops (random spans), sentence (one sentence and the rest of "
+            "its passage), neighbours (the text before or after), title (title and text), or several by weight, such "
+            "as sentence=2,crops=1. [dropout]"
+        ),
+    ] = field(default_factory=lambda: {DROPOUT: 1.0})
+    crop_length: Annotated[
+        list[float],
+        Field(
+            min_length=2,
+            max_length=2,
+            description="Minimum and maximum length of a crop: fractions of the text's words if both are at most 1, "
+            "else numbers of words. [0.2,0.6]",
+        ),
+    ] = field(default_factory=lambda: [0.2, 0.6])
+    crop_deletion: Annotated[
+        float, Field(ge=0, lt=1, description="Probability with which each word of a crop is deleted.")
+    ] = 0.0
+    title_column: Annotated[
+        str, Field(description="Column that holds the titles, for the view title; column names the text.")
+    ] = "title"
+    language: Annotated[
+        str,
+        Field(
+            description="Language of the text as an ISO 639 code, for the view sentence: its abbreviations end no "
+            "sentence."
+        ),
+    ] = "en"
     dropout: Annotated[
         float | None,
-        Group("Views"),
         Field(gt=0, lt=1, description="Dropout of the encoder. Unset: the model's own."),
     ] = None
 
@@ -122,6 +158,9 @@ class TrainConfig:
     hard_negative_log_weight: Annotated[
         float, Field(description="Added to the logit of each sentence's own hard negative; 0 is weight 1.")
     ] = 0.0
+    symmetric: Annotated[
+        bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
+    ] = False
 
     # Optimisation: batches, steps, learning rate, random seed.
     batch_size: Annotated[
@@ -195,6 +234,11 @@ class TrainConfig:
             raise PydanticCustomError("plain_text", "it contains a character that is not allowed in a name")
         return value
 
+    @field_validator("views", mode="before")
+    @classmethod
+    def _read_views(cls, value: object) -> dict[str, float]:
+        return read_views(value)
+
     @model_validator(mode="wrap")
     @classmethod
     def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
@@ -207,7 +251,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules between fields, then the settings of the method and the trainer's arguments."""
-        for problem in (*_text_problems(self), *_noise_problems(self)):
+        for problem in (*_text_problems(self), *_view_problems(self), *_noise_problems(self)):
             raise SmoothCSEError(problem)
         object.__setattr__(self, "method", read_method(self.method))
         if self.trainer_args:
@@ -340,6 +384,21 @@ def _text_problems(config: TrainConfig) -> Iterator[str]:
         yield "column and columns are both set; give one of them."
     if config.hard_negative_log_weight and len(config.columns or ()) < 3:
         yield "hard_negative_log_weight applies to hard negatives, the third of the columns; add one to columns."
+
+
+def _view_problems(config: TrainConfig) -> Iterator[str]:
+    if config.columns is not None and draws_text(config.views):
+        yield "columns are labelled pairs, whose texts are the views; leave out views, or give column instead."
+    if "neighbours" in config.views and config.limit is not None:
+        yield "views: neighbours needs the order of the documents, which limit breaks; leave out one of them."
+    if "title" in config.views and config.column is None:
+        yield "views: title needs column, the name of the text's column, beside title_column."
+    shortest, longest = config.crop_length
+    if not 0 < shortest <= longest or (longest > 1 and not (shortest.is_integer() and longest.is_integer())):
+        yield (
+            f"crop_length is {shortest:g} to {longest:g}, but must be two fractions up to 1, such as 0.2,0.6, or two "
+            "whole numbers of words, such as 10,30, the smaller one first."
+        )
 
 
 def _noise_problems(config: TrainConfig) -> Iterator[str]:

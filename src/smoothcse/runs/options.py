@@ -20,6 +20,11 @@ class TrainOptions(TypedDict, total=False):
     pooling: Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None
     projection: bool
     max_length: int
+    views: str | dict[str, float]
+    crop_length: list[float]
+    crop_deletion: float
+    title_column: str
+    language: str
     dropout: float | None
     method: str | Mapping[str, Any] | MethodSettings
     noise_count: int | None
@@ -31,6 +36,7 @@ class TrainOptions(TypedDict, total=False):
     noise_std: float
     temperature: float
     hard_negative_log_weight: float
+    symmetric: bool
     batch_size: int
     learning_rate: float
     epochs: float

@@ -26,6 +26,7 @@ from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.reading import reading
 from smoothcse.training.text_check import TextCheck
+from smoothcse.views.choice import describe_views
 
 _WARM_UP = 8
 """Sentences of the warm-up step, which loads the kernels and is not timed."""
@@ -117,8 +118,10 @@ def start_card(
         "of the sentences are duplicates after truncation",
         "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read "
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
+        "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(plan, inputs.model)}",
+        "loss": "the mean of both directions" if config.symmetric else "",
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise_count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
         "hardware": plan.hardware.describe(),

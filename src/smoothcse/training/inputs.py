@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus, load_sentences
 from smoothcse.errors import SmoothCSEError
+from smoothcse.runs.config import TrainConfig
 from smoothcse.training.parts import read_start
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import Criterion, choose_criterion
+from smoothcse.views.choice import draws_text
+from smoothcse.views.mixture import TextViews
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,18 @@ class RunInputs:
         model: Encoder to train, prepared for the method.
         criterion: Criterion that selects the best step.
         steps: Number of training steps.
+        views: Views drawn from the text; None if the columns of the text are encoded as they are.
     """
 
     corpus: Corpus
     model: SentenceTransformer
     criterion: Criterion
     steps: int
+    views: TextViews | None = None
+
+    def texts(self, rows: Sequence[int]) -> list[list[str]]:
+        """Return the columns of text that the encoder reads of some rows, in the first epoch."""
+        return [*self.corpus.dataset[rows].values()] if self.views is None else self.views.draw(rows, epoch=0)
 
 
 def read_inputs(plan: RunPlan) -> RunInputs:
@@ -37,12 +47,34 @@ def read_inputs(plan: RunPlan) -> RunInputs:
         SmoothCSEError: If an input cannot be read, or the text is smaller than a batch.
     """
     config = plan.config
-    corpus = load_sentences(
-        config.corpus, column=config.column, columns=config.columns, limit=config.limit, seed=config.seed
-    )
+    corpus = _load_corpus(config)
     if config.batch_size > len(corpus):
         raise SmoothCSEError(
             f"batch_size {config.batch_size} is larger than the corpus of {len(corpus)} {corpus.report.unit}; "
             f"use more text or a batch_size of at most {len(corpus)}."
         )
-    return RunInputs(corpus, read_start(plan), choose_criterion(config, corpus), config.steps_over(len(corpus)))
+    steps = config.steps_over(len(corpus))
+    return RunInputs(corpus, read_start(plan), choose_criterion(config, corpus), steps, _text_views(config, corpus))
+
+
+def _load_corpus(config: TrainConfig) -> Corpus:
+    if "title" not in config.views:
+        return load_sentences(
+            config.corpus, column=config.column, columns=config.columns, limit=config.limit, seed=config.seed
+        )
+    columns = [str(config.column), config.title_column]
+    corpus = load_sentences(config.corpus, columns=columns, limit=config.limit, seed=config.seed)
+    return replace(corpus, dataset=corpus.dataset.rename_column("positive", "title"))
+
+
+def _text_views(config: TrainConfig, corpus: Corpus) -> TextViews | None:
+    if not draws_text(config.views):
+        return None
+    return TextViews(
+        corpus.dataset,
+        config.views,
+        config.seed,
+        lengths=config.crop_length,
+        deletion=config.crop_deletion,
+        language=config.language,
+    )

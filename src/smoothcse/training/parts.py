@@ -50,6 +50,7 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
         noise=_noise_of(plan),
         temperature=config.temperature,
         hard_negative_log_weight=config.hard_negative_log_weight,
+        symmetric=config.symmetric,
         seed=config.seed,
     )
     if loss.state is not None:

@@ -10,6 +10,7 @@ from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
+from smoothcse.views.choice import draws_text
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
         folder: Run folder.
 
     Raises:
-        SmoothCSEError: If the method does not train on the given columns, this machine does not support the precision,
+        SmoothCSEError: If the method does not train on the given columns or views, this machine does not support the precision,
             or the devices cannot share the batch evenly.
     """
     method, hardware = find_method(config.method.name), find_hardware(config.precision)
@@ -54,6 +55,16 @@ def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
         raise SmoothCSEError(
             f"The method {config.method.name} makes its own positives from single sentences; give column instead of "
             "columns, or use method simcse to train on labelled pairs."
+        )
+    if config.symmetric and not method.symmetric:
+        raise SmoothCSEError(
+            f"The method {config.method.name} contrasts the same views in both directions, so symmetric changes "
+            "nothing; leave it out."
+        )
+    if draws_text(config.views) and not method.pairs:
+        raise SmoothCSEError(
+            f"The method {config.method.name} makes its own views of a sentence and takes none drawn from the text; "
+            "leave out views, or choose another method, such as simcse."
         )
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(

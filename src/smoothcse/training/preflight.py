@@ -13,8 +13,9 @@ from smoothcse.training.inputs import RunInputs
 from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator
-from smoothcse.training.text_check import TextCheck, check_text, warn_about_text
+from smoothcse.training.text_check import TextCheck, check_text, warn_about_text, warn_about_views
 from smoothcse.training.warnings import Warnings
+from smoothcse.views.choice import DROPOUT
 
 
 def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCheck:
@@ -25,11 +26,13 @@ def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCh
             different sentences or to both views of a sentence.
     """
     config, model = plan.config, inputs.model
-    check = check_text(model, inputs.corpus, config.max_length, config.seed)
+    check = check_text(model, inputs.corpus, config.max_length, config.seed, inputs.views)
     warn_about_text(check, config.model, config.max_length, warnings)
     first = inputs.corpus.dataset[:8]["sentence"]
     require_distinct_embeddings(model, config.model, first)
-    if not config.columns:
+    if inputs.views:
+        warn_about_views(inputs.views, warnings)
+    if not config.columns and DROPOUT in config.views:
         require_two_views(model, first, config.max_length)
     return check
 
@@ -61,7 +64,7 @@ def time_step(plan: RunPlan, inputs: RunInputs, loss: ContrastiveLoss, rank: int
         The measurement, and the duration of a whole step estimated from it, in seconds.
     """
     rows = min(plan.rank_batch, WHOLE_BATCH)
-    texts = inputs.corpus.dataset[rows * rank : rows * (rank + 1)]
-    measured = probe(inputs.model, loss, list(texts.values()), plan.config.max_length, plan.hardware.autocast_dtype)
+    texts = inputs.texts(range(rows * rank, rows * (rank + 1)))
+    measured = probe(inputs.model, loss, texts, plan.config.max_length, plan.hardware.autocast_dtype)
     batches = accumulated_batches(plan.config.trainer_args)
     return measured, measured.seconds * batches * plan.rank_batch / rows

@@ -13,9 +13,12 @@ from smoothcse.corpus import Corpus
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.warnings import Warnings
+from smoothcse.views.mixture import TextViews
+from smoothcse.views.sentence import count_sentences
 
 _SAMPLE = 5000
 _MUCH_TRUNCATED = 0.5
+_MANY_SINGLE = 0.3
 _MANY_DUPLICATES = 0.01
 _MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
 
@@ -38,7 +41,9 @@ class TextCheck:
     duplicates: float
 
 
-def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0) -> TextCheck:
+def check_text(
+    model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0, views: TextViews | None = None
+) -> TextCheck:
     """Tokenise a sample of up to 5,000 rows and measure its coverage.
 
     Args:
@@ -46,11 +51,13 @@ def check_text(model: SentenceTransformer, corpus: Corpus, max_length: int, seed
         corpus: Training corpus.
         max_length: Tokens per sentence in training.
         seed: Seed of the sample.
+        views: Views drawn from the text, which are tokenised in its place; None for the text itself.
     """
     if not callable(tokenizer := model.tokenizer):
         return TextCheck(0.0, 0.0, 0.0)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:_SAMPLE])
-    columns = [_token_ids(tokenizer, texts) for texts in corpus.dataset[chosen].values()]
+    texts = corpus.dataset[chosen].values() if views is None else views.draw(chosen.tolist(), epoch=0)
+    columns = [_token_ids(tokenizer, column) for column in texts]
     ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
     [prompt] = _token_ids(tokenizer, [prompt_of(model)])
@@ -93,6 +100,32 @@ def warn_about_text(check: TextCheck, model_name: str, max_length: int, warnings
         warnings.warn(
             f"{check.duplicates:.1%} of the sentences are duplicates after truncation to {max_length} tokens and act "
             "as each other's negatives in a batch; raise max_length, or remove near-duplicates from the text."
+        )
+
+
+def warn_about_views(views: TextViews, warnings: Warnings) -> None:
+    """Warn if many texts have a single sentence, whose two views differ by dropout only.
+
+    Args:
+        views: Views drawn from the text.
+        warnings: Warnings of the run.
+
+    Raises:
+        SmoothCSEError: If no text has two sentences.
+    """
+    if "sentence" not in views.weights:
+        return
+    texts = views.dataset[:_SAMPLE]["sentence"]
+    single = sum(count_sentences(text, language=views.language) < 2 for text in texts) / len(texts)
+    if single == 1:
+        raise SmoothCSEError(
+            "views: sentence needs passages, but each text has a single sentence; give one passage a line, or choose "
+            "other views."
+        )
+    if single >= _MANY_SINGLE:
+        warnings.warn(
+            f"{single:.0%} of the texts have a single sentence, so that the view 'sentence' is the text twice, under "
+            "dropout; give one passage a line."
         )
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import PrinterCallback, TrainerCallback
 
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.methods import ContrastiveLoss
+from smoothcse.training.callbacks import ViewEpoch
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import CriterionEvaluator
+from smoothcse.views.collator import CollateViews, rows_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -44,7 +50,8 @@ def make_trainer(
         arguments: Arguments of the trainer.
         callbacks: Callbacks, in calling order.
     """
-    dataset, collate = tokenised_once(inputs.corpus.dataset, inputs.model, plan.config.max_length)
+    dataset, collate = _batches(plan, inputs)
+    follow = [ViewEpoch(collate)] if isinstance(collate, CollateViews) else []
     trainer = _Trainer(
         model=inputs.model,
         args=arguments,
@@ -52,7 +59,14 @@ def make_trainer(
         loss=loss,
         data_collator=collate,
         evaluator=evaluator,
-        callbacks=callbacks,
+        callbacks=[*follow, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl replace it
     return trainer
+
+
+def _batches(plan: RunPlan, inputs: RunInputs) -> tuple[Dataset, Callable[[list[dict[str, Any]]], dict[str, Any]]]:
+    """Return the dataset that the trainer reads, and the collator that makes batches of its rows."""
+    if inputs.views is None:
+        return tokenised_once(inputs.corpus.dataset, inputs.model, plan.config.max_length)
+    return rows_of(inputs.views), CollateViews(inputs.views, inputs.model, plan.config.max_length)

@@ -13,6 +13,7 @@ from smoothcse.training.callbacks.noise_step import NoiseStep
 from smoothcse.training.callbacks.progress_bar import ProgressBar
 from smoothcse.training.callbacks.step_cost import StepCost
 from smoothcse.training.callbacks.stop import StopOnSignal
+from smoothcse.training.callbacks.view_epoch import ViewEpoch
 
 __all__ = [
     "CollapseMonitor",
@@ -27,4 +28,5 @@ __all__ = [
     "Selection",
     "StepCost",
     "StopOnSignal",
+    "ViewEpoch",
 ]
