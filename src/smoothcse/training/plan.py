@@ -47,8 +47,8 @@ def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
         folder: Run folder.
 
     Raises:
-        SmoothCSEError: If the method does not train on the given columns or views, this machine does not support the precision,
-            or the devices cannot share the batch evenly.
+        SmoothCSEError: If the method does not train on the given columns or views, this machine does not support the
+            precision, or the devices cannot share the batch evenly.
     """
     method, hardware = find_method(config.method.name), find_hardware(config.precision)
     if config.columns and not method.pairs:
