@@ -17,8 +17,8 @@ from smoothcse.evaluation.ranking import rank, retrieval_scores
 from smoothcse.evaluation.retrieval import (
     RetrievalTask,
     answer,
-    evaluate_retrieval,
     compare_with_bm25,
+    evaluate_retrieval,
     last_everywhere,
     python_docs_task,
     rank_of_relevant,
@@ -66,10 +66,10 @@ def test_of_several_right_documents_the_best_one_is_ranked_among_the_others(prob
     places = st.integers(0, len(documents) - 1)
     relevant = np.array([data.draw(st.lists(places, min_size=3, max_size=3)) for _ in queries])
     ranks = rank_of_relevant(queries, documents, relevant)
-    for query, row, rank in zip(queries, relevant.tolist(), ranks.tolist(), strict=True):
+    for query, row, best in zip(queries, relevant.tolist(), ranks.tolist(), strict=True):
         wrong = [place for place in range(len(documents)) if place not in row]
         alone = [naive_ranks([query], documents[[*wrong, place]], [len(wrong)])[0] for place in row]
-        assert rank == min(alone)
+        assert best == min(alone)
 
 
 def test_embeddings_all_alike_score_what_the_diagnosis_looks_for():
