@@ -129,7 +129,7 @@ def test_bm25_and_the_fused_score_stand_beside_each_model(smoothcse, models, tmp
     names = ["BM25", "first/best", "first/best + BM25", "second/best", "second/best + BM25"]
     assert list(written["models"]) == names
     assert written["settings"]["cosine_weight"] == 0.7
-    assert "+ BM25: 0.7 × cosine + 0.3 × BM25, each scaled to 0..1 per query" in out
+    assert "+ BM25: 0.7 × cosine + 0.3 × BM25, each scaled to 0..1 per query" in " ".join(out.split())
     assert "first/best: retrieval, with BM25 (stemmer: " in err
     alone = evaluate(models, ["retrieval"], pooling="cls").models
     assert {name: written["models"][name]["retrieval"]["MRR"] for name in alone} == {
