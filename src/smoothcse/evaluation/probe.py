@@ -34,7 +34,7 @@ from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.fusion import COSINE_WEIGHT
 from smoothcse.evaluation.lexical import word_spans
 from smoothcse.evaluation.ranking import Ranking
-from smoothcse.evaluation.retrieval import Comparison, RetrievalTask, compare_embeddings
+from smoothcse.evaluation.retrieval import Rankings, RetrievalTask, compare_embeddings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -48,7 +48,7 @@ _MOST_CROP = 30  # words
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class RetrievalProbe:
     """Queries made from held-out documents, by kind.
 
     Attributes:
@@ -92,7 +92,7 @@ def make_probe(
     among: int = 10_000,
     seed: int = 0,
     language: str = "en",
-) -> Probe:
+) -> RetrievalProbe:
     """Hold out some documents, and make queries from them.
 
     The choice depends on the seed and on the texts, and not on their order. A document is suitable if it has a
@@ -130,19 +130,19 @@ def make_probe(
             f"have a sentence of their own of {_LEAST_QUERY} words or more, and {_LEAST_REST} words besides. Give "
             "more or longer documents."
         )
-    return Probe(_tasks(bodies, cuts, _own_titles(titles_of)), _held_out(documents, cuts, sources))
+    return RetrievalProbe(_tasks(bodies, cuts, _own_titles(titles_of)), _held_out(documents, cuts, sources))
 
 
 def evaluate_probe(
     model: SentenceTransformer,
-    probe: Probe,
+    probe: RetrievalProbe,
     bm25: BM25,
     *,
     cosine_weight: float = COSINE_WEIGHT,
     batch_size: int | None = None,
     precision: Precision = "fp32",
     show_progress: bool = False,
-) -> dict[Kind, Comparison]:
+) -> dict[Kind, Rankings]:
     """Rank all documents of a probe for each of its queries, by cosine similarity, by BM25, and by both.
 
     The documents are encoded once. Each :class:`~smoothcse.evaluation.ranking.Ranking` holds the reciprocal rank of
@@ -150,7 +150,7 @@ def evaluate_probe(
 
     Args:
         model: Encoder.
-        probe: Probe.
+        probe: Probe to score by.
         bm25: Index of ``probe.documents``.
         cosine_weight: Weight of the cosine similarity in the fused score, from 0 to 1.
         batch_size: Texts per batch. Default: chosen for the device.

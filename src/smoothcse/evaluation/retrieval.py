@@ -89,7 +89,7 @@ def python_docs_task() -> RetrievalTask:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Rankings:
     """Rankings of one task by meaning, by words, and by both.
 
     Attributes:
@@ -143,7 +143,7 @@ def compare_with_bm25(
     batch_size: int | None = None,
     precision: Precision = "fp32",
     show_progress: bool = False,
-) -> Comparison:
+) -> Rankings:
     """Rank all documents for each query by cosine similarity, by BM25, and by both.
 
     Args:
@@ -172,7 +172,7 @@ def compare_embeddings(
     bm25: BM25,
     cosine_weight: float = COSINE_WEIGHT,
     chunk: int = 1024,
-) -> Comparison:
+) -> Rankings:
     """Rank all documents as :func:`compare_with_bm25` does, given the embeddings.
 
     Args:
@@ -188,7 +188,7 @@ def compare_embeddings(
         judged = task.judgements(slice(first, first + len(cosines)))
         parts.append([rank_block(scores, *judged) for scores in (cosines, words, fuse(cosines, words, cosine_weight))])
         first += len(cosines)
-    return Comparison(*map(join, zip(*parts, strict=True)))
+    return Rankings(*map(join, zip(*parts, strict=True)))
 
 
 def score_blocks(
