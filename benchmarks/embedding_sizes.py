@@ -27,7 +27,8 @@ from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.bulk.quantisation import EmbeddingFormat
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
-from smoothcse.evaluation.retrieval import python_docs_task, rank_of_relevant, retrieval_scores
+from smoothcse.evaluation.ranking import retrieval_scores
+from smoothcse.evaluation.retrieval import python_docs_task, rank_of_relevant
 
 PRECISIONS = ("float32", "int8", "binary")
 SHARES = (1, 2, 3, 6, 12)

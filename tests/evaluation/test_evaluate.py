@@ -103,7 +103,7 @@ def test_all_groups_of_two_models_of_one_name(smoothcse, models, data, tmp_path,
         assert tuple(groups["transfer"]) == (*TRANSFER_TASKS, "avg")
         geometry = evaluate_geometry(encoder, stsb_dev_geometry(data / "sts"))
         assert groups["geometry"] == {metric: round(value, 4) for metric, value in geometry.metrics.items()}
-        assert list(groups["retrieval"]) == ["MRR", "R@1", "R@10"]
+        assert list(groups["retrieval"]) == ["MRR", "R@1", "R@10", "nDCG@10"]
         detail = written["details"][name]["sts"]["STS12"]
         assert detail["rows"] == 5 * ROWS
         assert detail["spearman"] == pytest.approx(scores[0].main)
@@ -119,6 +119,28 @@ def test_all_groups_of_two_models_of_one_name(smoothcse, models, data, tmp_path,
     (mean,) = [r for r in rows if (r["model"], r["group"], r["task"]) == ("first/best", "sts", "avg")]
     assert round(float(mean["value"]), 2) == written["models"]["first/best"]["sts"]["avg"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "results.csv", "results.json"]
+
+
+def test_bm25_and_the_fused_score_stand_beside_each_model(smoothcse, models, tmp_path):
+    output = tmp_path / "results.json"
+    code, out, err = smoothcse("evaluate", *models, "--tasks", "retrieval", "--bm25", "-o", output, "--pooling", "cls")
+    assert code == 0, err
+    written = json.loads(output.read_text())
+    names = ["BM25", "first/best", "first/best + BM25", "second/best", "second/best + BM25"]
+    assert list(written["models"]) == names
+    assert written["settings"]["cosine_weight"] == 0.7
+    assert "+ BM25: 0.7 × cosine + 0.3 × BM25, each scaled to 0..1 per query" in " ".join(out.split())
+    assert "first/best: retrieval, with BM25 (stemmer: " in err
+    alone = evaluate(models, ["retrieval"], pooling="cls").models
+    assert {name: written["models"][name]["retrieval"]["MRR"] for name in alone} == {
+        name: round(groups["retrieval"]["MRR"], 2) for name, groups in alone.items()
+    }
+    words_alone = evaluate(models[0], ["retrieval"], bm25=True, cosine_weight=0, pooling="cls")
+    assert words_alone.models["best + BM25"] == words_alone.models["BM25"]
+    assert words_alone.settings["cosine_weight"] == 0
+    code, _, _ = smoothcse("evaluate", *models, "--tasks", "retrieval", "-o", output)
+    assert code == 0
+    assert "cosine_weight" not in json.loads(output.read_text())["settings"]
 
 
 def test_the_main_figures_are_at_hand_in_python(models, data):
@@ -190,6 +212,7 @@ def test_a_folder_in_beirs_layout_is_a_retrieval_task(tmp_path):
         assert task.queries == ["dogs", "the cat sat"]  # those with a judgement above 0
         assert task.documents == ["Mats a cat on a mat", "old houses", "quiet towns"]
         assert task.relevant.tolist() == [[1, 1], [2, 0]]
+        assert task.gains.tolist() == [[1, 1], [2, 1]]
     (tmp_path / "mine/qrels/test.tsv").rename(tmp_path / "mine/qrels/train.tsv")
     with pytest.raises(SmoothCSEError, match=r"holds dev\.tsv, train\.tsv, and none is test\.tsv"):
         load_retrieval(tmp_path / "mine")
@@ -380,7 +403,7 @@ def no_model_runs(monkeypatch):
     def refuse(*arguments, **options):
         pytest.fail("a model was run before everything was checked")
 
-    for name in ("evaluate_sts", "evaluate_transfer", "evaluate_geometry", "evaluate_retrieval"):
+    for name in ("evaluate_sts", "evaluate_transfer", "evaluate_geometry", "evaluate_retrieval", "compare_with_bm25"):
         monkeypatch.setattr(module, name, refuse)
 
 
@@ -392,6 +415,9 @@ def no_model_runs(monkeypatch):
             "no tasks 'transfr'; choose from sts, transfer, geometry, retrieval, all. Did yo",
         ),
         (["--precision", "half"], "Invalid value for '--precision'"),
+        (["--bm25"], "BM25 is scored on retrieval; add it to the tasks"),
+        (["--tasks", "retrieval", "--cosine-weight", "0.5"], "applies only to fusion with BM25"),
+        (["--tasks", "retrieval", "--bm25", "--cosine-weight", "7"], "Invalid value for '--cosine-weight'"),
         (["--compare", "gs-infonec"], "Did you mean 'gs-infonce'?"),
         (["--compare", "simcse", "--tasks", "geometry"], "add it to --tasks"),
         (

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,14 +11,17 @@ from hypothesis.extra.numpy import arrays
 from smoothcse.corpus.python_docs import Docstring
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import retrieval
+from smoothcse.evaluation.bm25 import BM25
+from smoothcse.evaluation.fusion import fuse
+from smoothcse.evaluation.ranking import rank, retrieval_scores
 from smoothcse.evaluation.retrieval import (
     RetrievalTask,
     answer,
+    compare_with_bm25,
     evaluate_retrieval,
     last_everywhere,
     python_docs_task,
     rank_of_relevant,
-    retrieval_scores,
     search_documents,
 )
 
@@ -61,10 +66,10 @@ def test_of_several_right_documents_the_best_one_is_ranked_among_the_others(prob
     places = st.integers(0, len(documents) - 1)
     relevant = np.array([data.draw(st.lists(places, min_size=3, max_size=3)) for _ in queries])
     ranks = rank_of_relevant(queries, documents, relevant)
-    for query, row, rank in zip(queries, relevant.tolist(), ranks.tolist(), strict=True):
+    for query, row, best in zip(queries, relevant.tolist(), ranks.tolist(), strict=True):
         wrong = [place for place in range(len(documents)) if place not in row]
         alone = [naive_ranks([query], documents[[*wrong, place]], [len(wrong)])[0] for place in row]
-        assert rank == min(alone)
+        assert best == min(alone)
 
 
 def test_embeddings_all_alike_score_what_the_diagnosis_looks_for():
@@ -136,7 +141,46 @@ def letters(monkeypatch):
 def test_a_model_is_scored_on_a_task():
     task = RetrievalTask("letters", ["aab", "ccc", "zz"], ["cc", "zzy", "baa"], np.array([2, 0, 0]))
     scores = evaluate_retrieval(None, task, batch_size=2, chunk=2)
-    assert scores == pytest.approx({"MRR": 100 * (1 + 1 + 1 / 3) / 3, "R@1": 200 / 3, "R@10": 100.0})
+    ndcg = 100 * (1 + 1 + 1 / 2) / 3  # ranks 1, 1 and 3: 1 / log2(1 + 3)
+    expected = {"MRR": 100 * (1 + 1 + 1 / 3) / 3, "R@1": 200 / 3, "R@10": 100.0, "nDCG@10": ndcg}
+    assert scores == pytest.approx(expected)
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize("rows", [1, 2, 1024])
+def test_meaning_words_and_both_stand_side_by_side(rows, monkeypatch):
+    monkeypatch.setattr(retrieval, "queries_at_a_time", lambda documents, most=1024: min(rows, most))
+    documents = ["cc zz", "zzy", "baa ab", "cab"]
+    task = RetrievalTask("letters", ["aab cab", "cc", "zz"], documents, np.array([[2, 3], [0, 0], [1, 1]]))
+    bm25 = BM25(documents, "none")
+    found = compare_with_bm25(None, task, bm25, cosine_weight=0.6)
+    assert found.cosine.metrics() == pytest.approx(evaluate_retrieval(None, task))
+    words = bm25.scores(task.queries)
+    assert found.bm25.metrics() == rank([words], task.relevant).metrics()
+    cosines = np.concatenate(list(retrieval.cosine_blocks(*retrieval.embed_task(None, task))))
+    assert found.fused.metrics() == rank([fuse(cosines, words, 0.6)], task.relevant).metrics()
+    assert compare_with_bm25(None, task, bm25, cosine_weight=1).fused.metrics() == found.cosine.metrics()
+    assert compare_with_bm25(None, task, bm25, cosine_weight=0).fused.metrics() == found.bm25.metrics()
+
+
+def test_a_gain_belongs_to_each_relevant_document():
+    with pytest.raises(SmoothCSEError, match="one gain for each relevant document"):
+        RetrievalTask("broken", ["a"], ["x", "y"], np.array([[0, 1]]), np.array([1.0]))
+
+
+@pytest.mark.slow
+def test_words_and_meaning_together_are_better_than_either(minilm, shared):
+    """The order of issue 24's table on a sample of the manual pages."""
+    from sentence_transformers import SentenceTransformer
+
+    with (shared / "data" / "manpages" / "pages.jsonl").open(encoding="utf-8") as file:
+        pages = [json.loads(line) for line in file][:300]
+    documents = [page["text"][:400] for page in pages]
+    task = RetrievalTask("manpages", [page["summary"] for page in pages], documents, np.arange(len(pages)))
+    found = compare_with_bm25(SentenceTransformer(minilm, device="cpu"), task, BM25(documents))
+    bm25, cosine, fused = (ranking.metrics()["MRR"] for ranking in (found.bm25, found.cosine, found.fused))
+    assert fused > cosine + 2
+    assert fused > bm25 + 2
 
 
 @pytest.mark.usefixtures("letters")

@@ -62,6 +62,24 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    bm25: Annotated[
+        bool,
+        typer.Option(
+            "--bm25",
+            rich_help_panel=_DATA,
+            help="For retrieval: also score BM25, and each model fused with BM25.",
+        ),
+    ] = False,
+    cosine_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            rich_help_panel=_DATA,
+            help="Weight of the model's cosine similarity in the fused score; BM25 has the rest. [0.7]",
+            show_default=False,
+        ),
+    ] = None,
     pooling: PoolingOption = None,
     precision: Annotated[
         Precision, typer.Option(rich_help_panel=_INFERENCE, help="Arithmetic of the model. auto is fp32 here.")
@@ -112,6 +130,8 @@ def evaluate(
         data,
         columns=split(columns) or None,
         pairs=pairs,
+        bm25=bm25,
+        cosine_weight=cosine_weight,
         pooling=pooling,
         precision=precision,
         batch_size=batch_size,

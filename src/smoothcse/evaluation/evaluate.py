@@ -14,12 +14,20 @@ from smoothcse._utils.paths import local_path
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import check_precision, resolve_precision
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder
+from smoothcse.evaluation.fusion import COSINE_WEIGHT, check_weight
 from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
 from smoothcse.evaluation.results import Evaluation
-from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval, last_everywhere, python_docs_task
+from smoothcse.evaluation.retrieval import (
+    RetrievalTask,
+    compare_with_bm25,
+    evaluate_retrieval,
+    last_everywhere,
+    python_docs_task,
+)
 from smoothcse.evaluation.retrieval_data import TAKES, is_beir_folder, is_pairs_file, load_retrieval
-from smoothcse.evaluation.score import Score
+from smoothcse.evaluation.score import Score, ScoredBy
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
@@ -74,6 +82,8 @@ def evaluate(
     *,
     columns: Sequence[str] | None = None,
     pairs: int | None = None,
+    bm25: bool = False,
+    cosine_weight: float | None = None,
     pooling: PoolingName | None = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -96,6 +106,9 @@ def evaluate(
             ``retrieval`` use this Python's documentation.
         columns: Query column and document column of a pairs file for ``retrieval``.
         pairs: Size of a fixed random sample of each STS task, for a quick look. Default: all pairs, as in papers.
+        bm25: Whether ``retrieval`` also scores BM25 and each model fused with BM25, as the rows ``BM25`` and
+            ``MODEL + BM25``.
+        cosine_weight: Weight of the model's cosine similarity in the fused score, from 0 to 1. Default 0.7.
         pooling: Pooling to use instead of the models' own, for models given by path or name.
         precision: Arithmetic of the forward passes. ``"bf16"`` moves a score by some hundredths; ``"auto"`` is
             ``"fp32"`` on every machine. Default ``"fp32"``.
@@ -112,14 +125,23 @@ def evaluate(
     groups = task_groups(tasks)
     if pairs is not None:
         _check_sample(pairs, groups)
+    weight = _fusion_weight(bm25, cosine_weight, groups)
     _check_data(data, groups, columns)
-    options_of: dict[str, dict[str, Any]] = {"sts": {"pairs": pairs}, "retrieval": {"columns": columns}}
+    options_of: dict[str, dict[str, Any]] = {
+        "sts": {"pairs": pairs},
+        "retrieval": {"columns": columns, "cosine_weight": weight},
+    }
     steps = [step for group in groups for step in _GROUPS[group].read(data, **options_of.get(group, {}))]
     loaders = _loaders(models, pooling)
+    if weight is not None and "BM25" in loaders:
+        raise SmoothCSEError(
+            "A model is named BM25, like the row of BM25 itself; rename its folder, or leave out BM25."
+        )
     if len(loaders) > 1:  # a wrong last name must not cost the minutes spent on the models before it
         for load in loaders.values():
             load()
-    scores, settings = {}, {}
+    scores: dict[str, dict[str, list[Score]]] = {}
+    settings = {}
     for name, load in loaders.items():
         model = load()
         options: dict[str, Any] = {
@@ -127,9 +149,11 @@ def evaluate(
             "batch_size": batch_size,
             "show_progress": console is not None and console.is_terminal,
         }
-        scores[name] = _run(name, model, steps, options, console)
+        scores |= _run(name, model, steps, options, console)
         settings[name] = {"precision": options["precision"], "max_seq_length": model.max_seq_length}
-    chosen = {"columns": columns and list(columns)} if columns else {}
+    chosen: dict[str, Any] = {"columns": list(columns)} if columns else {}
+    if weight is not None:
+        chosen["cosine_weight"] = weight
     return Evaluation(
         scores, {"data": data and str(data), **chosen, "pairs": pairs, "pooling": pooling, "models": settings}
     )
@@ -154,6 +178,19 @@ def _check_sample(pairs: int, groups: Sequence[str]) -> None:
         raise SmoothCSEError(f"A sample of {pairs} pairs has no correlation; draw at least 2, better hundreds.")
     if "sts" not in groups:
         raise SmoothCSEError("The pairs are drawn from sts; add it to the tasks, or leave out the number of pairs.")
+
+
+def _fusion_weight(bm25: bool, cosine_weight: float | None, groups: Sequence[str]) -> float | None:
+    """Return the weight of the cosine similarity beside BM25, or None without BM25."""
+    if not bm25:
+        if cosine_weight is not None:
+            raise SmoothCSEError("The cosine weight applies only to fusion with BM25; add BM25, or leave it out.")
+        return None
+    if "retrieval" not in groups:
+        raise SmoothCSEError("BM25 is scored on retrieval; add it to the tasks, or leave out BM25.")
+    weight = COSINE_WEIGHT if cosine_weight is None else cosine_weight
+    check_weight(weight)
+    return weight
 
 
 def _check_data(data: Data, groups: Sequence[str], columns: Sequence[str] | None) -> None:
@@ -215,24 +252,40 @@ def _has_dev(data: str | Path) -> bool:
     return all((folder / file).is_file() or (folder / "STS" / file).is_file() for file in files_of(DEV))
 
 
-def _retrieval(data: Data, columns: Sequence[str] | None = None) -> list[_Step]:
+def _retrieval(data: Data, columns: Sequence[str] | None = None, cosine_weight: float | None = None) -> list[_Step]:
     task = load_retrieval(data, columns) if data and _has_queries(data) else python_docs_task()
-    return [_Step("retrieval", "retrieval", lambda model, **options: [_retrieval_score(model, task, options)])]
+    if cosine_weight is None:
+        return [_Step("retrieval", "retrieval", partial(_retrieval_scores, task=task))]
+    bm25 = BM25(task.documents)
+    label = f"retrieval, with BM25 (stemmer: {bm25.language})"
+    return [_Step("retrieval", label, partial(_fused_scores, task=task, bm25=bm25, cosine_weight=cosine_weight))]
 
 
 def _has_queries(data: str | Path) -> bool:
     return not is_hub(data) and (is_pairs_file(data) or is_beir_folder(data))
 
 
-def _retrieval_score(model: SentenceTransformer, task: RetrievalTask, options: dict[str, Any]) -> Score:
-    metrics = evaluate_retrieval(model, task, **options)
+def _retrieval_scores(model: SentenceTransformer, task: RetrievalTask, **options: Any) -> list[Score]:
+    return [_score(task, evaluate_retrieval(model, task, **options))]
+
+
+def _fused_scores(model: SentenceTransformer, task: RetrievalTask, **options: Any) -> list[Score]:
+    found = compare_with_bm25(model, task, **options)
+    return [
+        _score(task, found.bm25.metrics(), "BM25"),
+        _score(task, found.cosine.metrics()),
+        _score(task, found.fused.metrics(), "model + BM25"),
+    ]
+
+
+def _score(task: RetrievalTask, metrics: dict[str, float], by: ScoredBy = "model") -> Score:
     diagnosis = None
-    if metrics["MRR"] <= last_everywhere(task) * (1 + 1e-9):  # no document is more similar than any other
+    if by == "model" and metrics["MRR"] <= last_everywhere(task) * (1 + 1e-9):  # all documents are equally similar
         diagnosis = (
             "All documents are equally similar to all queries: the embeddings are (nearly) identical or not finite, "
             "and the model has collapsed or diverged; try a lower learning rate, or an earlier checkpoint."
         )
-    return Score(task.name, main=metrics["MRR"], metrics=metrics, rows=len(task.queries), diagnosis=diagnosis)
+    return Score(task.name, main=metrics["MRR"], metrics=metrics, rows=len(task.queries), diagnosis=diagnosis, by=by)
 
 
 _SENTEVAL = "a folder in SentEval's layout, or hub"
@@ -260,7 +313,7 @@ _GROUPS = {
         uses=_has_dev,
     ),
     "retrieval": _Group(
-        about="MRR (mean reciprocal rank), R@1 and R@10, in percent",
+        about="MRR (mean reciprocal rank), R@1, R@10 and nDCG@10, in percent",
         default=_PYTHON_DOCS,
         takes=TAKES,
         read=_retrieval,
@@ -307,10 +360,13 @@ def _shortest(own: tuple[str, ...], everybody: Iterable[tuple[str, ...]]) -> str
 
 def _run(
     name: str, model: SentenceTransformer, steps: Sequence[_Step], options: dict[str, Any], console: Console | None
-) -> dict[str, list[Score]]:
-    scores: dict[str, list[Score]] = {}
+) -> dict[str, dict[str, list[Score]]]:
+    """Return the scores by row of the tables and group; with BM25, a model has further rows."""
+    row_of: dict[ScoredBy, str] = {"BM25": "BM25", "model": name, "model + BM25": f"{name} + BM25"}
+    rows: dict[str, dict[str, list[Score]]] = {}
     for step in steps:
         if console is not None:
             console.print(f"{name}: {step.label}", markup=False, highlight=False)
-        scores.setdefault(step.group, []).extend(step.measure(model, **options))
-    return scores
+        for score in step.measure(model, **options):
+            rows.setdefault(row_of[score.by], {}).setdefault(step.group, []).append(score)
+    return rows

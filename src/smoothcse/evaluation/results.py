@@ -43,8 +43,8 @@ class Evaluation:
 
     Attributes:
         scores: All scores by model and group (``sts``, ``transfer``, ``geometry``, ``retrieval``).
-        settings: Settings of the measurement: data, sampled pairs per STS task, pooling, and per model its precision
-            and maximum length.
+        settings: Settings of the measurement: data, sampled pairs per STS task, weight beside BM25, pooling, and per
+            model its precision and maximum length.
     """
 
     scores: Mapping[str, Mapping[str, Sequence[Score]]]
@@ -135,6 +135,9 @@ class Evaluation:
             cells = (f"{figures[column]:.{_decimals(group)}f}" if column in figures else "-" for column in columns)
             table.add_row(escape(name), *cells)
         _add_published(table, compare)
+        weight = self.settings.get("cosine_weight") if group == "retrieval" else None
+        if weight is not None:
+            table.caption = f"+ BM25: {weight:g} × cosine + {1 - weight:g} × BM25, each scaled to 0..1 per query"
         return table
 
 

@@ -1,4 +1,4 @@
-"""Retrieval with labels: the rank of each query's own document among all documents."""
+"""Retrieval with labels: by cosine similarity, by BM25, and by both."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from smoothcse._utils.choices import InputType, Precision
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.bm25 import BM25
+from smoothcse.evaluation.fusion import COSINE_WEIGHT, check_weight, fuse
+from smoothcse.evaluation.ranking import Ranking, join, queries_at_a_time, rank, rank_block, retrieval_scores
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,15 +36,18 @@ class RetrievalTask:
         documents: ``d`` texts.
         relevant: Indices of the relevant documents of each query, shape ``(q,)`` or ``(q, r)``; a query with fewer
             than ``r`` of them repeats one.
+        gains: Relevance of each of them for nDCG, positive, same shape. Default: 1.
 
     Raises:
-        SmoothCSEError: ``relevant`` does not refer to existing documents for every query.
+        SmoothCSEError: ``relevant`` does not refer to existing documents for every query, or ``gains`` has another
+            shape.
     """
 
     name: str
     queries: list[str]
     documents: list[str]
     relevant: IntArray
+    gains: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.relevant.shape[:1] != (len(self.queries),) or self.relevant.ndim > 2 or not self.relevant.size:
@@ -54,6 +60,15 @@ class RetrievalTask:
                 f"The retrieval task {self.name!r} has {len(self.documents)} documents, but 'relevant' holds "
                 f"numbers from {self.relevant.min()} to {self.relevant.max()}; count documents from 0."
             )
+        if self.gains is not None and self.gains.shape != self.relevant.shape:
+            raise SmoothCSEError(
+                f"The retrieval task {self.name!r} has 'gains' of shape {self.gains.shape}, but 'relevant' of shape "
+                f"{self.relevant.shape}; give one gain for each relevant document."
+            )
+
+    def judgements(self, rows: slice) -> tuple[IntArray, FloatArray | None]:
+        """Return ``relevant`` and ``gains`` of some queries."""
+        return self.relevant[rows], None if self.gains is None else self.gains[rows]
 
 
 def python_docs_task() -> RetrievalTask:
@@ -73,6 +88,21 @@ def python_docs_task() -> RetrievalTask:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Rankings:
+    """Rankings of one task by meaning, by words, and by both.
+
+    Attributes:
+        cosine: Ranking by cosine similarity.
+        bm25: Ranking by BM25.
+        fused: Ranking by the weighted mean of both, see :mod:`smoothcse.evaluation.fusion`.
+    """
+
+    cosine: Ranking
+    bm25: Ranking
+    fused: Ranking
+
+
 def evaluate_retrieval(
     model: SentenceTransformer,
     task: RetrievalTask,
@@ -82,7 +112,7 @@ def evaluate_retrieval(
     show_progress: bool = False,
     chunk: int = 1024,
 ) -> dict[str, float]:
-    """Rank all documents for each query by cosine similarity, and score the rank of the relevant one.
+    """Rank all documents for each query by cosine similarity, and score the ranks of the relevant ones.
 
     Args:
         model: Encoder; it truncates texts to its ``max_seq_length``, as in use.
@@ -90,32 +120,117 @@ def evaluate_retrieval(
         batch_size: Texts per batch. Default: chosen for the device.
         precision: Arithmetic of the forward passes, see :func:`~smoothcse.encoders.inference.encode`.
         show_progress: Whether to show a progress bar.
-        chunk: Number of queries compared with all documents at a time; it bounds memory and does not affect the
-            result.
+        chunk: Maximum number of queries compared with all documents at a time; it does not affect the result.
 
     Returns:
         In percent: ``"MRR"``, the mean of 1 / rank over all queries, without cut-off; ``"R@1"`` and ``"R@10"``, the
-        share of queries whose document is ranked first, or among the first ten. Ties count against the model. If a
-        query has several relevant documents, the best rank counts.
+        share of queries whose document is ranked first, or among the first ten; ``"nDCG@10"`` as in BEIR, see
+        :func:`~smoothcse.evaluation.ranking.rank`. Ties count against the model. If a query has several relevant
+        documents, the best rank counts for MRR and R@k, and all of them for nDCG@10.
+    """
+    queries, documents = embed_task(
+        model, task, batch_size=batch_size, precision=precision, show_progress=show_progress
+    )
+    return rank(cosine_blocks(queries, documents, chunk), task.relevant, task.gains).metrics()
+
+
+def compare_with_bm25(
+    model: SentenceTransformer,
+    task: RetrievalTask,
+    bm25: BM25,
+    *,
+    cosine_weight: float = COSINE_WEIGHT,
+    batch_size: int | None = None,
+    precision: Precision = "fp32",
+    show_progress: bool = False,
+) -> Rankings:
+    """Rank all documents for each query by cosine similarity, by BM25, and by both.
+
+    Args:
+        model: Encoder; it truncates texts to its ``max_seq_length``. BM25 reads whole texts.
+        task: Retrieval task.
+        bm25: Index of the task's documents.
+        cosine_weight: Weight of the cosine similarity in the fused score, from 0 to 1.
+        batch_size: Texts per batch. Default: chosen for the device.
+        precision: Arithmetic of the forward passes, see :func:`~smoothcse.encoders.inference.encode`.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        SmoothCSEError: The weight is outside 0..1.
+    """
+    check_weight(cosine_weight)
+    queries, documents = embed_task(
+        model, task, batch_size=batch_size, precision=precision, show_progress=show_progress
+    )
+    return compare_embeddings(queries, documents, task, bm25, cosine_weight)
+
+
+def compare_embeddings(
+    queries: FloatArray,
+    documents: FloatArray,
+    task: RetrievalTask,
+    bm25: BM25,
+    cosine_weight: float = COSINE_WEIGHT,
+    chunk: int = 1024,
+) -> Rankings:
+    """Rank all documents as :func:`compare_with_bm25` does, given the embeddings.
+
+    Args:
+        queries: Embeddings of the task's queries, ``(q, k)``.
+        documents: Embeddings of the task's documents, ``(d, k)``.
+        task: Retrieval task.
+        bm25: Index of the task's documents.
+        cosine_weight: Weight of the cosine similarity in the fused score, from 0 to 1.
+        chunk: Maximum number of queries compared with all documents at a time; it does not affect the result.
+    """
+    parts, first = [], 0
+    for cosines, words in score_blocks(queries, documents, task, bm25, chunk):
+        judged = task.judgements(slice(first, first + len(cosines)))
+        parts.append([rank_block(scores, *judged) for scores in (cosines, words, fuse(cosines, words, cosine_weight))])
+        first += len(cosines)
+    return Rankings(*map(join, zip(*parts, strict=True)))
+
+
+def score_blocks(
+    queries: FloatArray, documents: FloatArray, task: RetrievalTask, bm25: BM25, chunk: int = 1024
+) -> Iterator[tuple[FloatArray, FloatArray]]:
+    """Yield cosine similarities and BM25 scores of consecutive blocks of queries, each ``(rows, d)``.
+
+    :func:`~smoothcse.evaluation.fusion.choose_weight` takes them.
+
+    Args:
+        queries: Embeddings of the task's queries, ``(q, k)``.
+        documents: Embeddings of the task's documents, ``(d, k)``.
+        task: Retrieval task.
+        bm25: Index of the task's documents.
+        chunk: Maximum number of queries per block.
+    """
+    rows = queries_at_a_time(len(documents), chunk)
+    return zip(cosine_blocks(queries, documents, rows), bm25.blocks(task.queries, rows), strict=True)
+
+
+def embed_task(
+    model: SentenceTransformer,
+    task: RetrievalTask,
+    *,
+    batch_size: int | None = None,
+    precision: Precision = "fp32",
+    show_progress: bool = False,
+) -> tuple[FloatArray, FloatArray]:
+    """Return the embeddings of a task's queries, ``(q, k)``, and documents, ``(d, k)``.
+
+    Args:
+        model: Encoder.
+        task: Retrieval task.
+        batch_size: Texts per batch. Default: chosen for the device.
+        precision: Arithmetic of the forward passes.
+        show_progress: Whether to show a progress bar.
     """
     queries, documents = (
         encode(model, texts, input_type=kind, batch_size=batch_size, precision=precision, show_progress=show_progress)
         for texts, kind in _typed(task.queries, task.documents)
     )
-    return retrieval_scores(rank_of_relevant(queries, documents, task.relevant, chunk=chunk))
-
-
-def retrieval_scores(ranks: IntArray) -> dict[str, float]:
-    """Compute MRR, R@1 and R@10 in percent.
-
-    Args:
-        ranks: Ranks of the relevant documents, shape ``(q,)``; 1 is best.
-    """
-    return {
-        "MRR": 100.0 * float(np.mean(1.0 / ranks)),
-        "R@1": 100.0 * float(np.mean(ranks <= 1)),
-        "R@10": 100.0 * float(np.mean(ranks <= 10)),
-    }
+    return queries, documents
 
 
 def last_everywhere(task: RetrievalTask) -> float:
@@ -132,38 +247,19 @@ def rank_of_relevant(
     If a query has several relevant documents, the most similar one is ranked against all documents that are not
     relevant.
 
-    A document that is as similar as the relevant one is ranked before it, so that an encoder that maps all texts to
-    one point has the last rank everywhere and not the first. Similarities within 1e-6 count as equal, because the
-    encoder's rounding would break such ties at random.
+    A document that is as similar as the relevant one is ranked before it, see
+    :func:`~smoothcse.evaluation.ranking.rank`.
 
     Args:
         query_embeddings: Query embeddings, shape ``(q, k)``; they need not be normalised. A zero row has similarity 0.
         document_embeddings: Document embeddings, shape ``(d, k)``.
         relevant: Indices of the relevant documents of each query, as in :class:`RetrievalTask`.
-        chunk: Maximum number of queries compared at a time; it is reduced for many documents, so that the similarities
-            take at most 256 MB.
+        chunk: Maximum number of queries compared at a time; it is reduced for many documents.
 
     Returns:
         Ranks from 1 to ``d``, shape ``(q,)``.
     """
-    relevant = relevant.reshape(len(relevant), -1)
-    blocks = _similarities(query_embeddings, document_embeddings, chunk)
-    return np.concatenate([_ranks(block, relevant[start : start + len(block)]) for start, block in blocks])
-
-
-# Encoding one text in two batches differs by about this much; texts of different meaning differ by far more.
-_TIE = 1e-6
-
-_MOST_SIMILARITIES = 1 << 25
-"""Maximum number of similarities in memory, of 8 bytes each."""
-
-
-def _ranks(similarities: FloatArray, relevant: IntArray) -> IntArray:
-    right = np.take_along_axis(similarities, relevant, axis=1).max(axis=1, keepdims=True)
-    # Counting what is not worse ranks NaN, which compares as neither worse nor better, last instead of first.
-    ahead = ~(similarities < right - _TIE)
-    np.put_along_axis(ahead, relevant, False, axis=1)
-    return np.asarray(1 + np.count_nonzero(ahead, axis=1))
+    return rank(cosine_blocks(query_embeddings, document_embeddings, chunk), relevant).ranks
 
 
 def search_documents(
@@ -187,8 +283,7 @@ def search_documents(
         For each question, pairs ``(index of the document, cosine similarity)``, most similar first.
     """
     asked, known = (encode(model, texts, input_type=kind) for texts, kind in _typed(questions, documents))
-    blocks = _similarities(asked, known, chunk)
-    return [_best(row, k) for _, block in blocks for row in block]
+    return [_best(row, k) for block in cosine_blocks(asked, known, chunk) for row in block]
 
 
 def _typed(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[Sequence[str], InputType]]:
@@ -222,10 +317,16 @@ def _best(similarities: FloatArray, k: int) -> list[tuple[int, float]]:
     return [(int(index), float(similarities[index])) for index in order]
 
 
-def _similarities(queries: FloatArray, documents: FloatArray, chunk: int) -> Iterator[tuple[int, FloatArray]]:
-    """Yield the index of a first query, and the cosines of up to ``chunk`` queries from there with all documents."""
+def cosine_blocks(queries: FloatArray, documents: FloatArray, chunk: int = 1024) -> Iterator[FloatArray]:
+    """Yield the cosine similarities of consecutive blocks of queries with all documents, float64 ``(rows, d)``.
+
+    Args:
+        queries: Query embeddings, ``(q, k)``.
+        documents: Document embeddings, ``(d, k)``.
+        chunk: Maximum number of queries per block; it is reduced for many documents.
+    """
     # In float32, the rounding of a matrix product exceeds the tie threshold and depends on the machine.
     queries, documents = (unit_rows(embeddings.astype(np.float64)) for embeddings in (queries, documents))
-    chunk = min(chunk, max(1, _MOST_SIMILARITIES // max(1, len(documents))))
-    for start in range(0, len(queries), chunk):
-        yield start, queries[start : start + chunk] @ documents.T
+    rows = queries_at_a_time(len(documents), chunk)
+    for first in range(0, len(queries), rows):
+        yield queries[first : first + rows] @ documents.T

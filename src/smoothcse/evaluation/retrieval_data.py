@@ -61,12 +61,12 @@ def load_retrieval(source: str | Path, columns: Sequence[str] | None = None) -> 
 def _from_pairs(path: Path, columns: Sequence[str] | None) -> RetrievalTask:
     """Build a task from pairs, with each distinct text once: queries with all their documents, and all documents."""
     documents: dict[str, int] = {}
-    answers: dict[str, list[int]] = {}
+    answers: dict[str, dict[int, float]] = {}
     names: Sequence[str] | None = None
     for place, record in read_records(TextFile(path, str(path))):
         names = names or _pair_columns(place, record, columns)
         query, document = (_text(place, record, name) for name in names)
-        answers.setdefault(query, []).append(documents.setdefault(document, len(documents)))
+        answers.setdefault(query, {})[documents.setdefault(document, len(documents))] = 1.0
     return _task(path.name, list(answers), list(documents), answers.values(), path)
 
 
@@ -88,12 +88,12 @@ def _from_beir(folder: Path) -> RetrievalTask:
     documents = _by_id(corpus, with_title=True)
     texts = _by_id(queries)
     place_of = {name: index for index, name in enumerate(documents)}
-    answers: dict[str, list[int]] = {}
-    for place, query, document in _relevant(judgements):
+    answers: dict[str, dict[int, float]] = {}
+    for place, query, document, gain in _relevant(judgements):
         for name, known, file in ((query, texts, queries), (document, place_of, corpus)):
             if name not in known:
                 raise SmoothCSEError(f"{place} names {name!r}, which is not in {file}; download the data set again.")
-        answers.setdefault(query, []).append(place_of[document])
+        answers.setdefault(query, {})[place_of[document]] = gain
     name = f"{folder.resolve().name}, {judgements.parent.name}/{judgements.name}"
     return _task(name, [texts[query] for query in answers], list(documents.values()), answers.values(), folder)
 
@@ -113,32 +113,34 @@ def _by_id(path: Path, *, with_title: bool = False) -> dict[str, str]:
     return found
 
 
-def _relevant(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield place, query and document of all judgements with a positive score."""
+def _relevant(path: Path) -> Iterator[tuple[str, str, str, float]]:
+    """Yield place, query, document and score of all judgements with a positive score."""
     for place, record in read_records(TextFile(path, str(path))):
         query, document, score = (
             record[name] for name in choose_columns(place, list(record), list(record), _JUDGEMENTS)
         )
         try:
-            is_relevant = float(score) > 0
+            gain = float(score)
         except ValueError:
             raise SmoothCSEError(f"{place}: the score {score!r} is not a number: fix the line.") from None
-        if is_relevant:
-            yield place, query, document
+        if gain > 0:
+            yield place, query, document, gain
 
 
 def _task(
-    name: str, queries: list[str], documents: list[str], answers: Iterable[Sequence[int]], source: Path
+    name: str, queries: list[str], documents: list[str], answers: Iterable[Mapping[int, float]], source: Path
 ) -> RetrievalTask:
     if not queries or len(documents) < 2:
         raise SmoothCSEError(
             f"{source} has {len(queries)} queries with a document and {len(documents)} distinct documents; retrieval "
             "needs at least one query and two documents."
         )
-    rows = [list(dict.fromkeys(row)) for row in answers]
+    rows = [list(row.items()) for row in answers]
     most = max(map(len, rows))
-    relevant = np.array([row + row[:1] * (most - len(row)) for row in rows], dtype=np.int64)
-    return RetrievalTask(name, queries, documents, relevant)
+    filled = [row + row[:1] * (most - len(row)) for row in rows]
+    relevant = np.array([[document for document, _ in row] for row in filled], dtype=np.int64)
+    gains = np.array([[gain for _, gain in row] for row in filled])
+    return RetrievalTask(name, queries, documents, relevant, gains)
 
 
 def _text(place: str, record: Mapping[str, object], name: str) -> str:

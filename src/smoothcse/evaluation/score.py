@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Literal
+
+ScoredBy = Literal["model", "BM25", "model + BM25"]
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Score:
         rows: Number of scored examples.
         subsets: All metrics of each subset, for tasks with subsets.
         diagnosis: One sentence if the metrics are misleading, else None.
+        by: What is scored: ``"model"``, for retrieval also ``"BM25"`` or ``"model + BM25"``.
     """
 
     task: str
@@ -27,6 +31,7 @@ class Score:
     rows: int
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     diagnosis: str | None = None
+    by: ScoredBy = "model"
 
 
 def average(scores: Iterable[Score]) -> float:

@@ -1,0 +1,264 @@
+"""A probe that needs no labels: held-out documents, and queries made from them that must find the rest again.
+
+From each held-out document, up to three queries are made:
+
+======== ================================================ =====================
+kind     query                                            stands for
+======== ================================================ =====================
+sentence one sentence                                     a question in prose
+crop     4 to 30 consecutive words, about a fifth         a remembered passage
+title    the title, where there is one of its own         a few keywords
+======== ================================================ =====================
+
+Sentence and crop do not overlap, and both are removed from the document; what is left must be found among all
+documents. A title in front of a document is removed as well, from all documents alike. All kinds share one list of
+documents, so that a model encodes it once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xxhash
+from sentencex import segment
+
+from smoothcse._utils.choices import Precision
+from smoothcse.encoders.inference import encode
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.bm25 import BM25
+from smoothcse.evaluation.fusion import COSINE_WEIGHT
+from smoothcse.evaluation.lexical import word_spans
+from smoothcse.evaluation.ranking import Ranking
+from smoothcse.evaluation.retrieval import Rankings, RetrievalTask, compare_embeddings
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Kind = Literal["sentence", "crop", "title"]
+
+_LEAST_QUERY = 4  # words of a query
+_LEAST_REST = 8  # words of what must be found
+_CROP_SHARE = 0.2
+_MOST_CROP = 30  # words
+
+
+@dataclass(frozen=True, eq=False)
+class RetrievalProbe:
+    """Queries made from held-out documents, by kind.
+
+    Attributes:
+        tasks: Retrieval task of each kind; all of them have the same list of documents.
+        held_out: Fingerprints of the documents that must not be trained on, see :func:`document_id`.
+    """
+
+    tasks: Mapping[Kind, RetrievalTask]
+    held_out: frozenset[str]
+
+    @property
+    def documents(self) -> list[str]:
+        """All documents, the held-out ones without their queries."""
+        return next(iter(self.tasks.values())).documents
+
+    def allows(self, document: str) -> bool:
+        """Return whether a document may be trained on."""
+        return document_id(document) not in self.held_out
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A held-out document without sentence and crop."""
+
+    sentence: str
+    crop: str
+    rest: str
+
+
+def document_id(text: str) -> str:
+    """Return the fingerprint of a document: 32 hex digits that depend on its words and not on white space."""
+    return xxhash.xxh3_128_hexdigest(" ".join(text.split()).encode())
+
+
+def make_probe(
+    documents: Sequence[str],
+    *,
+    titles: Sequence[str | None] | None = None,
+    sources: Sequence[Hashable] | None = None,
+    held_out: int = 300,
+    among: int = 10_000,
+    seed: int = 0,
+    language: str = "en",
+) -> RetrievalProbe:
+    """Hold out some documents, and make queries from them.
+
+    The choice depends on the seed and on the texts, and not on their order. A document is suitable if it has a
+    sentence of at least four words that occurs in no other document, and at least eight words besides its queries.
+
+    Args:
+        documents: Documents or passages.
+        titles: Title of each document, or None for a document without one. Titles that several documents share make
+            no query.
+        sources: Source of each passage, e.g. the number of its document. If a passage is held out, all passages of its
+            source are, since they may overlap. Default: each document is its own source.
+        held_out: Number of documents to make queries from; fewer if fewer are suitable.
+        among: Maximum number of documents to find the held-out ones among, which bounds the cost of the probe.
+        seed: Seed of the choice and of the queries.
+        language: ISO 639 code of the language, whose abbreviations end no sentence.
+
+    Raises:
+        SmoothCSEError: No document, or only one, is suitable, or the number of titles or sources differs from the
+            number of documents.
+    """
+    _check_lengths(documents, titles=titles, sources=sources)
+    order = _drawn_order(documents, seed)[: max(among, held_out)]
+    titles_of = {place: title for place in order if titles and (title := (titles[place] or "").strip())}
+    bodies = {place: _without_title(documents[place], titles_of.get(place)) for place in order}
+    pieces = {place: list(segment(language, body)) for place, body in bodies.items()}
+    shared = _shared_sentences(pieces.values())
+    cuts: dict[int, _Cut] = {}
+    for place in order:
+        cut = _cut(pieces[place], shared, _generator(documents[place], seed)) if len(cuts) < held_out else None
+        if cut is not None:
+            cuts[place] = cut
+    if len(cuts) < 2:
+        raise SmoothCSEError(
+            f"{len(cuts)} of {len(documents)} documents can be held out to probe with; a probe needs at least 2 that "
+            f"have a sentence of their own of {_LEAST_QUERY} words or more, and {_LEAST_REST} words besides. Give "
+            "more or longer documents."
+        )
+    return RetrievalProbe(_tasks(bodies, cuts, _own_titles(titles_of)), _held_out(documents, cuts, sources))
+
+
+def evaluate_probe(
+    model: SentenceTransformer,
+    probe: RetrievalProbe,
+    bm25: BM25,
+    *,
+    cosine_weight: float = COSINE_WEIGHT,
+    batch_size: int | None = None,
+    precision: Precision = "fp32",
+    show_progress: bool = False,
+) -> dict[Kind, Rankings]:
+    """Rank all documents of a probe for each of its queries, by cosine similarity, by BM25, and by both.
+
+    The documents are encoded once. Each :class:`~smoothcse.evaluation.ranking.Ranking` holds the reciprocal rank of
+    each query, which a paired bootstrap compares between models.
+
+    Args:
+        model: Encoder.
+        probe: Probe to score by.
+        bm25: Index of ``probe.documents``.
+        cosine_weight: Weight of the cosine similarity in the fused score, from 0 to 1.
+        batch_size: Texts per batch. Default: chosen for the device.
+        precision: Arithmetic of the forward passes, see :func:`~smoothcse.encoders.inference.encode`.
+        show_progress: Whether to show a progress bar.
+    """
+    options: dict[str, Any] = {"batch_size": batch_size, "precision": precision, "show_progress": show_progress}
+    documents = encode(model, probe.documents, "document", **options)
+    return {
+        kind: compare_embeddings(encode(model, task.queries, "query", **options), documents, task, bm25, cosine_weight)
+        for kind, task in probe.tasks.items()
+    }
+
+
+def probe_score(rankings: Iterable[Ranking]) -> float:
+    """Return the criterion of selection: the mean over the kinds of query of their MRR, in percent.
+
+    Args:
+        rankings: Ranking of each kind, e.g. all by cosine similarity, or all fused.
+    """
+    return float(np.mean([ranking.metrics()["MRR"] for ranking in rankings]))
+
+
+# ---- which documents ----------------------------------------------------------------------------------------
+
+
+def _check_lengths(documents: Sequence[str], **columns: Sequence[object] | None) -> None:
+    for name, column in columns.items():
+        if column is not None and len(column) != len(documents):
+            raise SmoothCSEError(
+                f"There are {len(column)} {name} for {len(documents)} documents; give one for each document."
+            )
+
+
+def _drawn_order(documents: Sequence[str], seed: int) -> list[int]:
+    """Return the documents' places in an order drawn by seed and text; of equal documents, the first one."""
+    places: dict[str, int] = {}
+    for place, text in enumerate(documents):
+        places.setdefault(xxhash.xxh3_128_hexdigest(f"{seed} {document_id(text)}".encode()), place)
+    return [places[key] for key in sorted(places)]
+
+
+def _held_out(
+    documents: Sequence[str], cuts: Mapping[int, _Cut], sources: Sequence[Hashable] | None
+) -> frozenset[str]:
+    if sources is None:
+        return frozenset(document_id(documents[place]) for place in cuts)
+    chosen = {sources[place] for place in cuts}
+    return frozenset(document_id(text) for text, source in zip(documents, sources, strict=True) if source in chosen)
+
+
+def _without_title(document: str, title: str | None) -> str:
+    return document.lstrip().removeprefix(title).lstrip() if title else document
+
+
+def _own_titles(titles: Mapping[int, str]) -> dict[int, str]:
+    """Return the titles that belong to one document only."""
+    counts = Counter(titles.values())
+    return {place: title for place, title in titles.items() if counts[title] == 1}
+
+
+# ---- queries --------------------------------------------------------------------------------------------------
+
+
+def _generator(document: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, int(document_id(document), 16)])
+
+
+def _shared_sentences(documents: Iterable[Sequence[str]]) -> set[str]:
+    """Return the sentences that several documents contain."""
+    counts = Counter(sentence for pieces in documents for sentence in {piece.strip() for piece in pieces})
+    return {sentence for sentence, count in counts.items() if count > 1}
+
+
+def _cut(pieces: Sequence[str], shared: set[str], generator: np.random.Generator) -> _Cut | None:
+    """Cut a sentence and a crop out of a document, or return None if too little would be left."""
+    own = [piece.strip() for piece in pieces if piece.strip() not in shared and len(word_spans(piece)) >= _LEAST_QUERY]
+    if not own:
+        return None
+    sentence = own[generator.integers(len(own))]
+    sides = ["".join(side) for kept, side in groupby(pieces, lambda piece: piece.strip() != sentence) if kept]
+    if not sides:
+        return None
+    number = max(range(len(sides)), key=lambda number: len(word_spans(sides[number])))
+    side, words = sides[number], word_spans(sides[number])
+    size = min(_MOST_CROP, max(_LEAST_QUERY, round(_CROP_SHARE * len(words))))
+    if len(words) < size + _LEAST_REST:
+        return None
+    first = int(generator.integers(len(words) - size + 1))
+    start, end = words[first][0], words[first + size - 1][1]
+    crop = side[start:end]
+    rest = " ".join([*sides[:number], side[:start].rstrip(), side[end:].lstrip(), *sides[number + 1 :]]).strip()
+    # A document can repeat a query inside another sentence.
+    return None if sentence in rest or crop in rest else _Cut(sentence, crop, rest)
+
+
+def _tasks(
+    bodies: Mapping[int, str], cuts: Mapping[int, _Cut], titles: Mapping[int, str]
+) -> dict[Kind, RetrievalTask]:
+    documents = [cuts[place].rest if place in cuts else body for place, body in bodies.items()]
+    row_of = {place: row for row, place in enumerate(bodies)}
+    queries: dict[Kind, dict[int, str]] = {
+        "sentence": {place: cut.sentence for place, cut in cuts.items()},
+        "crop": {place: cut.crop for place, cut in cuts.items()},
+        "title": {place: titles[place] for place in cuts if place in titles},
+    }
+    return {
+        kind: RetrievalTask(kind, list(asked.values()), documents, np.array([row_of[place] for place in asked]))
+        for kind, asked in queries.items()
+        if asked
+    }
