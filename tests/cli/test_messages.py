@@ -76,6 +76,6 @@ def test_what_is_named_exists(file):
     own = OF_COMMAND.get(path.stem, OPTIONS) if path.parent.name == "cli" else OPTIONS
     for line, text in told(file):
         where = f"{file}:{line}: {text}"
-        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z0-9]", text)) <= own | {"--help"}, where
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]", text)) <= own | {"--help"}, where
         assert set(re.findall(r"`?\bsmoothcse ([a-z]+)\b", text)) <= set(cli.COMMANDS), where
         assert set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", text)) <= FIELDS | OTHERS, where
