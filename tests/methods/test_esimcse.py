@@ -244,3 +244,16 @@ def test_without_a_head_the_queue_holds_what_the_encoder_gives(tiny_bert):
     loss([dict(features)])
     expected = torch.nn.functional.normalize(encoder.eval()(dict(features))["sentence_embedding"], dim=1)
     torch.testing.assert_close(loss.state.queue.newest, expected.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_tokens_of_a_prompt_are_not_repeated(tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    loss = ESimCSELoss(encoder, settings=ESimCSE(repetition_rate=1.0, queue_size=0))
+    features = encoder.preprocess(sentences(6))
+    ids, length = features["input_ids"], 4  # [CLS] and three words
+    doubled = {0: False, length: False}
+    for loss.step in range(30):
+        for prompt in doubled:
+            repeated = loss.views([{**features, "prompt_length": prompt}])[1]["input_ids"]
+            doubled[prompt] |= bool((repeated[:, : length + 1] != ids[:, : length + 1]).any())
+    assert doubled == {0: True, length: False}

@@ -201,3 +201,12 @@ def test_a_fourth_column_of_text_is_refused(encoder):
     for call in (loss, lambda given: loss.loss_at(0, given)):
         with pytest.raises(SmoothCSEError, match="4 columns of text; give one column"):
             call(columns)
+
+
+def test_the_noise_share_of_a_batch_is_the_mean_over_its_anchors(encoder):
+    loss = GSInfoNCELoss(encoder, noise_count=16, seed=7)
+    assert loss.batch_noise_share() is None
+    loss([encoder.preprocess(sentences(4))])
+    assert loss.batch_noise_share() == float(loss.last_noise_share)
+    assert 0 < loss.batch_noise_share() < 1
+    assert loss.seed == 7

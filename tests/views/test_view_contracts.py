@@ -270,3 +270,14 @@ def test_the_momentum_encoder_has_neither_head_nor_dropout_and_starts_as_the_mod
     assert trained is not None
     assert PROJECTION in trained({"sentence_embedding": expected})
     assert head_of(SentenceTransformer(tiny_bert, device="cpu")) is None
+
+
+def test_dropout_views_begin_with_the_models_prompt(tiny_bert):
+    model = build_encoder(tiny_bert, device="cpu")
+    texts = sentences(3)
+    plain = dropout_views(model, texts)[0]
+    model.prompts, model.default_prompt_name = {"task": "the cat "}, "task"
+    prompted = dropout_views(model, texts)[0]
+    assert not torch.allclose(prompted, plain)
+    model.default_prompt_name = None
+    torch.testing.assert_close(dropout_views(model, [f"the cat {text}" for text in texts])[0], prompted)
