@@ -50,6 +50,7 @@ _REFUSED = {
         "remove_unused_columns dataloader_drop_last batch_sampler multi_dataset_batch_sampler auto_find_batch_size "
         "train_sampling_strategy prompts router_mapping label_names accelerator_config"
     ),
+    "workers that outlive an epoch change the order of the random numbers": "dataloader_persistent_workers",
     "the losses take no labels": "label_smoothing_factor",
     "several devices share a batch by DistributedDataParallel, which `smoothcse train --devices` sets up": (
         "ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config deepspeed "
