@@ -161,7 +161,9 @@ class Attempts:
         intruder = self.context.Process(target=intrude, args=(self.config, options))
         intruder.start()
         intruder.join()
-        assert intruder.exitcode == REFUSED or holder.exitcode is not None, "two processes wrote to the same folder"
+        if intruder.exitcode != REFUSED:
+            holder.join(60)  # it may have finished its run, and released the folder, without having exited yet
+            assert holder.exitcode == 0, "two processes wrote to the same folder"
         return intruder.exitcode == REFUSED
 
     def wait_for_a_step(self, processes: list[BaseProcess]) -> None:

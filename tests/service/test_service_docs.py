@@ -80,7 +80,7 @@ def test_the_command_has_the_options_that_are_shown():
         ("pairs of a request", "pairs"),
         ("texts that wait", "waiting_texts"),
         ("open connections", "connections"),
-        ("requests answered at once", "requests"),
+        ("requests processed at the same time", "requests"),
         ("seconds that the headers may take", "head_seconds"),
         ("seconds that a client may take", "download_seconds"),
         ("seconds that a body may take", "upload_seconds"),
