@@ -100,7 +100,7 @@ def test_on_its_own_it_counts_training_forwards_only(encoder):
     ("arguments", "message"),
     [
         ({"noise_weight": 0.0}, "noise_weight must be greater than 0"),
-        ({"temperature": -1.0}, "temperature must be greater than 0"),
+        ({"temperature": 0.0}, "temperature must be greater than 0"),
         ({"noise_std": 0.0}, "noise_std must be greater than 0"),
         ({"noise_count": -1}, "must not be negative"),
         ({"noise_mode": "mean"}, "noise_mode 'mean' is unknown"),
