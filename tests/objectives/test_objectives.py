@@ -25,6 +25,7 @@ from smoothcse.objectives import (
     own_positive_loss,
     similarity_logits,
 )
+from smoothcse.objectives.rows import unit_rows
 
 GOLDEN = ["small", "no_noise", "paper_shape", "hard_negatives"]
 
@@ -270,3 +271,8 @@ def test_a_batch_of_one_without_noise_has_no_loss_and_no_gradient():
     loss.backward()
     assert loss.item() == 0.0
     assert torch.equal(z1.grad, torch.zeros(1, 8, dtype=torch.float64))
+
+
+def test_rows_are_normalised_along_the_last_dimension():
+    tensor = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(unit_rows(tensor).norm(dim=-1), torch.ones(2, 3))
