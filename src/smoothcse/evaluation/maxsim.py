@@ -22,6 +22,7 @@ from smoothcse.encoders.precision import without_autocast
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.fusion import scale_rows
+from smoothcse.objectives.rows import unit_rows
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -147,4 +148,4 @@ def _tokens(output: dict[str, Tensor]) -> Tensor:
             "interaction out."
         )
     tokens = output["token_embeddings"][output["attention_mask"].bool()]
-    return torch.nn.functional.normalize(tokens.float(), dim=-1)
+    return unit_rows(tokens.float())

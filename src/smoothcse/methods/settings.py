@@ -9,7 +9,7 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from smoothcse._utils.validation import CHECKED
+from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 
@@ -36,13 +36,10 @@ class MethodSettings:
 
 
 def _sentence(kind: type[MethodSettings], error: ValidationError) -> str:
-    """Describe the first problem; an unknown setting comes before a value out of range."""
-    first = min(error.errors(), key=lambda found: found["type"] != "unexpected_keyword_argument")
-    setting = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "unexpected_keyword_argument":
+    problem = first_problem(error)
+    if problem.unknown:
         known = [field.name for field in fields(kind) if field.name != "name"]
-        return f"The method {kind.name} has no setting {setting!r}; it has {', '.join(known)}." + did_you_mean(
-            setting, known
+        return f"The method {kind.name} has no setting {problem.field!r}; it has {', '.join(known)}." + did_you_mean(
+            problem.field, known
         )
-    reason = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-    return f"The setting {setting} of {kind.name} is {first['input']!r}, but {reason}."
+    return f"The setting {problem.field} of {kind.name} is {problem.value!r}, but {problem.reason}."
