@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import probe as module
@@ -170,26 +169,36 @@ def test_columns_of_another_length_are_refused(column):
         make_probe(corpus(12), **{column: ["x"]})
 
 
-def test_a_model_is_scored_by_kind_of_query_and_encodes_the_documents_once(tiny_bert, monkeypatch):
-    model = load_encoder(tiny_bert, "mean")
-    documents = corpus(8)
-    probe = make_probe(documents, titles=[f"Names of {row}" for row in range(8)], held_out=6)
+def distinct_vectors(texts: list[str]) -> np.ndarray:
+    """Return a vector per text, drawn from its fingerprint: no two similarities are so close that rounding decides."""
+    return np.stack([np.random.default_rng(int(document_id(text), 16)).normal(size=16) for text in texts])
+
+
+def test_a_model_is_scored_by_kind_of_query_and_encodes_the_documents_once(monkeypatch):
+    probe = make_probe(corpus(8), titles=[f"Names of {row}" for row in range(8)], held_out=6)
     encoded = []
 
-    def count(model, texts, kind, **options):
+    def draw(model, texts, kind, **options):
         encoded.append((kind, len(texts)))
-        return encode(model, texts, kind, **options)
+        return distinct_vectors(texts)
 
-    monkeypatch.setattr(module, "encode", count)
-    found = evaluate_probe(model, probe, BM25(probe.documents), cosine_weight=1)
+    monkeypatch.setattr(module, "encode", draw)
+    found = evaluate_probe(None, probe, BM25(probe.documents), cosine_weight=1)
     assert encoded == [("document", 8), ("query", 6), ("query", 6), ("query", 6)]
     assert list(found) == ["sentence", "crop", "title"]
     for kind, task in probe.tasks.items():
-        ranks = rank_of_relevant(encode(model, task.queries), encode(model, task.documents), task.relevant)
+        ranks = rank_of_relevant(distinct_vectors(task.queries), distinct_vectors(task.documents), task.relevant)
         np.testing.assert_array_equal(found[kind].cosine.ranks, ranks)
         np.testing.assert_array_equal(found[kind].fused.ranks, ranks)
     means = [ranking.cosine.reciprocal_ranks.mean() for ranking in found.values()]
     assert probe_score(ranking.cosine for ranking in found.values()) == pytest.approx(100 * np.mean(means))
+
+
+def test_an_encoder_is_scored(tiny_bert):
+    probe = make_probe(corpus(8), held_out=6)
+    found = evaluate_probe(load_encoder(tiny_bert, "mean"), probe, BM25(probe.documents))
+    assert set(found) == {"sentence", "crop"}
+    assert all(((ranking.cosine.ranks >= 1) & (ranking.cosine.ranks <= 8)).all() for ranking in found.values())
 
 
 def test_a_collapsed_model_has_the_lowest_score(monkeypatch):
