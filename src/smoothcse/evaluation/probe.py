@@ -64,6 +64,12 @@ class RetrievalProbe:
         """All documents, the held-out ones without their queries."""
         return next(iter(self.tasks.values())).documents
 
+    def pooled(self) -> RetrievalTask:
+        """Return one task with the queries of all kinds, kind by kind."""
+        tasks = list(self.tasks.values())
+        queries = [query for task in tasks for query in task.queries]
+        return RetrievalTask("probe", queries, self.documents, np.concatenate([task.relevant for task in tasks]))
+
     def allows(self, document: str) -> bool:
         """Return whether a document may be trained on."""
         return document_id(document) not in self.held_out

@@ -1,0 +1,51 @@
+"""``smoothcse adapt``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def adapt(
+    documents: Annotated[
+        str,
+        typer.Argument(help="File or folder of documents (.txt, .md, .html, .pdf, .docx, .jsonl, .csv, .parquet)."),
+    ],
+    model: Annotated[str, typer.Option(help="Encoder to start from: a folder, a hub name, or 'packaged-minilm'.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model, the verdict and the report.")],
+    minutes: Annotated[float, typer.Option(help="Time budget.")] = 15.0,
+    column: Annotated[str | None, typer.Option(help="Column of the text in tables. [text]")] = None,
+    title: Annotated[str | None, typer.Option(help="Column of the title in tables. [title]")] = None,
+    language: Annotated[str, typer.Option(help="Language of the documents as an ISO 639 code.")] = "en",
+    max_tokens: Annotated[int, typer.Option(help="Maximum tokens of a passage.")] = 128,
+    precision: Annotated[
+        str, typer.Option(help="Arithmetic: fp32, bf16, or auto (bf16 if the hardware supports it).")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of the held-out documents and of training.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the adaptation in the folder.")] = False,
+) -> None:
+    """Adapt an encoder to your documents without labels, and learn whether it is better on them.
+
+    Some documents are held out. Queries made from them select among training settings, and compare the result with the
+    start: alone, and fused with BM25. If adapting does not help, you get the start back. An interrupted adaptation
+    continues when the same command is given again.
+
+    Example: `smoothcse adapt docs/ --model packaged-minilm -o my-encoder --minutes 10`
+    """
+    from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.experiments.adapt import adapt as adapt_to
+
+    quiet_libraries()
+    options: dict[str, Any] = {"column": column, "title": title, "language": language, "max_tokens": max_tokens}
+    adapt_to(
+        documents,
+        model=model,
+        output=output,
+        overwrite=overwrite,
+        minutes=minutes,
+        precision=precision,
+        seed=seed,
+        **options,
+    )

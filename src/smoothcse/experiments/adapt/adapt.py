@@ -1,0 +1,133 @@
+"""Adapt an encoder to documents without labels, and say whether it is better on them."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from sentence_transformers import SentenceTransformer
+
+from smoothcse._utils.atomic import replace_folder
+from smoothcse._utils.folder_lock import lock_folder
+from smoothcse.corpus.documents import load_documents
+from smoothcse.encoders.hardware import find_hardware
+from smoothcse.encoders.load import load_encoder
+from smoothcse.experiments.adapt import folder as layout
+from smoothcse.experiments.adapt.material import prepare_material
+from smoothcse.experiments.adapt.record import AdaptRecord, read_record, write_record
+from smoothcse.experiments.adapt.request import AdaptRequest
+from smoothcse.experiments.adapt.show import Progress, print_result
+from smoothcse.experiments.adapt.tryout import try_candidates
+from smoothcse.runs.disk import explain_failed_writes
+from smoothcse.runs.provenance import provenance
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """The result of an adaptation.
+
+    Attributes:
+        folder: Output folder.
+        record: Everything that was measured.
+    """
+
+    folder: Path
+    record: AdaptRecord
+
+    @property
+    def model(self) -> Path:
+        """Folder of the model to use: the adapted one, or the start if adapting did not help."""
+        return self.folder / layout.MODEL
+
+
+def adapt(
+    documents: str | Path,
+    *,
+    model: str,
+    output: str | Path,
+    overwrite: bool = False,
+    console: Console | None = None,
+    **options: Any,
+) -> Adaptation:
+    """Adapt an encoder to documents without labels, within a time budget.
+
+    A quarter of the documents (at most 800) is held out and never trained on. Queries made from one half of them select
+    among training settings by successive halving; queries made from the other half compare the selected model with the
+    start. If the start is not beaten, the result is the start. An interrupted adaptation continues where it stopped
+    when it is called again with the same arguments.
+
+    Args:
+        documents: File or folder of documents, see :func:`~smoothcse.corpus.documents.load_documents`.
+        model: Encoder to start from: a folder, a hub name, or ``packaged-minilm``. It is read with its own pooling.
+        output: Output folder; :mod:`~smoothcse.experiments.adapt.folder` has its layout.
+        overwrite: Whether to replace an earlier adaptation in the folder.
+        console: Console for progress and the verdict; None for standard error.
+        **options: ``minutes`` (budget, default 15), ``column`` and ``title`` (columns of tables), ``language`` (ISO 639
+            code, default ``en``), ``max_tokens`` (tokens of a passage, default 128), ``limit`` (number of documents
+            to read), ``precision`` (``auto``, ``fp32`` or ``bf16``), ``seed`` (default 0).
+
+    Returns:
+        The folder of the model to use, and the record.
+
+    Raises:
+        SmoothCSEError: If an argument is invalid, the documents or the model cannot be read, or the budget does not
+            suffice for one short run.
+    """
+    console = console or Console(stderr=True)
+    request = AdaptRequest(documents=str(documents), model=model, output=str(output), **options)
+    folder = Path(output)
+    with explain_failed_writes(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_folder(folder, remedy="wait until it ends, or give another --output"):
+            layout.take(folder, request.as_dict(), overwrite=overwrite)
+            if (folder / layout.RECORD).is_file():
+                record = read_record(folder)
+                console.print(f"The adaptation in {folder} is finished; nothing was changed.", markup=False)
+            else:
+                record = _carry_out(request, folder, Progress(console, 60 * request.minutes))
+            print_result(record, folder, console)
+    return Adaptation(folder, record)
+
+
+def _carry_out(request: AdaptRequest, folder: Path, progress: Progress) -> AdaptRecord:
+    environment = provenance(find_hardware(request.precision).describe())
+    with progress.showing("loading the documents and the encoder"):
+        start = load_encoder(request.model)
+        corpus = load_documents(
+            request.documents,
+            column=request.column,
+            title=request.title,
+            max_tokens=request.max_tokens,
+            tokenizer=start.tokenizer,
+        )
+        progress.console.print(corpus.report.table())
+        material = prepare_material(corpus, start, folder, seed=request.seed, language=request.language)
+    outcome = try_candidates(request, material, start, progress)
+    _write_model(outcome.model, folder / layout.MODEL)
+    record = AdaptRecord(
+        request=request.as_dict(),
+        documents=corpus.report.as_dict(),
+        start_score=outcome.start_score,
+        trials=outcome.trials,
+        selected=outcome.selected.run_name if outcome.selected else None,
+        verdict=outcome.verdict,
+        adapted=outcome.adapted,
+        cosine_weight=outcome.cosine_weight,
+        seconds=progress.seconds - progress.seconds_left(),
+        summary=outcome.summary,
+        environment=environment,
+    )
+    write_record(folder, record)
+    for path in (folder / layout.RUNS).glob(f"*/{layout.LAST}"):
+        shutil.rmtree(path)  # the model has been written
+    return record
+
+
+def _write_model(model: SentenceTransformer, target: Path) -> None:
+    new = target.with_name(f"{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    model.save_pretrained(str(new), create_model_card=False)
+    replace_folder(new, target)

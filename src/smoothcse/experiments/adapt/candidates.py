@@ -1,0 +1,77 @@
+"""The candidates of an adaptation: what each changes in the configuration that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+BASE: Mapping[str, Any] = {
+    "projection": False,
+    "symmetric": True,
+    "noise_count": 0,
+    "batch_size": 48,
+    "learning_rate": 2e-5,
+    "dev": "none",
+}
+"""Fields that all candidates share: the encoder's own pooling, no projection head, no noise."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Training settings to try.
+
+    Attributes:
+        name: Name, also that of the run folder.
+        about: Description in a few words.
+        changes: Fields that differ from :data:`BASE`.
+    """
+
+    name: str
+    about: str
+    changes: Mapping[str, Any]
+
+    @property
+    def needs_sentences(self) -> bool:
+        """Whether the views need passages of several sentences."""
+        return "sentence" in self.changes["views"]
+
+    @property
+    def needs_titles(self) -> bool:
+        """Whether the views need titles."""
+        return "title" in self.changes["views"]
+
+
+CANDIDATES = (
+    Candidate("sentence", "a sentence and the rest of its passage", {"views": "sentence"}),
+    Candidate("crops", "two random spans of a passage", {"views": "crops"}),
+    Candidate("sentence-fast", "sentence, learning rate 5e-5", {"views": "sentence", "learning_rate": 5e-5}),
+    Candidate("sentence-crops", "sentence and crops in equal parts", {"views": "sentence=1,crops=1"}),
+    Candidate("title", "the title and the passage", {"views": "title"}),
+    Candidate("sentence-share", "sentence, noise share held at 0.2", {"views": "sentence", "noise_share": 0.2}),
+    Candidate("sentence-noise", "sentence, published noise (M = 3N)", {"views": "sentence", "noise_ratio": 3.0}),
+    Candidate("dropout", "the passage twice under dropout (SimCSE)", {"views": "dropout"}),
+)
+"""All candidates, the most promising first: a small budget tries the first ones only."""
+
+
+def suitable_candidates(*, several_sentences: bool, titles: bool) -> list[Candidate]:
+    """Return the candidates that suit a corpus.
+
+    Args:
+        several_sentences: Whether enough passages have several sentences.
+        titles: Whether enough passages have a title.
+    """
+    return [
+        candidate
+        for candidate in CANDIDATES
+        if (several_sentences or not candidate.needs_sentences) and (titles or not candidate.needs_titles)
+    ]
+
+
+def fields_of(candidate: Candidate) -> dict[str, Any]:
+    """Return the configuration fields of a candidate."""
+    fields = {**BASE, **candidate.changes}
+    if "noise_ratio" in candidate.changes or "noise_share" in candidate.changes:
+        del fields["noise_count"]
+    return fields

@@ -1,0 +1,44 @@
+"""What the user asks of an adaptation, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from smoothcse._utils.validation import CHECKED, first_problem
+from smoothcse.errors import SmoothCSEError
+
+
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class AdaptRequest:
+    """Arguments of :func:`~smoothcse.experiments.adapt.adapt`, which describes them."""
+
+    documents: str
+    model: str
+    output: str
+    minutes: Annotated[float, Field(gt=0, le=60 * 24 * 7)] = 15.0
+    dev: str | None = None
+    general: str | None = None
+    column: str | None = None
+    title: str | None = None
+    language: str = "en"
+    max_tokens: Annotated[int, Field(ge=16)] = 128
+    limit: Annotated[int, Field(ge=2)] | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise SmoothCSEError(f"{first_problem(error, depth=1)}.") from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values."""
+        return dataclasses.asdict(self)

@@ -1,0 +1,104 @@
+"""What an adaptation prints: its progress with the time left, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+from smoothcse._utils.tables import FigureTable
+
+if TYPE_CHECKING:
+    from smoothcse.experiments.adapt.record import AdaptRecord
+    from smoothcse.experiments.adapt.trials import Trial
+    from smoothcse.experiments.adapt.verdict import Comparison, Verdict
+
+_WORDS = 90  # characters of a document or query that are shown
+
+
+class Progress:
+    """Lines about what is being done, and one per trial.
+
+    Args:
+        console: Console to print on.
+        seconds: Time budget.
+    """
+
+    def __init__(self, console: Console, seconds: float) -> None:
+        self.console, self.seconds = console, seconds
+        self.started = time.perf_counter()
+        self.start_score = 0.0
+
+    def seconds_left(self) -> float:
+        """Return the rest of the time budget."""
+        return self.seconds - (time.perf_counter() - self.started)
+
+    @contextmanager
+    def showing(self, activity: str) -> Iterator[None]:
+        """Show an activity, with the time left at its beginning."""
+        left = max(0.0, self.seconds_left()) / 60
+        with self.console.status(f"{escape(activity)} (at most {left:.0f} minutes left)"):
+            yield
+
+    def start(self, score: float) -> None:
+        """Print the score of the start."""
+        self.start_score = score
+        self.console.print(f"Start: MRR {score:.1f} on the selecting half of the probe.", highlight=False)
+
+    def trial(self, trial: Trial) -> None:
+        """Print a finished trial."""
+        self.console.print(
+            f"Round {trial.round}: {trial.candidate:<15} {trial.steps:>4} steps, {trial.seconds:>4.0f} s, "
+            f"MRR {trial.score:.1f} ({trial.score - self.start_score:+.1f})",
+            highlight=False,
+        )
+
+
+def print_result(record: AdaptRecord, folder: Path, console: Console) -> None:
+    """Print the verdict with its table, the documents that changed most, and what to do next."""
+    if record.verdict:
+        console.print(_table(record.verdict))
+        _print_changes(record.verdict, console)
+    console.print(record.summary, style="bold", markup=False, highlight=False)
+    model = folder / "model"
+    console.print(
+        f"\nThe model is in {model}. Next:\n"
+        f"  smoothcse index {record.request['documents']} --model {model} --output {folder / 'index'}\n"
+        f"  smoothcse serve {model}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _table(verdict: Verdict) -> FigureTable:
+    title = f"Held-out documents: {verdict.documents} documents, {verdict.queries} queries made from them"
+    table = FigureTable(["MRR x 100"], ("start", "adapted", "difference [95%]"), title)
+    table.add_row("BM25 (words alone)", f"{verdict.bm25:.1f}", f"{verdict.bm25:.1f}", "")
+    table.add_row("alone (meaning alone)", *_figures(verdict.alone))
+    table.add_row("fused (words and meaning)", *_figures(verdict.fused))
+    return table
+
+
+def _figures(comparison: Comparison) -> tuple[str, str, str]:
+    return f"{comparison.before:.1f}", f"{comparison.after:.1f}", str(comparison.difference)
+
+
+def _print_changes(verdict: Verdict, console: Console) -> None:
+    for heading, changes in (("Rose most", verdict.risen[:3]), ("Fell most", verdict.fallen[:3])):
+        for change in changes:
+            console.print(
+                f"{heading}: rank {change.before} to {change.after} for “{_short(change.query)}”",
+                markup=False,
+                highlight=False,
+            )
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _WORDS else line[: _WORDS - 1] + "…"

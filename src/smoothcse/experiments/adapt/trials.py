@@ -1,0 +1,146 @@
+"""The trials of an adaptation: candidates are trained round by round, and scored by the probe."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from smoothcse._utils.json_files import parse_object, read_text
+from smoothcse.experiments.adapt.candidates import Candidate, fields_of
+from smoothcse.experiments.adapt.judge import ProbeScores
+from smoothcse.experiments.adapt.material import Material
+from smoothcse.experiments.adapt.request import AdaptRequest
+from smoothcse.experiments.in_process import InProcess
+from smoothcse.experiments.planned_runs import Plan, PlannedRun
+from smoothcse.experiments.runner import run_plan
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.folder import RunFolder
+
+CALIBRATION_STEPS = 5
+"""Steps of the run that measures the costs."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trained candidate.
+
+    Attributes:
+        candidate: Name of the candidate.
+        round: Number of the round, from 1; 0 for the run that measures the costs.
+        steps: Training steps.
+        seconds: Duration of training and scoring.
+        step_seconds: Median duration of a step.
+        score: Criterion of selection, see :attr:`~smoothcse.experiments.adapt.judge.ProbeScores.selection`.
+    """
+
+    candidate: str
+    round: int
+    steps: int
+    seconds: float
+    step_seconds: float
+    score: float
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run folder."""
+        return f"{self.round}-{self.candidate}"
+
+
+class Trials:
+    """Training and scoring of candidates in an output folder; what is recorded there is not repeated.
+
+    Args:
+        request: Checked arguments of the adaptation.
+        material: Texts to train on.
+        score: Function that scores the model in a folder.
+
+    Attributes:
+        folder: Folder of the run folders.
+        done: Finished trials, in order.
+    """
+
+    def __init__(self, request: AdaptRequest, material: Material, score: Callable[[Path], ProbeScores]) -> None:
+        self.request, self.material, self._score = request, material, score
+        self.folder = Path(request.output) / "runs"
+        self._file = Path(request.output) / "trials.jsonl"
+        self.done: list[Trial] = list(_read(self._file))
+        self._workers = InProcess(Console(quiet=True), same_start=True)
+
+    def run(self, candidate: Candidate, number: int, steps: int) -> Trial:
+        """Train and score a candidate, unless this is recorded.
+
+        Args:
+            candidate: Candidate to train.
+            number: Number of the round.
+            steps: Training steps.
+        """
+        for trial in self.done:
+            if (trial.candidate, trial.round, trial.steps) == (candidate.name, number, steps):
+                return trial
+        started = time.perf_counter()
+        run = PlannedRun(f"{number}-{candidate.name}", candidate.name, self._config(candidate, steps))
+        plan = Plan([run], self.folder)
+        [record] = run_plan(plan, self._workers, replace="changed")
+        score = self._score(plan.folder_of(run).last).selection
+        seconds = time.perf_counter() - started
+        trial = Trial(candidate.name, number, steps, seconds, record.step_seconds or seconds / steps, score)
+        self._record(trial)
+        return trial
+
+    def best(self) -> Trial:
+        """Return the trial with the highest score; of equal ones, the first."""
+        return max(self._compared(), key=lambda trial: trial.score)
+
+    def model_of(self, trial: Trial) -> Path:
+        """Return the folder of a trial's model, which is kept for the best trial only."""
+        return RunFolder(self.folder / trial.run_name).last
+
+    def _compared(self) -> list[Trial]:
+        return [trial for trial in self.done if trial.round] or self.done
+
+    def _config(self, candidate: Candidate, steps: int) -> TrainConfig:
+        request, material = self.request, self.material
+        fields = {
+            **fields_of(candidate),
+            "corpus": str(material.training_file),
+            "column": "text",
+            "model": request.model,
+            "language": request.language,
+            "max_length": material.max_length,
+            "max_steps": steps,
+            "eval_steps": steps,
+            "precision": request.precision,
+            "seed": request.seed,
+        }
+        fields["batch_size"] = min(fields["batch_size"], material.passages)
+        return TrainConfig(**fields)
+
+    def _record(self, trial: Trial) -> None:
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(trial)) + "\n")
+        self.done.append(trial)
+        best = self.best().run_name
+        for folder in map(RunFolder, self.folder.iterdir()):
+            shutil.rmtree(folder.best, ignore_errors=True)  # the same as `last`: nothing selects a step
+            if folder.path.name != best:
+                shutil.rmtree(folder.last, ignore_errors=True)
+
+
+def leaders(trials: Sequence[Trial], count: int) -> list[str]:
+    """Return the names of the candidates with the highest scores, best first."""
+    ranked = sorted(trials, key=lambda trial: -trial.score)
+    return [trial.candidate for trial in ranked[:count]]
+
+
+def _read(file: Path) -> Iterator[Trial]:
+    if not file.is_file():
+        return
+    for number, line in enumerate(read_text(file, "the trials of an adaptation").splitlines(), start=1):
+        if line.endswith("}"):  # the last line may have been cut off
+            yield Trial(**parse_object(f"{file}:{number}", line, "a trial"))

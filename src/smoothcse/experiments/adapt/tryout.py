@@ -1,0 +1,96 @@
+"""One tryout: the start is scored, candidates are trained, and the best one is compared with the start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sentence_transformers import SentenceTransformer
+
+from smoothcse.encoders.load import load_encoder
+from smoothcse.evaluation.fusion import COSINE_WEIGHT
+from smoothcse.experiments.adapt.candidates import suitable_candidates
+from smoothcse.experiments.adapt.judge import ProbeScores
+from smoothcse.experiments.adapt.material import Material
+from smoothcse.experiments.adapt.request import AdaptRequest
+from smoothcse.experiments.adapt.search import search
+from smoothcse.experiments.adapt.show import Progress
+from smoothcse.experiments.adapt.trials import Trial, Trials
+from smoothcse.experiments.adapt.verdict import LEAST_DOCUMENTS, Verdict, compare_probe
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tryout found.
+
+    Attributes:
+        model: Encoder to use: the adapted one, or the start.
+        adapted: Whether it is the adapted one.
+        cosine_weight: Weight of the cosine similarity in the fused score, chosen for this encoder.
+        start_score: Criterion of selection of the start; None if nothing was tried.
+        trials: Trained candidates, in order.
+        selected: Trial with the highest score; None if nothing was tried.
+        verdict: Comparison of the selected trial with the start; None if nothing was tried.
+        summary: Verdict in one sentence.
+    """
+
+    model: SentenceTransformer
+    adapted: bool
+    cosine_weight: float
+    start_score: float | None
+    trials: list[Trial]
+    selected: Trial | None
+    verdict: Verdict | None
+    summary: str
+
+
+def try_candidates(
+    request: AdaptRequest, material: Material, start: SentenceTransformer, progress: Progress
+) -> Outcome:
+    """Train candidates within the budget, and compare the best one with the start.
+
+    Args:
+        request: Checked arguments.
+        material: Texts to train on and to judge by.
+        start: Encoder to adapt.
+        progress: Display, which also measures the time.
+
+    Raises:
+        SmoothCSEError: If the budget does not suffice for one short run.
+    """
+    asked = material.judge.documents("judging")
+    if asked < LEAST_DOCUMENTS:
+        return _too_few(start, asked)
+
+    def score(model: SentenceTransformer) -> ProbeScores:
+        return material.judge.score(model, request.precision)
+
+    with progress.showing("scoring the start"):
+        before = score(start)
+    progress.start(before.selection)
+    trials = Trials(request, material, lambda folder: score(load_encoder(folder)))
+    suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
+    search(trials, suitable, progress.seconds_left, progress)
+    selected = trials.best()
+    trained = load_encoder(trials.model_of(selected))
+    with progress.showing("comparing the best with the start"):
+        after = score(trained)
+    verdict = compare_probe(before, after)
+    model, scores = (start, before) if verdict.keeps_start else (trained, after)
+    return Outcome(
+        model=model,
+        adapted=not verdict.keeps_start,
+        cosine_weight=scores.cosine_weight,
+        start_score=before.selection,
+        trials=trials.done,
+        selected=selected,
+        verdict=verdict,
+        summary=verdict.sentence(),
+    )
+
+
+def _too_few(start: SentenceTransformer, asked: int) -> Outcome:
+    summary = (
+        f"Keep your model: only {asked} held-out documents can be asked for, and fewer than {LEAST_DOCUMENTS} cannot "
+        "show whether another one is better. Give more documents."
+    )
+    return Outcome(start, False, COSINE_WEIGHT, None, [], None, None, summary)
