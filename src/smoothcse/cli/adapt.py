@@ -11,7 +11,7 @@ import typer
 def adapt(
     documents: Annotated[
         str,
-        typer.Argument(help="File or folder of documents (.txt, .md, .html, .pdf, .docx, .jsonl, .csv, .parquet)."),
+        typer.Argument(help="File or folder: .txt, .md, .html, .pdf, .docx, .jsonl, .csv, .parquet."),
     ],
     model: Annotated[str, typer.Option(help="Encoder to start from: a folder, a hub name, or 'packaged-minilm'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model, the verdict and the report.")],

@@ -54,10 +54,10 @@ def adapt(
 ) -> Adaptation:
     """Adapt an encoder to documents without labels, within a time budget.
 
-    A quarter of the documents (at most 800) is held out and never trained on. Queries made from one half of them select
-    among training settings by successive halving; queries made from the other half compare the selected model with the
-    start. If the start is not beaten, the result is the start. An interrupted adaptation continues where it stopped
-    when it is called again with the same arguments.
+    A quarter of the documents (at most 800) is held out and never trained on. Queries made from one half of them
+    select among training settings by successive halving; queries made from the other half compare the selected model
+    with the start. If the start is not beaten, the result is the start. An interrupted adaptation continues where it
+    stopped when it is called again with the same arguments.
 
     Args:
         documents: File or folder of documents, see :func:`~smoothcse.corpus.documents.load_documents`.
@@ -65,9 +65,9 @@ def adapt(
         output: Output folder; :mod:`~smoothcse.experiments.adapt.folder` has its layout.
         overwrite: Whether to replace an earlier adaptation in the folder.
         console: Console for progress and the verdict; None for standard error.
-        **options: ``minutes`` (budget, default 15), ``column`` and ``title`` (columns of tables), ``language`` (ISO 639
-            code, default ``en``), ``max_tokens`` (tokens of a passage, default 128), ``limit`` (number of documents
-            to read), ``precision`` (``auto``, ``fp32`` or ``bf16``), ``seed`` (default 0).
+        **options: ``minutes`` (budget, default 15), ``column`` and ``title`` (columns of tables), ``language`` (ISO
+            639 code, default ``en``), ``max_tokens`` (tokens of a passage, default 128), ``precision`` (``auto``,
+            ``fp32`` or ``bf16``), ``seed`` (default 0).
 
     Returns:
         The folder of the model to use, and the record.

@@ -27,7 +27,6 @@ class AdaptRequest:
     title: str | None = None
     language: str = "en"
     max_tokens: Annotated[int, Field(ge=16)] = 128
-    limit: Annotated[int, Field(ge=2)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 

@@ -86,7 +86,8 @@ class Verdict:
         if _is_loss(fused):
             return f"Keep your model: alone it finds more (MRR {alone}), but fused with BM25 it finds less ({fused})."
         together = "" if _is_gain(fused) else "; fused, the interval contains zero"
-        return f"Adapted: MRR {alone} alone and {fused} fused with BM25, on {self.documents} held-out documents{together}."
+        measured = f"on {self.documents} held-out documents{together}"
+        return f"Adapted: MRR {alone} alone and {fused} fused with BM25, {measured}."
 
 
 def compare_probe(before: ProbeScores, after: ProbeScores) -> Verdict:
