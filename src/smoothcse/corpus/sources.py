@@ -44,6 +44,18 @@ class Source:
             return [[PYTHON_DOCS, sys.version], *map(_stamp, code)]
         return [_stamp(file.path) for file in self.files]
 
+    def verify(self) -> None:
+        """Compare the files from the hub with their published digests.
+
+        Raises:
+            SmoothCSEError: If a file was damaged during the download.
+        """
+        if any(file.sha256 for file in self.files):
+            from smoothcse.corpus.hub_datasets import verify
+
+            for file in self.files:
+                verify(file)
+
     def batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Read all rows, in order, without cleaning.
 
@@ -76,11 +88,11 @@ def resolve(source: str | Path) -> Source:
     if name == PYTHON_DOCS:
         return Source(name)
     if name == WIKI1M:
-        return replace(_from_hub(WIKI1M_ADDRESS), name=name)
+        return replace(from_hub(WIKI1M_ADDRESS), name=name)
     path = local_path(source)
     mode = file_mode(path) if name.strip() else None
     if mode is None:
-        return _from_hub(name) if isinstance(source, str) and _is_on_hub(name) else refuse_missing(path)
+        return from_hub(name) if isinstance(source, str) and is_on_hub(name) else refuse_missing(path)
     if stat.S_ISDIR(mode):
         return _from_folder(path)
     if not stat.S_ISREG(mode):
@@ -137,8 +149,12 @@ def _stamp(path: Path) -> list[str | int]:
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
-def _is_on_hub(name: str) -> bool:
-    """Return whether a name without a local file may be a repository; ``data/wkii.txt`` is a typo."""
+def is_on_hub(name: str) -> bool:
+    """Return whether a name without a local file may be a dataset on the hub; ``data/wkii.txt`` is a typo.
+
+    Args:
+        name: Name of a source.
+    """
     from smoothcse.corpus.hub_datasets import HubAddress
 
     address = HubAddress.parse(name)
@@ -147,7 +163,15 @@ def _is_on_hub(name: str) -> bool:
     return address.file is not None or not (is_supported(name) or Path(name).parent.is_dir())
 
 
-def _from_hub(name: str) -> Source:
+def from_hub(name: str) -> Source:
+    """Download a dataset from the hub; see :func:`~smoothcse.corpus.hub_datasets.fetch`.
+
+    Args:
+        name: Address of the dataset.
+
+    Raises:
+        SmoothCSEError: If the dataset does not exist, has no file in a supported format, or cannot be downloaded.
+    """
     from smoothcse.corpus.hub_datasets import HubAddress, fetch
 
     address = HubAddress.parse(name)

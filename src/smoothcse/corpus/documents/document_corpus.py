@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import xxhash
 
 from smoothcse.corpus.cache import cached
-from smoothcse.corpus.documents.document_files import find_documents
 from smoothcse.corpus.documents.document_pipeline import PassageOptions, write_passages
 from smoothcse.corpus.documents.document_report import DocumentReport
+from smoothcse.corpus.documents.document_source import find_source
 from smoothcse.corpus.documents.passages import CountTokens, count_words
-from smoothcse.corpus.documents.read_documents import TableColumns, read_documents
+from smoothcse.corpus.documents.read_documents import TableColumns
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class DocumentCorpus:
     Attributes:
         dataset: One row for each passage, memory-mapped from disk, with the columns ``text``, ``title`` (title of the
             document, may be empty), ``document`` (number of the document, from 0) and ``place``. A place has the
-            fields ``file`` (with the line or row in a table: ``docs.jsonl:7``), ``page`` (of a PDF, from 1; otherwise
-            None), and ``start`` and ``end``, positions in the text of the document. For a plain text file in Unicode
-            NFC these are positions in the file, in characters.
+            fields ``file`` (with the line or row in a table: ``docs.jsonl:7``; the dotted name in ``python-docs``),
+            ``page`` (of a PDF, from 1; otherwise None), and ``start`` and ``end``, positions in the text of the
+            document. For a plain text file in Unicode NFC these are positions in the file, in characters.
         report: Numbers of documents read and skipped and of passages dropped and kept.
     """
 
@@ -68,8 +68,10 @@ def load_documents(
     file is run, and nothing is fetched. Needs the extra ``documents``.
 
     Args:
-        source: File, or folder of files, read recursively in the order of their names. The text formats may also be
-            compressed with ``.gz`` or ``.zst``.
+        source: File; folder of files, read recursively in the order of their names; dataset on the hub
+            (``owner/name``, optionally with ``@revision`` and ``:file``); or ``python-docs``, the documents that
+            :func:`~smoothcse.evaluation.retrieval.python_docs_task` searches. The text formats may also be compressed
+            with ``.gz`` or ``.zst``.
         column: Column or field of the text in tables. Default: ``sentence``, else ``text``, else the only column of
             text other than the title.
         title: Column or field of the title in tables. Default: ``title``, where there is one. Rows may lack it.
@@ -89,18 +91,18 @@ def load_documents(
     """
     options = PassageOptions(max_tokens, min_tokens, near_duplicates)
     count_tokens, counted_by = _token_counter(tokenizer)
-    files = find_documents(source)
+    found = find_source(source)
     columns = TableColumns(column, title)
 
     def build(target: Path) -> DocumentReport:
-        return write_passages(str(source), read_documents(files, columns), target, options, count_tokens)
+        return write_passages(found.name, found.read(columns), target, options, count_tokens)
 
     versions = [_VERSION, counted_by, *_versions()]
-    parts = ["documents", str(source), files.digest, asdict(columns), asdict(options), versions]
+    parts = ["documents", found.name, found.identity, asdict(columns), asdict(options), versions]
     path, report = cached(parts, DocumentReport, build)
     from datasets import Dataset
 
-    return DocumentCorpus(Dataset.from_file(str(path)), replace(report, notes=(*files.notes, *report.notes)))
+    return DocumentCorpus(Dataset.from_file(str(path)), replace(report, notes=(*found.notes, *report.notes)))
 
 
 def _token_counter(tokenizer: PreTrainedTokenizerBase | None) -> tuple[CountTokens, str]:
