@@ -266,7 +266,8 @@ def test_sources_without_documents(tmp_path):
     assert "contains no document (1 files in other formats)" in refusal(tmp_path)
     assert "a.png has an unsupported format: supported are" in refusal(tmp_path / "a.png")
     assert "There is no file or folder" in refusal(tmp_path / "none")
-    assert "Give a file or a folder of documents, 'python-docs' or a hub dataset as owner/name." in refusal(tmp_path / "none")
+    remedy = "Give a file or a folder of documents, 'python-docs' or a hub dataset as owner/name."
+    assert remedy in refusal(tmp_path / "none")
     (tmp_path / "empty.txt").write_text("")
     assert refusal(tmp_path / "empty.txt") == (
         f"{tmp_path}/empty.txt: no passage is left, and contrastive training needs at least 2; documents read: 1; "
