@@ -13,7 +13,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_document, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
 
@@ -97,7 +97,7 @@ def resolve(source: str | Path) -> Source:
         return _from_folder(path)
     if not stat.S_ISREG(mode):
         raise SmoothCSEError(f"{path} is neither a file nor a folder: write its contents to a file first.")
-    return Source(name, (_supported(path),))
+    return Source(name, (_supported(path, _use_adapt([path.name])),))
 
 
 def require_file(path: Path) -> TextFile:
@@ -118,10 +118,16 @@ def require_file(path: Path) -> TextFile:
     return _supported(path)
 
 
-def _supported(path: Path) -> TextFile:
+def _supported(path: Path, remedy: str = "") -> TextFile:
     if not is_supported(path.name):
-        raise SmoothCSEError(f"{path} has an unsupported format: supported are {SUPPORTED}.")
+        raise SmoothCSEError(f"{path} has an unsupported format: supported are {SUPPORTED}{remedy}.")
     return TextFile(path, str(path))
+
+
+def _use_adapt(names: Sequence[str]) -> str:
+    """Return what reads the documents among files in other formats."""
+    found = any(map(is_document, names))
+    return "; `smoothcse adapt` reads documents, as does the Python function `load_documents`" if found else ""
 
 
 def file_mode(path: Path) -> int | None:
@@ -185,12 +191,13 @@ def _from_folder(folder: Path) -> Source:
     found = sorted(walk_files(folder))
     files = tuple(TextFile(path, str(path)) for path in found if is_supported(path.name))
     ignored = [str(path.relative_to(folder)) for path in found if not is_supported(path.name)]
+    remedy = _use_adapt(ignored)
     if not files:
         raise SmoothCSEError(
             f"Folder {folder} contains no file in a supported format ({len(ignored)} in other formats): "
-            f"supported are {SUPPORTED}."
+            f"supported are {SUPPORTED}{remedy}."
         )
-    notes = (f"{len(ignored)} files in other formats ignored: {some_of(ignored, 3)}",) if ignored else ()
+    notes = (f"{len(ignored)} files in other formats ignored: {some_of(ignored, 3)}{remedy}",) if ignored else ()
     return Source(str(folder), files, notes)
 
 

@@ -11,16 +11,14 @@ from pathlib import Path
 import xxhash
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.formats import TextFile
+from smoothcse.corpus.formats import BINARY, MARKUP, TextFile
 from smoothcse.corpus.sources import file_mode, refuse_missing, walk_files
 from smoothcse.errors import SmoothCSEError, some_of
 
 TABLES = frozenset({".jsonl", ".csv", ".tsv", ".parquet"})
-MARKUP = frozenset({".html", ".htm", ".md", ".markdown"})
 TEXTS = MARKUP | {".txt"}
-_BINARY = frozenset({".pdf", ".docx"})
-_UNCOMPRESSED = _BINARY | {".parquet"}
-_FORMATS = TABLES | TEXTS | _BINARY
+_UNCOMPRESSED = BINARY | {".parquet"}
+_FORMATS = TABLES | TEXTS | BINARY
 DOCUMENT_FORMATS = ".txt, .md, .html, .pdf, .docx, .jsonl, .csv, .tsv, .parquet (the text ones also with .gz or .zst)"
 
 _SHOWN = 3
