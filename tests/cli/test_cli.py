@@ -153,6 +153,7 @@ def test_encode_and_similarity_commands(run_folder, tmp_path):
     ("arguments", "message"),
     [
         (["train", "nowhere.txt"], "nowhere.txt"),
+        (["train", "{run}/best/README.md", "--views", "sentence"], "`smoothcse adapt` reads documents"),
         (["train", "--recipe", "gs-infonce/bert-base-uncase"], "Did you mean 'gs-infonce/bert-base-uncased'?"),
         (["train", "--temperature", "0"], "temperature is 0.0, but input should be greater than 0"),
         (["train", "--config", "nowhere.yaml"], "nowhere.yaml cannot be read"),

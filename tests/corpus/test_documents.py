@@ -195,6 +195,51 @@ def test_titles_missing_in_half_of_the_rows(tmp_path):
     assert corpus.report.untitled == 2
 
 
+def test_a_document_is_kept_whole_without_a_limit_of_tokens(tmp_path, tiny_bert):
+    from transformers import AutoTokenizer
+
+    long = " ".join(words(300, 0))
+    rows = [f"  {SKY}\n\n {SEA}\n", long, f"{SKY} {SEA}", f"{long} more", "1 2 3", "short"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row, "title": "T"}) + "\n" for row in rows))
+    corpus = load_documents(tmp_path, max_tokens=None)
+    assert corpus.dataset["text"][:] == [f"{SKY} {SEA}", long, "short"]
+    assert corpus.dataset["document"][:] == [0, 1, 5]
+    place = corpus.dataset["place"][0]
+    assert rows[0][place["start"] : place["end"]] == rows[0].strip()
+    assert corpus.report.dropped == {"no letters": 1, "too short": 0, "duplicate": 1, "near-duplicate": 1}
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    for options in ({}, {"tokenizer": tokenizer}):
+        long_ones = load_documents(tmp_path, max_tokens=None, min_tokens=290, near_duplicates=None, **options)
+        assert long_ones.dataset["document"][:] == [1, 3]
+
+
+def test_the_first_documents_can_be_chosen(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+    rows = "".join(json.dumps({"text": text}) + "\n" for text in (SKY, SEA, ICE))
+    (tmp_path / "b.jsonl").write_text(rows)
+    (tmp_path / "c.jsonl").write_text("not read\n")
+    corpus = load_documents(tmp_path, limit=3)
+    assert corpus.dataset["text"][:] == [SKY, SEA]
+    assert corpus.report.documents == 3
+    limited = "limit of 3 documents reached: later ones were not read"
+    assert corpus.report.notes == (f"documents skipped (1): {tmp_path}/a.txt (no text)", limited)
+    assert "limit of 2 documents reached" in refusal(tmp_path, limit=2)
+    (tmp_path / "c.jsonl").unlink()
+    assert len(load_documents(tmp_path, limit=100).report.notes) == 1
+
+
+def test_the_progress_bar_counts_documents_and_passages(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number}.txt").write_text(f"{SKY} {number}")
+    console = Console(file=StringIO(), width=100, force_terminal=True)
+    load_documents(tmp_path, near_duplicates=None, console=console)
+    drawn = console.file.getvalue()
+    assert "reading documents" in drawn
+    assert "comparing passages" in drawn
+    assert "3/3" in drawn
+    assert "left" in drawn
+
+
 def test_the_report_survives_json_and_is_shown(tmp_path):
     (tmp_path / "[a].txt").write_text(f"{SKY}\n\n{SEA}")
     (tmp_path / "empty.txt").write_text("")
@@ -220,6 +265,9 @@ def test_the_size_of_the_batches_does_not_change_the_passages(tmp_path, monkeypa
     [
         ({"max_tokens": 15}, "max_tokens=15 is too small"),
         ({"min_tokens": 0}, "min_tokens=0 must be at least 1"),
+        ({"max_tokens": None, "min_tokens": 0}, "min_tokens=0 must be at least 1."),
+        ({"max_tokens": 20, "min_tokens": 21}, "min_tokens=21 must be at least 1 and at most max_tokens=20."),
+        ({"limit": 0}, "limit=0 is too small: give at least 1, or None for all documents."),
         ({"near_duplicates": 0.0}, "near_duplicates=0.0 must be above 0"),
         ({"column": "text"}, "contains no table and has no column 'text': leave out `column`"),
         ({"title": "name"}, "contains no table and has no column 'name': leave out `title`"),

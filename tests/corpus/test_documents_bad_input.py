@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
+import os
 import time
+import tracemalloc
 import zipfile
+from itertools import islice
 
+import pyarrow as pa
 import pytest
 
 from made_documents import save_docx, save_pdf
@@ -13,6 +19,7 @@ from smoothcse.corpus.documents import document_files, extracted, load_documents
 from smoothcse.corpus.documents.html_text import html_text
 from smoothcse.errors import SmoothCSEError
 
+COLUMNS = read_documents.TableColumns()
 GOOD = "The sky is blue because air scatters short waves more than long ones.\n\nThe sea is salty."
 
 
@@ -190,6 +197,112 @@ def test_ten_megabytes_without_a_space(tmp_path):
     assert report.kept >= 2
 
 
+def test_a_single_sentence_without_a_full_stop_is_split_between_words(tmp_path):
+    words = [f"word{number}" for number in range(200_000)]
+    (tmp_path / "long.txt").write_text(" ".join(words))
+    corpus = load_documents(tmp_path, near_duplicates=None)
+    assert " ".join(corpus.dataset["text"][:]).split() == words
+    assert max(len(text.split()) for text in corpus.dataset["text"]) <= 128
+
+
+def test_long_documents_are_kept_whole_on_request(tmp_path):
+    text = " ".join(f"word{number}" for number in range(200_000))
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(f"{text} {name}")
+    (tmp_path / "c.txt").write_text(text[::-1])
+    (tmp_path / "d.txt").write_text("x" * (10 << 20))
+    corpus = load_documents(tmp_path, max_tokens=None, min_tokens=1)
+    assert [row["text"] == read for row, read in zip(corpus.dataset, (f"{text} a", text[::-1]), strict=False)] == [
+        True
+    ] * 2
+    assert corpus.report.dropped["near-duplicate"] == 1
+    assert corpus.report.kept == 3
+
+
+@pytest.mark.parametrize("quoted", [True, False])
+def test_a_table_with_a_field_of_five_megabytes(folder, quoted):
+    field = "word " * (1 << 20)
+    (folder / "a.csv").write_text(f'title,text\nT,"{field}"\n' if quoted else f"title,text\nT,{field}\n")
+    report = load_documents(folder, max_tokens=None).report
+    assert (report.kept, report.skipped) == (2, {})
+
+
+def test_a_row_above_ten_megabytes_is_an_error(folder):
+    (folder / "a.jsonl").write_text(json.dumps({"text": "word " * (3 << 20)}))
+    assert f"{folder}/a.jsonl:1 is longer than 10 MB" in refusal(folder)
+
+
+def test_a_quote_that_is_never_closed(folder):
+    (folder / "a.csv").write_text('title,text\nT,"' + "word\n" * (3 << 20))
+    assert "look for a quote that is never closed" in refusal(folder)
+
+
+def test_bytes_that_are_no_text(folder):
+    (folder / "a.txt").write_bytes(b"nul\0byte")
+    (folder / "b.md").write_bytes("wide".encode("utf-16"))
+    (folder / "c.html").write_bytes("café".encode("latin-1"))
+    (folder / "d.txt").write_bytes(b"\x80")
+    assert skipped(folder) == {"unreadable": 4}
+    (note,) = load(folder).report.notes
+    assert "a.txt:1 contains a NUL byte" in note
+    assert "b.md is UTF-16 text: convert it" in note
+    (folder / "a.csv").write_bytes(b"text\na\0b\n")
+    assert f"{folder}/a.csv:2 contains a NUL byte" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["a.txt", "b.pdf", "c.docx", "d.md"])
+def test_a_file_without_read_permission(folder, name, monkeypatch):
+    (folder / name).write_bytes(b"%PDF- text")
+    if os.geteuid():
+        (folder / name).chmod(0)
+    else:  # root may read every file
+        refuse_to_open(folder / name, monkeypatch)
+    assert skipped(folder) == {"unreadable": 1}
+    assert "ermission denied" in load(folder).report.notes[0]
+
+
+def refuse_to_open(path, monkeypatch):
+    def refuse(original):
+        def opened(file, *args, **options):
+            if str(file) == str(path):
+                raise PermissionError(13, "Permission denied", str(file))
+            return original(file, *args, **options)
+
+        return opened
+
+    monkeypatch.setattr(builtins, "open", refuse(builtins.open))
+    monkeypatch.setattr(io, "open", refuse(io.open))
+    monkeypatch.setattr(pa, "input_stream", refuse(pa.input_stream))
+
+
+def test_links(folder, tmp_path):
+    (folder / "loop").symlink_to(folder, target_is_directory=True)
+    (folder / "a.txt").symlink_to(folder / "z.txt")
+    assert load(folder).report.documents == 2, "a link to a file is read, a link to a folder is not"
+    (folder / "self.txt").symlink_to(folder / "self.txt")
+    assert "self.txt is a symbolic link to" in refusal(folder)
+    assert "self.txt is a symbolic link to" in refusal(folder / "self.txt")
+
+
+@pytest.mark.slow
+def test_a_folder_of_twenty_thousand_small_files(tmp_path):
+    """Time and memory grow with the number of files at most; the files are never all held."""
+    for number in range(20_000):
+        (tmp_path / f"{number:05}.txt").write_text(f"Document word{number}")
+    tracemalloc.start()
+    files = document_files.find_documents(tmp_path)
+    assert sum(1 for _ in files) == files.count == 20_000
+    assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    tracemalloc.stop()
+    times = []
+    for limit in (2_500, 10_000):
+        start = time.process_time()
+        read = read_documents.read_documents("x", files, COLUMNS, whole_folder=True)
+        assert sum(1 for _ in islice(read, limit)) == limit
+        times.append(time.process_time() - start)
+    assert times[1] < 10 * times[0], "four times the files take about four times as long"
+
+
 def test_all_documents_equal(tmp_path):
     for number in range(20):
         (tmp_path / f"{number}.txt").write_text("The same text.")
@@ -266,7 +379,8 @@ def test_sources_without_documents(tmp_path):
     assert "contains no document (1 files in other formats)" in refusal(tmp_path)
     assert "a.png has an unsupported format: supported are" in refusal(tmp_path / "a.png")
     assert "There is no file or folder" in refusal(tmp_path / "none")
-    assert "Give a file or a folder of documents." in refusal(tmp_path / "none")
+    remedy = "Give a file or a folder of documents, 'python-docs' or a hub dataset as owner/name."
+    assert remedy in refusal(tmp_path / "none")
     (tmp_path / "empty.txt").write_text("")
     assert refusal(tmp_path / "empty.txt") == (
         f"{tmp_path}/empty.txt: no passage is left, and contrastive training needs at least 2; documents read: 1; "

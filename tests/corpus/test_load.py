@@ -192,6 +192,19 @@ def test_a_folder_without_readable_files(tmp_path):
     assert ".parquet" in message
 
 
+def test_documents_are_referred_to_the_command_that_reads_them(tmp_path):
+    for name in ("a.pdf", "b.MD", "c.html.gz", "d.docx"):
+        (tmp_path / name).write_bytes(b"x")
+        message = refusal(tmp_path / name)
+        assert f"{name} has an unsupported format: supported are .txt" in message
+        assert message.endswith("; `smoothcse adapt` reads documents, as does the Python function `load_documents`.")
+    assert "; `smoothcse adapt` reads documents, as does" in refusal(tmp_path)
+    (tmp_path / "e.txt").write_text("One.\nTwo.\n")
+    (note,) = load_sentences(tmp_path).report.notes
+    assert note.startswith("4 files in other formats ignored: a.pdf, b.MD, c.html.gz")
+    assert "; `smoothcse adapt` reads documents" in note
+
+
 def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
     def refuse(folder):
         raise PermissionError(13, "Permission denied", str(folder))

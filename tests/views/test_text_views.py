@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
 from smoothcse.views.crops import crops
+from smoothcse.views.mixture import TextViews
 from smoothcse.views.neighbours import neighbour
 from smoothcse.views.row_random import below, row_random
 from smoothcse.views.sentence import sentence_and_rest
+from smoothcse.views.window import LONGEST, window
 
 TEXT = "The cat sat on a mat. Dr. Smith read a small book, 3.5 pages a day!  It rained. Who sang?"
 PLAIN = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).map(lambda text: " ".join(text.split()))
@@ -122,6 +125,42 @@ def test_the_draws_of_a_seed_never_change():
     )
     assert sentence_and_rest(TEXT, row_random(42, 0, 3))[0] == "The cat sat on a mat."
     assert [neighbour(4, 9, row_random(42, epoch, 4)) for epoch in range(6)] == [3, 5, 3, 3, 3, 5]
+
+
+def test_a_window_of_a_short_text_is_the_text_and_takes_no_number():
+    random = row_random(0, 0, 0)
+    assert window("x " * (LONGEST // 2), random) == "x " * (LONGEST // 2)
+    assert random.random() == row_random(0, 0, 0).random()
+
+
+@pytest.mark.parametrize("space", [" ", ""])
+def test_a_window_of_a_long_text_is_anywhere_in_it_and_ends_between_words(space):
+    text = space.join(f"word{number}" for number in range(20_000))
+    windows = [window(text, row_random(0, 0, row)) for row in range(60)]
+    assert all(LONGEST - 20 <= len(cut) <= LONGEST and cut in text for cut in windows)
+    starts = [text.index(cut) for cut in windows]
+    assert min(starts) < len(text) / 8
+    assert max(starts) > (len(text) - LONGEST) * 7 / 8
+    if space:
+        assert {cut.split()[0] for cut in windows} <= set(text.split())
+        assert {cut.split()[-1] for cut in windows} <= set(text.split())
+
+
+def test_a_window_is_never_blank():
+    blank = "word" + " " * 3 * LONGEST + "word"
+    assert all(window(blank, row_random(0, 0, row)).strip() for row in range(20))
+
+
+@pytest.mark.parametrize("view", ["sentence", "crops"])
+def test_a_draw_takes_no_longer_for_a_longer_text(view):
+    """Ten megabytes would take a tenth of a second to split into sentences, and longer to tokenize."""
+    short = "The cat sat on a mat. It rained all day. " * (LONGEST // 41)
+    views = TextViews(Dataset.from_dict({"sentence": [short * 40, short]}), {view: 1.0}, seed=0)
+    for epoch in range(5):
+        (of_long, _), (other, _) = views.draw([0, 1], epoch)
+        assert len(of_long) <= LONGEST
+        assert len(other) <= LONGEST
+        assert views.draw([0], epoch) == [[of_long], [other]]
 
 
 @pytest.mark.parametrize("other", [(43, 1, 7), (42, 2, 7), (42, 1, 8), (421, 7, 0), (4, 21, 7)])

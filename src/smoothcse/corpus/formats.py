@@ -9,6 +9,10 @@ FORMATS = (".txt", ".jsonl", ".csv", ".tsv", ".parquet")
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 SUPPORTED = f"{', '.join(FORMATS)} (the text ones also with {' or '.join(COMPRESSIONS)})"
 
+# Documents, which are read by smoothcse.corpus.documents only.
+MARKUP = frozenset({".html", ".htm", ".md", ".markdown"})
+BINARY = frozenset({".pdf", ".docx"})
+
 
 @dataclass(frozen=True)
 class TextFile:
@@ -39,6 +43,11 @@ def is_supported(name: str) -> bool:
     """Return whether a file of this name has a supported format."""
     suffix, packing = _suffixes(name)
     return suffix in FORMATS and not (suffix == ".parquet" and packing)
+
+
+def is_document(name: str) -> bool:
+    """Return whether a file of this name is a document with pages or markup, rather than lines or rows of text."""
+    return _suffixes(name)[0] in MARKUP | BINARY
 
 
 def _suffixes(name: str) -> tuple[str, str]:

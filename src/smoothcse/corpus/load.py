@@ -86,11 +86,7 @@ def load_sentences(
 
 
 def _build(source: Source, options: CorpusOptions, target: Path) -> CorpusReport:
-    if any(file.sha256 for file in source.files):
-        from smoothcse.corpus.hub_datasets import verify
-
-        for file in source.files:
-            verify(file)
+    source.verify()
     report = write_corpus(source.name, source.batches(options.columns), target, options)
     return replace(report, notes=(*source.notes, *_count_notes(source.name, report.read)))
 

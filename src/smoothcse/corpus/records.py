@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from smoothcse.corpus.blocks import BLOCK_BYTES, Block, read_blocks
+from smoothcse.corpus.blocks import BLOCK_BYTES, LONGEST_LINE, Block, read_blocks
 from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
 from smoothcse.corpus.parquet import parquet_batches
 from smoothcse.errors import SmoothCSEError
@@ -113,6 +113,8 @@ def delimited_rows(file: TextFile, blocks: Iterator[Block]) -> Iterator[tuple[in
     Raises:
         SmoothCSEError: If a row is not valid, or does not have as many fields as the header.
     """
+    # The limit of the csv module, 131,072 characters, is that of the whole process. It is raised, never lowered.
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))
     lines = (f"{line}\n" for _, line in numbered_lines(blocks))
     # Quotes delimit fields in .csv. In .tsv they are part of the text, as in all STS and GLUE files.
     reader = (

@@ -13,7 +13,7 @@ from typing import NoReturn
 import pyarrow as pa
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.formats import SUPPORTED, TextFile, is_supported
+from smoothcse.corpus.formats import SUPPORTED, TextFile, is_document, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
 
@@ -43,6 +43,18 @@ class Source:
             code = sorted(Path(__file__).with_name("python_docs").glob("*.py"))
             return [[PYTHON_DOCS, sys.version], *map(_stamp, code)]
         return [_stamp(file.path) for file in self.files]
+
+    def verify(self) -> None:
+        """Compare the files from the hub with their published digests.
+
+        Raises:
+            SmoothCSEError: If a file was damaged during the download.
+        """
+        if any(file.sha256 for file in self.files):
+            from smoothcse.corpus.hub_datasets import verify
+
+            for file in self.files:
+                verify(file)
 
     def batches(self, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
         """Read all rows, in order, without cleaning.
@@ -76,16 +88,16 @@ def resolve(source: str | Path) -> Source:
     if name == PYTHON_DOCS:
         return Source(name)
     if name == WIKI1M:
-        return replace(_from_hub(WIKI1M_ADDRESS), name=name)
+        return replace(from_hub(WIKI1M_ADDRESS), name=name)
     path = local_path(source)
     mode = file_mode(path) if name.strip() else None
     if mode is None:
-        return _from_hub(name) if isinstance(source, str) and _is_on_hub(name) else refuse_missing(path)
+        return from_hub(name) if isinstance(source, str) and is_on_hub(name) else refuse_missing(path)
     if stat.S_ISDIR(mode):
         return _from_folder(path)
     if not stat.S_ISREG(mode):
         raise SmoothCSEError(f"{path} is neither a file nor a folder: write its contents to a file first.")
-    return Source(name, (_supported(path),))
+    return Source(name, (_supported(path, _use_adapt([path.name])),))
 
 
 def require_file(path: Path) -> TextFile:
@@ -106,10 +118,16 @@ def require_file(path: Path) -> TextFile:
     return _supported(path)
 
 
-def _supported(path: Path) -> TextFile:
+def _supported(path: Path, remedy: str = "") -> TextFile:
     if not is_supported(path.name):
-        raise SmoothCSEError(f"{path} has an unsupported format: supported are {SUPPORTED}.")
+        raise SmoothCSEError(f"{path} has an unsupported format: supported are {SUPPORTED}{remedy}.")
     return TextFile(path, str(path))
+
+
+def _use_adapt(names: Sequence[str]) -> str:
+    """Return what reads the documents among files in other formats."""
+    found = any(map(is_document, names))
+    return "; `smoothcse adapt` reads documents, as does the Python function `load_documents`" if found else ""
 
 
 def file_mode(path: Path) -> int | None:
@@ -137,8 +155,12 @@ def _stamp(path: Path) -> list[str | int]:
     return [os.path.abspath(path), status.st_size, status.st_mtime_ns]
 
 
-def _is_on_hub(name: str) -> bool:
-    """Return whether a name without a local file may be a repository; ``data/wkii.txt`` is a typo."""
+def is_on_hub(name: str) -> bool:
+    """Return whether a name without a local file may be a dataset on the hub; ``data/wkii.txt`` is a typo.
+
+    Args:
+        name: Name of a source.
+    """
     from smoothcse.corpus.hub_datasets import HubAddress
 
     address = HubAddress.parse(name)
@@ -147,7 +169,15 @@ def _is_on_hub(name: str) -> bool:
     return address.file is not None or not (is_supported(name) or Path(name).parent.is_dir())
 
 
-def _from_hub(name: str) -> Source:
+def from_hub(name: str) -> Source:
+    """Download a dataset from the hub; see :func:`~smoothcse.corpus.hub_datasets.fetch`.
+
+    Args:
+        name: Address of the dataset.
+
+    Raises:
+        SmoothCSEError: If the dataset does not exist, has no file in a supported format, or cannot be downloaded.
+    """
     from smoothcse.corpus.hub_datasets import HubAddress, fetch
 
     address = HubAddress.parse(name)
@@ -161,12 +191,13 @@ def _from_folder(folder: Path) -> Source:
     found = sorted(walk_files(folder))
     files = tuple(TextFile(path, str(path)) for path in found if is_supported(path.name))
     ignored = [str(path.relative_to(folder)) for path in found if not is_supported(path.name)]
+    remedy = _use_adapt(ignored)
     if not files:
         raise SmoothCSEError(
             f"Folder {folder} contains no file in a supported format ({len(ignored)} in other formats): "
-            f"supported are {SUPPORTED}."
+            f"supported are {SUPPORTED}{remedy}."
         )
-    notes = (f"{len(ignored)} files in other formats ignored: {some_of(ignored, 3)}",) if ignored else ()
+    notes = (f"{len(ignored)} files in other formats ignored: {some_of(ignored, 3)}{remedy}",) if ignored else ()
     return Source(str(folder), files, notes)
 
 

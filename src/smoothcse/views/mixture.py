@@ -13,6 +13,7 @@ from smoothcse.views.crops import crops
 from smoothcse.views.neighbours import neighbour
 from smoothcse.views.row_random import row_random
 from smoothcse.views.sentence import sentence_and_rest
+from smoothcse.views.window import window
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,9 +54,9 @@ class TextViews:
         text = texts[row]
         match self._choose(random):
             case "crops":
-                return crops(text, random, lengths=self.lengths, deletion=self.deletion)
+                return crops(window(text, random), random, lengths=self.lengths, deletion=self.deletion)
             case "sentence":
-                return sentence_and_rest(text, random, language=self.language)
+                return sentence_and_rest(window(text, random), random, language=self.language)
             case "neighbours":
                 return text, texts[neighbour(row, len(self.dataset), random)]
             case "title":

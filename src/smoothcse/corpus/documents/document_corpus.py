@@ -6,17 +6,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
+from rich.console import Console
+from rich.progress import Progress
 
+from smoothcse._utils.progress import progress_bar
 from smoothcse.corpus.cache import cached
-from smoothcse.corpus.documents.document_files import find_documents
 from smoothcse.corpus.documents.document_pipeline import PassageOptions, write_passages
 from smoothcse.corpus.documents.document_report import DocumentReport
+from smoothcse.corpus.documents.document_source import DocumentSource, find_source
+from smoothcse.corpus.documents.extracted import ExtractedDocument
 from smoothcse.corpus.documents.passages import CountTokens, count_words
-from smoothcse.corpus.documents.read_documents import TableColumns, read_documents
+from smoothcse.corpus.documents.read_documents import Skipped, TableColumns
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
@@ -34,9 +39,9 @@ class DocumentCorpus:
     Attributes:
         dataset: One row for each passage, memory-mapped from disk, with the columns ``text``, ``title`` (title of the
             document, may be empty), ``document`` (number of the document, from 0) and ``place``. A place has the
-            fields ``file`` (with the line or row in a table: ``docs.jsonl:7``), ``page`` (of a PDF, from 1; otherwise
-            None), and ``start`` and ``end``, positions in the text of the document. For a plain text file in Unicode
-            NFC these are positions in the file, in characters.
+            fields ``file`` (with the line or row in a table: ``docs.jsonl:7``; the dotted name in ``python-docs``),
+            ``page`` (of a PDF, from 1; otherwise None), and ``start`` and ``end``, positions in the text of the
+            document. For a plain text file in Unicode NFC these are positions in the file, in characters.
         report: Numbers of documents read and skipped and of passages dropped and kept.
     """
 
@@ -52,10 +57,12 @@ def load_documents(
     *,
     column: str | None = None,
     title: str | None = None,
-    max_tokens: int = 128,
+    max_tokens: int | None = 128,
     min_tokens: int = 1,
     tokenizer: PreTrainedTokenizerBase | None = None,
     near_duplicates: float | None = 0.8,
+    limit: int | None = None,
+    console: Console | None = None,
 ) -> DocumentCorpus:
     """Load documents, split them into passages, and drop duplicates and near-duplicates.
 
@@ -68,17 +75,22 @@ def load_documents(
     file is run, and nothing is fetched. Needs the extra ``documents``.
 
     Args:
-        source: File, or folder of files, read recursively in the order of their names. The text formats may also be
-            compressed with ``.gz`` or ``.zst``.
+        source: File; folder of files, read recursively in the order of their names; dataset on the hub
+            (``owner/name``, optionally with ``@revision`` and ``:file``); or ``python-docs``, the documents that
+            :func:`~smoothcse.evaluation.retrieval.python_docs_task` searches. The text formats may also be compressed
+            with ``.gz`` or ``.zst``.
         column: Column or field of the text in tables. Default: ``sentence``, else ``text``, else the only column of
             text other than the title.
         title: Column or field of the title in tables. Default: ``title``, where there is one. Rows may lack it.
-        max_tokens: Maximum tokens of a passage, special tokens not counted, at least 16. Default 128.
+        max_tokens: Maximum tokens of a passage, special tokens not counted, at least 16. Default 128. None keeps each
+            document whole, as one passage.
         min_tokens: Minimum tokens of a passage. The default, 1, drops none.
         tokenizer: Fast tokenizer of an encoder, which counts the tokens. The default, None, counts words and
             punctuation marks.
         near_duplicates: Jaccard similarity of three-word sequences from which a passage is dropped as a near-duplicate
             of an earlier one, above 0 and at most 1. Default 0.8; None drops equal passages only.
+        limit: Number of documents to read, the first ones, skipped ones included. The default, None, reads all.
+        console: Console for the progress bar. The default, None, shows none.
 
     Returns:
         Passages and their report.
@@ -87,20 +99,32 @@ def load_documents(
         SmoothCSEError: If the source is missing or has no documents, a table cannot be read, an option is invalid, or
             fewer than two passages are left.
     """
-    options = PassageOptions(max_tokens, min_tokens, near_duplicates)
+    options = PassageOptions(max_tokens, min_tokens, near_duplicates, limit)
     count_tokens, counted_by = _token_counter(tokenizer)
-    files = find_documents(source)
+    found = find_source(source)
     columns = TableColumns(column, title)
 
     def build(target: Path) -> DocumentReport:
-        return write_passages(str(source), read_documents(files, columns), target, options, count_tokens)
+        with progress_bar(console or Console(quiet=True)) as bar:
+            documents = _limited(found, columns, limit, bar)
+            return write_passages(found.name, documents, target, options, count_tokens, bar)
 
     versions = [_VERSION, counted_by, *_versions()]
-    parts = ["documents", str(source), files.digest, asdict(columns), asdict(options), versions]
+    parts = ["documents", found.name, found.identity, asdict(columns), asdict(options), versions]
     path, report = cached(parts, DocumentReport, build)
     from datasets import Dataset
 
-    return DocumentCorpus(Dataset.from_file(str(path)), replace(report, notes=(*files.notes, *report.notes)))
+    return DocumentCorpus(Dataset.from_file(str(path)), replace(report, notes=(*found.notes, *report.notes)))
+
+
+def _limited(
+    source: DocumentSource, columns: TableColumns, limit: int | None, bar: Progress
+) -> Iterator[ExtractedDocument | Skipped]:
+    """Yield the first documents of a source, and show how many have been split."""
+    task = bar.add_task("reading documents", total=min(filter(None, (source.count, limit)), default=None))
+    for document in islice(source.read(columns), limit):
+        yield document
+        bar.advance(task)
 
 
 def _token_counter(tokenizer: PreTrainedTokenizerBase | None) -> tuple[CountTokens, str]:

@@ -11,16 +11,14 @@ from pathlib import Path
 import xxhash
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.formats import TextFile
+from smoothcse.corpus.formats import BINARY, MARKUP, TextFile
 from smoothcse.corpus.sources import file_mode, refuse_missing, walk_files
 from smoothcse.errors import SmoothCSEError, some_of
 
 TABLES = frozenset({".jsonl", ".csv", ".tsv", ".parquet"})
-MARKUP = frozenset({".html", ".htm", ".md", ".markdown"})
 TEXTS = MARKUP | {".txt"}
-_BINARY = frozenset({".pdf", ".docx"})
-_UNCOMPRESSED = _BINARY | {".parquet"}
-_FORMATS = TABLES | TEXTS | _BINARY
+_UNCOMPRESSED = BINARY | {".parquet"}
+_FORMATS = TABLES | TEXTS | BINARY
 DOCUMENT_FORMATS = ".txt, .md, .html, .pdf, .docx, .jsonl, .csv, .tsv, .parquet (the text ones also with .gz or .zst)"
 
 _SHOWN = 3
@@ -33,6 +31,7 @@ class DocumentFiles:
     Attributes:
         root: File or folder.
         count: Number of files in a supported format.
+        tables: Number of tables among them.
         digest: Hash of the path, size and time of each of them.
         ignored: Number of files in other formats.
         examples: Some of the ignored files.
@@ -40,6 +39,7 @@ class DocumentFiles:
 
     root: Path
     count: int
+    tables: int
     digest: str
     ignored: int
     examples: tuple[str, ...]
@@ -71,7 +71,7 @@ def find_documents(source: str | Path) -> DocumentFiles:
     root = local_path(source)
     mode = file_mode(root) if str(source).strip() else None
     if mode is None:
-        refuse_missing(root, "Give a file or a folder of documents.")
+        refuse_missing(root, "Give a file or a folder of documents, 'python-docs' or a hub dataset as owner/name.")
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise SmoothCSEError(f"{root} is neither a file nor a folder: write its contents to a file first.")
     found = _scan(root)
@@ -83,10 +83,11 @@ def find_documents(source: str | Path) -> DocumentFiles:
 
 
 def _scan(root: Path) -> DocumentFiles:
-    count, ignored, examples, digest = 0, 0, [], xxhash.xxh3_128()
+    count, tables, ignored, examples, digest = 0, 0, 0, [], xxhash.xxh3_128()
     for file in _candidates(root):
         if _is_document(file):
             count += 1
+            tables += file.format in TABLES
             status = file.path.stat()
             stamp = (os.path.abspath(file.path), status.st_size, status.st_mtime_ns)
             digest.update(repr(stamp).encode("utf-8", "surrogateescape"))
@@ -94,7 +95,7 @@ def _scan(root: Path) -> DocumentFiles:
         ignored += 1
         if ignored <= _SHOWN:
             examples.append(os.path.relpath(file.path, root))
-    return DocumentFiles(root, count, digest.hexdigest(), ignored, tuple(examples))
+    return DocumentFiles(root, count, tables, digest.hexdigest(), ignored, tuple(examples))
 
 
 def _candidates(root: Path) -> Iterator[TextFile]:

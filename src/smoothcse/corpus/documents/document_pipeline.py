@@ -10,20 +10,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from rich.progress import Progress
 
 from smoothcse.corpus.cleaning import first_occurrences, hash_sentences
 from smoothcse.corpus.documents.document_report import DocumentReport
 from smoothcse.corpus.documents.extracted import ExtractedDocument
 from smoothcse.corpus.documents.near_duplicates import NearDuplicates
-from smoothcse.corpus.documents.passages import CountTokens, split_passages
+from smoothcse.corpus.documents.passages import (
+    CountTokens,
+    Passage,
+    has_tokens,
+    split_passages,
+    whole_passage,
+)
 from smoothcse.corpus.documents.read_documents import Skipped
 from smoothcse.corpus.pipeline import fingerprint
 from smoothcse.errors import SmoothCSEError
@@ -43,26 +51,29 @@ class PassageOptions:
     """Options of :func:`~smoothcse.corpus.documents.document_corpus.load_documents`, checked.
 
     Attributes:
-        max_tokens: Maximum tokens of a passage.
+        max_tokens: Maximum tokens of a passage; None for one passage per document.
         min_tokens: Minimum tokens of a passage.
         near_duplicates: Similarity from which a passage is a near-duplicate; None to keep near-duplicates.
+        limit: Number of documents to read; None for all.
     """
 
-    max_tokens: int
+    max_tokens: int | None
     min_tokens: int
     near_duplicates: float | None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
-        if self.max_tokens < 16:
-            raise SmoothCSEError(f"max_tokens={self.max_tokens} is too small: give at least 16.")
-        if not 1 <= self.min_tokens <= self.max_tokens:
-            raise SmoothCSEError(
-                f"min_tokens={self.min_tokens} must be at least 1 and at most max_tokens={self.max_tokens}."
-            )
+        if self.max_tokens is not None and self.max_tokens < 16:
+            raise SmoothCSEError(f"max_tokens={self.max_tokens} is too small: give at least 16, or None.")
+        if not 1 <= self.min_tokens <= (self.max_tokens or self.min_tokens):
+            most = "" if self.max_tokens is None else f" and at most max_tokens={self.max_tokens}"
+            raise SmoothCSEError(f"min_tokens={self.min_tokens} must be at least 1{most}.")
         if self.near_duplicates is not None and not 0 < self.near_duplicates <= 1:
             raise SmoothCSEError(
                 f"near_duplicates={self.near_duplicates} must be above 0 and at most 1; None keeps near-duplicates."
             )
+        if self.limit is not None and self.limit < 1:
+            raise SmoothCSEError(f"limit={self.limit} is too small: give at least 1, or None for all documents.")
 
 
 @dataclass
@@ -94,6 +105,7 @@ def write_passages(
     target: Path,
     options: PassageOptions,
     count_tokens: CountTokens,
+    bar: Progress,
 ) -> DocumentReport:
     """Split and de-duplicate documents, and write the passages kept as an Arrow stream.
 
@@ -103,6 +115,7 @@ def write_passages(
         target: File to write. A scratch file is written beside it and not removed.
         options: Limits of the passages and threshold of near-duplicates.
         count_tokens: Function that counts the tokens of a text.
+        bar: Progress bar, which shows how many of the distinct passages have been compared.
 
     Returns:
         Numbers of documents and passages.
@@ -115,9 +128,11 @@ def write_passages(
     hashes = _write(scratch, _batches(_rows(documents, options, count_tokens, counts)))
     distinct = first_occurrences(hashes)
     counts.dropped["duplicate"] = len(hashes) - len(distinct)
-    kept = _write(target, _distinct(scratch, distinct, options.near_duplicates))
+    task = bar.add_task("comparing passages", total=len(distinct))
+    kept = _write(target, _distinct(scratch, distinct, options.near_duplicates, partial(bar.advance, task)))
     counts.dropped["near-duplicate"] = len(distinct) - len(kept)
-    _check_enough(name, counts, len(kept))
+    notes = (*counts.notes, *_limit_notes(counts.documents, options.limit))
+    _check_enough(name, counts, notes, len(kept))
     return DocumentReport(
         name,
         counts.documents,
@@ -127,8 +142,12 @@ def write_passages(
         len(kept),
         dict(counts.dropped),
         fingerprint(kept),
-        counts.notes,
+        notes,
     )
+
+
+def _limit_notes(documents: int, limit: int | None) -> tuple[str, ...]:
+    return (f"limit of {limit:,} documents reached: later ones were not read",) if documents == limit else ()
 
 
 def _rows(
@@ -143,7 +162,7 @@ def _rows(
             counts.skip(document)
             continue
         counts.untitled += not document.title
-        for passage in split_passages(document.text, options.max_tokens, count_tokens):
+        for passage in _passages(document.text, options.max_tokens, count_tokens):
             counts.read += 1
             if reason := _reason_to_drop(passage.text, options.min_tokens, count_tokens):
                 counts.dropped[reason] += 1
@@ -153,10 +172,16 @@ def _rows(
             yield {"text": passage.text, "title": document.title, "document": number, "place": place}
 
 
+def _passages(document: str, max_tokens: int | None, count_tokens: CountTokens) -> Iterable[Passage]:
+    if max_tokens is None:
+        return [whole_passage(document)]
+    return split_passages(document, max_tokens, count_tokens)
+
+
 def _reason_to_drop(text: str, min_tokens: int, count_tokens: CountTokens) -> str | None:
     if not _LETTER.search(text):  # page numbers, rules, figures
         return "no letters"
-    return "too short" if min_tokens > 1 and count_tokens(text) < min_tokens else None
+    return "too short" if min_tokens > 1 and not has_tokens(text, min_tokens, count_tokens) else None
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
@@ -188,7 +213,9 @@ def _write(path: Path, batches: Iterable[pa.RecordBatch]) -> NDArray[np.uint64]:
     return np.concatenate(hashes)
 
 
-def _distinct(path: Path, rows: NDArray[np.intp], threshold: float | None) -> Iterator[pa.RecordBatch]:
+def _distinct(
+    path: Path, rows: NDArray[np.intp], threshold: float | None, advance: Callable[[int], None]
+) -> Iterator[pa.RecordBatch]:
     """Yield the given rows of a file, ascending, that are no near-duplicates of earlier ones."""
     seen = None if threshold is None else NearDuplicates(threshold)
     start = 0
@@ -197,17 +224,18 @@ def _distinct(path: Path, rows: NDArray[np.intp], threshold: float | None) -> It
             low, high = np.searchsorted(rows, (start, start + batch.num_rows))
             distinct = batch.take(pa.array(rows[low:high] - start))
             start += batch.num_rows
+            advance(len(distinct))
             if seen is not None:
                 distinct = distinct.filter(pa.array(seen.keep(distinct.column("text").to_pylist()), pa.bool_()))
             yield distinct
 
 
-def _check_enough(name: str, counts: _Counts, kept: int) -> None:
+def _check_enough(name: str, counts: _Counts, notes: tuple[str, ...], kept: int) -> None:
     if kept >= 2:
         return
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in counts.dropped.items() if count)
     left = "only one distinct passage" if kept else "no passage"
-    because = "; ".join((f"passages dropped: {dropped}",) * bool(dropped) + counts.notes) or "the files are empty"
+    because = "; ".join((f"passages dropped: {dropped}",) * bool(dropped) + notes) or "the files are empty"
     raise SmoothCSEError(
         f"{name}: {left} is left, and contrastive training needs at least 2; documents read: {counts.documents:,}; "
         f"{because}."

@@ -14,6 +14,9 @@ BANDS = 16
 WORDS = 3
 SEED = 1
 
+PART = 1 << 20
+"""Characters whose sequences of words are held at once. Those at the border of two parts are not compared."""
+
 _WORD = re.compile(r"\w+")
 
 
@@ -28,8 +31,10 @@ class NearDuplicates:
     """
 
     def __init__(self, threshold: float) -> None:
-        rensa = require("rensa", "documents", "Removing near-duplicates")
-        self._seen = rensa.RMinHashDeduplicator(threshold, PERMUTATIONS, use_lsh=True, num_bands=BANDS, seed=SEED)
+        self._rensa = require("rensa", "documents", "Removing near-duplicates")
+        self._seen = self._rensa.RMinHashDeduplicator(
+            threshold, PERMUTATIONS, use_lsh=True, num_bands=BANDS, seed=SEED
+        )
         self._added = 0
 
     def keep(self, texts: Iterable[str]) -> list[bool]:
@@ -38,11 +43,14 @@ class NearDuplicates:
         Args:
             texts: Next texts, in order.
         """
-        entries = []
-        for text in texts:
-            entries.append((str(self._added), shingles(text)))
-            self._added += 1
-        return list(self._seen.add_pairs(entries))
+        return [self._add(text) for text in texts]
+
+    def _add(self, text: str) -> bool:
+        signature = self._rensa.RMinHash(PERMUTATIONS, SEED)
+        for start in range(0, len(text), PART):
+            signature.update(shingles(text[start : start + PART]))
+        self._added += 1
+        return bool(self._seen.add(str(self._added), signature))
 
 
 def shingles(text: str) -> list[str]:

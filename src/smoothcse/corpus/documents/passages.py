@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import cast
 
 from smoothcse._utils.extras import extra
@@ -38,6 +39,28 @@ class Passage:
 def count_words(text: str) -> int:
     """Count words and punctuation marks."""
     return sum(1 for _ in _WORD_OR_MARK.finditer(text))
+
+
+def whole_passage(document: str) -> Passage:
+    """Return a document as a single passage.
+
+    Args:
+        document: Text of the document, which is not blank.
+    """
+    start = len(document) - len(document.lstrip())
+    return Passage(fold(document), start, len(document.rstrip()))
+
+
+def has_tokens(text: str, least: int, count_tokens: CountTokens) -> bool:
+    """Return whether a text has at least ``least`` tokens, without counting all those of a long text.
+
+    Args:
+        text: Text.
+        least: Minimum number of tokens.
+        count_tokens: Function that counts the tokens of a text.
+    """
+    counts = (count_tokens(text[start : start + SECTION]) for start in range(0, len(text), SECTION))
+    return any(count >= least for count in accumulate(counts))
 
 
 def split_passages(document: str, max_tokens: int, count_tokens: CountTokens) -> Iterator[Passage]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from smoothcse.corpus.blocks import read_blocks
-from smoothcse.corpus.documents.document_files import TABLES, DocumentFiles
+from smoothcse.corpus.documents.document_files import TABLES
 from smoothcse.corpus.documents.docx_text import read_docx
 from smoothcse.corpus.documents.extracted import (
     LARGEST_TEXT,
@@ -61,7 +61,9 @@ class TableColumns:
     title: str | None = None
 
 
-def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[ExtractedDocument | Skipped]:
+def read_documents(
+    name: str, files: Iterable[TextFile], columns: TableColumns, *, whole_folder: bool
+) -> Iterator[ExtractedDocument | Skipped]:
     """Read all documents of a source.
 
     A file that is one document and cannot be read is skipped, so that one of them does not stop a folder of thousands.
@@ -69,8 +71,10 @@ def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[Extr
     table without a clear column of text is skipped if no column is requested.
 
     Args:
+        name: Name of the source in messages.
         files: Files to read.
         columns: Columns of the tables.
+        whole_folder: Whether the files are those of a folder, rather than one that the user named.
 
     Yields:
         Document, or what was skipped, in the order of the files.
@@ -79,7 +83,7 @@ def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[Extr
         SmoothCSEError: If a table cannot be read, or a column was requested and there is no table.
     """
     tables = 0
-    required = columns.text is not None or not files.root.is_dir()
+    required = columns.text is not None or not whole_folder
     for file in files:
         if file.format in TABLES:
             tables += 1
@@ -89,7 +93,7 @@ def read_documents(files: DocumentFiles, columns: TableColumns) -> Iterator[Extr
     option = "column" if columns.text else "title" if columns.title else None
     if option and not tables:
         wanted = columns.text or columns.title
-        raise SmoothCSEError(f"{files.root} contains no table and has no column {wanted!r}: leave out `{option}`.")
+        raise SmoothCSEError(f"{name} contains no table and has no column {wanted!r}: leave out `{option}`.")
 
 
 def read_file(file: TextFile) -> ExtractedDocument | Skipped:
