@@ -107,7 +107,9 @@ def attempt(arguments: argparse.Namespace, row: Row, yardstick: Yardstick) -> Ro
     save_ranks(ranks_file(arguments.results, row), ranks)
     total = time.perf_counter() - started
     scores = " ".join(f"{way} {value:.2f}" for way, value in found["mrr"].items())
-    print(f"{name_of(row)}: {scores}, {trained.steps} steps in {trained.seconds:.0f} s, {total:.0f} s in all", flush=True)
+    print(
+        f"{name_of(row)}: {scores}, {trained.steps} steps in {trained.seconds:.0f} s, {total:.0f} s in all", flush=True
+    )
     return {
         "seconds": trained.seconds,
         "steps": trained.steps,

@@ -214,7 +214,9 @@ class Budget(TrainerCallback):
         for group in kwargs["optimizer"].param_groups:
             group["lr"] = self.learning_rate * max(height, 1e-3)
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Stop when the time is over."""
         self.spent = time.perf_counter() - (self.started or 0.0)
         control.should_training_stop = self.spent >= self.seconds

@@ -157,7 +157,9 @@ def judged(groups: Sequence[list[Row]], criterion: Criterion, way: str) -> list[
     """Return correlation within the groups, correlation of all runs, and regret, each as a cell."""
     if not groups:
         return [""] * 3
-    scored = [(np.array([criterion(row) for row in rows]), np.array([row["mrr"][way] for row in rows])) for rows in groups]
+    scored = [
+        (np.array([criterion(row) for row in rows]), np.array([row["mrr"][way] for row in rows])) for rows in groups
+    ]
     within = [float(spearmanr(*pair).statistic) for pair in scored]
     centred = [np.concatenate([values - np.median(values) for values in side]) for side in zip(*scored, strict=True)]
     regrets = [float(true.max() - true[np.argmax(guess)]) for guess, true in scored]
