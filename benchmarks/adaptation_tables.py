@@ -1,0 +1,174 @@
+"""Print the tables of the adaptation study, in Markdown, from the results of ``adaptation.py``.
+
+The first tables compare the arms with one of them on the labelled queries: mean ± sd over seeds, the paired difference
+over seeds with its 95% t interval, and the 95% paired bootstrap interval over queries of the mean reciprocal ranks
+over seeds. The last one says how well criteria without labels order the runs of a domain and encoder.
+
+    python benchmarks/adaptation_tables.py RESULTS.jsonl [--against start]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from adaptation import ARMS, Row, ranks_file, read_rows
+from adaptation_arms import UNTRAINED
+from adaptation_domain import WAYS
+from scipy.stats import spearmanr
+
+from smoothcse.experiments.statistics import paired_bootstrap, paired_difference, show_mean_sd
+
+LABELS = {"cosine": "alone", "fused": "fused"}
+Criterion = Callable[[Row], float]
+CRITERIA: dict[str, Criterion] = {
+    "probe, alone": lambda row: row["probe"]["cosine"],
+    "probe, fused": lambda row: row["probe"]["fused"],
+    "-(alignment + uniformity)": lambda row: -row["geometry"]["alignment"] - row["geometry"]["uniformity"],
+}
+Group = tuple[str, str, int]
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="file of results")
+    parser.add_argument("--against", default="start", choices=ARMS, metavar="ARM", help="arm to compare with [start]")
+    arguments = parser.parse_args()
+    rows = read_rows(arguments.results)
+    groups = by(("domain", "encoder", "planned_steps"), rows)
+    for (domain, encoder, steps), members in groups.items():
+        print(f"### {domain}, {encoder}, {steps} steps\n")
+        print(arm_table(arguments.results, members, arguments.against))
+    print("### Criteria without labels\n")
+    print(criteria_table(list(groups.values())))
+
+
+def by(names: Sequence[str], rows: Iterable[Row]) -> dict[Any, list[Row]]:
+    """Group rows by some fields."""
+    groups: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[tuple(row[name] for name in names)].append(row)
+    return groups
+
+
+def succeeded(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows of runs that did not fail."""
+    return [row for row in rows if "failed" not in row]
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown, with numbers to the right of a first column of names."""
+    lines = [headings, ["---", *["--:"] * (len(headings) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+# ---- arms ------------------------------------------------------------------------------------------------------
+
+
+def arm_table(results: Path, rows: list[Row], against: str) -> str:
+    """Return the table of one domain and encoder."""
+    arms = by(("arm",), rows)
+    control = succeeded(arms.get((against,), []))
+    headings = ["arm", "n"]
+    for label in LABELS.values():
+        headings += [f"MRR {label}", f"- {against}, over seeds", f"- {against}, over queries"]
+    headings += ["STS", "seconds", "steps", "peak MB"]
+    lines = [bm25_line(rows, len(headings))]
+    for arm in ARMS:
+        if (arm,) in arms:
+            lines.append(arm_line(results, arm, arms[(arm,)], control))
+    return markdown(headings, lines)
+
+
+def bm25_line(rows: list[Row], cells: int) -> list[str]:
+    """Return the line of BM25, which is the same in all runs."""
+    scores = [row["mrr"]["bm25"] for row in succeeded(rows)]
+    return ["BM25", "", f"{scores[0]:.2f}" if scores else "", *[""] * (cells - 3)]
+
+
+def arm_line(results: Path, arm: str, rows: list[Row], control: list[Row]) -> list[str]:
+    """Return the line of an arm."""
+    good = sorted(succeeded(rows), key=lambda row: row["seed"])
+    cells = [arm, str(len(good))]
+    if not good:
+        return [arm, "0", f"failed: {rows[0]['failed'].splitlines()[0][:80]}".replace("|", "/"), *[""] * 9]
+    for way in LABELS:
+        cells += [show_mean_sd([row["mrr"][way] for row in good]), *differences(results, good, control, way)]
+    sts = [row["sts"] for row in good if row["sts"] is not None]
+    memory = [row["peak_memory_mb"] for row in good if row["peak_memory_mb"] is not None]
+    return [
+        *cells,
+        show_mean_sd(sts) if sts else "",
+        f"{fmean(row['seconds'] for row in good):.0f}",
+        f"{median(row['steps'] for row in good):.0f}",
+        f"{max(memory):.0f}" if memory else "",
+    ]
+
+
+def differences(results: Path, treated: list[Row], control: list[Row], way: str) -> list[str]:
+    """Return the differences to the control over seeds and over queries; empty for the control itself."""
+    known = {row["seed"]: row for row in control}
+    if control and control[0]["arm"] in UNTRAINED:
+        known = {row["seed"]: control[0] for row in treated}
+    pairs = [(row, known[row["seed"]]) for row in treated if row["seed"] in known]
+    if not pairs or pairs[0][0]["arm"] == pairs[0][1]["arm"]:
+        return ["", ""]
+    ours, theirs = zip(*pairs, strict=True)
+    over_seeds = paired_difference([row["mrr"][way] for row in ours], [row["mrr"][way] for row in theirs])
+    over_queries = paired_bootstrap(mean_ranks(results, ours, way), mean_ranks(results, theirs, way))
+    return [str(over_seeds), str(over_queries)]
+
+
+def mean_ranks(results: Path, rows: Sequence[Row], way: str) -> Any:
+    """Return the reciprocal rank x 100 of each query, mean over runs."""
+    found = []
+    for row in rows:
+        with np.load(ranks_file(results, row)) as ranks:
+            found.append(100 * ranks[way].astype(np.float64))
+    return np.mean(found, axis=0)
+
+
+# ---- criteria without labels ------------------------------------------------------------------------------------
+
+
+def criteria_table(groups: Sequence[list[Row]]) -> str:
+    """Return rank correlation and regret of each criterion, for the MRR alone and fused."""
+    groups = [good for rows in groups if len(good := succeeded(rows)) > 2]
+    runs = sum(map(len, groups))
+    headings = ["criterion"]
+    for label in LABELS.values():
+        headings += [f"ρ with MRR {label}: mean of groups (least)", "pooled", "regret: mean (most)"]
+    lines = [[name, *(cell for way in WAYS for cell in judged(groups, of, way))] for name, of in CRITERIA.items()]
+    note = (
+        f"{runs} runs in {len(groups)} groups of one domain and encoder. ρ is Spearman's; pooled: over all runs, each "
+        "minus the median of its group. Regret: MRR of the group's best run minus that of the run with the best "
+        "criterion.\n"
+    )
+    return f"{markdown(headings, lines)}\n{note}"
+
+
+def judged(groups: Sequence[list[Row]], criterion: Criterion, way: str) -> list[str]:
+    """Return correlation within the groups, correlation of all runs, and regret, each as a cell."""
+    if not groups:
+        return [""] * 3
+    scored = [
+        (np.array([criterion(row) for row in rows]), np.array([row["mrr"][way] for row in rows])) for rows in groups
+    ]
+    within = [float(spearmanr(*pair).statistic) for pair in scored]
+    centred = [np.concatenate([values - np.median(values) for values in side]) for side in zip(*scored, strict=True)]
+    regrets = [float(true.max() - true[np.argmax(guess)]) for guess, true in scored]
+    return [
+        f"{fmean(within):.3f} ({min(within):.3f})",
+        f"{float(spearmanr(*centred).statistic):.3f}",
+        f"{fmean(regrets):.2f} ({max(regrets):.2f})",
+    ]
+
+
+if __name__ == "__main__":
+    main()
