@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
-from torch import nn
+from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from smoothcse.encoders.projection import body_of
@@ -51,7 +51,7 @@ class StartDecay(TrainerCallback):
         if optimizer.step_was_skipped:
             return
         for group in optimizer.param_groups:
-            pulled: list[nn.Parameter] = [parameter for parameter in group["params"] if parameter in self.start]
+            pulled: list[Tensor] = [parameter for parameter in group["params"] if parameter in self.start]
             if pulled:
                 starts = [self.start[parameter] for parameter in pulled]
                 torch._foreach_lerp_(pulled, starts, float(group["lr"]) * self.decay)
