@@ -165,13 +165,14 @@ def note_own_shares(file: Path) -> None:
 
 
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:
-    """Train, then go on from the last checkpoint but one of a copy; with gradient caching and without."""
+    """Train, then go on from the last checkpoint but one of a copy; plain, and cached with a pull toward the start."""
     note_own_shares(Path(folder) / f"shares-{rank}.txt")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "SMOOTHCSE_CPU": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    for kind, mini_batch in (("plain", None), ("cached", 60)):
-        config = make_config({**fields, "output": f"{folder}/{kind}", "mini_batch": mini_batch})
+    near_start = {"mini_batch": 60, "start_decay": 100.0, "train_layers": 1}
+    for kind, changes in (("plain", {}), ("cached", near_start)):
+        config = make_config({**fields, "output": f"{folder}/{kind}", **changes})
         train(config, console=Console(quiet=True))
         cut = config.replace(output=f"{folder}/{kind}-resumed")
         if rank == 0:

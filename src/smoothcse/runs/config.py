@@ -177,6 +177,22 @@ class TrainConfig:
     ] = "linear"
     warmup_ratio: Annotated[float, Field(ge=0, lt=1, description="Fraction of the steps spent warming up.")] = 0.0
     weight_decay: Annotated[float, Field(ge=0, description="Weight decay of the optimizer.")] = 0.0
+    start_decay: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="Decay of the weights toward those of the start model (L2-SP): after each step, the encoder's "
+            "weights lose the fraction learning rate x start_decay of their distance to it; such as 1000. [0]",
+        ),
+    ] = 0.0
+    train_layers: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Train this many of the last transformer layers, and what comes after them; the embeddings "
+            "and earlier layers stay as they are. Unset: all.",
+        ),
+    ] = None
     adam_epsilon: Annotated[float, Field(gt=0, description="AdamW's epsilon.")] = 1e-8
     max_grad_norm: Annotated[float, Field(gt=0, description="Gradients are clipped to this norm.")] = 1.0
     seed: Annotated[int, Field(ge=0, le=2**31, description="Seed of data order, dropout, head and noise.")] = 42
@@ -251,7 +267,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules between fields, then the settings of the method and the trainer's arguments."""
-        for problem in (*_text_problems(self), *_view_problems(self), *_noise_problems(self)):
+        for problem in _problems(self):
             raise SmoothCSEError(problem)
         object.__setattr__(self, "method", read_method(self.method))
         if self.trainer_args:
@@ -377,6 +393,17 @@ def _sentence(error: ValidationError) -> str:
     if problem.unknown:
         return f"there is no configuration field {problem.field!r}.{did_you_mean(problem.field, field_names())}"
     return f"{problem}."
+
+
+def _problems(config: TrainConfig) -> Iterator[str]:
+    yield from _text_problems(config)
+    yield from _view_problems(config)
+    yield from _noise_problems(config)
+    if config.learning_rate * config.start_decay > 1:
+        yield (
+            f"start_decay {config.start_decay:g} at learning_rate {config.learning_rate:g} pulls the weights past the "
+            f"start; give a start_decay of at most {1 / config.learning_rate:g}."
+        )
 
 
 def _text_problems(config: TrainConfig) -> Iterator[str]:

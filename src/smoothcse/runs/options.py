@@ -44,6 +44,8 @@ class TrainOptions(TypedDict, total=False):
     lr_scheduler: Literal["linear", "cosine", "constant"]
     warmup_ratio: float
     weight_decay: float
+    start_decay: float
+    train_layers: int | None
     adam_epsilon: float
     max_grad_norm: float
     seed: int

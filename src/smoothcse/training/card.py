@@ -108,7 +108,6 @@ def start_card(
         evaluation_seconds: Duration of one evaluation.
     """
     config, corpus, steps = plan.config, inputs.corpus, inputs.steps
-    trainable = sum(p.numel() for p in inputs.model.parameters() if p.requires_grad)
     sentences = steps * config.batch_size * accumulated_batches(config.trainer_args)
     evaluations = math.ceil(steps / config.eval_steps)
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
@@ -116,7 +115,7 @@ def start_card(
         corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
         "text": f"{text.unknown:.1%} of the tokens unknown, {text.truncated:.1%} truncated; {text.duplicates:.1%} "
         "of the sentences are duplicates after truncation",
-        "encoder": f"{config.model}, {trainable / 1e6:.1f}M trainable parameters, read "
+        "encoder": f"{config.model}, {_trainable(config, inputs.model)}, read "
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
         "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
@@ -135,6 +134,13 @@ def start_card(
         if words:
             table.add_row(term, Text(words))  # as text, so that a path is not read as markup or emoji
     return Panel(table, title=method_title(config, plan.method), expand=False)
+
+
+def _trainable(config: TrainConfig, model: SentenceTransformer) -> str:
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in model.parameters()) - trainable
+    rest = "" if config.train_layers is None else f" and {frozen / 1e6:.1f}M frozen ones"
+    return f"{trainable / 1e6:.1f}M trainable parameters{rest}"
 
 
 def method_title(config: TrainConfig, method: Method) -> str:

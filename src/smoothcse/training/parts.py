@@ -11,6 +11,7 @@ from transformers import set_seed
 from transformers.integrations import get_available_reporting_integrations
 
 from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.last_layers import train_last_layers
 from smoothcse.encoders.length import check_length, require_room
 from smoothcse.errors import SmoothCSEError, first_line, some_of
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
@@ -36,6 +37,8 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
     if plan.method.prepare:
         model = plan.method.prepare(model, plan.settings)
     require_room(model, config.max_length)
+    if config.train_layers is not None:
+        train_last_layers(model, config.train_layers, config.model)
     return model
 
 

@@ -39,6 +39,7 @@ from smoothcse.training.callbacks import (
     NoiseStep,
     ProgressBar,
     Selection,
+    StartDecay,
     StepCost,
     StopOnSignal,
 )
@@ -189,9 +190,10 @@ class _Run:
 
     def _callbacks(self) -> list[TrainerCallback]:
         """Return the callbacks, in calling order."""
-        folder = self.plan.folder
+        folder, decay = self.plan.folder, self.plan.config.start_decay
         return [
             NoiseStep(self.loss),
+            *([StartDecay(self.inputs.model, decay)] if decay else []),
             FiniteLoss(self.loss, folder, gradients=self.plan.hardware.precision != "fp16"),
             self.selection,
             self.stop,

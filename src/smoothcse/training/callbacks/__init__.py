@@ -11,6 +11,7 @@ from smoothcse.training.callbacks.monitors import CollapseMonitor, NoiseShareMon
 from smoothcse.training.callbacks.noise_share import NoiseShare
 from smoothcse.training.callbacks.noise_step import NoiseStep
 from smoothcse.training.callbacks.progress_bar import ProgressBar
+from smoothcse.training.callbacks.start_decay import StartDecay
 from smoothcse.training.callbacks.step_cost import StepCost
 from smoothcse.training.callbacks.stop import StopOnSignal
 from smoothcse.training.callbacks.view_epoch import ViewEpoch
@@ -26,6 +27,7 @@ __all__ = [
     "NoiseStep",
     "ProgressBar",
     "Selection",
+    "StartDecay",
     "StepCost",
     "StopOnSignal",
     "ViewEpoch",
