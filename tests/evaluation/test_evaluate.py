@@ -266,7 +266,8 @@ QRELS = "query-id\tcorpus-id\tscore\n"
     ("changes", "said"),
     [
         ({"queries.jsonl": ""}, "has no queries.jsonl; BEIR's layout is corpus.jsonl, queries.jsonl and qrels"),
-        ({"qrels/test.tsv": ""}, "qrels holds no .tsv file"),
+        ({"qrels/test.tsv": ""}, "has no folder qrels; BEIR's layout is corpus.jsonl, queries.jsonl and qrels"),
+        ({"qrels/test.tsv": "", "qrels/notes.txt": "empty"}, "qrels holds no .tsv file"),
         ({"qrels/test.tsv": QRELS + "q1\td9\t1\n"}, "test.tsv:2 names 'd9', which is not in"),
         ({"qrels/test.tsv": QRELS + "q9\td1\t1\n"}, "test.tsv:2 names 'q9', which is not in"),
         ({"qrels/test.tsv": QRELS + "q1\td1\tgood\n"}, "test.tsv:2: the score 'good' is not a number"),

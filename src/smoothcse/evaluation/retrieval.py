@@ -66,6 +66,10 @@ class RetrievalTask:
                 f"{self.relevant.shape}; give one gain for each relevant document."
             )
 
+    def __len__(self) -> int:
+        """Return the number of queries."""
+        return len(self.queries)
+
     def judgements(self, rows: slice) -> tuple[IntArray, FloatArray | None]:
         """Return ``relevant`` and ``gains`` of some queries."""
         return self.relevant[rows], None if self.gains is None else self.gains[rows]

@@ -38,13 +38,17 @@ def is_beir_folder(source: str | Path) -> bool:
     return any((folder / name).exists() for name in _BEIR) or any(map(_is_there, (folder / name for name in _BEIR)))
 
 
-def load_retrieval(source: str | Path, columns: Sequence[str] | None = None) -> RetrievalTask:
+def load_retrieval(
+    source: str | Path, columns: Sequence[str] | None = None, *, split: str = "test", titles: bool = True
+) -> RetrievalTask:
     """Read labelled queries.
 
     Args:
         source: Pairs file, or folder in BEIR's layout (or a folder that contains one named ``retrieval``).
         columns: Query column and document column of a pairs file. Default: the first of :data:`USUAL_COLUMNS` that the
             file has.
+        split: Relevance judgements to use of a folder with several: ``qrels/SPLIT.tsv``. Default ``"test"``.
+        titles: Whether a document of a folder starts with its title, as in BEIR. Default True.
 
     Raises:
         SmoothCSEError: The data cannot be read or is incomplete; the message names file and line.
@@ -55,7 +59,7 @@ def load_retrieval(source: str | Path, columns: Sequence[str] | None = None) -> 
         raise SmoothCSEError(
             f"{source} is not a pairs file and has no columns {' and '.join(columns)}; leave them out."
         )
-    return _from_beir(_level(source))
+    return _from_beir(_level(source), split, titles)
 
 
 def _from_pairs(path: Path, columns: Sequence[str] | None) -> RetrievalTask:
@@ -65,9 +69,9 @@ def _from_pairs(path: Path, columns: Sequence[str] | None) -> RetrievalTask:
     names: Sequence[str] | None = None
     for place, record in read_records(TextFile(path, str(path))):
         names = names or _pair_columns(place, record, columns)
-        query, document = (_text(place, record, name) for name in names)
+        query, document = (text_of(place, record, name) for name in names)
         answers.setdefault(query, {})[documents.setdefault(document, len(documents))] = 1.0
-    return _task(path.name, list(answers), list(documents), answers.values(), path)
+    return make_task(path.name, list(answers), list(documents), answers.values(), path)
 
 
 def _pair_columns(place: str, record: Fields, columns: Sequence[str] | None) -> Sequence[str]:
@@ -82,10 +86,10 @@ def _pair_columns(place: str, record: Fields, columns: Sequence[str] | None) -> 
     return choose_columns(place, list(record), list(record), wanted)
 
 
-def _from_beir(folder: Path) -> RetrievalTask:
+def _from_beir(folder: Path, split: str, titles: bool) -> RetrievalTask:
     corpus, queries = (_beir_file(folder, name) for name in _BEIR)
-    judgements = _split_file(folder / "qrels")
-    documents = _by_id(corpus, with_title=True)
+    judgements = _split_file(folder / "qrels", split)
+    documents = _by_id(corpus, with_title=titles)
     texts = _by_id(queries)
     place_of = {name: index for index, name in enumerate(documents)}
     answers: dict[str, dict[int, float]] = {}
@@ -95,7 +99,7 @@ def _from_beir(folder: Path) -> RetrievalTask:
                 raise SmoothCSEError(f"{place} names {name!r}, which is not in {file}; download the data set again.")
         answers.setdefault(query, {})[place_of[document]] = gain
     name = f"{folder.resolve().name}, {judgements.parent.name}/{judgements.name}"
-    return _task(name, [texts[query] for query in answers], list(documents.values()), answers.values(), folder)
+    return make_task(name, [texts[query] for query in answers], list(documents.values()), answers.values(), folder)
 
 
 def _by_id(path: Path, *, with_title: bool = False) -> dict[str, str]:
@@ -127,9 +131,21 @@ def _relevant(path: Path) -> Iterator[tuple[str, str, str, float]]:
             yield place, query, document, gain
 
 
-def _task(
-    name: str, queries: list[str], documents: list[str], answers: Iterable[Mapping[int, float]], source: Path
+def make_task(
+    name: str, queries: list[str], documents: list[str], answers: Iterable[Mapping[int, float]], source: str | Path
 ) -> RetrievalTask:
+    """Return a task of queries with any number of relevant documents.
+
+    Args:
+        name: Short name for reports.
+        queries: ``q`` texts.
+        documents: ``d`` texts.
+        answers: Gain of each relevant document by its index, for each query.
+        source: Source of the labels, for messages.
+
+    Raises:
+        SmoothCSEError: There is no query, or less than two documents.
+    """
     if not queries or len(documents) < 2:
         raise SmoothCSEError(
             f"{source} has {len(queries)} queries with a document and {len(documents)} distinct documents; retrieval "
@@ -143,7 +159,17 @@ def _task(
     return RetrievalTask(name, queries, documents, relevant, gains)
 
 
-def _text(place: str, record: Mapping[str, object], name: str) -> str:
+def text_of(place: str, record: Mapping[str, object], name: str) -> str:
+    """Return the text of one column.
+
+    Args:
+        place: Place of the record in messages, such as ``pairs.jsonl:7``.
+        record: Fields of the record.
+        name: Name of the column.
+
+    Raises:
+        SmoothCSEError: The record has no text there.
+    """
     value = record.get(name)
     if not isinstance(value, str) or not value.strip():
         raise SmoothCSEError(f"{place} has no text in {name!r}: fix or remove the line.")
@@ -173,11 +199,15 @@ def _beir_file(folder: Path, name: str) -> Path:
     return found[0]
 
 
-def _split_file(folder: Path) -> Path:
-    """Return the file of relevance judgements: test.tsv, or the only file."""
+def _split_file(folder: Path, split: str) -> Path:
+    """Return the file of relevance judgements: that of the split, or the only file."""
+    if not folder.is_dir():
+        raise SmoothCSEError(
+            f"{folder.parent} has no folder qrels; BEIR's layout is corpus.jsonl, queries.jsonl and qrels/*.tsv."
+        )
     found = sorted(folder.glob("*.tsv"))
-    chosen = [path for path in found if path.name == "test.tsv"] or found
+    chosen = [path for path in found if path.name == f"{split}.tsv"] or found
     if len(chosen) != 1:
-        what = f"{some_of([path.name for path in found])}, and none is test.tsv" if found else "no .tsv file"
-        raise SmoothCSEError(f"{folder} holds {what}; keep only the file to be scored in it.")
+        names = f"{some_of([path.name for path in found])}, and none is {split}.tsv" if found else "no .tsv file"
+        raise SmoothCSEError(f"{folder} holds {names}; keep only the file to be scored in it, or name it {split}.tsv.")
     return chosen[0]

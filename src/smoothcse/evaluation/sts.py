@@ -67,29 +67,34 @@ def _sentences(tasks: Sequence[STSTask]) -> list[str]:
 
 def _score(task: STSTask, embeddings: NDArray[np.float32], place: dict[str, int]) -> Score:
     similarities = [
-        _cosines(
+        pair_cosines(
             embeddings[[place[sentence] for sentence in subset.sentences1]],
             embeddings[[place[sentence] for sentence in subset.sentences2]],
         )
         for subset in task.subsets
     ]
     together = np.concatenate(similarities)
-    metrics = _correlations(together, np.concatenate([subset.gold for subset in task.subsets]))
+    metrics = correlations(together, np.concatenate([subset.gold for subset in task.subsets]))
     return Score(
         task=task.name,
         main=metrics["spearman"],
         metrics=metrics,
         rows=task.rows,
         subsets={
-            subset.name: _correlations(similarity, np.asarray(subset.gold))
+            subset.name: correlations(similarity, np.asarray(subset.gold))
             for subset, similarity in zip(task.subsets, similarities, strict=True)
         },
-        diagnosis=_diagnose(together),
+        diagnosis=diagnose(together),
     )
 
 
-def _cosines(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the cosine of each row of ``x`` with the same row of ``y``; 0 for a zero vector."""
+def pair_cosines(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the cosine of each row of ``x`` with the same row of ``y``, ``(n,)``; 0 for a zero vector.
+
+    Args:
+        x: Embeddings, ``(n, d)``.
+        y: Embeddings, ``(n, d)``.
+    """
     a, b = x.astype(np.float64), y.astype(np.float64)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     with np.errstate(invalid="ignore"):  # infinite embeddings are diagnosed later
@@ -98,8 +103,14 @@ def _cosines(x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float
     return np.round(cosines, 12)
 
 
-def _correlations(similarity: NDArray[np.float64], gold: NDArray[np.float64]) -> dict[str, float]:
-    if _diagnose(similarity):
+def correlations(similarity: NDArray[np.float64], gold: NDArray[np.float64]) -> dict[str, float]:
+    """Return ``"spearman"`` and ``"pearson"`` x 100; 0.0 for similarities that do not rank the pairs.
+
+    Args:
+        similarity: Cosine similarity of each pair, ``(n,)``.
+        gold: Human score of each pair, ``(n,)``.
+    """
+    if diagnose(similarity):
         return {"spearman": 0.0, "pearson": 0.0}
     # Spearman's correlation is Pearson's correlation of the ranks, where ties share their mean rank.
     return {
@@ -108,8 +119,12 @@ def _correlations(similarity: NDArray[np.float64], gold: NDArray[np.float64]) ->
     }
 
 
-def _diagnose(similarity: NDArray[np.float64]) -> str | None:
-    """Return one sentence on why the similarities do not rank the pairs, or None if they do."""
+def diagnose(similarity: NDArray[np.float64]) -> str | None:
+    """Return one sentence on why the similarities do not rank the pairs, or None if they do.
+
+    Args:
+        similarity: Cosine similarity of each pair, ``(n,)``.
+    """
     broken = np.count_nonzero(~np.isfinite(similarity))
     if broken:
         return (

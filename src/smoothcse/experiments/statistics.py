@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,11 +114,63 @@ def paired_bootstrap(
     n = len(differences)
     if n == 1:
         return Difference(float(differences[0]), None, None, n)
+    means = [differences[drawn].mean(axis=1) for drawn in _resamples(n, resamples, seed)]
+    return Difference(float(differences.mean()), *_interval(np.concatenate(means), confidence), n)
+
+
+def paired_bootstrap_spearman(
+    treated: NDArray[np.floating[Any]],
+    control: NDArray[np.floating[Any]],
+    gold: NDArray[np.floating[Any]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2_000,
+    seed: int = 0,
+) -> Difference:
+    """Compare the Spearman correlations x 100 of two systems with the same scores, by resampling the scored pairs.
+
+    Both correlations are computed anew on each sample of pairs (percentile bootstrap). A sample in which all pairs
+    have the same score has no correlation and is left out.
+
+    Args:
+        treated: Similarity of each pair, ``(n,)``. Equal similarities have the correlation 0.
+        control: Similarity of the same pairs, in the same order.
+        gold: Human score of each pair, at least two of them distinct.
+        confidence: Confidence level of the interval.
+        resamples: Number of samples.
+        seed: Seed of the samples.
+
+    Returns:
+        Correlation of ``treated`` minus that of ``control``, as the ``mean``, with its interval.
+    """
+    n = len(gold)
+    whole = np.arange(n)[None]
+    differences = [
+        _spearman(treated[drawn], gold[drawn]) - _spearman(control[drawn], gold[drawn])
+        for drawn in (whole, *_resamples(n, resamples, seed))
+    ]
+    [mean], samples = differences[0], np.concatenate(differences[1:])
+    return Difference(float(mean), *_interval(samples[np.isfinite(samples)], confidence), n)
+
+
+def _resamples(n: int, count: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield ``count`` samples of ``n`` row numbers drawn with replacement, as many at a time as memory allows."""
     generator = np.random.default_rng(seed)
     rows = max(1, _DRAWN_AT_A_TIME // n)
-    means = [
-        differences[generator.integers(n, size=(min(rows, resamples - first), n))].mean(axis=1)
-        for first in range(0, resamples, rows)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(float(differences.mean()), float(low), float(high), n)
+    for first in range(0, count, rows):
+        yield generator.integers(n, size=(min(rows, count - first), n))
+
+
+def _interval(samples: NDArray[np.floating[Any]], confidence: float) -> tuple[float, float]:
+    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _spearman(x: NDArray[np.floating[Any]], gold: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Return the correlation x 100 of each row, ``(r,)``: 0 where ``x`` is constant, NaN where ``gold`` is."""
+    from scipy.stats import rankdata
+
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (rankdata(x, axis=1), rankdata(gold, axis=1)))
+    spread_a, spread_b = (a * a).sum(axis=1), (b * b).sum(axis=1)
+    lengths = np.sqrt(np.where(spread_a > 0, spread_a, 1.0) * np.where(spread_b > 0, spread_b, np.nan))
+    return np.asarray(100.0 * (a * b).sum(axis=1) / lengths)
