@@ -16,6 +16,7 @@ from loopback_hub import Fault, LoopbackHub
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, write_manifest
 from smoothcse.runs.model_folder import save_model
+from smoothcse.runs.search_settings import SEARCH_SETTINGS, write_search_settings
 
 LEFT_BY_TRAINING = (
     "optimizer.pt",
@@ -52,6 +53,7 @@ def run(tmp_path, tiny, tiny_bert):
     folder = RunFolder(tmp_path / "my-run")
     folder.path.mkdir()
     save_model(SentenceTransformer(str(tiny), device="cpu"), folder.best, {"step": 4, "score": 51.5})
+    write_search_settings(folder.best, 0.6)
     write_manifest(folder.path, Manifest.model_validate(manifest(tiny_bert)))
     (folder.checkpoints / "checkpoint-4").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-4" / "optimizer.pt").write_bytes(b"moments")
@@ -93,6 +95,7 @@ def test_the_folder_is_uploaded_byte_for_byte_with_a_card(hub, run):
     arrived = contents(hub.root / "models" / "me" / "tiny")
     card = arrived.pop("README.md").decode()
     assert arrived == contents(run / "best")
+    assert SEARCH_SETTINGS in arrived
     assert max(map(len, arrived.values())) > loopback_upload.LARGE  # so both upload methods were used
     assert min(map(len, arrived.values())) < loopback_upload.LARGE
     assert 'SentenceTransformer("me/tiny")' in card

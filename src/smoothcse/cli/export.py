@@ -51,9 +51,11 @@ def export(
     from smoothcse.evaluation.sts import load_task
     from smoothcse.export.export_model import CALIBRATION, export_model
     from smoothcse.hub.model_card import require_card, write_model_card
+    from smoothcse.runs.search_settings import find_search_settings, write_search_settings
 
     quiet_libraries()
     require_card(model)
+    cosine_weight = find_search_settings(model)
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
     found = load_sentences(texts, limit=sentences + CALIBRATION).dataset["sentence"][:]
     comparison = export_model(
@@ -66,5 +68,7 @@ def export(
         sts=sts,
     )
     write_model_card(output, source=model)
+    if cosine_weight is not None:
+        write_search_settings(output, cosine_weight)
     Console().print(comparison.table())
     typer.echo(f"The model is in {output}.")

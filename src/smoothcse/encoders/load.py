@@ -35,7 +35,7 @@ def load_encoder(
             is unknown, does not suit the model, or is set for an exported model.
     """
     check_pooling(pooling)
-    name = str(_model_folder(Path(resolve_name(name_or_path))))
+    name = model_source(name_or_path)
     read_config(name)
     if backend := backend_of(name):
         if pooling is not None:
@@ -48,7 +48,15 @@ def load_encoder(
     return model
 
 
-def _model_folder(path: Path) -> Path:
-    """Return the selected model of a run folder; any other path is returned unchanged."""
+def model_source(name_or_path: str | Path) -> str:
+    """Return the folder or hub name that :func:`load_encoder` reads.
+
+    Args:
+        name_or_path: Run folder (its ``best``), model folder, hub name or ``packaged-minilm``.
+
+    Raises:
+        SmoothCSEError: The name is empty, or the packaged model is not installed.
+    """
+    path = Path(resolve_name(name_or_path))
     # os.path returns False where Path.is_file raises, for example for names that are too long.
-    return path / "best" if os.path.isfile(path / "run.json") and os.path.isdir(path / "best") else path
+    return str(path / "best" if os.path.isfile(path / "run.json") and os.path.isdir(path / "best") else path)
