@@ -68,7 +68,7 @@ def evaluate(
         Scores; ``evaluate("my-encoder", data=folder).models["my-encoder"]["sts"]["avg"]`` is the papers' "Avg.".
 
     Raises:
-        SmoothCSEError: A task or an option is unknown, data is missing or broken, or a model cannot be loaded.
+        SmoothCSEError: If a task or an option is unknown, data is missing or broken, or a model cannot be loaded.
     """
     check_precision(precision, "measure")
     groups = task_groups(tasks)

@@ -38,7 +38,7 @@ class RetrievalTask:
         gains: Relevance of each of them for nDCG, positive, same shape. Default: 1.
 
     Raises:
-        SmoothCSEError: ``relevant`` does not refer to existing documents for every query, or ``gains`` has another
+        SmoothCSEError: If ``relevant`` does not refer to existing documents for every query, or ``gains`` has another
             shape.
     """
 
@@ -155,7 +155,7 @@ def compare_with_bm25(
         show_progress: Whether to show a progress bar.
 
     Raises:
-        SmoothCSEError: The weight is outside 0..1.
+        SmoothCSEError: If the weight is outside 0..1.
     """
     check_weight(cosine_weight)
     queries, documents = embed_task(

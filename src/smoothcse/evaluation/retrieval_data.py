@@ -47,7 +47,7 @@ def load_retrieval(source: str | Path, columns: Sequence[str] | None = None) -> 
             file has.
 
     Raises:
-        SmoothCSEError: The data cannot be read or is incomplete; the message names file and line.
+        SmoothCSEError: If the data cannot be read or is incomplete; the message names file and line.
     """
     if is_pairs_file(source):
         return _from_pairs(local_path(source), columns)

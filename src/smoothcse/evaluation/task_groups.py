@@ -74,7 +74,7 @@ def describe_tasks(names: Iterable[str]) -> list[tuple[str, str, str]]:
         names: Task groups, or ``all``.
 
     Raises:
-        SmoothCSEError: A name is unknown, or there is none.
+        SmoothCSEError: If a name is unknown, or there is none.
     """
     return [
         (name, _GROUPS[name].about, f"{_GROUPS[name].takes} [{_GROUPS[name].default}]") for name in task_groups(names)
@@ -85,7 +85,7 @@ def task_groups(names: Iterable[str]) -> list[str]:
     """Return the named task groups, each once, with ``all`` expanded.
 
     Raises:
-        SmoothCSEError: A name is unknown, or there is none.
+        SmoothCSEError: If a name is unknown, or there is none.
     """
     found: dict[str, None] = {}
     for name in (name.strip().lower() for name in names):
