@@ -25,7 +25,6 @@ from smoothcse.experiments.run_records import Record
 from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.experiments.study import read_study
 from smoothcse.export.comparison import Comparison, FormatFigures
-from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.result import TrainResult
 from smoothcse.training import TrainConfig
 from smoothcse.training.card import Probe, start_card
@@ -150,7 +149,7 @@ def test_corpus_report():
 def test_start_card(tiny_bert):
     report = CorpusReport(CORPUS, 1_000_000, 1_000_000, {}, "0" * 64, ())
     config = TrainConfig(corpus=CORPUS, model=MODELS[0], noise_count=192, precision="fp32")
-    plan = plan_run(config, RunFolder(config.output))
+    plan = plan_run(config)
     hardware = SimpleNamespace(describe=lambda: "2 x NVIDIA [H100], bf16")
     criterion = Criterion("STS-B dev, Spearman × 100", lambda model: {})
     card = start_card(

@@ -87,8 +87,7 @@ def test_mask_tokens_are_not_searched_on_a_gpu(tmp_path, monkeypatch, fast):
 def test_chunks_of_a_cached_batch_are_as_large_as_a_gpu_allows(tiny_bert, as_on_a_gpu, monkeypatch):
     model = build_encoder(tiny_bert, device="cpu").eval()
     monkeypatch.setattr(mini_batch, "_MOST_TOKENS", 256)
-    config = make_config({"mini_batch": "auto", "max_length": 32})
-    assert mini_batch.mini_batch_tokens(config, model, 1) == 128
+    assert mini_batch.mini_batch_tokens("auto", model, sentences=64, max_length=32) == 128
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -97,7 +96,7 @@ def test_chunks_of_a_cached_batch_are_as_large_as_a_gpu_allows(tiny_bert, as_on_
 
     monkeypatch.setattr(mini_batch, "_train_on", full)
     with pytest.raises(SmoothCSEError, match="Not even 32 tokens fit"):
-        mini_batch.mini_batch_tokens(config, model, 1)
+        mini_batch.mini_batch_tokens("auto", model, sentences=64, max_length=32)
 
 
 @pytest.mark.parametrize(("kind", "sizes"), [("cuda", [12]), ("mps", [3, 3, 3, 3])])

@@ -20,9 +20,9 @@ from test_transfer import small_file
 from smoothcse.cli import main
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation import evaluate as module
+from smoothcse.evaluation import task_groups as groups_module
 from smoothcse.evaluation import transfer
-from smoothcse.evaluation.evaluate import evaluate, shortest_names, task_groups
+from smoothcse.evaluation.evaluate import evaluate, shortest_names
 from smoothcse.evaluation.geometry import evaluate_geometry, stsb_dev_geometry
 from smoothcse.evaluation.published import published_results
 from smoothcse.evaluation.results import Evaluation, check_output
@@ -31,6 +31,7 @@ from smoothcse.evaluation.retrieval_data import load_retrieval
 from smoothcse.evaluation.score import Score, average
 from smoothcse.evaluation.sts import SEVEN_STS, STS_TASKS, evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of
+from smoothcse.evaluation.task_groups import task_groups
 from smoothcse.evaluation.transfer import TRANSFER_TASKS
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 from sts_files import ROWS, sts_file, write
@@ -59,7 +60,7 @@ def small_documentation(monkeypatch):
     """Stand a few sentences in for the documentation, which takes seconds to encode."""
     texts = sentences(40)
     task = RetrievalTask("python-docs", texts[:20], texts[20:], np.arange(20))
-    monkeypatch.setattr(module, "python_docs_task", lambda: task)
+    monkeypatch.setattr(groups_module, "python_docs_task", lambda: task)
     monkeypatch.setattr("smoothcse.corpus.python_docs.iter_sentences", lambda: iter(texts))
 
 
@@ -405,7 +406,7 @@ def no_model_runs(monkeypatch):
         pytest.fail("a model was run before everything was checked")
 
     for name in ("evaluate_sts", "evaluate_transfer", "evaluate_geometry", "evaluate_retrieval", "compare_with_bm25"):
-        monkeypatch.setattr(module, name, refuse)
+        monkeypatch.setattr(groups_module, name, refuse)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from smoothcse.corpus.python_docs import Docstring
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import retrieval
 from smoothcse.evaluation.bm25 import BM25
@@ -16,13 +15,11 @@ from smoothcse.evaluation.fusion import fuse
 from smoothcse.evaluation.ranking import rank, retrieval_scores
 from smoothcse.evaluation.retrieval import (
     RetrievalTask,
-    answer,
     compare_with_bm25,
     evaluate_retrieval,
     last_everywhere,
     python_docs_task,
     rank_of_relevant,
-    search_documents,
 )
 
 
@@ -181,36 +178,3 @@ def test_words_and_meaning_together_are_better_than_either(minilm, shared):
     bm25, cosine, fused = (ranking.metrics()["MRR"] for ranking in (found.bm25, found.cosine, found.fused))
     assert fused > cosine + 2
     assert fused > bm25 + 2
-
-
-@pytest.mark.usefixtures("letters")
-def test_search_returns_the_best_first():
-    [[first, second]] = search_documents(None, ["ab"], ["zz", "abc", "ab"], k=2)
-    assert first == (2, pytest.approx(1.0))
-    assert second == (1, pytest.approx(2 / np.sqrt(6)))
-
-
-@pytest.mark.usefixtures("letters")
-def test_search_copes_with_nothing():
-    assert search_documents(None, [], ["x"]) == []
-    assert search_documents(None, ["x"], []) == [[]]
-    assert search_documents(None, ["x"], ["x"], k=5) == [[(0, pytest.approx(1.0))]]
-
-
-@pytest.mark.usefixtures("letters")
-def test_equally_similar_documents_come_in_their_own_order():
-    assert [i for i, _ in search_documents(None, ["a"], ["b", "a", "aa", "c"], k=4)[0]] == [1, 2, 0, 3]
-
-
-def test_a_real_model_knows_how_to_pause_a_program(minilm):
-    from sentence_transformers import SentenceTransformer
-
-    docstrings = [
-        Docstring("time.sleep", "Delay execution for a given number of seconds.  It may be less."),
-        Docstring("os.getcwd", "Return a string representing the current working directory."),
-        Docstring("str.split", "Return a list of the substrings in the string."),
-        Docstring("empty", ">>> 1 + 1"),
-    ]
-    model = SentenceTransformer(minilm, device="cpu")
-    [[(name, sentence)]] = answer(model, ["How do I pause a program?"], docstrings)
-    assert (name, sentence) == ("time.sleep", "Delay execution for a given number of seconds.")

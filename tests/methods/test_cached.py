@@ -147,17 +147,12 @@ def test_the_largest_piece_that_fits_leaves_room_for_the_optimiser():
 
 
 @pytest.mark.parametrize(
-    ("fields", "tokens"),
-    [
-        ({}, None),
-        ({"batch_size": 1024}, None),
-        ({"batch_size": 2048}, 1024),
-        ({"mini_batch": "auto"}, 1024),
-        ({"mini_batch": 77, "batch_size": 4096}, 77),
-    ],
+    ("wanted", "sentences_per_step", "tokens"),
+    [(None, 64, None), (None, 1024, None), (None, 2048, 1024), ("auto", 64, 1024), (77, 4096, 77)],
 )
-def test_when_batches_are_cut(fields, tokens, tiny_bert):
-    assert mini_batch_tokens(make_config(fields), build_encoder(tiny_bert, device="cpu"), 1) == tokens
+def test_large_batches_are_encoded_in_mini_batches(wanted, sentences_per_step, tokens, tiny_bert):
+    encoder = build_encoder(tiny_bert, device="cpu")
+    assert mini_batch_tokens(wanted, encoder, sentences=sentences_per_step, max_length=32) == tokens
 
 
 def test_a_cached_run_resumed_equals_an_uninterrupted_one(tiny_bert, corpus_file, tmp_path):

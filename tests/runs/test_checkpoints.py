@@ -153,7 +153,7 @@ def stop_after(config, step):
 
     thread = threading.Thread(target=send)
     thread.start()
-    with pytest.raises(Stopped, match="has written a checkpoint; go on with --resume") as stopped:
+    with pytest.raises(Stopped, match="has written a checkpoint; continue with --resume") as stopped:
         train(config, console=QUIET)
     thread.join()
     assert stopped.value.exit_code == 143
@@ -213,6 +213,6 @@ def test_the_command_stops_in_good_order(devices, config, tmp_path):
         run.terminate()
         message = run.communicate(timeout=60)[1]
     assert run.returncode == 143, message
-    assert "go on with --resume" in message
+    assert "continue with --resume" in message
     assert "Traceback" not in message
     assert folder.latest_checkpoint() is not None

@@ -171,7 +171,7 @@ def test_reading_the_configuration_loads_nothing_heavy():
 def test_train_takes_a_text_and_fields(tmp_path, tiny_bert, corpus_file, monkeypatch):
     asked = []
 
-    def plan_run(config, folder):
+    def plan_run(config):
         asked.append(config)
         raise KeyboardInterrupt
 

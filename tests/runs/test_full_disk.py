@@ -99,7 +99,7 @@ def check_refusal(code: int, stderr: str, folder: Path, reason: str) -> None:
     [sentence] = [line for line in stderr.splitlines() if line.startswith("smoothcse: ")]
     assert sentence.startswith(f"smoothcse: Writing to {folder} failed (")
     assert reason in sentence.lower()
-    assert sentence.endswith("Free some space or fix the permissions, then go on with --resume.")
+    assert sentence.endswith("Free some space or fix the permissions, then continue with --resume.")
 
 
 def go_on(folder: RunFolder) -> None:
@@ -207,7 +207,7 @@ def test_a_disk_that_turns_read_only(config, tmp_path, monkeypatch):
     monkeypatch.setattr(run_start, "lock_folder", lambda *_, **__: nullcontext())  # mount refuses while it is open
     with mounted(tmp_path / "disk", 16 * 2**20):
         during_step(monkeypatch, 5, lambda: remount("ro"))
-        refused_at_step_5(config, r"Writing to .*run failed \(Read-only file system\); .* go on with --resume")
+        refused_at_step_5(config, r"Writing to .*run failed \(Read-only file system\); .* continue with --resume")
         with pytest.raises(SmoothCSEError, match=r"other.* cannot be created: Read-only file system"):
             train(config.replace(output=str(tmp_path / "disk" / "other")), console=Console(quiet=True))
         remount("rw")
@@ -224,7 +224,7 @@ def test_too_many_open_files(config, monkeypatch):
 
     during_step(monkeypatch, 5, allow_no_more)
     try:
-        with pytest.raises(SmoothCSEError, match=r"could not open another file; .*ulimit -n\), then go on with"):
+        with pytest.raises(SmoothCSEError, match=r"could not open another file; .*ulimit -n\), then continue with"):
             train(config, console=Console(quiet=True))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -236,7 +236,7 @@ def test_too_many_open_files(config, monkeypatch):
 def test_memory_that_is_not_there(allocate, config, monkeypatch):
     """More than any machine has, asked of torch and of Python."""
     during_step(monkeypatch, 5, lambda: allocate(2**50))
-    refused_at_step_5(config, r"not enough memory for the run in .*checkpoint-4\. Provide more memory and go on with")
+    refused_at_step_5(config, r"not enough memory for the run in .*checkpoint-4\. Provide more memory and continue")
     go_on(RunFolder(config.output))
 
 

@@ -17,7 +17,7 @@ from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs import start as run_start
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, read_manifest, write_manifest
-from smoothcse.training import make_config, preflight, run, train
+from smoothcse.training import execution, make_config, preflight, train
 from smoothcse.training.callbacks import Metrics
 from tiny import save_tiny_model, sentences
 
@@ -149,7 +149,7 @@ def test_a_finished_run_says_so_and_changes_nothing(here, home):
 def test_a_run_cut_off_after_its_last_step_is_not_trained_further(here, home, monkeypatch):
     cut = config(here, "cut", home)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run._Run, "_result", interrupt)
+        patch.setattr(execution.Execution, "_result", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(cut, resume=True, console=QUIET)
     shutil.rmtree(RunFolder(cut.output).last)
@@ -202,7 +202,7 @@ def test_a_run_killed_before_its_first_step_gives_the_one_before_back(here, home
     before = contents(here / "finished")
 
     with pytest.MonkeyPatch.context() as patch:  # what a kill leaves undone
-        patch.setattr(run, "settle", interrupt)
+        patch.setattr(execution, "settle", interrupt)
         patch.setattr(run_start, "_undo", lambda path: None)
         with pytest.raises(KeyboardInterrupt):
             train(finished.replace(seed=1), overwrite=True, console=QUIET)

@@ -40,8 +40,7 @@ from smoothcse.export.export_model import export_model
 from smoothcse.runs.checkpoints import WriteChecksums
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
-from smoothcse.training import TrainConfig, TrainResult, make_config, preflight, read_result, train
-from smoothcse.training import run as run_module
+from smoothcse.training import TrainConfig, TrainResult, execution, make_config, preflight, read_result, train
 from smoothcse.training.callbacks import Metrics
 from tiny import save_tiny_model, sentences
 
@@ -132,7 +131,7 @@ def _moment(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
 
 @_moment("before the first step")
 def _at_the_start() -> None:
-    run_module.settle = die  # type: ignore[assignment]
+    execution.settle = die  # type: ignore[assignment]
 
 
 @_moment("in the third step")
@@ -154,7 +153,7 @@ def _before_the_checksums() -> None:
 
 @_moment("after the last step")
 def _after_the_last_step() -> None:
-    run_module._Run._result = die  # type: ignore[assignment,method-assign]
+    execution.Execution._result = die  # type: ignore[assignment,method-assign]
 
 
 class RunFolderMachine(RuleBasedStateMachine):

@@ -68,7 +68,7 @@ def test_embeddings_in_bf16_are_near_to_those_in_fp32(minilm):
 
 def test_a_size_that_fits_is_found(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cuda")
-    assert mini_batch_tokens(make_config({"mini_batch": "auto"}), encoder, 1) >= 1024
+    assert mini_batch_tokens("auto", encoder, sentences=64, max_length=32) >= 1024
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])

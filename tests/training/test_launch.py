@@ -47,7 +47,7 @@ def failing(monkeypatch):
         (143, ["Stopped after step 3."], Stopped, "Stopped after step 3."),
         (1, [], SmoothCSEError, "Rank 1 of the 2 ended with exit code 1; its traceback is above."),
         (-9, ["Stopped."], SmoothCSEError, "Rank 1 of the 2 was killed by SIGKILL (the machine may have run out of "
-         "memory); go on with --resume."),
+         "memory); continue with --resume."),
     ],
 )  # fmt: skip
 def test_one_rank_is_heard(code, messages, kind, told, failing):

@@ -221,7 +221,7 @@ def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
 def test_a_write_that_fails_is_explained(config, monkeypatch):
     """At the start, when nothing is lost, and later."""
     save = model_folder.save_model
-    for failing, advice in (("best", "start it again"), ("last", "go on with --resume")):
+    for failing, advice in (("best", "start it again"), ("last", "continue with --resume")):
 
         def full(model, target, note, failing=failing):
             if target.name == failing:

@@ -83,8 +83,8 @@ def encode_file(
         Number of records encoded.
 
     Raises:
-        SmoothCSEError: The text cannot be read, the target has another suffix or cannot be written, or the embeddings
-            cannot be converted to the requested format.
+        SmoothCSEError: If the text cannot be read, the target has another suffix or cannot be written, or the
+            embeddings cannot be converted to the requested format.
     """
     if target.suffix not in (".npy", ".parquet"):
         raise SmoothCSEError(f"{target} must end in .npy or .parquet.")

@@ -38,7 +38,7 @@ class EmbeddingFormat:
         ranges: Minimum and maximum of each dimension, float32 ``(2, d)``; None computes them.
 
     Raises:
-        SmoothCSEError: The precision is unknown, or has no ranges although some are given.
+        SmoothCSEError: If the precision is unknown, or has no ranges although some are given.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class EmbeddingFormat:
             bytes.
 
         Raises:
-            SmoothCSEError: The embeddings have fewer dimensions than requested, the ranges have another width, or
+            SmoothCSEError: If the embeddings have fewer dimensions than requested, the ranges have another width, or
                 there are too few embeddings to compute the ranges.
         """
         truncated = self.truncate(embeddings)
@@ -101,7 +101,7 @@ class EmbeddingFormat:
             Embeddings, float32 ``(n, dimensions)``.
 
         Raises:
-            SmoothCSEError: The embeddings have fewer dimensions than requested.
+            SmoothCSEError: If the embeddings have fewer dimensions than requested.
         """
         width = embeddings.shape[1]
         if self.dimensions is not None and not 1 <= self.dimensions <= width:
@@ -163,7 +163,7 @@ def read_ranges(path: Path) -> FloatArray:
         Minimum and maximum of each dimension, float32 ``(2, d)``.
 
     Raises:
-        SmoothCSEError: The file cannot be read or does not contain ranges.
+        SmoothCSEError: If the file cannot be read or does not contain ranges.
     """
     try:
         # Memory-mapped, since the header may claim more data than the file contains.

@@ -115,8 +115,9 @@ def evaluate(
     from rich.console import Console
 
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.evaluation.evaluate import evaluate, task_groups
+    from smoothcse.evaluation.evaluate import evaluate
     from smoothcse.evaluation.results import check_output
+    from smoothcse.evaluation.task_groups import task_groups
 
     quiet_libraries()
     # Everything that can be checked is checked before the first sentence is encoded.

@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from smoothcse.cli.arguments import split
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.methods.settings import MethodSettings
-from smoothcse.runs.config import DEFAULT_METHOD, Group, OneText, TrainConfig
+from smoothcse.runs.config import Group, OneText, TrainConfig
+from smoothcse.runs.config_forms import DEFAULT_METHOD
 
 Command = Callable[..., None]
 

@@ -125,7 +125,7 @@ def _published(console: Console, names: list[str], model: str | None = None) -> 
 def _tasks(console: Console, names: list[str]) -> None:
     from rich.table import Table
 
-    from smoothcse.evaluation.evaluate import describe_tasks
+    from smoothcse.evaluation.task_groups import describe_tasks
 
     table = Table(title="smoothcse evaluate MODEL --tasks NAME", show_lines=True)
     table.add_column("name", no_wrap=True)

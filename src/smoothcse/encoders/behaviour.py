@@ -51,7 +51,7 @@ def require_distinct_embeddings(model: SentenceTransformer, name: str, texts: Se
         texts: At least two texts. Default: two English sentences.
 
     Raises:
-        SmoothCSEError: All embeddings are equal.
+        SmoothCSEError: If all embeddings are equal.
     """
     tokenizer = model.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):

@@ -49,7 +49,7 @@ def build_encoder(
         without its head.
 
     Raises:
-        SmoothCSEError: The model cannot be found or read, the pooling is unknown or does not suit the model, or no
+        SmoothCSEError: If the model cannot be found or read, the pooling is unknown or does not suit the model, or no
             dropout is active (two views of a sentence would be identical and the loss constant).
     """
     check_pooling(pooling)

@@ -35,8 +35,8 @@ def dropout_settings(config: PretrainedConfig, dropout: float | None, name: str)
         name: Name of the model in messages.
 
     Raises:
-        SmoothCSEError: The rate is not between 0 and 1, or the model has no active dropout: the two dropout views of a
-            sentence would be identical.
+        SmoothCSEError: If the rate is not between 0 and 1, or the model has no active dropout: the two dropout views
+            of a sentence would be identical.
     """
     fields = [field for field in _DROPOUT_FIELDS if isinstance(getattr(config, field, None), float | int)]
     if not fields:

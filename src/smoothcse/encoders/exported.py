@@ -57,7 +57,7 @@ def load_exported(folder: Path, backend: Backend) -> SentenceTransformer:
         backend: Runtime of the folder, see :func:`backend_of`.
 
     Raises:
-        SmoothCSEError: The runtime's extra is not installed, or the folder is damaged.
+        SmoothCSEError: If the runtime's extra is not installed, or the folder is damaged.
     """
     try:
         reference = json.loads((folder / "modules.json").read_text(encoding="utf-8"))[0]["type"]

@@ -47,7 +47,7 @@ def find_hardware(precision: str) -> Hardware:
         precision: Requested precision, see :func:`~smoothcse.encoders.precision.resolve_precision`.
 
     Raises:
-        SmoothCSEError: The precision is unknown or not available on this device.
+        SmoothCSEError: If the precision is unknown or not available on this device.
     """
     device_type = "cpu" if os.environ.get("SMOOTHCSE_CPU") else _best_device()
     resolved = resolve_precision(precision, "train", device_type)

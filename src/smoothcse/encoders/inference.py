@@ -63,7 +63,7 @@ def encode(
         Embeddings, float32 ``(n, d)``.
 
     Raises:
-        SmoothCSEError: The model has no such prompt.
+        SmoothCSEError: If the model has no such prompt.
     """
     prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     if not len(sentences):

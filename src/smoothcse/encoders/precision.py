@@ -51,7 +51,7 @@ def resolve_precision(precision: str, purpose: Purpose, device_type: str) -> Res
         device_type: ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        SmoothCSEError: The precision is unknown, or not available on this device.
+        SmoothCSEError: If the precision is unknown, or not available on this device.
     """
     check_precision(precision, purpose)
     if precision == "fp16" and device_type != "cuda":

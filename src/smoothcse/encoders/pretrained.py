@@ -23,7 +23,7 @@ def resolve_name(name_or_path: str | Path) -> str:
         name_or_path: Folder, hub name or ``packaged-minilm``.
 
     Raises:
-        SmoothCSEError: The name is empty, or the packaged model is not installed.
+        SmoothCSEError: If the name is empty, or the packaged model is not installed.
     """
     if not str(name_or_path):  # an empty path would mean the working directory
         raise SmoothCSEError("The name of the model is empty; give a folder or a hub name.")
@@ -39,7 +39,7 @@ def read_config(name: str) -> PretrainedConfig:
         name: Folder or hub name.
 
     Raises:
-        SmoothCSEError: The model does not exist, cannot be downloaded, or is refused as unsafe.
+        SmoothCSEError: If the model does not exist, cannot be downloaded, or is refused as unsafe.
     """
     folder = local_path(name)
     if os.path.isfile(folder):
@@ -71,7 +71,7 @@ def load_pretrained(name: str, config_kwargs: dict[str, Any], device: str | None
         device: Device, as torch names it; None for the best one available.
 
     Raises:
-        SmoothCSEError: The model is damaged, or its tokenizer is missing or belongs to another model.
+        SmoothCSEError: If the model is damaged, or its tokenizer is missing or belongs to another model.
     """
     # The host warns that a bare Hugging Face model has no pooling and gets one. That is intended here.
     host_log = logging.getLogger("sentence_transformers.base.model")

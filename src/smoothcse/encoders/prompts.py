@@ -49,7 +49,7 @@ def prompt_of(
         prompt: Prompt that replaces the model's.
 
     Raises:
-        SmoothCSEError: The model has no prompt of that name, the input type is unknown, or both a name and a prompt
+        SmoothCSEError: If the model has no prompt of that name, the input type is unknown, or both a name and a prompt
             are given.
     """
     if input_type not in _NAMES:

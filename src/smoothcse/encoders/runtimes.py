@@ -30,7 +30,7 @@ def open_onnx(path: Path) -> Any:
         path: ``.onnx`` file.
 
     Raises:
-        SmoothCSEError: The extra ``onnx`` is not installed, or the file is not an ONNX graph.
+        SmoothCSEError: If the extra ``onnx`` is not installed, or the file is not an ONNX graph.
     """
     onnxruntime = require("onnxruntime", "onnx", "The format onnx")
     options = onnxruntime.SessionOptions()
@@ -48,7 +48,7 @@ def open_openvino(path: Path) -> Any:
         path: ``.xml`` file.
 
     Raises:
-        SmoothCSEError: The extra ``openvino`` is not installed, or the file is not an OpenVINO graph.
+        SmoothCSEError: If the extra ``openvino`` is not installed, or the file is not an OpenVINO graph.
     """
     _, core = openvino_runtime()
     options = {
@@ -65,7 +65,7 @@ def openvino_runtime() -> tuple[Any, Any]:
     """Return the package and its only core.
 
     Raises:
-        SmoothCSEError: The extra ``openvino`` is not installed.
+        SmoothCSEError: If the extra ``openvino`` is not installed.
     """
     with _no_usage_report():
         openvino = require("openvino", "openvino", "The format openvino")

@@ -54,7 +54,7 @@ def require_safe_settings(model: str, find: Find) -> None:
         find: Function that locates the files of the model.
 
     Raises:
-        SmoothCSEError: A file is damaged or not safe.
+        SmoothCSEError: If a file is damaged or not safe.
     """
     for name in ("config.json", "tokenizer_config.json", "config_sentence_transformers.json"):
         _read(model, find, name)
@@ -176,7 +176,7 @@ def require_plausible_size(file: Path) -> None:
         file: ``config.json`` of a model or module.
 
     Raises:
-        SmoothCSEError: The settings describe a much larger model than the weights.
+        SmoothCSEError: If the settings describe a much larger model than the weights.
     """
     size = sum(weights.stat().st_size for weights in file.parent.glob("*.safetensors"))
     config = _read(str(file.parent), lambda name: file, file.name)

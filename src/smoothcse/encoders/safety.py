@@ -28,7 +28,7 @@ def require_safe_folder(folder: Path) -> None:
         folder: Model folder.
 
     Raises:
-        SmoothCSEError: A file is not safe.
+        SmoothCSEError: If a file is not safe.
     """
     files = list(_files(folder))
     for file in files:
@@ -48,7 +48,7 @@ def require_safe_repository(name: str) -> None:
         name: Hub name of an existing model.
 
     Raises:
-        SmoothCSEError: A file is not safe, or cannot be downloaded.
+        SmoothCSEError: If a file is not safe, or cannot be downloaded.
     """
     from sentence_transformers.util import load_file_path
 

@@ -61,7 +61,7 @@ def with_template(model: SentenceTransformer, template: str, new_tokens: Sequenc
             seed.
 
     Raises:
-        SmoothCSEError: The model has no mask token, or no room for a sentence beside the template.
+        SmoothCSEError: If the model has no mask token, or no room for a sentence beside the template.
     """
     transformer = model[0]
     if not isinstance(transformer, Transformer):

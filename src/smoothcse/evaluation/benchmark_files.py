@@ -23,7 +23,7 @@ def find_files(folder: Path | str, needed: Iterable[str]) -> dict[str, Path]:
         Location of each file by its relative path.
 
     Raises:
-        SmoothCSEError: Files are missing; the message names the first ones and their number.
+        SmoothCSEError: If files are missing; the message names the first ones and their number.
     """
     folder = local_path(folder)
     needed = list(needed)
@@ -53,7 +53,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> list[str]:
         encoding: Encoding of the file.
 
     Raises:
-        SmoothCSEError: The file is too large, cannot be read, or has another encoding.
+        SmoothCSEError: If the file is too large, cannot be read, or has another encoding.
     """
     try:
         if path.stat().st_size > LARGEST_FILE:
@@ -79,7 +79,7 @@ def split_columns(line: str, minimum: int, place: str) -> list[str]:
         place: File and line, for the message.
 
     Raises:
-        SmoothCSEError: There are too few columns.
+        SmoothCSEError: If there are too few columns.
     """
     columns = line.split("\t")
     if len(columns) < minimum:

@@ -31,7 +31,7 @@ class BM25:
         language: Language in use.
 
     Raises:
-        SmoothCSEError: The language is unknown.
+        SmoothCSEError: If the language is unknown.
     """
 
     def __init__(self, documents: Sequence[str], language: str | None = None) -> None:

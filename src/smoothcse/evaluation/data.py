@@ -42,7 +42,7 @@ def sts_folder(source: Path | str = HUB) -> Path:
         The given folder, its ``sts``, or ``<cache>/senteval/<commit>/sts``.
 
     Raises:
-        SmoothCSEError: The Hub or the archive cannot be read.
+        SmoothCSEError: If the Hub or the archive cannot be read.
     """
     if not is_hub(source):
         return _level(source, "sts")

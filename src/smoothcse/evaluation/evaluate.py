@@ -1,78 +1,27 @@
-"""Evaluation of any models on the four task groups: the implementation of ``smoothcse evaluate``."""
+"""Evaluation of any models on task groups: the implementation of ``smoothcse evaluate``."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcse._utils.choices import PoolingName, Precision
-from smoothcse._utils.paths import local_path
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import check_precision, resolve_precision
-from smoothcse.errors import SmoothCSEError, did_you_mean
-from smoothcse.evaluation.bm25 import BM25
-from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder
+from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.fusion import COSINE_WEIGHT, check_weight
-from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
 from smoothcse.evaluation.results import Evaluation
-from smoothcse.evaluation.retrieval import (
-    RetrievalTask,
-    compare_with_bm25,
-    evaluate_retrieval,
-    last_everywhere,
-    python_docs_task,
-)
-from smoothcse.evaluation.retrieval_data import TAKES, is_beir_folder, is_pairs_file, load_retrieval
 from smoothcse.evaluation.score import Score, ScoredBy
-from smoothcse.evaluation.sts import evaluate_sts, load_tasks
-from smoothcse.evaluation.sts_tasks import SEVEN_STS, files_of, sample_pairs
-from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
-from smoothcse.evaluation.transfer_tasks import TRANSFER_TASKS
+from smoothcse.evaluation.task_groups import Step, check_data, read_steps, task_groups
 
 if TYPE_CHECKING:
     from rich.console import Console
     from sentence_transformers import SentenceTransformer
 
-Data = str | Path | None
 Models = str | Path | Sequence[str | Path] | Mapping[str, "SentenceTransformer"]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One measurement whose data has been read and checked.
-
-    Attributes:
-        group: Task group under which the scores are listed.
-        label: Text shown while the step runs.
-        measure: Function from a model and options of :func:`~smoothcse.encoders.inference.encode` to scores.
-    """
-
-    group: str
-    label: str
-    measure: Callable[..., list[Score]]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A group of tasks.
-
-    Attributes:
-        about: Tasks and metrics of the group, in words.
-        default: Data used when none is given, in words.
-        takes: Data that the group can use, in words.
-        read: Function that reads and checks the data; it ignores data that the group cannot use.
-        uses: Whether the group can use the given data.
-    """
-
-    about: str
-    default: str
-    takes: str
-    read: Callable[..., list[_Step]]
-    uses: Callable[[str | Path], bool]
 
 
 def evaluate(
@@ -119,19 +68,19 @@ def evaluate(
         Scores; ``evaluate("my-encoder", data=folder).models["my-encoder"]["sts"]["avg"]`` is the papers' "Avg.".
 
     Raises:
-        SmoothCSEError: A task or an option is unknown, data is missing or broken, or a model cannot be loaded.
+        SmoothCSEError: If a task or an option is unknown, data is missing or broken, or a model cannot be loaded.
     """
     check_precision(precision, "measure")
     groups = task_groups(tasks)
     if pairs is not None:
         _check_sample(pairs, groups)
     weight = _fusion_weight(bm25, cosine_weight, groups)
-    _check_data(data, groups, columns)
+    check_data(data, groups, columns)
     options_of: dict[str, dict[str, Any]] = {
         "sts": {"pairs": pairs},
         "retrieval": {"columns": columns, "cosine_weight": weight},
     }
-    steps = [step for group in groups for step in _GROUPS[group].read(data, **options_of.get(group, {}))]
+    steps = read_steps(groups, data, options_of)
     loaders = _loaders(models, pooling)
     if weight is not None and "BM25" in loaders:
         raise SmoothCSEError(
@@ -159,20 +108,6 @@ def evaluate(
     )
 
 
-def describe_tasks(names: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Return name, score and data of each task group, in words.
-
-    Args:
-        names: Task groups, or ``all``.
-
-    Raises:
-        SmoothCSEError: A name is unknown, or there is none.
-    """
-    return [
-        (name, _GROUPS[name].about, f"{_GROUPS[name].takes} [{_GROUPS[name].default}]") for name in task_groups(names)
-    ]
-
-
 def _check_sample(pairs: int, groups: Sequence[str]) -> None:
     if pairs < 2:
         raise SmoothCSEError(f"A sample of {pairs} pairs has no correlation; draw at least 2, better hundreds.")
@@ -191,138 +126,6 @@ def _fusion_weight(bm25: bool, cosine_weight: float | None, groups: Sequence[str
     weight = COSINE_WEIGHT if cosine_weight is None else cosine_weight
     check_weight(weight)
     return weight
-
-
-def _check_data(data: Data, groups: Sequence[str], columns: Sequence[str] | None) -> None:
-    """Refuse data, or columns, that would not affect any score."""
-    if data is not None and not is_hub(data) and not local_path(data).exists():
-        raise SmoothCSEError(f"The data {data} does not exist; give an existing path, or leave the data out.")
-    if data is not None and not any(_GROUPS[group].uses(data) for group in groups):
-        takes = "; ".join(f"{group} takes {_GROUPS[group].takes}" for group in groups)
-        raise SmoothCSEError(f"The tasks {', '.join(groups)} cannot use the data {data}: {takes}.")
-    if columns and not (data is not None and "retrieval" in groups and is_pairs_file(data)):
-        raise SmoothCSEError("Columns apply only to a pairs file for retrieval; give one, or leave them out.")
-
-
-def task_groups(names: Iterable[str]) -> list[str]:
-    """Return the named task groups, each once, with ``all`` expanded.
-
-    Raises:
-        SmoothCSEError: A name is unknown, or there is none.
-    """
-    found: dict[str, None] = {}
-    for name in (name.strip().lower() for name in names):
-        if name not in (*_GROUPS, "all"):
-            raise SmoothCSEError(
-                f"There are no tasks {name!r}; choose from {', '.join(_GROUPS)}, all."
-                f"{did_you_mean(name, (*_GROUPS, 'all'))}"
-            )
-        found |= dict.fromkeys(_GROUPS if name == "all" else [name])
-    if not found:
-        raise SmoothCSEError(f"No tasks are named; choose from {', '.join(_GROUPS)}, all.")
-    return list(found)
-
-
-# ---- data -> steps --------------------------------------------------------------------------------------
-
-
-def _sts(data: Data, pairs: int | None = None) -> list[_Step]:
-    tasks = load_tasks(sts_folder(data or HUB))
-    if pairs:
-        tasks = [sample_pairs(task, pairs) for task in tasks]
-    return [_Step("sts", "STS", partial(evaluate_sts, tasks=tasks))]
-
-
-def _is_senteval(data: str | Path) -> bool:
-    return is_hub(data) or local_path(data).is_dir()  # missing files are reported when the folder is read
-
-
-def _transfer(data: Data) -> list[_Step]:
-    tasks = load_transfers(transfer_folder(data or HUB))
-    return [_Step("transfer", f"transfer, {task.name}", partial(evaluate_transfer, tasks=[task])) for task in tasks]
-
-
-def _geometry(data: Data) -> list[_Step]:
-    task = stsb_dev_geometry(sts_folder(data)) if data and _has_dev(data) else python_docs_geometry()
-    return [_Step("geometry", "geometry", lambda model, **options: [evaluate_geometry(model, task, **options)])]
-
-
-def _has_dev(data: str | Path) -> bool:
-    folder = sts_folder(data)
-    return all((folder / file).is_file() or (folder / "STS" / file).is_file() for file in files_of(DEV))
-
-
-def _retrieval(data: Data, columns: Sequence[str] | None = None, cosine_weight: float | None = None) -> list[_Step]:
-    task = load_retrieval(data, columns) if data and _has_queries(data) else python_docs_task()
-    if cosine_weight is None:
-        return [_Step("retrieval", "retrieval", partial(_retrieval_scores, task=task))]
-    bm25 = BM25(task.documents)
-    label = f"retrieval, with BM25 (stemmer: {bm25.language})"
-    return [_Step("retrieval", label, partial(_fused_scores, task=task, bm25=bm25, cosine_weight=cosine_weight))]
-
-
-def _has_queries(data: str | Path) -> bool:
-    return not is_hub(data) and (is_pairs_file(data) or is_beir_folder(data))
-
-
-def _retrieval_scores(model: SentenceTransformer, task: RetrievalTask, **options: Any) -> list[Score]:
-    return [_score(task, evaluate_retrieval(model, task, **options))]
-
-
-def _fused_scores(model: SentenceTransformer, task: RetrievalTask, **options: Any) -> list[Score]:
-    found = compare_with_bm25(model, task, **options)
-    return [
-        _score(task, found.bm25.metrics(), "BM25"),
-        _score(task, found.cosine.metrics()),
-        _score(task, found.fused.metrics(), "model + BM25"),
-    ]
-
-
-def _score(task: RetrievalTask, metrics: dict[str, float], by: ScoredBy = "model") -> Score:
-    diagnosis = None
-    if by == "model" and metrics["MRR"] <= last_everywhere(task) * (1 + 1e-9):  # all documents are equally similar
-        diagnosis = (
-            "All documents are equally similar to all queries: the embeddings are (nearly) identical or not finite, "
-            "and the model has collapsed or diverged; try a lower learning rate, or an earlier checkpoint."
-        )
-    return Score(task.name, main=metrics["MRR"], metrics=metrics, rows=len(task.queries), diagnosis=diagnosis, by=by)
-
-
-_SENTEVAL = "a folder in SentEval's layout, or hub"
-_PYTHON_DOCS = "this Python's documentation"
-_GROUPS = {
-    "sts": _Group(
-        about=f"Spearman's correlation × 100, 'all' setting: {', '.join(SEVEN_STS)}",
-        default=HUB,
-        takes=_SENTEVAL,
-        read=_sts,
-        uses=_is_senteval,
-    ),
-    "transfer": _Group(
-        about=f"Accuracy of a linear classifier, in percent: {', '.join(TRANSFER_TASKS)}",
-        default=HUB,
-        takes=_SENTEVAL,
-        read=_transfer,
-        uses=_is_senteval,
-    ),
-    "geometry": _Group(
-        about="Alignment, uniformity, mean cosine, effective rank, hubness",
-        default=_PYTHON_DOCS,
-        takes=f"{_SENTEVAL}, with STS-B dev ({', '.join(files_of(DEV))})",
-        read=_geometry,
-        uses=_has_dev,
-    ),
-    "retrieval": _Group(
-        about="MRR (mean reciprocal rank), R@1, R@10 and nDCG@10, in percent",
-        default=_PYTHON_DOCS,
-        takes=TAKES,
-        read=_retrieval,
-        uses=_has_queries,
-    ),
-}
-
-
-# ---- models ---------------------------------------------------------------------------------------------
 
 
 def _loaders(models: Models, pooling: PoolingName | None) -> dict[str, Callable[[], SentenceTransformer]]:
@@ -359,7 +162,7 @@ def _shortest(own: tuple[str, ...], everybody: Iterable[tuple[str, ...]]) -> str
 
 
 def _run(
-    name: str, model: SentenceTransformer, steps: Sequence[_Step], options: dict[str, Any], console: Console | None
+    name: str, model: SentenceTransformer, steps: Sequence[Step], options: dict[str, Any], console: Console | None
 ) -> dict[str, dict[str, list[Score]]]:
     """Return the scores by row of the tables and group; with BM25, a model has further rows."""
     row_of: dict[ScoredBy, str] = {"BM25": "BM25", "model": name, "model + BM25": f"{name} + BM25"}

@@ -59,7 +59,7 @@ class GeometryTask:
             sentence.
 
     Raises:
-        SmoothCSEError: There are too few sentences, or labels without any positive pair.
+        SmoothCSEError: If there are too few sentences, or labels without any positive pair.
     """
 
     name: str
@@ -92,7 +92,7 @@ def stsb_dev_geometry(folder: Path | str) -> GeometryTask:
         folder: Folder from :func:`~smoothcse.evaluation.data.sts_folder`.
 
     Raises:
-        SmoothCSEError: The file is missing or broken.
+        SmoothCSEError: If the file is missing or broken.
     """
     return labelled_geometry(load_task(folder, DEV))
 

@@ -56,7 +56,7 @@ class Words:
         language: One of :data:`LANGUAGES`, or :data:`NO_LANGUAGE`.
 
     Raises:
-        SmoothCSEError: The language is unknown.
+        SmoothCSEError: If the language is unknown.
     """
 
     def __init__(self, language: str) -> None:

@@ -72,7 +72,7 @@ def published_results(system: str | None = None, model: str | None = None) -> li
         model: Pretrained model, e.g. ``"BERT-base"``. Default: all.
 
     Raises:
-        SmoothCSEError: No row has this system or this model.
+        SmoothCSEError: If no row has this system or this model.
     """
     if system is not None and not is_system(system):
         raise _unknown("system", system, [row.system for row in _rows()])
@@ -98,7 +98,7 @@ def published_table(systems: Iterable[str] | None = None, model: str | None = No
         model: Pretrained model to restrict the rows to. Default: all.
 
     Raises:
-        SmoothCSEError: A system or the model is unknown, or no row has both.
+        SmoothCSEError: If a system or the model is unknown, or no row has both.
     """
     chosen = [None] if systems is None else list(systems)
     rows = [row for system in chosen for row in published_results(system, model)]

@@ -90,7 +90,7 @@ class Evaluation:
                 the same name.
 
         Raises:
-            SmoothCSEError: The files cannot be written, see :func:`check_output`.
+            SmoothCSEError: If the files cannot be written, see :func:`check_output`.
         """
         json_file, csv_file = check_output(file)
         _write(json_file, json.dumps(self._as_dict(), indent=2, ensure_ascii=False) + "\n")
@@ -148,7 +148,7 @@ def check_output(file: Path | str) -> tuple[Path, Path]:
         file: JSON file to write.
 
     Raises:
-        SmoothCSEError: The file does not end in ``.json``, its folder is missing, it holds something other than
+        SmoothCSEError: If the file does not end in ``.json``, its folder is missing, it holds something other than
             results, or it cannot be written.
     """
     file = local_path(file)

@@ -20,7 +20,6 @@ from smoothcse.evaluation.ranking import Ranking, join, queries_at_a_time, rank,
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from smoothcse.corpus.python_docs import Docstring
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -39,7 +38,7 @@ class RetrievalTask:
         gains: Relevance of each of them for nDCG, positive, same shape. Default: 1.
 
     Raises:
-        SmoothCSEError: ``relevant`` does not refer to existing documents for every query, or ``gains`` has another
+        SmoothCSEError: If ``relevant`` does not refer to existing documents for every query, or ``gains`` has another
             shape.
     """
 
@@ -160,7 +159,7 @@ def compare_with_bm25(
         show_progress: Whether to show a progress bar.
 
     Raises:
-        SmoothCSEError: The weight is outside 0..1.
+        SmoothCSEError: If the weight is outside 0..1.
     """
     check_weight(cosine_weight)
     queries, documents = embed_task(
@@ -266,59 +265,8 @@ def rank_of_relevant(
     return rank(cosine_blocks(query_embeddings, document_embeddings, chunk), relevant).ranks
 
 
-def search_documents(
-    model: SentenceTransformer,
-    questions: Sequence[str],
-    documents: Sequence[str],
-    k: int = 1,
-    *,
-    chunk: int = 1024,
-) -> list[list[tuple[int, float]]]:
-    """Find the ``k`` documents that are most similar to each question.
-
-    Args:
-        model: Encoder.
-        questions: Queries.
-        documents: Documents to search, encoded on every call.
-        k: Maximum number of documents per question.
-        chunk: Number of questions compared with all documents at a time.
-
-    Returns:
-        For each question, pairs ``(index of the document, cosine similarity)``, most similar first.
-    """
-    asked, known = (encode(model, texts, input_type=kind) for texts, kind in _typed(questions, documents))
-    return [_best(row, k) for block in cosine_blocks(asked, known, chunk) for row in block]
-
-
 def _typed(queries: Sequence[str], documents: Sequence[str]) -> list[tuple[Sequence[str], InputType]]:
     return [(queries, "query"), (documents, "document")]
-
-
-def answer(
-    model: SentenceTransformer, questions: Sequence[str], docstrings: Sequence[Docstring], k: int = 1
-) -> list[list[tuple[str, str]]]:
-    """Answer questions with the docstrings whose name and first sentence are most similar.
-
-    Unlike in :func:`python_docs_task`, the dotted name is part of the searched text, because nothing is scored here.
-
-    Args:
-        model: Encoder.
-        questions: Questions such as ``"How do I pause a program?"``.
-        docstrings: Docstrings to search; those without prose are skipped.
-        k: Number of answers per question.
-
-    Returns:
-        For each question, pairs ``(dotted name, first sentence)``, most similar first.
-    """
-    known = [(docstring.name, docstring.summary) for docstring in docstrings if docstring.summary]
-    found = search_documents(model, questions, [f"{name}: {summary}" for name, summary in known], k)
-    return [[known[index] for index, _ in best] for best in found]
-
-
-def _best(similarities: FloatArray, k: int) -> list[tuple[int, float]]:
-    # A stable sort keeps equally similar documents in their original order on every machine.
-    order = np.argsort(-similarities, kind="stable")[:k]
-    return [(int(index), float(similarities[index])) for index in order]
 
 
 def cosine_blocks(queries: FloatArray, documents: FloatArray, chunk: int = 1024) -> Iterator[FloatArray]:

@@ -51,7 +51,7 @@ def load_retrieval(
         titles: Whether a document of a folder starts with its title, as in BEIR. Default True.
 
     Raises:
-        SmoothCSEError: The data cannot be read or is incomplete; the message names file and line.
+        SmoothCSEError: If the data cannot be read or is incomplete; the message names file and line.
     """
     if is_pairs_file(source):
         return _from_pairs(local_path(source), columns)

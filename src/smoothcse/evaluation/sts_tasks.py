@@ -86,7 +86,7 @@ def files_of(name: str) -> list[str]:
         name: Name from :data:`STS_TASKS`.
 
     Raises:
-        SmoothCSEError: There is no such task.
+        SmoothCSEError: If there is no such task.
     """
     if name in _YEARS:
         folder, subsets = _YEARS[name]
@@ -111,7 +111,7 @@ def load_task(folder: Path | str, name: str) -> STSTask:
         name: Name from :data:`STS_TASKS`.
 
     Raises:
-        SmoothCSEError: A file is missing or broken; the message names the file, and the line if there is one.
+        SmoothCSEError: If a file is missing or broken; the message names the file, and the line if there is one.
     """
     found = find_files(folder, files_of(name))
     if name in _TABLES:
@@ -134,7 +134,7 @@ def load_tasks(folder: Path | str, names: Iterable[str] = SEVEN_STS) -> list[STS
         names: Names from :data:`STS_TASKS`.
 
     Raises:
-        SmoothCSEError: A file is missing or broken; a message about missing files covers all tasks.
+        SmoothCSEError: If a file is missing or broken; a message about missing files covers all tasks.
     """
     names = list(names)
     find_files(folder, [path for name in names for path in files_of(name)])
@@ -156,7 +156,7 @@ def sample_pairs(task: STSTask, count: int, seed: int = 0) -> STSTask:
         A task with one subset named ``sample``, its pairs in their original order.
 
     Raises:
-        SmoothCSEError: All sampled pairs have the same score.
+        SmoothCSEError: If all sampled pairs have the same score.
     """
     if count >= task.rows:
         return task

@@ -56,7 +56,7 @@ def load_transfer(folder: Path | str, name: str) -> TransferTask:
         name: Name from :data:`TRANSFER_TASKS`.
 
     Raises:
-        SmoothCSEError: A file is missing or broken; the message names the file, and the line if there is one.
+        SmoothCSEError: If a file is missing or broken; the message names the file, and the line if there is one.
     """
     _check_name(name)
     found = find_files(folder, _files_of(name))
@@ -75,7 +75,7 @@ def load_transfers(folder: Path | str, names: Iterable[str] | None = None) -> li
         names: Names from :data:`TRANSFER_TASKS`. Default: all.
 
     Raises:
-        SmoothCSEError: A file is missing or broken; a message about missing files covers all tasks.
+        SmoothCSEError: If a file is missing or broken; a message about missing files covers all tasks.
     """
     names = list(TRANSFER_TASKS if names is None else names)
     for name in names:

@@ -19,7 +19,8 @@ from smoothcse._utils.tables import FigureTable
 from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.packaged import PACKAGED_MINILM
-from smoothcse.evaluation.retrieval import answer, evaluate_retrieval, python_docs_task
+from smoothcse.evaluation.answers import answer
+from smoothcse.evaluation.retrieval import evaluate_retrieval, python_docs_task
 from smoothcse.experiments.in_process import InProcess
 from smoothcse.experiments.planned_runs import Plan, PlannedRun
 from smoothcse.experiments.runner import run_plan

@@ -26,7 +26,6 @@ from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction
 from smoothcse.fastpath import PARTS, accelerate
 from smoothcse.runs.config import TrainConfig
-from smoothcse.runs.folder import RunFolder
 from smoothcse.training.card import probe
 from smoothcse.training.parts import make_loss, read_start
 from smoothcse.training.plan import plan_run
@@ -166,7 +165,7 @@ def _measure(config: TrainConfig) -> _Cost:
     """Time one step on a batch in which each row has the maximum length."""
     cached = try_to_load_from_cache(config.model, "config.json") if not Path(config.model).exists() else None
     source = str(Path(cached).parent) if isinstance(cached, str) else config.model  # needs no network
-    plan = plan_run(config.replace(model=source), RunFolder(config.output))
+    plan = plan_run(config.replace(model=source))
     model = read_start(plan)
     sentences = ["word " * config.max_length] * config.batch_size
     given = 2 if draws_text(config.views) else len(config.columns or ())

@@ -67,7 +67,7 @@ def export_model(
         Size, speed and score of both models, also written to ``export.json`` in the folder.
 
     Raises:
-        SmoothCSEError: The target exists, the format does not support the model, an extra is not installed, or the
+        SmoothCSEError: If the target exists, the format does not support the model, an extra is not installed, or the
             embeddings do not match.
     """
     _check(model, target, format, quantize)

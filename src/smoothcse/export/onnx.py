@@ -34,7 +34,7 @@ def write_onnx(model: SentenceTransformer, path: Path) -> None:
         path: ``.onnx`` file to write; its folder is created.
 
     Raises:
-        SmoothCSEError: The extra ``onnx`` is not installed, the model is too large, or torch cannot export it.
+        SmoothCSEError: If the extra ``onnx`` is not installed, the model is too large, or torch cannot export it.
     """
     require("onnxscript", "onnx", "The format onnx")
     network = model[0].model

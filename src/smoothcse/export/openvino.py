@@ -33,7 +33,7 @@ def write_openvino(model: SentenceTransformer, path: Path, calibration: Sequence
         calibration: Sentences to calibrate int8 quantisation with; None (default) writes float32.
 
     Raises:
-        SmoothCSEError: The extra ``openvino`` is not installed, or the model cannot be exported.
+        SmoothCSEError: If the extra ``openvino`` is not installed, or the model cannot be exported.
     """
     openvino, core = openvino_runtime()
     with tempfile.TemporaryDirectory() as folder:

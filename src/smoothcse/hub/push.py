@@ -45,7 +45,7 @@ def model_files(folder: Path) -> list[Path]:
         folder: Model folder.
 
     Raises:
-        SmoothCSEError: The folder contains no model.
+        SmoothCSEError: If the folder contains no model.
     """
     if not folder.is_dir():
         raise SmoothCSEError(
@@ -83,7 +83,7 @@ def push(
         URL of the commit.
 
     Raises:
-        SmoothCSEError: The folder contains no model, there is no token, or the hub refuses or cannot be reached.
+        SmoothCSEError: If the folder contains no model, there is no token, or the hub refuses or cannot be reached.
     """
     folder = _model_folder(local_path(model))
     files = model_files(folder)

@@ -8,7 +8,8 @@ from dataclasses import fields
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import find_method
 from smoothcse.report.read import RecordedRun
-from smoothcse.runs.config import TrainConfig, with_settings_inside
+from smoothcse.runs.config import TrainConfig
+from smoothcse.runs.config_forms import with_settings_inside
 from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import reading

@@ -29,7 +29,7 @@ def follow_run(run: Path, *, once: bool = False, interval: float = 2.0, console:
         console: Console to draw on. Default: standard output.
 
     Raises:
-        SmoothCSEError: The folder holds no run, or the extra ``plots`` is not installed.
+        SmoothCSEError: If the folder holds no run, or the extra ``plots`` is not installed.
     """
     console = console or Console()
     recorded = read_run(run)

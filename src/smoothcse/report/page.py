@@ -43,7 +43,7 @@ def write_report(
         Path of the page.
 
     Raises:
-        SmoothCSEError: There is no run, a folder is not a run folder, or the file cannot be written. All of this is
+        SmoothCSEError: If there is no run, a folder is not a run folder, or the file cannot be written. All of this is
             checked before anything is measured.
     """
     if not runs:

@@ -160,7 +160,7 @@ def measure_similarities(model: SentenceTransformer, config: TrainConfig, senten
         sentences: Two or more distinct sentences.
 
     Raises:
-        SmoothCSEError: Embeddings are not finite.
+        SmoothCSEError: If embeddings are not finite.
     """
     # Views take most of the time, so only half of a full sample is used.
     viewed = sentences[::2] if len(sentences) == SENTENCES else sentences
@@ -195,7 +195,7 @@ def measure_gold_pairs(model: SentenceTransformer, task: STSTask) -> GoldPairs:
     """Measure a model on a sample of pairs with human scores.
 
     Raises:
-        SmoothCSEError: Embeddings are not finite.
+        SmoothCSEError: If embeddings are not finite.
     """
     pairs = [
         pair for subset in task.subsets for pair in zip(subset.sentences1, subset.sentences2, subset.gold, strict=True)

@@ -18,15 +18,15 @@ from smoothcse._utils.validation import first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import read_method
+from smoothcse.runs.config_forms import DEFAULT_METHOD, REMOVED, method_values, with_settings_inside, without_removed
+from smoothcse.runs.config_rules import problems
 from smoothcse.runs.host_settings import HostValue, accumulated_batches, check_trainer_args
-from smoothcse.views.choice import DROPOUT, draws_text, read_views
+from smoothcse.views.choice import DROPOUT, read_views
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from smoothcse.runs.options import TrainOptions
-
-DEFAULT_METHOD = "simcse"
 
 
 class Group(NamedTuple):
@@ -267,7 +267,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Check the rules between fields, then the settings of the method and the trainer's arguments."""
-        for problem in _problems(self):
+        for problem in problems(self):
             raise SmoothCSEError(problem)
         object.__setattr__(self, "method", read_method(self.method))
         if self.trainer_args:
@@ -293,35 +293,9 @@ class TrainConfig:
         return NOISE_COUNT if self.noise_count is None else self.noise_count
 
 
-_REMOVED = {"noise_per_anchor": False, "gradient_noise": 0.0}
-"""Fields of earlier versions that old records contain, and their defaults."""
-
-
 def field_names() -> list[str]:
     """Return the names of all configuration fields."""
     return [field.name for field in dataclasses.fields(TrainConfig)]
-
-
-def with_settings_inside(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields with the method's settings inside ``method``.
-
-    Earlier files and records, and the flag ``--settings``, have a separate field ``settings`` beside the method's
-    name.
-    """
-    fields = {str(name): value for name, value in values.items()}
-    settings = fields.pop("settings", None)
-    if settings is not None and not isinstance(settings, Mapping):
-        raise SmoothCSEError(f"settings is {settings!r}, but must be a mapping of the method's settings.")
-    if settings:
-        fields["method"] = {**method_values(fields.get("method", DEFAULT_METHOD)), **settings}
-    return fields
-
-
-def method_values(method: Any) -> dict[str, Any]:
-    """Return the name and the settings of a method, given in any form that ``method`` takes, as a mapping."""
-    if isinstance(method, MethodSettings):
-        return dataclasses.asdict(method)
-    return dict(method) if isinstance(method, Mapping) else {"name": method}
 
 
 def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
@@ -334,7 +308,7 @@ def recorded_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfi
     Raises:
         SmoothCSEError: If a value is wrong; see :func:`make_config`.
     """
-    known = {*field_names(), "settings", *_REMOVED}
+    known = {*field_names(), "settings", *REMOVED}
     return make_config({name: value for name, value in values.items() if name in known}, where=where)
 
 
@@ -351,18 +325,8 @@ def changed_fields(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[st
     then = TrainConfig().as_dict() | with_settings_inside(before)
     with contextlib.suppress(SmoothCSEError):  # a method unknown to this version differs
         then["method"] = method_values(read_method(then["method"]))
-    removed = [name for name, default in _REMOVED.items() if before.get(name, default) != default]
+    removed = [name for name, default in REMOVED.items() if before.get(name, default) != default]
     return removed + [name for name, value in now.items() if name != "output" and then[name] != value]
-
-
-def _without_removed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values without the fields of earlier versions, which must have their defaults."""
-    for name, default in _REMOVED.items():
-        if values.get(name, default) != default:
-            raise SmoothCSEError(
-                f"{name} is no longer a configuration field; remove it. docs/results/noise describes its experiment."
-            )
-    return {str(name): value for name, value in values.items() if name not in _REMOVED}
 
 
 def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
@@ -376,7 +340,7 @@ def make_config(values: Mapping[str, Any], *, where: str = "") -> TrainConfig:
         SmoothCSEError: If a value is wrong; see :class:`TrainConfig`. The message names the file.
     """
     with located(where):
-        return TrainConfig(**_without_removed(values))
+        return TrainConfig(**without_removed(values))
 
 
 @contextlib.contextmanager
@@ -393,48 +357,6 @@ def _sentence(error: ValidationError) -> str:
     if problem.unknown:
         return f"there is no configuration field {problem.field!r}.{did_you_mean(problem.field, field_names())}"
     return f"{problem}."
-
-
-def _problems(config: TrainConfig) -> Iterator[str]:
-    yield from _text_problems(config)
-    yield from _view_problems(config)
-    yield from _noise_problems(config)
-    if config.learning_rate * config.start_decay > 1:
-        yield (
-            f"start_decay {config.start_decay:g} at learning_rate {config.learning_rate:g} pulls the weights past the "
-            f"start; give a start_decay of at most {1 / config.learning_rate:g}."
-        )
-
-
-def _text_problems(config: TrainConfig) -> Iterator[str]:
-    if config.column is not None and config.columns is not None:
-        yield "column and columns are both set; give one of them."
-    if config.hard_negative_log_weight and len(config.columns or ()) < 3:
-        yield "hard_negative_log_weight applies to hard negatives, the third of the columns; add one to columns."
-
-
-def _view_problems(config: TrainConfig) -> Iterator[str]:
-    if config.columns is not None and draws_text(config.views):
-        yield "columns are labelled pairs, whose texts are the views; leave out views, or give column instead."
-    if "neighbours" in config.views and config.limit is not None:
-        yield "views: neighbours needs the order of the documents, which limit breaks; leave out one of them."
-    if "title" in config.views and config.column is None:
-        yield "views: title needs column, the name of the text's column, beside title_column."
-    shortest, longest = config.crop_length
-    if not 0 < shortest <= longest or (longest > 1 and not (shortest.is_integer() and longest.is_integer())):
-        yield (
-            f"crop_length is {shortest:g} to {longest:g}, but must be two fractions up to 1, such as 0.2,0.6, or two "
-            "whole numbers of words, such as 10,30, the smaller one first."
-        )
-
-
-def _noise_problems(config: TrainConfig) -> Iterator[str]:
-    if config.noise_count is not None and config.noise_ratio is not None:
-        yield "noise_count and noise_ratio both set M; give one of them."
-    if config.noise_mode == "expected" and config.noise_mean:
-        yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
-    if config.noise_share is not None and config.noise_weight != 1.0:
-        yield "noise_share and noise_weight both set λ; give one of them."
 
 
 def _is_plain(text: str) -> bool:

@@ -10,7 +10,8 @@ import yaml
 
 from smoothcse._utils.strict_yaml import read_yaml
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.runs.config import TrainConfig, located, make_config, method_values, with_settings_inside
+from smoothcse.runs.config import TrainConfig, located, make_config
+from smoothcse.runs.config_forms import method_values, with_settings_inside
 from smoothcse.runs.recipes import recipe_fields
 
 _LONGEST_FILE = 1 << 20

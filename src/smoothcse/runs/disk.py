@@ -75,7 +75,7 @@ def explain_failed_writes(folder: Path) -> Iterator[None]:
 
 def again(folder: Path) -> str:
     """Return how to continue; a run that failed before its first step has nothing to resume."""
-    return "go on with --resume" if manifest_file(folder).is_file() else "start it again"
+    return "continue with --resume" if manifest_file(folder).is_file() else "start it again"
 
 
 def _reason(error: Exception) -> str | None:

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,15 @@ class RunFolder:
         checkpoint = self.latest_checkpoint()
         return f"the last good checkpoint is {checkpoint}" if checkpoint else "no checkpoint had been written yet"
 
-    def drop_damaged_checkpoints(self) -> list[str]:
-        """Delete the checkpoints after the newest complete one, and return what was wrong with each."""
+    def drop_damaged_checkpoints(self, intact: Path | None) -> list[str]:
+        """Delete the checkpoints after the newest complete one, and return what was wrong with each.
+
+        Args:
+            intact: Result of :meth:`latest_checkpoint`.
+        """
         found = []
-        for checkpoint in newest_first(self.checkpoints):
-            damage = find_damage(checkpoint)
-            if damage is None:
-                break
-            found.append(f"{checkpoint.name} is skipped: {damage}.")
+        for checkpoint in takewhile(lambda path: path != intact, newest_first(self.checkpoints)):
+            found.append(f"{checkpoint.name} is skipped: {find_damage(checkpoint)}.")
             shutil.rmtree(checkpoint)
         return found
 

@@ -8,10 +8,10 @@ unless it resumes the killed run.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smoothcse._utils.atomic import recover_folder
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
@@ -22,6 +22,7 @@ from smoothcse.runs.config import changed_fields
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, read_manifest
 from smoothcse.runs.metrics import replace_metrics
+from smoothcse.runs.result import TrainResult, result_of
 
 _REPLACED = ".replaced"  # previous contents, complete
 _MOVING = ".moving"  # part of them, being moved there or back
@@ -29,8 +30,20 @@ _DISCARDED = ".discarded"  # being deleted
 _OURS = (*LOCK_FILES, _REPLACED, _MOVING, _DISCARDED)
 
 
+class Continuation(NamedTuple):
+    """Where a run continues.
+
+    Attributes:
+        checkpoint: Checkpoint to continue from; None to begin at step 0.
+        skipped: One sentence for each newer checkpoint that is damaged and has been deleted.
+    """
+
+    checkpoint: Path | None
+    skipped: Sequence[str] = ()
+
+
 @contextmanager
-def take_folder(folder: RunFolder, manifest: Manifest, *, resume: bool, overwrite: bool) -> Iterator[Path | None]:
+def take_folder(folder: RunFolder, manifest: Manifest, *, resume: bool, overwrite: bool) -> Iterator[Continuation]:
     """Lock a run folder, and prepare it for a new run or find where a resumed run continues.
 
     Args:
@@ -40,7 +53,7 @@ def take_folder(folder: RunFolder, manifest: Manifest, *, resume: bool, overwrit
         overwrite: Whether to replace the run in this folder.
 
     Yields:
-        Checkpoint to continue from, or None to begin at step 0.
+        Where the run continues.
 
     Raises:
         SmoothCSEError: If another process uses the folder, if the folder holds something else, or if the run to resume
@@ -58,7 +71,7 @@ def take_folder(folder: RunFolder, manifest: Manifest, *, resume: bool, overwrit
         try:
             _require_free(folder, overwrite)
             _set_aside(folder.path)
-            yield None
+            yield Continuation(None)
         except BaseException:
             _undo(folder.path)
             raise
@@ -71,29 +84,32 @@ def settle(folder: RunFolder) -> None:
         shutil.rmtree(folder.path / _DISCARDED)
 
 
-def require_same_config(folder: RunFolder, config: dict[str, Any]) -> None:
-    """Check that the run in a folder has this configuration.
+def finished_run(folder: RunFolder, config: Mapping[str, Any]) -> TrainResult | None:
+    """Return the result of the run in a folder if it has reached its last step.
+
+    Args:
+        folder: Run folder.
+        config: Fields of the configuration that the run should have.
 
     Raises:
-        SmoothCSEError: If the configurations differ; the message names the fields.
+        SmoothCSEError: If the run is finished but has another configuration, or its manifest is damaged.
     """
-    before = read_manifest(folder.path).config
-    changed = [
-        f"{name} ({before.get(name)!r} then, {config.get(name)!r} now)" for name in changed_fields(before, config)
-    ]
-    if changed:
-        raise SmoothCSEError(
-            f"The run in {folder.path} cannot be resumed with another configuration; changed: {', '.join(changed)}."
-        )
+    if not folder.manifest_file.is_file():
+        return None
+    manifest = read_manifest(folder.path)
+    if not manifest.finished:
+        return None
+    _require_same_config(folder.path, manifest.config, config)
+    return result_of(folder.path, manifest)
 
 
 def _holds_run(folder: RunFolder) -> bool:
     return folder.manifest_file.is_file() or (folder.path / _REPLACED / folder.manifest_file.name).is_file()
 
 
-def _resume(folder: RunFolder, manifest: Manifest) -> Path | None:
-    require_same_config(folder, manifest.config)
+def _resume(folder: RunFolder, manifest: Manifest) -> Continuation:
     before = read_manifest(folder.path)
+    _require_same_config(folder.path, before.config, manifest.config)
     if before.finished:  # since this process checked
         raise SmoothCSEError(f"The run in {folder.path} is finished; there is nothing to resume.")
     _require_same_inputs(folder.path, before, manifest)
@@ -103,7 +119,15 @@ def _resume(folder: RunFolder, manifest: Manifest) -> Path | None:
     step = step_of(checkpoint) if checkpoint else -1
     kept = [entry for entry in folder.metrics() if entry["step"] <= step]
     replace_metrics(folder.metrics_file, kept)
-    return checkpoint
+    return Continuation(checkpoint, folder.drop_damaged_checkpoints(checkpoint))
+
+
+def _require_same_config(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changed = [f"{name} ({before.get(name)!r} then, {now.get(name)!r} now)" for name in changed_fields(before, now)]
+    if changed:
+        raise SmoothCSEError(
+            f"The run in {folder} cannot be resumed with another configuration; changed: {', '.join(changed)}."
+        )
 
 
 def _require_same_inputs(folder: Path, before: Manifest, now: Manifest) -> None:

@@ -107,7 +107,7 @@ class Encoders:
 
         Raises:
             Refusal: Status 429 if too many texts are waiting, 503 if encoding took too long.
-            SmoothCSEError: The model has no prompt with this name.
+            SmoothCSEError: If the model has no prompt with this name.
         """
         prompt = prompt_of(served.model, input_type, prompt_name=prompt_name)
         try:
@@ -143,8 +143,8 @@ def load_served(
         poolings: One pooling per model, to use instead of its own. Default: the models' own.
 
     Raises:
-        SmoothCSEError: A model or an index cannot be read, an index matches none of the models, or two indexes match
-            one model.
+        SmoothCSEError: If a model or an index cannot be read, an index matches none of the models, or two indexes
+            match one model.
     """
     from smoothcse.search import Index
 

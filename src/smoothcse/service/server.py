@@ -53,7 +53,7 @@ def serve_models(
         precision: Arithmetic of the models, see :func:`~smoothcse.encoders.inference.encode`; the choice is printed.
 
     Raises:
-        SmoothCSEError: A model or an index cannot be used, the port is taken, or authentication is missing.
+        SmoothCSEError: If a model or an index cannot be used, the port is taken, or authentication is missing.
     """
     check_precision(precision, "encode")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)

@@ -19,7 +19,7 @@ from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.methods import ContrastiveLoss
 from smoothcse.methods.table import Method
-from smoothcse.objectives import log_expected_similarity
+from smoothcse.objectives import Noise, log_expected_similarity
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.host_settings import accumulated_batches
 from smoothcse.training.inputs import RunInputs
@@ -110,6 +110,7 @@ def start_card(
     config, corpus, steps = plan.config, inputs.corpus, inputs.steps
     sentences = steps * config.batch_size * accumulated_batches(config.trainer_args)
     evaluations = math.ceil(steps / config.eval_steps)
+    noise = _noise_words(plan.noise, config.temperature, inputs.model)
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
     rows = {
         corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
@@ -119,9 +120,9 @@ def start_card(
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
         "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
-        "negatives": f"{config.batch_size - 1} in the batch{hard} + {_noise_words(plan, inputs.model)}",
+        "negatives": f"{config.batch_size - 1} in the batch{hard} + {noise}",
         "loss": "the mean of both directions" if config.symmetric else "",
-        "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise_count else "",
+        "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
         "hardware": plan.hardware.describe(),
         "selected by": f"{inputs.criterion.name}; at the start {start_score:.2f}",
@@ -153,15 +154,14 @@ def method_title(config: TrainConfig, method: Method) -> str:
     return "GS-InfoNCE" if noise_count else "InfoNCE (SimCSE): no noise, the control"
 
 
-def _noise_words(plan: RunPlan, model: SentenceTransformer) -> str:
-    config, count = plan.config, plan.noise_count
-    if not count:
+def _noise_words(noise: Noise, temperature: float, model: SentenceTransformer) -> str:
+    if not noise.count:
         return "no noise"
     width = model.get_embedding_dimension() or 1
-    mass = config.noise_weight * count * math.exp(log_expected_similarity(width, config.temperature))
-    weight = "" if config.noise_weight == 1 else f" x λ {config.noise_weight:g}"
-    mode = "expected" if config.noise_mode == "expected" else "drawn"
-    return f"{count} Gaussian{weight}, {mode} (expected mass {mass:.0f})"
+    mass = noise.weight * noise.count * math.exp(log_expected_similarity(width, temperature))
+    weight = "" if noise.weight == 1 else f" x λ {noise.weight:g}"
+    mode = "expected" if noise.mode == "expected" else "drawn"
+    return f"{noise.count} Gaussian{weight}, {mode} (expected mass {mass:.0f})"
 
 
 def duration(seconds: float) -> str:

@@ -89,7 +89,7 @@ def launch(config: TrainConfig, *, resume: bool, overwrite: bool, devices: int |
         except SignalException as stopped:
             raise Stopped(
                 f"The run in {config.output} on {count} devices stopped on {stopped.sigval.name}; "
-                "go on with --resume.",
+                "continue with --resume.",
                 stopped.sigval,
             ) from stopped
         except ChildFailedError as error:
@@ -118,7 +118,7 @@ def _failure(error: ChildFailedError, file: Path, count: int) -> SmoothCSEError:
     if code < 0:
         hint = " (the machine may have run out of memory)" if code == -signal.SIGKILL else ""
         return SmoothCSEError(
-            f"Rank {rank} of the {count} was killed by {signal.Signals(-code).name}{hint}; go on with --resume."
+            f"Rank {rank} of the {count} was killed by {signal.Signals(-code).name}{hint}; continue with --resume."
         )
     if not file.is_file():
         return SmoothCSEError(f"Rank {rank} of the {count} ended with exit code {code}; its traceback is above.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoders import devices
 from smoothcse.errors import SmoothCSEError
-from smoothcse.runs.config import TrainConfig
 
 WHOLE_BATCH = 1024
 """Largest number of sentences per device that is encoded as one batch by default."""
@@ -18,24 +18,27 @@ _CPU_TOKENS = 1024  # larger mini-batches exceed the cache and are slower, even 
 _MOST_TOKENS = 2**17
 
 
-def mini_batch_tokens(config: TrainConfig, model: SentenceTransformer, world_size: int) -> int | None:
+def mini_batch_tokens(
+    wanted: int | Literal["auto"] | None, model: SentenceTransformer, *, sentences: int, max_length: int
+) -> int | None:
     """Return the number of tokens per mini-batch, or None to encode the whole batch at once.
 
     Args:
-        config: Configuration of the run.
+        wanted: Field ``mini_batch`` of the configuration: a number of tokens, ``"auto"``, or None.
         model: Encoder, on its device.
-        world_size: Number of devices that share the batch.
+        sentences: Sentences per step on each device.
+        max_length: Tokens per sentence.
 
     Raises:
         SmoothCSEError: If not even one sentence fits into the device's memory.
     """
-    if config.mini_batch is None and config.batch_size // world_size <= WHOLE_BATCH:
+    if wanted is None and sentences <= WHOLE_BATCH:
         return None
-    if isinstance(config.mini_batch, int):
-        return config.mini_batch
+    if isinstance(wanted, int):
+        return wanted
     if devices.is_cpu(model.device):
         return _CPU_TOKENS
-    return largest_that_fits(lambda tokens: _train_on(model, tokens, config.max_length), config.max_length)
+    return largest_that_fits(lambda tokens: _train_on(model, tokens, max_length), max_length)
 
 
 def largest_that_fits(attempt: Callable[[int], None], smallest: int) -> int:

@@ -15,7 +15,6 @@ from smoothcse.encoders.last_layers import train_last_layers
 from smoothcse.encoders.length import check_length, require_room
 from smoothcse.errors import SmoothCSEError, first_line, some_of
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
-from smoothcse.objectives import GaussianNoise, Noise
 from smoothcse.training.mini_batch import mini_batch_tokens
 from smoothcse.training.plan import RunPlan
 
@@ -45,12 +44,12 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
 def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     """Return the loss of the method, with gradient caching if the batch is large."""
     config, method = plan.config, plan.method
-    tokens = mini_batch_tokens(config, model, plan.hardware.world_size)
+    tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
     kind = method.loss if tokens is None else partial(with_gradient_caching(method.loss), mini_batch_tokens=tokens)
     loss = kind(
         model,
         settings=plan.settings,
-        noise=_noise_of(plan),
+        noise=plan.noise,
         temperature=config.temperature,
         hard_negative_log_weight=config.hard_negative_log_weight,
         symmetric=config.symmetric,
@@ -59,18 +58,6 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     if loss.state is not None:
         _require_shared_steps(plan, loss.state)
     return loss
-
-
-def _noise_of(plan: RunPlan) -> Noise:
-    """Return the Gaussian negatives of a run."""
-    config = plan.config
-    return Noise(
-        count=plan.noise_count,
-        weight=config.noise_weight,
-        share=config.noise_share,
-        mode=config.noise_mode,
-        source=GaussianNoise(config.seed, config.noise_mean, config.noise_std),
-    )
 
 
 def _require_shared_steps(plan: RunPlan, state: nn.Module) -> None:

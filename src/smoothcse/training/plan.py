@@ -8,6 +8,7 @@ from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
+from smoothcse.objectives import GaussianNoise, Noise
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
 from smoothcse.views.choice import draws_text
@@ -22,7 +23,7 @@ class RunPlan:
         method: Training method of the configuration.
         hardware: Device, number of ranks and precision.
         folder: Run folder.
-        noise_count: ``M``, Gaussian negatives per step.
+        noise: Gaussian negatives of each step; none if the count is 0.
         rank_batch: Sentences per step on each rank.
     """
 
@@ -30,7 +31,7 @@ class RunPlan:
     method: Method
     hardware: Hardware
     folder: RunFolder
-    noise_count: int
+    noise: Noise
     rank_batch: int
 
     @property
@@ -39,12 +40,11 @@ class RunPlan:
         return self.config.method
 
 
-def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
+def plan_run(config: TrainConfig) -> RunPlan:
     """Resolve a configuration for this machine.
 
     Args:
         config: Checked configuration.
-        folder: Run folder.
 
     Raises:
         SmoothCSEError: If the method does not train on the given columns or views, this machine does not support the
@@ -75,7 +75,17 @@ def plan_run(config: TrainConfig, folder: RunFolder) -> RunPlan:
         config=config,
         method=method,
         hardware=hardware,
-        folder=folder,
-        noise_count=config.noise_for(config.batch_size),
+        folder=RunFolder(config.output),
+        noise=_noise_of(config),
         rank_batch=config.batch_size // hardware.world_size,
+    )
+
+
+def _noise_of(config: TrainConfig) -> Noise:
+    return Noise(
+        count=config.noise_for(config.batch_size),
+        weight=config.noise_weight,
+        share=config.noise_share,
+        mode=config.noise_mode,
+        source=GaussianNoise(config.seed, config.noise_mean, config.noise_std),
     )

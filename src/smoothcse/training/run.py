@@ -2,67 +2,36 @@
 
 from __future__ import annotations
 
-import dataclasses
-import signal
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from sentence_transformers import SentenceTransformerTrainingArguments
-from transformers import TrainerCallback
 
-from smoothcse.errors import Stopped
 from smoothcse.fastpath import PARTS, accelerate
-from smoothcse.hub.model_card import write_model_card
-from smoothcse.runs import model_folder
-from smoothcse.runs.checkpoints import WriteChecksums, step_of
+from smoothcse.runs.checkpoints import step_of
 from smoothcse.runs.config import TrainConfig, make_config
 from smoothcse.runs.disk import explain_failed_writes, require_space
 from smoothcse.runs.folder import RunFolder
-from smoothcse.runs.host_settings import broken_promises
-from smoothcse.runs.manifest import Manifest, write_manifest
+from smoothcse.runs.manifest import Manifest
 from smoothcse.runs.provenance import running_manifest
 from smoothcse.runs.result import TrainResult, read_result
-from smoothcse.runs.start import require_same_config, settle, take_folder
-from smoothcse.training.callbacks import (
-    CollapseMonitor,
-    FiniteLoss,
-    GiveBackFreedMemory,
-    MethodState,
-    Metrics,
-    NoiseShare,
-    NoiseShareMonitor,
-    NoiseStep,
-    ProgressBar,
-    Selection,
-    StartDecay,
-    StepCost,
-    StopOnSignal,
-)
-from smoothcse.training.card import start_card
-from smoothcse.training.determinism import deterministic_kernels, seed_rank
+from smoothcse.runs.start import finished_run, take_folder
+from smoothcse.training.determinism import deterministic_kernels
+from smoothcse.training.execution import Execution
 from smoothcse.training.full_memory import explain_full_memory
 from smoothcse.training.inputs import RunInputs, read_inputs
 from smoothcse.training.launch import is_main_process, launch, wants_launch
-from smoothcse.training.parts import host_arguments, make_loss
+from smoothcse.training.parts import host_arguments
 from smoothcse.training.plan import RunPlan, plan_run
-from smoothcse.training.preflight import check_inputs, score_start, time_step
-from smoothcse.training.selection import CriterionEvaluator
-from smoothcse.training.text_check import TextCheck
 from smoothcse.training.texts import with_texts
-from smoothcse.training.trainer import make_trainer
-from smoothcse.training.warnings import Warnings
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from smoothcse.runs.options import TrainOptions
-
-_MONITORED_SENTENCES = 256  # sample that CollapseMonitor embeds at each evaluation
 
 
 def train(
@@ -99,15 +68,17 @@ def train(
     """
     config = _as_config(config, fields)
     console = (console or Console(stderr=True)) if is_main_process() else Console(quiet=True)
-    folder = RunFolder(config.output)
-    if resume and folder.finished:
-        return _finished(folder, config, console)
+    if resume and (finished := finished_run(RunFolder(config.output), config.as_dict())):
+        sentence = f"The run in {config.output} is finished; nothing was changed. {finished.verdict()}"
+        console.print(sentence, highlight=False, markup=False)
+        return finished
     if wants_launch(devices):
         launch(config, resume=resume, overwrite=overwrite, devices=devices)
         return read_result(config.output)
-    plan = plan_run(config, folder)
+    plan = plan_run(config)
     inputs = read_inputs(plan)
     manifest = _first_manifest(plan, inputs) if is_main_process() else None
+    require_space(plan.folder.path, inputs.model)
     with (
         explain_failed_writes(plan.folder.path),
         explain_full_memory(plan.folder),
@@ -117,7 +88,8 @@ def train(
     ):
         arguments = host_arguments(plan)  # connects the ranks
         inputs = with_texts(plan, inputs, manifest, console)
-        return _Run(plan, inputs, arguments, start_metrics, console).execute(manifest, checkpoint, warnings=slow)
+        run = Execution(plan, inputs, arguments, start_metrics, console)
+        return run.execute(manifest, checkpoint, warnings=slow)
 
 
 def _as_config(given: TrainConfig | str | PathLike[str], fields: TrainOptions) -> TrainConfig:
@@ -138,197 +110,10 @@ def _taken(
     if manifest is None:
         yield folder.latest_checkpoint() if resume else None
         return
-    with take_folder(folder, manifest, resume=resume, overwrite=overwrite) as checkpoint:
+    with take_folder(folder, manifest, resume=resume, overwrite=overwrite) as (checkpoint, skipped):
+        for sentence in skipped:
+            console.print(sentence, style="yellow", markup=False)
         if resume:
-            for damage in folder.drop_damaged_checkpoints():
-                console.print(damage, style="yellow", markup=False)
             place = f"after step {step_of(checkpoint)}" if checkpoint else "from the start: it has no checkpoint yet"
             console.print(f"Resuming the run in {folder.path} {place}.", highlight=False, markup=False, soft_wrap=True)
         yield checkpoint
-
-
-def _finished(folder: RunFolder, config: TrainConfig, console: Console) -> TrainResult:
-    require_same_config(folder, config.as_dict())
-    result = read_result(folder.path)
-    sentence = f"The run in {folder.path} is finished; nothing was changed. {result.verdict()}"
-    console.print(sentence, highlight=False, markup=False)
-    return result
-
-
-class _Run:
-    """The parts of one run, built in the order in which they are needed.
-
-    Args:
-        plan: Plan of the run.
-        inputs: Text, encoder and criterion.
-        arguments: Arguments of the trainer.
-        start_metrics: Metrics of the untrained encoder, if known.
-        console: Console to print on.
-    """
-
-    def __init__(
-        self,
-        plan: RunPlan,
-        inputs: RunInputs,
-        arguments: SentenceTransformerTrainingArguments,
-        start_metrics: Mapping[str, float] | None,
-        console: Console,
-    ) -> None:
-        self.plan, self.inputs, self.console = plan, inputs, console
-        self.cost = StepCost(plan.hardware.device_type)  # before the loss, whose state is part of a step's memory
-        require_space(plan.folder.path, inputs.model)
-        self.loss = make_loss(plan, inputs.model)
-        kept = self.loss.state
-        self.state = None if kept is None else MethodState(kept, plan.folder.checkpoints, writes=is_main_process())
-        self.warnings = Warnings(console)
-        self.selection = Selection(plan.folder, inputs.model, writes=is_main_process())
-        self.bar = ProgressBar(console, self.selection)
-        self.stop = StopOnSignal()
-        self.evaluator = CriterionEvaluator(inputs.criterion, start_metrics)
-        self.start_seconds = 0.0  # duration of the evaluation of the start
-        self.trainer = make_trainer(plan, inputs, self.loss, self.evaluator, arguments, self._callbacks())
-
-    def _callbacks(self) -> list[TrainerCallback]:
-        """Return the callbacks, in calling order."""
-        folder, decay = self.plan.folder, self.plan.config.start_decay
-        return [
-            NoiseStep(self.loss),
-            *([StartDecay(self.inputs.model, decay)] if decay else []),
-            FiniteLoss(self.loss, folder, gradients=self.plan.hardware.precision != "fp16"),
-            self.selection,
-            self.stop,
-            *([self.state] if self.state else []),
-            NoiseShare(self.loss),
-            *([Metrics(folder)] if is_main_process() else []),
-            WriteChecksums(folder.checkpoints, writes=is_main_process()),
-            GiveBackFreedMemory(),
-            *([NoiseShareMonitor(self.warnings)] if self.plan.noise_count else []),
-            CollapseMonitor(
-                self.inputs.model, self.inputs.corpus.dataset[:_MONITORED_SENTENCES]["sentence"], self.warnings
-            ),
-            self.bar,
-            self.cost,
-        ]
-
-    def execute(self, manifest: Manifest | None, checkpoint: Path | None, *, warnings: Sequence[str]) -> TrainResult:
-        """Train to the last step and write the results.
-
-        Args:
-            manifest: Manifest of the run so far; None if another rank writes it.
-            checkpoint: Checkpoint to resume from; None to start at step 0.
-            warnings: Warnings to show and record before the first step.
-        """
-        started = time.perf_counter()
-        manifest = self._write(manifest, data=self.inputs.corpus.report.as_dict())  # the method may have added texts
-        self.console.print(self.inputs.corpus.report.table())
-        for warning in (*warnings, *broken_promises(self.plan.config.trainer_args, self.plan.config.batch_size)):
-            self.warnings.warn(warning)
-        text = check_inputs(self.plan, self.inputs, self.warnings)
-        start_score = self._train_from(checkpoint, text)
-        result = self._result(start_score)
-        self._write(
-            manifest,
-            status="finished",
-            text=dataclasses.asdict(text),
-            result=result.as_dict(),
-            warnings=self.warnings.messages,
-            times=self._times(time.perf_counter() - started),
-            peak_memory_mb=self.cost.peak_memory_mb,
-        )
-        self._write_cards()
-        self.console.print(result.verdict(), style="bold", markup=False)
-        self.console.print(f"The model is in {result.best}.", markup=False, soft_wrap=True)
-        return result
-
-    def _train_from(self, checkpoint: Path | None, text: TextCheck) -> float:
-        """Score the start, train to the last step, save the last model, and return the start's score."""
-        folder, steps = self.plan.folder, self.inputs.steps
-        try:
-            start_score = folder.score_at(0) if checkpoint else self._start(text)
-            if is_main_process():
-                settle(folder)
-            if checkpoint and step_of(checkpoint) >= steps:
-                self._take_last_step(checkpoint)
-            else:
-                self._train(checkpoint)
-            if is_main_process():
-                note = {"step": steps, "score": self.selection.last_score}
-                model_folder.save_model(self.inputs.model, folder.last, note)
-        finally:
-            self.bar.close()
-        return start_score
-
-    def _start(self, text: TextCheck) -> float:
-        """Score the untrained model and show the card."""
-        score = score_start(self.trainer, self.evaluator, self.inputs.model)
-        self.start_seconds = self.evaluator.seconds
-        measured, step_seconds = time_step(self.plan, self.inputs, self.loss, self.trainer.args.process_index)
-        card = start_card(
-            self.plan,
-            self.inputs,
-            text=text,
-            measured=measured,
-            step_seconds=step_seconds,
-            start_score=score,
-            evaluation_seconds=self.start_seconds,
-        )
-        self.console.print(card)
-        return score
-
-    def _train(self, checkpoint: Path | None) -> None:
-        # Seed again: the checks before must not change the dropout of the first step.
-        seed_rank(self.plan.config.seed, self.trainer.args.process_index)
-        if checkpoint and self.state:
-            self.state.restore(checkpoint)
-        with self.stop.listening():
-            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        self._raise_if_stopped()
-
-    def _take_last_step(self, checkpoint: Path) -> None:
-        """Restore a run that was interrupted after its last step; the trainer would train one step more."""
-        self.trainer._load_from_checkpoint(str(checkpoint))
-        self.selection.last_score = self.plan.folder.score_at(step_of(checkpoint))
-
-    def _raise_if_stopped(self) -> None:
-        step, steps = self.trainer.state.global_step, self.inputs.steps
-        if step < steps:
-            name = self.stop.received or "SIGTERM"  # another rank received it
-            raise Stopped(
-                f"The run in {self.plan.folder.path} stopped on {name} after step {step} of {steps} and has written a "
-                "checkpoint; go on with --resume.",
-                signal.Signals[name],
-            )
-
-    def _result(self, start_score: float) -> TrainResult:
-        best, last = self.selection.best_score, self.selection.last_score
-        return TrainResult(
-            folder=self.plan.folder.path,
-            start_score=start_score,
-            best_score=start_score if best is None else best,
-            best_step=self.selection.best_step,
-            last_score=start_score if last is None else last,
-            criterion=self.inputs.criterion.name,
-        )
-
-    def _times(self, total: float) -> dict[str, float | None]:
-        return {
-            "total_seconds": total,
-            "evaluation_seconds": self.evaluator.seconds,
-            "start_evaluation_seconds": self.start_seconds,
-            "evaluation_share": (self.evaluator.seconds - self.start_seconds)
-            / total,  # evaluations during training only
-            "step_seconds": self.cost.step_seconds,
-        }
-
-    def _write_cards(self) -> None:
-        for model in (self.plan.folder.best, self.plan.folder.last):
-            if is_main_process() and model.is_dir():
-                write_model_card(model)
-
-    def _write(self, manifest: Manifest | None, **changes: Any) -> Manifest | None:
-        """Write the manifest with some fields changed, unless another rank writes it."""
-        if manifest is None:
-            return None
-        changed = manifest.replace(**changes)
-        write_manifest(self.plan.folder.path, changed)
-        return changed

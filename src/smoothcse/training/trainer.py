@@ -12,7 +12,6 @@ from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.methods import ContrastiveLoss
 from smoothcse.training.callbacks import ViewEpoch
 from smoothcse.training.inputs import RunInputs
-from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import CriterionEvaluator
 from smoothcse.views.collator import CollateViews, rows_of
 
@@ -33,8 +32,8 @@ class _Trainer(SentenceTransformerTrainer):
 
 
 def make_trainer(
-    plan: RunPlan,
     inputs: RunInputs,
+    max_length: int,
     loss: ContrastiveLoss,
     evaluator: CriterionEvaluator,
     arguments: SentenceTransformerTrainingArguments,
@@ -43,14 +42,14 @@ def make_trainer(
     """Return the trainer.
 
     Args:
-        plan: Plan of the run.
         inputs: Text and encoder.
+        max_length: Tokens per sentence.
         loss: Loss of the run.
         evaluator: Evaluator of the criterion.
         arguments: Arguments of the trainer.
         callbacks: Callbacks, in calling order.
     """
-    dataset, collate = _batches(plan, inputs)
+    dataset, collate = _batches(inputs, max_length)
     follow = [ViewEpoch(collate)] if isinstance(collate, CollateViews) else []
     trainer = _Trainer(
         model=inputs.model,
@@ -65,8 +64,8 @@ def make_trainer(
     return trainer
 
 
-def _batches(plan: RunPlan, inputs: RunInputs) -> tuple[Dataset, Callable[[list[dict[str, Any]]], dict[str, Any]]]:
+def _batches(inputs: RunInputs, max_length: int) -> tuple[Dataset, Callable[[list[dict[str, Any]]], dict[str, Any]]]:
     """Return the dataset that the trainer reads, and the collator that makes batches of its rows."""
     if inputs.views is None:
-        return tokenised_once(inputs.corpus.dataset, inputs.model, plan.config.max_length)
-    return rows_of(inputs.views), CollateViews(inputs.views, inputs.model, plan.config.max_length)
+        return tokenised_once(inputs.corpus.dataset, inputs.model, max_length)
+    return rows_of(inputs.views), CollateViews(inputs.views, inputs.model, max_length)

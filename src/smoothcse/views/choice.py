@@ -26,7 +26,7 @@ def read_views(given: object) -> dict[str, float]:
         given: Name of a view, several as ``sentence=2,crops=1``, or a mapping of names to weights.
 
     Raises:
-        SmoothCSEError: There is no such view, or a weight is not a positive number.
+        SmoothCSEError: If there is no such view, or a weight is not a positive number.
     """
     weights = _split(given) if isinstance(given, str) else given
     if not isinstance(weights, Mapping) or not weights:

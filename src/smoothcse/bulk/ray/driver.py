@@ -91,7 +91,7 @@ def encode_on_ray(
         Number of rows in the finished output.
 
     Raises:
-        SmoothCSEError: Ray is not installed or not reachable, the model or the input cannot be used, the output
+        SmoothCSEError: If Ray is not installed or not reachable, the model or the input cannot be used, the output
             belongs to another job, or a shard failed. Finished shards are kept.
     """
     check_precision(precision, "encode")

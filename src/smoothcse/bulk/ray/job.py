@@ -63,7 +63,7 @@ def choose_columns(files: Iterable[Path], column: str | None, keep: Iterable[str
         Column to encode and columns to copy.
 
     Raises:
-        SmoothCSEError: A file lacks a column or has it with another type.
+        SmoothCSEError: If a file lacks a column or has it with another type.
     """
     kept = list(dict.fromkeys(keep))
     types: dict[str, pa.DataType] = {}
@@ -94,7 +94,7 @@ def open_job(job: Job, output: Path, shards: Iterable[Shard]) -> None:
         shards: All shards of the job.
 
     Raises:
-        SmoothCSEError: The folder contains the output of another job or other Parquet files.
+        SmoothCSEError: If the folder contains the output of another job or other Parquet files.
     """
     present = {str(path) for path in output.rglob("*.parquet")}
     manifest = output / MANIFEST
@@ -120,7 +120,7 @@ def only_writer(output: Path) -> Iterator[None]:
         output: Output folder, created if it does not exist.
 
     Raises:
-        SmoothCSEError: Another driver holds the lock, or the folder cannot be created.
+        SmoothCSEError: If another driver holds the lock, or the folder cannot be created.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)

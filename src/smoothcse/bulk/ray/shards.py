@@ -52,7 +52,7 @@ def plan_shards(source: Path, output: Path, rows_per_shard: int) -> list[Shard]:
         rows_per_shard: Maximum rows of a shard. A shard never spans two files.
 
     Raises:
-        SmoothCSEError: There is no Parquet file, one cannot be read, or there are no rows.
+        SmoothCSEError: If there is no Parquet file, one cannot be read, or there are no rows.
     """
     files = input_files(source)
     root = source if source.is_dir() else source.parent
@@ -76,7 +76,7 @@ def input_files(source: Path) -> list[Path]:
         source: Parquet file, or folder that is searched recursively for ``*.parquet``.
 
     Raises:
-        SmoothCSEError: There is none.
+        SmoothCSEError: If there is no such file.
     """
     files = sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
     if not files:
@@ -93,7 +93,7 @@ def read_footer(file: Path) -> pq.FileMetaData:
         file: Parquet file.
 
     Raises:
-        SmoothCSEError: The file cannot be read.
+        SmoothCSEError: If the file cannot be read.
     """
     try:
         return pq.read_metadata(file)
@@ -110,7 +110,7 @@ def is_finished(shard: Shard) -> bool:
         shard: Shard to check.
 
     Raises:
-        SmoothCSEError: The file is damaged, or was written from other rows than those in the source now.
+        SmoothCSEError: If the file is damaged, or was written from other rows than those in the source now.
     """
     target = Path(shard.target)
     if not target.exists():
@@ -159,7 +159,7 @@ def write_rows(shard: Shard, tables: Iterator[pa.Table]) -> int:
         Number of rows written.
 
     Raises:
-        SmoothCSEError: The file cannot be written, or the tables have another number of rows than the shard.
+        SmoothCSEError: If the file cannot be written, or the tables have another number of rows than the shard.
     """
     rows, writer = 0, None
     target = Path(shard.target)

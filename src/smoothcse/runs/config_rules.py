@@ -1,0 +1,58 @@
+"""Rules between the fields of a configuration; each field's own range is part of its declaration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from smoothcse.views.choice import draws_text
+
+if TYPE_CHECKING:
+    from smoothcse.runs.config import TrainConfig
+
+
+def problems(config: TrainConfig) -> Iterator[str]:
+    """Yield one sentence for each rule that the fields break."""
+    yield from _text_problems(config)
+    yield from _view_problems(config)
+    yield from _noise_problems(config)
+    yield from _decay_problems(config)
+
+
+def _text_problems(config: TrainConfig) -> Iterator[str]:
+    if config.column is not None and config.columns is not None:
+        yield "column and columns are both set; give one of them."
+    if config.hard_negative_log_weight and len(config.columns or ()) < 3:
+        yield "hard_negative_log_weight applies to hard negatives, the third of the columns; add one to columns."
+
+
+def _view_problems(config: TrainConfig) -> Iterator[str]:
+    if config.columns is not None and draws_text(config.views):
+        yield "columns are labelled pairs, whose texts are the views; leave out views, or give column instead."
+    if "neighbours" in config.views and config.limit is not None:
+        yield "views: neighbours needs the order of the documents, which limit breaks; leave out one of them."
+    if "title" in config.views and config.column is None:
+        yield "views: title needs column, the name of the text's column, beside title_column."
+    shortest, longest = config.crop_length
+    if not 0 < shortest <= longest or (longest > 1 and not (shortest.is_integer() and longest.is_integer())):
+        yield (
+            f"crop_length is {shortest:g} to {longest:g}, but must be two fractions up to 1, such as 0.2,0.6, or two "
+            "whole numbers of words, such as 10,30, the smaller one first."
+        )
+
+
+def _noise_problems(config: TrainConfig) -> Iterator[str]:
+    if config.noise_count is not None and config.noise_ratio is not None:
+        yield "noise_count and noise_ratio both set M; give one of them."
+    if config.noise_mode == "expected" and config.noise_mean:
+        yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
+    if config.noise_share is not None and config.noise_weight != 1.0:
+        yield "noise_share and noise_weight both set λ; give one of them."
+
+
+def _decay_problems(config: TrainConfig) -> Iterator[str]:
+    if config.learning_rate * config.start_decay > 1:
+        yield (
+            f"start_decay {config.start_decay:g} at learning_rate {config.learning_rate:g} pulls the weights past the "
+            f"start; give a start_decay of at most {1 / config.learning_rate:g}."
+        )

@@ -1,0 +1,234 @@
+"""The steps of a run, from its inputs to its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from sentence_transformers import SentenceTransformerTrainingArguments
+from transformers import TrainerCallback
+
+from smoothcse.errors import Stopped
+from smoothcse.hub.model_card import write_model_card
+from smoothcse.runs import model_folder
+from smoothcse.runs.checkpoints import WriteChecksums, step_of
+from smoothcse.runs.host_settings import broken_promises
+from smoothcse.runs.manifest import Manifest, write_manifest
+from smoothcse.runs.result import TrainResult
+from smoothcse.runs.start import settle
+from smoothcse.training.callbacks import (
+    CollapseMonitor,
+    FiniteLoss,
+    GiveBackFreedMemory,
+    MethodState,
+    Metrics,
+    NoiseShare,
+    NoiseShareMonitor,
+    NoiseStep,
+    ProgressBar,
+    Selection,
+    StartDecay,
+    StepCost,
+    StopOnSignal,
+)
+from smoothcse.training.card import start_card
+from smoothcse.training.determinism import seed_rank
+from smoothcse.training.inputs import RunInputs
+from smoothcse.training.launch import is_main_process
+from smoothcse.training.parts import make_loss
+from smoothcse.training.plan import RunPlan
+from smoothcse.training.preflight import check_inputs, score_start, time_step
+from smoothcse.training.selection import CriterionEvaluator
+from smoothcse.training.text_check import TextCheck
+from smoothcse.training.trainer import make_trainer
+from smoothcse.training.warnings import Warnings
+
+if TYPE_CHECKING:
+    pass
+
+_MONITORED_SENTENCES = 256  # sample that CollapseMonitor embeds at each evaluation
+
+
+class Execution:
+    """The parts of one run, built in the order in which they are needed.
+
+    Args:
+        plan: Plan of the run.
+        inputs: Text, encoder and criterion.
+        arguments: Arguments of the trainer.
+        start_metrics: Metrics of the untrained encoder, if known.
+        console: Console to print on.
+    """
+
+    def __init__(
+        self,
+        plan: RunPlan,
+        inputs: RunInputs,
+        arguments: SentenceTransformerTrainingArguments,
+        start_metrics: Mapping[str, float] | None,
+        console: Console,
+    ) -> None:
+        self.plan, self.inputs, self.console = plan, inputs, console
+        self.cost = StepCost(plan.hardware.device_type)  # before the loss, whose state is part of a step's memory
+        self.loss = make_loss(plan, inputs.model)
+        kept = self.loss.state
+        self.state = None if kept is None else MethodState(kept, plan.folder.checkpoints, writes=is_main_process())
+        self.warnings = Warnings(console)
+        self.selection = Selection(plan.folder, inputs.model, writes=is_main_process())
+        self.bar = ProgressBar(console, self.selection)
+        self.stop = StopOnSignal()
+        self.evaluator = CriterionEvaluator(inputs.criterion, start_metrics)
+        self.start_seconds = 0.0  # duration of the evaluation of the start
+        self.trainer = make_trainer(
+            inputs, plan.config.max_length, self.loss, self.evaluator, arguments, self._callbacks()
+        )
+
+    def _callbacks(self) -> list[TrainerCallback]:
+        """Return the callbacks, in calling order."""
+        folder, decay = self.plan.folder, self.plan.config.start_decay
+        return [
+            NoiseStep(self.loss),
+            *([StartDecay(self.inputs.model, decay)] if decay else []),
+            FiniteLoss(self.loss, folder, gradients=self.plan.hardware.precision != "fp16"),
+            self.selection,
+            self.stop,
+            *([self.state] if self.state else []),
+            NoiseShare(self.loss),
+            *([Metrics(folder)] if is_main_process() else []),
+            WriteChecksums(folder.checkpoints, writes=is_main_process()),
+            GiveBackFreedMemory(),
+            *([NoiseShareMonitor(self.warnings)] if self.plan.noise.count else []),
+            CollapseMonitor(
+                self.inputs.model, self.inputs.corpus.dataset[:_MONITORED_SENTENCES]["sentence"], self.warnings
+            ),
+            self.bar,
+            self.cost,
+        ]
+
+    def execute(self, manifest: Manifest | None, checkpoint: Path | None, *, warnings: Sequence[str]) -> TrainResult:
+        """Train to the last step and write the results.
+
+        Args:
+            manifest: Manifest of the run so far; None if another rank writes it.
+            checkpoint: Checkpoint to resume from; None to start at step 0.
+            warnings: Warnings to show and record before the first step.
+        """
+        started = time.perf_counter()
+        manifest = self._write(manifest, data=self.inputs.corpus.report.as_dict())  # the method may have added texts
+        self.console.print(self.inputs.corpus.report.table())
+        for warning in (*warnings, *broken_promises(self.plan.config.trainer_args, self.plan.config.batch_size)):
+            self.warnings.warn(warning)
+        text = check_inputs(self.plan, self.inputs, self.warnings)
+        start_score = self._train_from(checkpoint, text)
+        result = self._result(start_score)
+        self._write(
+            manifest,
+            status="finished",
+            text=dataclasses.asdict(text),
+            result=result.as_dict(),
+            warnings=self.warnings.messages,
+            times=self._times(time.perf_counter() - started),
+            peak_memory_mb=self.cost.peak_memory_mb,
+        )
+        self._write_cards()
+        self.console.print(result.verdict(), style="bold", markup=False)
+        self.console.print(f"The model is in {result.best}.", markup=False, soft_wrap=True)
+        return result
+
+    def _train_from(self, checkpoint: Path | None, text: TextCheck) -> float:
+        """Score the start, train to the last step, save the last model, and return the start's score."""
+        folder, steps = self.plan.folder, self.inputs.steps
+        try:
+            start_score = folder.score_at(0) if checkpoint else self._start(text)
+            if is_main_process():
+                settle(folder)
+            if checkpoint and step_of(checkpoint) >= steps:
+                self._take_last_step(checkpoint)
+            else:
+                self._train(checkpoint)
+            if is_main_process():
+                note = {"step": steps, "score": self.selection.last_score}
+                model_folder.save_model(self.inputs.model, folder.last, note)
+        finally:
+            self.bar.close()
+        return start_score
+
+    def _start(self, text: TextCheck) -> float:
+        """Score the untrained model and show the card."""
+        score = score_start(self.trainer, self.evaluator, self.inputs.model)
+        self.start_seconds = self.evaluator.seconds
+        measured, step_seconds = time_step(self.plan, self.inputs, self.loss, self.trainer.args.process_index)
+        card = start_card(
+            self.plan,
+            self.inputs,
+            text=text,
+            measured=measured,
+            step_seconds=step_seconds,
+            start_score=score,
+            evaluation_seconds=self.start_seconds,
+        )
+        self.console.print(card)
+        return score
+
+    def _train(self, checkpoint: Path | None) -> None:
+        # Seed again: the checks before must not change the dropout of the first step.
+        seed_rank(self.plan.config.seed, self.trainer.args.process_index)
+        if checkpoint and self.state:
+            self.state.restore(checkpoint)
+        with self.stop.listening():
+            self.trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        self._raise_if_stopped()
+
+    def _take_last_step(self, checkpoint: Path) -> None:
+        """Restore a run that was interrupted after its last step; the trainer would train one step more."""
+        self.trainer._load_from_checkpoint(str(checkpoint))
+        self.selection.last_score = self.plan.folder.score_at(step_of(checkpoint))
+
+    def _raise_if_stopped(self) -> None:
+        step, steps = self.trainer.state.global_step, self.inputs.steps
+        if step < steps:
+            name = self.stop.received or "SIGTERM"  # another rank received it
+            raise Stopped(
+                f"The run in {self.plan.folder.path} stopped on {name} after step {step} of {steps} and has written a "
+                "checkpoint; continue with --resume.",
+                signal.Signals[name],
+            )
+
+    def _result(self, start_score: float) -> TrainResult:
+        best, last = self.selection.best_score, self.selection.last_score
+        return TrainResult(
+            folder=self.plan.folder.path,
+            start_score=start_score,
+            best_score=start_score if best is None else best,
+            best_step=self.selection.best_step,
+            last_score=start_score if last is None else last,
+            criterion=self.inputs.criterion.name,
+        )
+
+    def _times(self, total: float) -> dict[str, float | None]:
+        return {
+            "total_seconds": total,
+            "evaluation_seconds": self.evaluator.seconds,
+            "start_evaluation_seconds": self.start_seconds,
+            "evaluation_share": (self.evaluator.seconds - self.start_seconds)
+            / total,  # evaluations during training only
+            "step_seconds": self.cost.step_seconds,
+        }
+
+    def _write_cards(self) -> None:
+        for model in (self.plan.folder.best, self.plan.folder.last):
+            if is_main_process() and model.is_dir():
+                write_model_card(model)
+
+    def _write(self, manifest: Manifest | None, **changes: Any) -> Manifest | None:
+        """Write the manifest with some fields changed, unless another rank writes it."""
+        if manifest is None:
+            return None
+        changed = manifest.replace(**changes)
+        write_manifest(self.plan.folder.path, changed)
+        return changed
