@@ -16,6 +16,16 @@ def adapt(
     model: Annotated[str, typer.Option(help="Encoder to start from: a folder, a hub name, or 'packaged-minilm'.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model, the verdict and the report.")],
     minutes: Annotated[float, typer.Option(help="Time budget.")] = 15.0,
+    dev: Annotated[
+        str | None,
+        typer.Option(
+            help="Your own labels: queries and documents (file or BEIR folder), scored pairs, triplets."
+        ),
+    ] = None,
+    general: Annotated[
+        str | None,
+        typer.Option(help="STS data, to see what adapting costs elsewhere: SentEval folder or 'hub'."),
+    ] = None,
     column: Annotated[str | None, typer.Option(help="Column of the text in tables. [text]")] = None,
     title: Annotated[str | None, typer.Option(help="Column of the title in tables. [title]")] = None,
     language: Annotated[str, typer.Option(help="Language of the documents as an ISO 639 code.")] = "en",
@@ -45,6 +55,8 @@ def adapt(
         output=output,
         overwrite=overwrite,
         minutes=minutes,
+        dev=dev,
+        general=general,
         precision=precision,
         seed=seed,
         **options,

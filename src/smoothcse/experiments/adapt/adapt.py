@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.atomic import replace_folder
 from smoothcse._utils.folder_lock import lock_folder
@@ -20,9 +19,11 @@ from smoothcse.experiments.adapt.material import prepare_material
 from smoothcse.experiments.adapt.record import AdaptRecord, read_record, write_record
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.show import Progress, print_result
-from smoothcse.experiments.adapt.tryout import try_candidates
+from smoothcse.experiments.adapt.tryout import Outcome, try_candidates
+from smoothcse.experiments.adapt.yardsticks import read_yardsticks
 from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.provenance import provenance
+from smoothcse.runs.search_settings import write_search_settings
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,21 @@ def adapt(
 
 def _carry_out(request: AdaptRequest, folder: Path, progress: Progress) -> AdaptRecord:
     environment = provenance(find_hardware(request.precision).describe())
-    with progress.showing("loading the documents and the encoder"):
-        start = load_encoder(request.model)
-        corpus = load_documents(
-            request.documents,
-            column=request.column,
-            title=request.title,
-            max_tokens=request.max_tokens,
-            tokenizer=start.tokenizer,
-        )
-        progress.console.print(corpus.report.table())
+    start = load_encoder(request.model)
+    corpus = load_documents(
+        request.documents,
+        column=request.column,
+        title=request.title,
+        max_tokens=request.max_tokens,
+        tokenizer=start.tokenizer,
+        console=progress.console,
+    )
+    progress.console.print(corpus.report.table())
+    yardsticks = read_yardsticks(request)  # before the long work, so that a mistake is reported at once
+    with progress.showing("holding out documents"):
         material = prepare_material(corpus, start, folder, seed=request.seed, language=request.language)
-    outcome = try_candidates(request, material, start, progress)
-    _write_model(outcome.model, folder / layout.MODEL)
+    outcome = try_candidates(request, material, yardsticks, start, progress)
+    _write_model(outcome, folder / layout.MODEL)
     record = AdaptRecord(
         request=request.as_dict(),
         documents=corpus.report.as_dict(),
@@ -126,8 +129,9 @@ def _carry_out(request: AdaptRequest, folder: Path, progress: Progress) -> Adapt
     return record
 
 
-def _write_model(model: SentenceTransformer, target: Path) -> None:
+def _write_model(outcome: Outcome, target: Path) -> None:
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    model.save_pretrained(str(new), create_model_card=False)
+    outcome.model.save_pretrained(str(new), create_model_card=False)
+    write_search_settings(new, outcome.cosine_weight)
     replace_folder(new, target)

@@ -68,7 +68,7 @@ def _costs(trial: Trial) -> Costs:
 
 
 def _most_steps(passages: int) -> int:
-    batches = max(1, passages // BASE["batch_size"])
+    batches = max(1, passages // int(BASE["batch_size"]))
     return min(MOST_STEPS, max(FIRST_STEPS, MOST_EPOCHS * batches))
 
 

@@ -82,6 +82,11 @@ def _table(verdict: Verdict) -> FigureTable:
     table.add_row("BM25 (words alone)", f"{verdict.bm25:.1f}", f"{verdict.bm25:.1f}", "")
     table.add_row("alone (meaning alone)", *_figures(verdict.alone))
     table.add_row("fused (words and meaning)", *_figures(verdict.fused))
+    if labels := verdict.labels:
+        table.add_row(f"your labels: {escape(labels.name)}, {labels.items} items, {labels.metric}", *_figures(labels))
+    if general := verdict.general:
+        difference = f"{general.after - general.before:+.1f}"
+        table.add_row("general STS, Spearman", f"{general.before:.1f}", f"{general.after:.1f}", difference)
     return table
 
 

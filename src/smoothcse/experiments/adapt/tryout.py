@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sentence_transformers import SentenceTransformer
 
@@ -16,6 +16,7 @@ from smoothcse.experiments.adapt.search import search
 from smoothcse.experiments.adapt.show import Progress
 from smoothcse.experiments.adapt.trials import Trial, Trials
 from smoothcse.experiments.adapt.verdict import LEAST_DOCUMENTS, Verdict, compare_probe
+from smoothcse.experiments.adapt.yardsticks import Yardsticks, compare_labels, keep_general_quality
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,18 @@ class Outcome:
 
 
 def try_candidates(
-    request: AdaptRequest, material: Material, start: SentenceTransformer, progress: Progress
+    request: AdaptRequest,
+    material: Material,
+    yardsticks: Yardsticks,
+    start: SentenceTransformer,
+    progress: Progress,
 ) -> Outcome:
     """Train candidates within the budget, and compare the best one with the start.
 
     Args:
         request: Checked arguments.
         material: Texts to train on and to judge by.
+        yardsticks: The user's labels and general quality, where given.
         start: Encoder to adapt.
         progress: Display, which also measures the time.
 
@@ -71,10 +77,14 @@ def try_candidates(
     suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
     search(trials, suitable, progress.seconds_left, progress)
     selected = trials.best()
-    trained = load_encoder(trials.model_of(selected))
+    trained, general, labels = load_encoder(trials.model_of(selected)), None, None
     with progress.showing("comparing the best with the start"):
+        if yardsticks.general:
+            trained, general = keep_general_quality(trained, start, yardsticks.general)
+        if yardsticks.labels:
+            labels = compare_labels(yardsticks.labels, start, trained, request)
         after = score(trained)
-    verdict = compare_probe(before, after)
+    verdict = replace(compare_probe(before, after), labels=labels, general=general)
     model, scores = (start, before) if verdict.keeps_start else (trained, after)
     return Outcome(
         model=model,

@@ -32,6 +32,36 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class LabelComparison(Comparison):
+    """A comparison on the user's own labels.
+
+    Attributes:
+        name: Name of the labels.
+        metric: Name of the metric, such as ``MRR x 100``.
+        items: Number of labelled items.
+    """
+
+    name: str
+    metric: str
+    items: int
+
+
+@dataclass(frozen=True)
+class GeneralComparison:
+    """General quality before and after.
+
+    Attributes:
+        before: Average of the start.
+        after: Average of the adapted model.
+        share: Share of the trained weights in the adapted model; below 1 if weights were averaged with the start.
+    """
+
+    before: float
+    after: float
+    share: float
+
+
+@dataclass(frozen=True)
 class ChangedDocument:
     """A document whose rank changed.
 
@@ -60,6 +90,8 @@ class Verdict:
         queries: Number of queries.
         risen: Documents that rose most.
         fallen: Documents that fell most.
+        labels: Comparison on the user's own labels; None without labels.
+        general: Comparison of the average of seven STS tasks on a sample, Spearman × 100; None if not measured.
     """
 
     bm25: float
@@ -69,25 +101,39 @@ class Verdict:
     queries: int
     risen: Sequence[ChangedDocument]
     fallen: Sequence[ChangedDocument]
+    labels: LabelComparison | None = None
+    general: GeneralComparison | None = None
 
     @property
     def keeps_start(self) -> bool:
-        """Whether the start is handed back: no established gain alone, or an established loss when fused."""
+        """Whether the start is handed back.
+
+        Labels decide where their interval excludes zero. Otherwise the start is handed back if the probe establishes
+        no gain alone, or a loss when fused.
+        """
+        if self.labels is not None and self.labels.difference.established:
+            return self.labels.difference.mean < 0
         return not _is_gain(self.alone.difference) or _is_loss(self.fused.difference)
 
     def sentence(self) -> str:
         """Return the verdict in words."""
         alone, fused = self.alone.difference, self.fused.difference
+        if self.keeps_start:
+            return f"Keep your model: {self._reason_to_keep()}."
+        by_labels = f"; {self.labels.metric} {self.labels.difference} on your labels" if self.labels else ""
+        together = "" if _is_gain(fused) else " (the interval contains zero)"
+        return (
+            f"Adapted: MRR {alone} alone and {fused} fused with BM25{together}, on {self.documents} held-out documents"
+            f"{by_labels}."
+        )
+
+    def _reason_to_keep(self) -> str:
+        alone, fused = self.alone.difference, self.fused.difference
+        if self.labels is not None and _is_loss(self.labels.difference):
+            return f"on your labels the adapted one is worse ({self.labels.metric} {self.labels.difference})"
         if not _is_gain(alone):
-            return (
-                f"Keep your model: no gain was established on {self.documents} held-out documents (MRR {alone}; the "
-                "interval contains zero or lies below it)."
-            )
-        if _is_loss(fused):
-            return f"Keep your model: alone it finds more (MRR {alone}), but fused with BM25 it finds less ({fused})."
-        together = "" if _is_gain(fused) else "; fused, the interval contains zero"
-        measured = f"on {self.documents} held-out documents{together}"
-        return f"Adapted: MRR {alone} alone and {fused} fused with BM25, {measured}."
+            return f"no gain was established on {self.documents} held-out documents (MRR {alone})"
+        return f"fused with BM25 the adapted one is worse (MRR {fused}), although it is better alone ({alone})"
 
 
 def compare_probe(before: ProbeScores, after: ProbeScores) -> Verdict:
