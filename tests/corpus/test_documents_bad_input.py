@@ -295,7 +295,7 @@ def test_a_folder_of_twenty_thousand_small_files(tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 20 << 20
     tracemalloc.stop()
     times = []
-    for limit in (2_500, 10_000):
+    for limit in (1_000, 4_000):
         start = time.process_time()
         read = read_documents.read_documents("x", files, COLUMNS, whole_folder=True)
         assert sum(1 for _ in islice(read, limit)) == limit
