@@ -27,6 +27,7 @@ from adaptation_domain import Yardstick, load_domain
 from harness import environment
 
 from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.errors import Stopped
 from smoothcse.evaluation.sts_tasks import load_tasks, sample_pairs
 
 ARMS = (*UNTRAINED, *OURS, *HOST)
@@ -101,6 +102,8 @@ def attempt(arguments: argparse.Namespace, row: Row, yardstick: Yardstick) -> Ro
         trained = run_arm(arguments, row, yardstick)
         training = time.perf_counter() - started
         found, ranks = yardstick.score(trained.model)
+    except Stopped:  # by a signal: the run is repeated
+        raise
     except Exception as error:  # of any library: what a recipe does not support is a result as well
         print(f"{name_of(row)}: {type(error).__name__}: {error}", flush=True)
         return {"failed": f"{type(error).__name__}: {error}"[:500], "environment": environment()}

@@ -239,7 +239,7 @@ def train_host(arm: str, encoder: str, text: Path, seed: int, seconds: float) ->
     model = load_encoder(encoder, device=device)
     memory, own_length = PeakMemory(device), model.max_seq_length
     memory.restart()
-    model.max_seq_length = recipe.max_length
+    model.max_seq_length = min(recipe.max_length, own_length or recipe.max_length)
     budget = Budget(seconds, recipe.learning_rate)
     trainer = SentenceTransformerTrainer(
         model=model,
