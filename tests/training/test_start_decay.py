@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from smoothcse import SmoothCSEError, TrainConfig
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.projection import head_of
+from smoothcse.report.facts import card
+from smoothcse.report.read import read_run
 from smoothcse.training import inputs as training_inputs
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import Metrics, StartDecay
@@ -110,11 +112,15 @@ def test_a_resumed_run_equals_one_never_interrupted(config, tmp_path, monkeypatc
 @pytest.mark.parametrize("fields", [{}, OTHER_WAYS], ids=["fast", "plain, cached, accumulated"])
 def test_the_first_layers_stay_and_the_card_says_how_much_is_trained(fields, config, capsys):
     start, console = start_of(config), Console(width=300)
-    trained = weights(train(config.replace(**fields, train_layers=1, max_steps=2), console=console))
+    result = train(config.replace(**fields, train_layers=1, start_decay=5, max_steps=2), console=console)
+    trained = weights(result)
     changed = {name for name, tensor in trained.items() if not torch.equal(tensor, start[name])}
     assert changed
     assert all(name.startswith("encoder.layer.1.") for name in changed)
-    assert "0.0M trainable parameters and 0.0M frozen ones" in capsys.readouterr().out  # it is tiny
+    printed, words = capsys.readouterr().out, "decay 5 toward the start; transformer layers trained: the last 1"
+    assert words in printed
+    assert "0.0M trainable parameters and 0.0M frozen ones" in printed  # it is tiny
+    assert dict(card(read_run(result.folder)))["Weights"] == words
 
 
 def test_a_method_with_templates_and_a_momentum_encoder_trains_its_last_layer(config, tmp_path):

@@ -12,7 +12,7 @@ from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.config_forms import with_settings_inside
 from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
-from smoothcse.training.reading import reading
+from smoothcse.training.reading import closeness, reading
 from smoothcse.views.choice import describe_views, draws_text
 
 # Differs between any two runs.
@@ -31,6 +31,7 @@ def card(run: RecordedRun) -> list[tuple[str, str]]:
         ("Method", _method(run)),
         ("Training", f"{run.last_step:,} steps of batch {config.batch_size}, {config.lr_scheduler} learning rate from "
          f"{config.learning_rate:g}, seed {config.seed}"),
+        ("Weights", closeness(config)),
         ("Selected by", run.result.criterion if run.result else None),
         ("Hardware", manifest.hardware),
         ("Time", _times(manifest.times)),

@@ -24,7 +24,7 @@ from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.host_settings import accumulated_batches
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
-from smoothcse.training.reading import reading
+from smoothcse.training.reading import closeness, reading
 from smoothcse.training.text_check import TextCheck
 from smoothcse.views.choice import describe_views
 
@@ -122,6 +122,7 @@ def start_card(
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {noise}",
         "loss": "the mean of both directions" if config.symmetric else "",
+        "weights": closeness(config),
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
         "hardware": plan.hardware.describe(),

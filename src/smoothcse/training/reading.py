@@ -1,4 +1,4 @@
-"""The pooling of an encoder, in words."""
+"""The pooling of an encoder, and what keeps it close to the start, in words."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def reading(config: TrainConfig, method: Method, pooling: str | None) -> str:
     if method.prepare:
         return f"as the method {config.method.name} does"
     return f"by {config.pooling or pooling or 'its own'} pooling"
+
+
+def closeness(config: TrainConfig) -> str:
+    """Describe what keeps the weights close to those of the start; empty if nothing does."""
+    words = [f"decay {config.start_decay:g} toward the start"] if config.start_decay else []
+    if config.train_layers is not None:
+        words.append(f"transformer layers trained: the last {config.train_layers}")
+    return "; ".join(words)

@@ -25,7 +25,7 @@ class StartDecay(TrainerCallback):
 
     def __init__(self, model: SentenceTransformer, decay: float) -> None:
         self.decay = decay
-        self.start = {
+        self.start: dict[Tensor, Tensor] = {
             parameter: parameter.detach().clone()
             for module in body_of(model)
             for parameter in module.parameters()
