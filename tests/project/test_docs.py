@@ -48,6 +48,7 @@ def workplace(tmp_path, monkeypatch):
     (tmp_path / "my-sentences.txt").write_text("\n".join(texts) + "\n", encoding="utf-8")
     pairs = "".join(f"{a},{b},{c}\n" for a, b, c in zip(texts[:40], texts[40:80], texts[80:120], strict=True))
     (tmp_path / "pairs.csv").write_text(f"sentence,positive,hard_negative\n{pairs}", encoding="utf-8")
+    (tmp_path / "labels.csv").write_text(f"anchor,positive,negative\n{pairs}", encoding="utf-8")
     rows = [json.dumps({"id": row, "text": text, "year": 2018 + row % 5}) for row, text in enumerate(texts[:20])]
     (tmp_path / "docs.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (tmp_path / "queries.txt").write_text("\n".join(texts[120:]) + "\n", encoding="utf-8")

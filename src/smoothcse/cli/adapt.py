@@ -18,9 +18,7 @@ def adapt(
     minutes: Annotated[float, typer.Option(help="Time budget.")] = 15.0,
     dev: Annotated[
         str | None,
-        typer.Option(
-            help="Your own labels: queries and documents (file or BEIR folder), scored pairs, triplets."
-        ),
+        typer.Option(help="Your own labels: queries and documents (file or BEIR folder), scored pairs, triplets."),
     ] = None,
     general: Annotated[
         str | None,

@@ -20,7 +20,7 @@ from smoothcse._utils.paths import local_path
 from smoothcse.corpus.hub_datasets import HubAddress, download
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.evaluation.benchmark_files import LARGEST_FILE
-from smoothcse.evaluation.sts_tasks import STS_TASKS, files_of
+from smoothcse.evaluation.sts_tasks import STS_TASKS, STSB_DEV, files_of
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 
 HUB = "hub"
@@ -62,6 +62,12 @@ def transfer_folder(source: Path | str = HUB) -> Path:
 def is_hub(source: Path | str) -> bool:
     """Return whether a data source is the Hub, at any revision."""
     return str(source).partition("@")[0] == HUB
+
+
+def has_stsb_dev(source: Path | str) -> bool:
+    """Return whether a data source holds STS-B dev in SentEval's layout; the Hub does, and is downloaded."""
+    folder = sts_folder(source)
+    return all((folder / file).is_file() or (folder / "STS" / file).is_file() for file in files_of(STSB_DEV))
 
 
 def _level(source: Path | str, kind: str) -> Path:

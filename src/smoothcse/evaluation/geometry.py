@@ -32,7 +32,7 @@ import torch
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.score import Score
-from smoothcse.evaluation.sts_tasks import STSTask, load_task
+from smoothcse.evaluation.sts_tasks import STSB_DEV, STSTask, load_task
 from smoothcse.objectives.geometry import alignment, effective_rank, hubness, mean_cosine, uniformity
 from smoothcse.views.embed import dropout_views
 
@@ -44,8 +44,6 @@ POSITIVE = 4.0
 
 NEIGHBOURS = 10
 """Number of nearest neighbours ``k`` for hubness."""
-
-DEV = "STSBenchmark-dev"
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def stsb_dev_geometry(folder: Path | str) -> GeometryTask:
     Raises:
         SmoothCSEError: If the file is missing or broken.
     """
-    return labelled_geometry(load_task(folder, DEV))
+    return labelled_geometry(load_task(folder, STSB_DEV))
 
 
 def labelled_geometry(task: STSTask) -> GeometryTask:

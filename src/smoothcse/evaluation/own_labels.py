@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from smoothcse._utils.choices import Precision
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.formats import COMPRESSIONS
+from smoothcse.corpus.formats import COMPRESSIONS, is_supported
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.bm25 import BM25
+from smoothcse.evaluation.data import has_stsb_dev
 from smoothcse.evaluation.fusion import COSINE_WEIGHT
 from smoothcse.evaluation.item_scores import ItemScores, score_pairs, score_queries, score_triplets
 from smoothcse.evaluation.label_files import (
@@ -107,8 +108,11 @@ class OwnLabels:
 
 
 def is_own_labels(source: str | Path) -> bool:
-    """Return whether a source is a file, or a folder in BEIR's layout, and not a folder of benchmark data."""
-    return local_path(source).is_file() or is_beir_folder(source)
+    """Return whether a source is a file, there or not, or a folder in BEIR's layout without STS-B dev."""
+    path = local_path(source)
+    if path.is_dir():
+        return is_beir_folder(path) and not has_stsb_dev(path)
+    return path.is_file() or is_supported(path.name)
 
 
 def load_own_labels(source: str | Path, documents: Sequence[str] | None = None) -> OwnLabels:

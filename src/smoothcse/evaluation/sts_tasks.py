@@ -13,6 +13,9 @@ from smoothcse.evaluation.benchmark_files import find_files, read_lines, single_
 SEVEN_STS = ("STS12", "STS13", "STS14", "STS15", "STS16", "STSBenchmark", "SICKRelatedness")
 """Tasks that papers average, in the order of their tables."""
 
+STSB_DEV = "STSBenchmark-dev"
+"""Task for model selection: the development set of the STS benchmark."""
+
 HIGHEST_SCORE = 5.0
 """Highest human score; scores range from 0 (SICK: 1) to 5."""
 
@@ -72,7 +75,7 @@ _YEARS = {
 }
 _TABLES = {
     "STSBenchmark": _Table("test", "STSBenchmark/sts-test.csv", score=4, sentence1=5, sentence2=6),
-    "STSBenchmark-dev": _Table("dev", "STSBenchmark/sts-dev.csv", score=4, sentence1=5, sentence2=6),
+    STSB_DEV: _Table("dev", "STSBenchmark/sts-dev.csv", score=4, sentence1=5, sentence2=6),
     "SICKRelatedness": _Table("test", "SICK/SICK_test_annotated.txt", score=3, sentence1=1, sentence2=2, header=True),
 }
 STS_TASKS = (*_YEARS, *_TABLES)

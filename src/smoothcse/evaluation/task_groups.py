@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.bm25 import BM25
-from smoothcse.evaluation.data import HUB, is_hub, sts_folder, transfer_folder
-from smoothcse.evaluation.geometry import DEV, evaluate_geometry, python_docs_geometry, stsb_dev_geometry
+from smoothcse.evaluation.data import HUB, has_stsb_dev, is_hub, sts_folder, transfer_folder
+from smoothcse.evaluation.geometry import evaluate_geometry, python_docs_geometry, stsb_dev_geometry
 from smoothcse.evaluation.retrieval import (
     RetrievalTask,
     compare_with_bm25,
@@ -23,7 +23,7 @@ from smoothcse.evaluation.retrieval import (
 from smoothcse.evaluation.retrieval_data import TAKES, is_beir_folder, is_pairs_file, load_retrieval
 from smoothcse.evaluation.score import Score, ScoredBy
 from smoothcse.evaluation.sts import evaluate_sts, load_tasks
-from smoothcse.evaluation.sts_tasks import SEVEN_STS, files_of, sample_pairs
+from smoothcse.evaluation.sts_tasks import SEVEN_STS, STSB_DEV, files_of, sample_pairs
 from smoothcse.evaluation.transfer import evaluate_transfer, load_transfers
 from smoothcse.evaluation.transfer_tasks import TRANSFER_TASKS
 
@@ -146,13 +146,8 @@ def _transfer(data: Data) -> list[Step]:
 
 
 def _geometry(data: Data) -> list[Step]:
-    task = stsb_dev_geometry(sts_folder(data)) if data and _has_dev(data) else python_docs_geometry()
+    task = stsb_dev_geometry(sts_folder(data)) if data and has_stsb_dev(data) else python_docs_geometry()
     return [Step("geometry", "geometry", lambda model, **options: [evaluate_geometry(model, task, **options)])]
-
-
-def _has_dev(data: str | Path) -> bool:
-    folder = sts_folder(data)
-    return all((folder / file).is_file() or (folder / "STS" / file).is_file() for file in files_of(DEV))
 
 
 def _retrieval(data: Data, columns: Sequence[str] | None = None, cosine_weight: float | None = None) -> list[Step]:
@@ -211,9 +206,9 @@ _GROUPS = {
     "geometry": _Group(
         about="Alignment, uniformity, mean cosine, effective rank, hubness",
         default=_PYTHON_DOCS,
-        takes=f"{_SENTEVAL}, with STS-B dev ({', '.join(files_of(DEV))})",
+        takes=f"{_SENTEVAL}, with STS-B dev ({', '.join(files_of(STSB_DEV))})",
         read=_geometry,
-        uses=_has_dev,
+        uses=has_stsb_dev,
     ),
     "retrieval": _Group(
         about="MRR (mean reciprocal rank), R@1, R@10 and nDCG@10, in percent",

@@ -20,6 +20,7 @@ from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import sts_folder
+from smoothcse.evaluation.own_labels import is_own_labels
 from smoothcse.evaluation.sts import STSTask, load_task
 from smoothcse.objectives import GaussianNoise
 from smoothcse.objectives.geometry import alignment, uniformity
@@ -230,8 +231,8 @@ def _sentences(run: RecordedRun, missing: dict[str, str], notes: list[str]) -> l
 
 
 def _gold_task(config: TrainConfig, missing: dict[str, str]) -> STSTask | None:
-    if config.dev in (None, "none", "python-docs"):
-        missing["gold"] = "This run was not selected by pairs with gold scores, so there are no scores to plot."
+    if config.dev in (None, "none", "python-docs") or is_own_labels(config.dev):
+        missing["gold"] = "This run was not selected by STS-B dev, so there are no scores to plot."
         return None
     try:
         return load_task(sts_folder(str(config.dev)), "STSBenchmark-dev")

@@ -202,9 +202,10 @@ class TrainConfig:
         str | None,
         Group("Evaluation"),
         Field(
-            description="Data that selects the best step: a folder in SentEval's layout or 'hub[@COMMIT]' (STS-B "
-            "dev), 'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: python-docs for that corpus, "
-            "otherwise none."
+            description="Data that selects the best step: your own labels (a file of queries with their documents, "
+            "scored pairs or triplets, or a folder in BEIR's layout), a folder in SentEval's layout or "
+            "'hub[@COMMIT]' (STS-B dev), 'python-docs' (retrieval), or 'none' (a label-free criterion). Unset: "
+            "python-docs for that corpus, otherwise none."
         ),
     ] = None
     eval_steps: Annotated[int, Field(ge=1, description="Steps between dev evaluations and checkpoints.")] = 125

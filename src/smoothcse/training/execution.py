@@ -121,7 +121,8 @@ class Execution:
         started = time.perf_counter()
         manifest = self._write(manifest, data=self.inputs.corpus.report.as_dict())  # the method may have added texts
         self.console.print(self.inputs.corpus.report.table())
-        for warning in (*warnings, *broken_promises(self.plan.config.trainer_args, self.plan.config.batch_size)):
+        promises = broken_promises(self.plan.config.trainer_args, self.plan.config.batch_size)
+        for warning in (*warnings, *promises, *self.inputs.criterion.notes):
             self.warnings.warn(warning)
         text = check_inputs(self.plan, self.inputs, self.warnings)
         start_score = self._train_from(checkpoint, text)

@@ -1,4 +1,4 @@
-"""Criteria that select the best step: labelled pairs, labelled queries or, without labels, geometry."""
+"""Criteria that select the best step: benchmark data, the user's own labels or, without labels, geometry."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.inference import encode
+from smoothcse.evaluation.own_labels import is_own_labels, load_own_labels
 from smoothcse.objectives.geometry import alignment, uniformity
 from smoothcse.runs.config import TrainConfig
 from smoothcse.views.embed import dropout_views
@@ -31,11 +32,13 @@ class Criterion:
         name: Displayed name, such as ``STS-B dev, Spearman x 100``.
         score: Function from a model to its metrics by name, including :data:`DEV_SCORE`.
         fingerprint: 32 hex digits that depend on the labelled data; None without labels.
+        notes: Warnings about the labelled data, one sentence each.
     """
 
     name: str
     score: Callable[[SentenceTransformer], dict[str, float]]
     fingerprint: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class CriterionEvaluator(BaseEvaluator):
@@ -77,7 +80,24 @@ def choose_criterion(config: TrainConfig, corpus: Corpus) -> Criterion:
         return label_free(corpus, config.max_length)
     if dev == "python-docs":
         return python_docs_retrieval()
+    if is_own_labels(dev):
+        return own_labels(dev)
     return stsb_dev(dev)
+
+
+def own_labels(source: str | Path) -> Criterion:
+    """Return the criterion for the user's own labels: MRR, Spearman correlation or accuracy x 100, by their kind.
+
+    Args:
+        source: Source as in :func:`~smoothcse.evaluation.own_labels.load_own_labels`.
+    """
+    labels = load_own_labels(source)
+
+    def score(model: SentenceTransformer) -> dict[str, float]:
+        return {DEV_SCORE: labels.score(model).value}
+
+    name = f"{len(labels):,} {labels.kind} of {labels.name}, {labels.metric}"
+    return Criterion(name, score, labels.fingerprint, labels.notes)
 
 
 def stsb_dev(source: str | Path) -> Criterion:
@@ -88,8 +108,9 @@ def stsb_dev(source: str | Path) -> Criterion:
     """
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import evaluate_sts, load_task
+    from smoothcse.evaluation.sts_tasks import STSB_DEV
 
-    task = load_task(sts_folder(source), "STSBenchmark-dev")
+    task = load_task(sts_folder(source), STSB_DEV)
 
     def score(model: SentenceTransformer) -> dict[str, float]:
         [result] = evaluate_sts(model, [task])
