@@ -34,7 +34,7 @@ def smoothcse(*arguments, check=True, stdin=None, **environment):
     return result
 
 
-def test_help_teaches_and_loads_nothing_heavy():
+def test_train_help_lists_the_fields_and_loads_nothing_heavy():
     code = (
         "import sys; sys.argv = ['smoothcse', 'train', '--help']\n"
         "from smoothcse.cli import main\n"
@@ -252,7 +252,7 @@ def test_no_help_loads_anything_heavy(command, monkeypatch, capsys):
         (["evaluate", "{run}", "--tasks", "geometry", "-o", "{file}"], "run.json holds something other than results"),
     ],
 )
-def test_a_slip_is_told_and_touches_nothing(arguments, message, run_folder, tmp_path, monkeypatch, capfd):
+def test_a_user_error_is_reported_and_changes_nothing(arguments, message, run_folder, tmp_path, monkeypatch, capfd):
     folder, _ = run_folder
     before = (folder / "run" / "run.json").read_bytes()
     monkeypatch.chdir(tmp_path)
@@ -269,7 +269,7 @@ def test_a_slip_is_told_and_touches_nothing(arguments, message, run_folder, tmp_
     assert not list(tmp_path.iterdir())
 
 
-def test_brackets_in_paths_are_no_markup(tmp_path, tiny_bert):
+def test_brackets_in_paths_are_printed_as_they_are(tmp_path, tiny_bert):
     text = tmp_path / "[red]" / "[" / "bold].txt"  # rich would end a style that has not begun
     text.parent.mkdir(parents=True)
     text.write_text("\n".join(sentences(16)), encoding="utf-8")

@@ -65,13 +65,13 @@ def _name(function: ast.expr) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-def test_there_is_something_to_check():
+def test_messages_to_check_are_found():
     assert sum(len(list(told(file))) for file in FILES) > 300
     assert "--learning-rate" in OF_COMMAND["train"]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if list(told(file))])
-def test_what_is_named_exists(file):
+def test_names_in_messages_exist(file):
     path = Path(file)
     own = OF_COMMAND.get(path.stem, OPTIONS) if path.parent.name == "cli" else OPTIONS
     for line, text in told(file):

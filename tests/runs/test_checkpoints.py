@@ -102,7 +102,7 @@ def test_checkpoints_of_earlier_versions_are_checked_by_their_own_checksum_file(
     assert "seal.json cannot be read" in find_damage(newest)
 
 
-def test_a_folder_replaced_is_never_gone(tmp_path):
+def test_replacing_a_folder_never_leaves_it_missing(tmp_path):
     target, new = tmp_path / "best", tmp_path / "best.new"
     for content in ("first", "second"):
         new.mkdir()
@@ -167,7 +167,7 @@ def ends_equal(first, second):
     )
 
 
-def test_a_stopped_run_has_a_checkpoint_of_its_last_step_and_goes_on_from_there(config, tmp_path):
+def test_a_stopped_run_resumes_from_a_checkpoint_of_its_last_step(config, tmp_path):
     config = config.replace(max_steps=40, epochs=10, eval_steps=40)  # without the signal, no checkpoint before the end
     whole = train(config, console=QUIET)
     cut = config.replace(output=str(tmp_path / "cut"))
@@ -201,7 +201,7 @@ def test_a_signal_during_an_evaluation_waits_for_its_checkpoint(whole, tmp_path,
 
 
 @pytest.mark.parametrize("devices", [1, 2])
-def test_the_command_stops_in_good_order(devices, config, tmp_path):
+def test_the_command_stops_cleanly_on_a_signal(devices, config, tmp_path):
     config = config.replace(max_steps=5000, epochs=1000, eval_steps=5000)
     file = tmp_path / "config.yaml"
     file.write_text("\n".join(f"{k}: {v}" for k, v in config.as_dict().items() if v is not None))

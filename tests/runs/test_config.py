@@ -83,7 +83,7 @@ def test_settings_are_added_to_a_recipes_where_the_method_is_the_same():
         ({"settings": {"queue_size": 80}}, "The method simcse has no setting 'queue_size'"),
     ],
 )
-def test_a_mistake_in_a_method_is_one_sentence(fields, message):
+def test_a_wrong_method_setting_is_one_sentence(fields, message):
     for build in (lambda: TrainConfig(**fields), lambda: TrainConfig().replace(**fields)):
         with pytest.raises(SmoothCSEError) as caught:
             build()
@@ -122,7 +122,7 @@ def test_a_record_of_the_older_form_is_compared_setting_by_setting():
         ({"optim": {"a": {"b": 1}}}, "trainer_args is"),
     ],
 )
-def test_arguments_for_the_host_that_would_break_a_promise_are_refused(given, message):
+def test_trainer_args_that_would_break_a_guarantee_are_refused(given, message):
     with pytest.raises(SmoothCSEError) as caught:
         TrainConfig(trainer_args=given)
     assert message in str(caught.value)
@@ -138,7 +138,7 @@ def test_every_argument_that_is_refused_exists():
     assert not set(OUR_FIELDS) & set(REFUSALS)
 
 
-def test_steps_with_accumulated_batches_are_the_hosts():
+def test_steps_with_accumulated_batches_equal_the_trainers():
     config = TrainConfig(batch_size=8, epochs=2, trainer_args={"gradient_accumulation_steps": 3})
     assert config.steps_over(8 * 7) == 6  # 3, 3 and 1 batches a pass
     assert config.replace(trainer_args={}).steps_over(8 * 7) == 14
@@ -185,7 +185,7 @@ def test_train_takes_a_text_and_fields(tmp_path, tiny_bert, corpus_file, monkeyp
         train(corpus_file, modle="x")
 
 
-def test_arguments_for_the_host_are_added_to_those_of_a_file(tmp_path):
+def test_trainer_args_are_added_to_those_of_a_file(tmp_path):
     (tmp_path / "mine.yaml").write_text("trainer_args: {optim: adafactor, run_name: first}\n")
     config = resolve_config(file=tmp_path / "mine.yaml", overrides={"trainer_args": {"run_name": "second"}})
     assert config.trainer_args == {"optim": "adafactor", "run_name": "second"}

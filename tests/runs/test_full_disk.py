@@ -112,7 +112,7 @@ def go_on(folder: RunFolder) -> None:
         assert SentenceTransformer(str(model), device="cpu").encode(["the cat"]).shape == (1, 32)
 
 
-def test_a_disk_that_fills_up_during_training(tmp_path, corpus_file, tiny_bert):
+def test_a_disk_that_fills_up_during_training_is_explained(tmp_path, corpus_file, tiny_bert):
     with mounted(tmp_path / "disk", 16 * 2**20) as disk:
         folder = RunFolder(disk / "run")
         run = subprocess.Popen(
@@ -143,7 +143,7 @@ def fill(file: Path, run: subprocess.Popen[str]) -> None:
                 time.sleep(0.01)
 
 
-def test_a_limit_on_files_that_the_optimiser_state_exceeds(tmp_path, corpus_file, tiny_bert):
+def test_a_file_size_limit_below_the_optimiser_state_is_explained(tmp_path, corpus_file, tiny_bert):
     """A model fits; AdamW's moments, two of its size, do not."""
     limit = int(1.5 * (Path(tiny_bert) / "model.safetensors").stat().st_size)
     folder = RunFolder(tmp_path / "run")
@@ -159,7 +159,7 @@ def test_a_limit_on_files_that_the_optimiser_state_exceeds(tmp_path, corpus_file
 
 
 @pytest.mark.parametrize("limit", [600, 40_000])
-def test_a_limit_on_files_that_the_first_ones_exceed(limit, tmp_path, corpus_file, tiny_bert):
+def test_a_file_size_limit_below_the_first_files_is_explained(limit, tmp_path, corpus_file, tiny_bert):
     """Neither ``run.json`` fits, nor a model."""
     config = make_config({"corpus": str(corpus_file), "model": tiny_bert, "batch_size": 8, "max_steps": 1})
     config = config.replace(output=str(tmp_path / "run"))
@@ -200,7 +200,7 @@ def refused_at_step_5(config, sentence: str) -> None:
     assert RunFolder(config.output).latest_checkpoint().name == "checkpoint-4"
 
 
-def test_a_disk_that_turns_read_only(config, tmp_path, monkeypatch):
+def test_a_disk_that_turns_read_only_is_explained(config, tmp_path, monkeypatch):
     def remount(how: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{how}", str(tmp_path / "disk")], check=True)
 
@@ -214,7 +214,7 @@ def test_a_disk_that_turns_read_only(config, tmp_path, monkeypatch):
         go_on(RunFolder(config.output))
 
 
-def test_too_many_open_files(config, monkeypatch):
+def test_too_many_open_files_are_explained(config, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     def allow_no_more() -> None:
@@ -233,14 +233,14 @@ def test_too_many_open_files(config, monkeypatch):
 
 
 @pytest.mark.parametrize("allocate", [torch.empty, bytearray])
-def test_memory_that_is_not_there(allocate, config, monkeypatch):
+def test_running_out_of_memory_is_explained(allocate, config, monkeypatch):
     """More than any machine has, asked of torch and of Python."""
     during_step(monkeypatch, 5, lambda: allocate(2**50))
     refused_at_step_5(config, r"not enough memory for the run in .*checkpoint-4\. Provide more memory and continue")
     go_on(RunFolder(config.output))
 
 
-def test_what_a_resumed_run_has_on_the_disk_is_not_asked_for_again(tmp_path):
+def test_files_of_a_resumed_run_count_towards_the_space_needed(tmp_path):
     model = torch.nn.Linear(1000, 1000, bias=False)  # 4 MB, so 48 MB of files
     with mounted(tmp_path / "disk", 50 * 2**20) as disk:
         require_space(disk / "run", model)
@@ -256,7 +256,7 @@ def test_what_a_resumed_run_has_on_the_disk_is_not_asked_for_again(tmp_path):
         require_space(disk / "run", model)
 
 
-def test_errors_about_something_else_pass(tmp_path):
+def test_unrelated_errors_are_not_changed(tmp_path):
     with pytest.raises(RuntimeError, match="out of memory"), explain_failed_writes(tmp_path):
         raise RuntimeError("out of memory")
     with (
@@ -267,7 +267,7 @@ def test_errors_about_something_else_pass(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".parquet"])
-def test_encoding_to_a_full_disk(suffix, cramped, text, tiny_bert):
+def test_encoding_to_a_full_disk_is_explained(suffix, cramped, text, tiny_bert):
     folder, little_room, reason = cramped
     encoder = load_encoder(tiny_bert, device="cpu")
     with (
@@ -279,7 +279,7 @@ def test_encoding_to_a_full_disk(suffix, cramped, text, tiny_bert):
     assert list(folder.iterdir()) == []
 
 
-def test_a_corpus_cache_on_a_full_disk(cramped, text, monkeypatch, tmp_path):
+def test_a_corpus_cache_on_a_full_disk_is_explained(cramped, text, monkeypatch, tmp_path):
     folder, little_room, reason = cramped
     monkeypatch.setenv("SMOOTHCSE_CACHE", str(folder))
     with (

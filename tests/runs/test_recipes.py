@@ -51,7 +51,7 @@ SIMCSE = {
     [("gs-infonce", GS_INFONCE, 192), ("control", GS_INFONCE, 0), ("simcse", SIMCSE, 0)],
 )
 @pytest.mark.parametrize("model", list(SIMCSE))
-def test_fields_are_the_authors(method, table, noise_count, model):
+def test_recipe_fields_equal_the_authors(method, table, noise_count, model):
     batch, rate, dropout = table[model]
     own = {
         "model": model,
@@ -72,7 +72,7 @@ ESIMCSE = {  # rate, dropout, repetition, queue
 
 
 @pytest.mark.parametrize("model", list(ESIMCSE))
-def test_esimcse_is_the_authors(model):
+def test_esimcse_recipe_equals_the_authors(model):
     rate, dropout, repetition, queue = ESIMCSE[model]
     settings = {"repetition_rate": repetition, "queue_size": queue, "momentum": 0.995}
     own = {"model": model, "noise_count": 0, "batch_size": 64, "learning_rate": rate, "dropout": dropout}
@@ -88,7 +88,7 @@ IS_CSE = {  # batch, rate, weight at the start and later, precision
 
 
 @pytest.mark.parametrize("model", list(IS_CSE))
-def test_is_cse_is_the_authors(model):
+def test_is_cse_recipe_equals_the_authors(model):
     batch, rate, start, weight, precision = IS_CSE[model]
     settings = {"weight": weight, "weight_at_start": start, "buffer_size": 1024, "neighbours": 16}
     own = {"model": model, "noise_count": 0, "batch_size": batch, "learning_rate": rate, "dropout": 0.1}
@@ -97,7 +97,7 @@ def test_is_cse_is_the_authors(model):
 
 
 @pytest.mark.parametrize("model", list(SIMCSE))
-def test_debcse_is_simcse_but_for_what_is_ours(model):
+def test_debcse_recipe_differs_from_simcse_only_in_our_own_choices(model):
     """Nothing is published: the settings are the method's defaults."""
     settings = {name: float(default) for name, default, _ in describe_settings(DebCSESettings)}
     simcse = recipe_fields(f"simcse/{model}")
@@ -109,7 +109,7 @@ SUP_SIMCSE = {"bert-base-uncased": 5e-5, "bert-large-uncased": 1e-5, "roberta-ba
 
 
 @pytest.mark.parametrize("model", list(SUP_SIMCSE))
-def test_supervised_simcse_is_the_authors(model):
+def test_supervised_simcse_recipe_equals_the_authors(model):
     own = {"model": model, "noise_count": 0, "batch_size": 512, "learning_rate": SUP_SIMCSE[model], "dropout": 0.1}
     own |= {"corpus": "princeton-nlp/datasets-for-simcse:nli_for_simcse.csv", "epochs": 3}
     own |= {"columns": ["sent0", "sent1", "hard_neg"], "hard_negative_log_weight": 0.0}
@@ -117,7 +117,7 @@ def test_supervised_simcse_is_the_authors(model):
     assert resolve_config(f"sup-simcse/{model}").columns == own["columns"]
 
 
-def test_simcse_pp_is_the_authors():
+def test_simcse_pp_recipe_equals_the_authors():
     settings = {"positive_weight": 0.9, "dimension_weight": 0.1, "dimension_temperature": 5.0}
     own = {"model": "bert-base-uncased", "noise_count": 0, "batch_size": 64, "learning_rate": 3e-5, "dropout": 0.1}
     assert recipe_fields("simcse++/bert-base-uncased") == COMMON | own | {"method": {"name": "simcse++", **settings}}
@@ -134,7 +134,7 @@ SNCSE = {  # batch, rate, weight
 
 
 @pytest.mark.parametrize("model", list(SNCSE))
-def test_sncse_is_the_authors(model):
+def test_sncse_recipe_equals_the_authors(model):
     batch, rate, weight = SNCSE[model]
     anchor, positive = (f'This sentence {word} " {{sentence}} " means {{mask}} .' for word in (":", "of"))
     settings = {"anchor": anchor, "positive": positive, "weight": weight, "nearest": 0.1, "farthest": 0.3}
@@ -144,7 +144,7 @@ def test_sncse_is_the_authors(model):
 
 
 @pytest.mark.parametrize("model", list(SIMCSE))
-def test_conpvp_has_simcses_batch_and_rate_for_want_of_its_own(model):
+def test_conpvp_recipe_uses_simcses_batch_size_and_learning_rate(model):
     batch, rate, _ = SIMCSE[model]
     own = {"model": model, "batch_size": batch, "learning_rate": rate}
     assert recipe_fields(f"conpvp/{model}") == PROMPTED | own | {"method": {"name": "conpvp", "prompt_tokens": 4}}
@@ -157,14 +157,14 @@ PROMPTBERT = {
 
 
 @pytest.mark.parametrize("model", list(SIMCSE))
-def test_promptbert_is_the_authors(model):
+def test_promptbert_recipe_equals_the_authors(model):
     anchor, positive = PROMPTBERT[model.split("-")[0]]
     own = {"model": model, "batch_size": 256, "learning_rate": 1e-5, "max_length": 42}
     settings = {"anchor": anchor, "positive": positive}
     assert recipe_fields(f"promptbert/{model}") == PROMPTED | own | {"method": {"name": "promptbert", **settings}}
 
 
-def test_there_are_no_others_and_each_is_explained():
+def test_recipes_are_exactly_the_tested_ones_and_each_is_explained():
     methods = ("gs-infonce", "control", "simcse", "sup-simcse", "esimcse", "is-cse", "sncse", "conpvp", "promptbert")
     known = {f"{method}/{model}" for method in (*methods, "debcse") for model in SIMCSE}
     assert set(recipes()) == known | {"simcse++/bert-base-uncased"}
@@ -236,13 +236,13 @@ def test_bad_values_name_field_and_remedy(values, message):
     ],
     ids=["class", "replace", "dataclasses.replace", "command line"],
 )
-def test_no_construction_avoids_the_rules(values, message, build):
+def test_every_way_to_build_a_configuration_checks_the_rules(values, message, build):
     with pytest.raises(SmoothCSEError) as caught:
         build(values)
     assert message in str(caught.value)
 
 
-def test_a_change_is_checked_with_what_stays():
+def test_a_changed_field_is_checked_against_the_others():
     config = TrainConfig(noise_count=10)
     for change in (config.replace, lambda **fields: dataclasses.replace(config, **fields)):
         assert change(noise_count=None, noise_ratio=2.0).noise_for(64) == 128
@@ -271,7 +271,7 @@ def test_a_file_is_checked_together_with_its_recipe(tmp_path):
         ("method: {name: esimcse, queue: 3}\n", "Did you mean 'queue_size'?"),
     ],
 )
-def test_bad_files(text, message, tmp_path):
+def test_bad_configuration_files_are_refused(text, message, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(text)
     with pytest.raises(SmoothCSEError) as caught:

@@ -188,7 +188,7 @@ def test_a_refused_run_leaves_nothing(here, home, monkeypatch):
         assert not (here / "new").exists()
 
 
-def test_a_refused_run_gives_the_one_before_back(here, home, monkeypatch):
+def test_a_refused_run_restores_the_previous_one(here, home, monkeypatch):
     finished = config(here, "finished", home)
     before = contents(here / "finished")
     monkeypatch.setattr(preflight, "require_two_views", refuse)
@@ -197,7 +197,7 @@ def test_a_refused_run_gives_the_one_before_back(here, home, monkeypatch):
     assert contents(here / "finished") == before
 
 
-def test_a_run_killed_before_its_first_step_gives_the_one_before_back(here, home, monkeypatch):
+def test_a_run_killed_before_its_first_step_restores_the_previous_one(here, home, monkeypatch):
     finished = config(here, "finished", home)
     before = contents(here / "finished")
 
@@ -212,7 +212,7 @@ def test_a_run_killed_before_its_first_step_gives_the_one_before_back(here, home
     assert contents(here / "finished") == before
 
 
-def test_seeds_of_two_texts_are_no_series(here, home):
+def test_seeds_of_two_corpora_are_refused(here, home):
     series = config_in(here, "series").replace(max_steps=1)
     train(series.replace(output=str(here / "series" / "seed-42")), console=QUIET)
     (here / "text.txt").write_text("\n".join(sentences(40, seed=1)) + "\n")

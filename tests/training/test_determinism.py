@@ -58,7 +58,7 @@ def test_kernels_are_deterministic_during_the_run_and_free_again_after_it(config
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_the_switch_covers_what_torch_leaves_open():
+def test_deterministic_kernels_switch_the_settings_of_torch():
     with deterministic_kernels(True):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.benchmark

@@ -202,7 +202,7 @@ def resumed_runs(tiny_bert, tmp_path_factory):
     return tmp_path
 
 
-def test_ranks_that_resume_end_where_those_never_interrupted_do(resumed_runs):
+def test_resumed_ranks_equal_uninterrupted_ones(resumed_runs):
     for kind in ("plain", "cached"):
         whole, resumed = (
             load_file(resumed_runs / name / "last" / "model.safetensors") for name in (kind, f"{kind}-resumed")
@@ -211,7 +211,7 @@ def test_ranks_that_resume_end_where_those_never_interrupted_do(resumed_runs):
 
 
 @pytest.mark.parametrize("run", ["plain", "cached", "plain-resumed"])
-def test_each_rank_drops_out_by_a_random_stream_of_its_own(run, resumed_runs):
+def test_each_rank_has_its_own_dropout_stream(run, resumed_runs):
     seeds = []
     for rank in (0, 1):
         states = torch.load(

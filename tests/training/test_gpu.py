@@ -66,7 +66,7 @@ def test_embeddings_in_bf16_are_near_to_those_in_fp32(minilm):
     assert (exact * rounded).sum(axis=1).min() > 0.9995
 
 
-def test_a_size_that_fits_is_found(tiny_bert):
+def test_the_largest_mini_batch_that_fits_is_found(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cuda")
     assert mini_batch_tokens("auto", encoder, sentences=64, max_length=32) >= 1024
 

@@ -50,7 +50,7 @@ def failing(monkeypatch):
          "memory); continue with --resume."),
     ],
 )  # fmt: skip
-def test_one_rank_is_heard(code, messages, kind, told, failing):
+def test_the_error_of_the_first_failed_rank_is_raised(code, messages, kind, told, failing):
     with pytest.raises(kind) as error:
         failing(code, *messages)
     assert str(error.value) == told
@@ -58,13 +58,13 @@ def test_one_rank_is_heard(code, messages, kind, told, failing):
     assert FAILURE_FILE not in os.environ
 
 
-def test_a_process_of_its_own_hands_nothing_over(monkeypatch, tmp_path):
+def test_an_error_is_handed_over_only_inside_a_launch(monkeypatch, tmp_path):
     assert not hand_over(SmoothCSEError("A message."))
     monkeypatch.setenv(FAILURE_FILE, str(tmp_path / "missing" / "failure"))
     assert not hand_over(SmoothCSEError("A message."))
 
 
-def test_more_processes_than_the_processor_bears_are_refused(failing, monkeypatch):
+def test_too_many_processes_for_the_cores_are_refused(failing, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     with pytest.raises(SmoothCSEError, match=r"--devices 99 .* the processor has 2 cores; use at most 8"):
         launch.launch(TrainConfig(), resume=False, overwrite=False, devices=99)

@@ -36,7 +36,7 @@ def log(monitor, shares):
         monitor.on_log(None, None, None, {"noise_share": share})
 
 
-def test_noise_that_does_nothing(warnings):
+def test_ineffective_noise_is_warned_about(warnings):
     monitor = NoiseShareMonitor(warnings)
     log(monitor, [0.0, 0.0002, 0.13])  # the first steps behind a fresh head
     assert not warnings.messages
@@ -46,7 +46,7 @@ def test_noise_that_does_nothing(warnings):
     assert "raise noise_weight" in warnings.messages[0]
 
 
-def test_noise_that_drowns_everything(warnings):
+def test_dominating_noise_is_warned_about(warnings):
     log(NoiseShareMonitor(warnings), [0.995, 0.999, 0.998, 0.999, 0.9991])
     assert len(warnings.messages) == 1
     assert "The noise is 99.5% of the negative mass" in warnings.messages[0]
@@ -71,7 +71,7 @@ def test_the_control_without_noise_gets_no_warning_about_noise(config):
     assert not any("moothing" in warning for warning in read_manifest(config.output).warnings)
 
 
-def test_a_collapsing_encoder(tiny_bert, warnings):
+def test_a_collapsing_encoder_is_warned_about(tiny_bert, warnings):
     encoder = load_encoder(tiny_bert, "cls", device="cpu")
     monitor = CollapseMonitor(encoder, sentences(40), warnings)
     state = type("State", (), {"global_step": 0})
@@ -87,7 +87,7 @@ def test_a_collapsing_encoder(tiny_bert, warnings):
     assert len(warnings.messages) == 1  # once, though the figures have changed
 
 
-def test_views_that_are_identical(tmp_path):
+def test_identical_views_are_refused(tmp_path):
     fields = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     silent = load_encoder(save_tiny_model(tmp_path / "silent", "bert", **fields), "cls", device="cpu")
     with pytest.raises(SmoothCSEError, match=r"views of each sentence are identical.* --dropout 0.1"):
@@ -100,7 +100,7 @@ def corpus(tmp_path, lines):
     return load_sentences(tmp_path / "text.txt")
 
 
-def test_a_text_that_the_tokenizer_does_not_know(tiny_bert, tmp_path, warnings):
+def test_text_unknown_to_the_tokenizer_is_refused_or_warned_about(tiny_bert, tmp_path, warnings):
     encoder = build_encoder(tiny_bert, device="cpu")
     half = corpus(tmp_path, [f"the cat sat on a mat {'日' * n}" for n in range(1, 30)])
     check = check_text(encoder, half, 32)
@@ -112,7 +112,7 @@ def test_a_text_that_the_tokenizer_does_not_know(tiny_bert, tmp_path, warnings):
     assert "sentences that differ only in these tokens get the same embedding" in warnings.messages[0]
 
 
-def test_a_text_of_which_most_is_truncated(tiny_bert, tmp_path, warnings):
+def test_mostly_truncated_text_is_warned_about(tiny_bert, tmp_path, warnings):
     encoder = build_encoder(tiny_bert, device="cpu")
     long = corpus(tmp_path, [" ".join(sentences(9, seed=n)) for n in range(20)])
     check = check_text(encoder, long, 10)
@@ -125,7 +125,7 @@ def test_a_text_of_which_most_is_truncated(tiny_bert, tmp_path, warnings):
     assert warnings.messages[0].startswith(expected)
 
 
-def test_duplicates_after_truncation(tiny_bert, tmp_path, warnings):
+def test_duplicates_after_truncation_are_warned_about(tiny_bert, tmp_path, warnings):
     text = corpus(tmp_path, ["The cat sat", "the cat sat", *sentences(20)])
     check = check_text(build_encoder(tiny_bert, device="cpu"), text, 32)
     assert check.duplicates == pytest.approx(2 / 22)
@@ -163,7 +163,7 @@ def config(tiny_bert, corpus_file, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_is_quiet_on_a_healthy_run(minilm, shared, tmp_path):
+def test_a_healthy_run_gives_no_warning(minilm, shared, tmp_path):
     """The demo's encoder on real captions."""
     fields = {"corpus": str(shared / "data" / "corpus" / "captions.txt"), "model": minilm, "pooling": "cls"}
     steps = {"max_steps": 6, "eval_steps": 3, "log_steps": 3, "batch_size": 24, "limit": 200}

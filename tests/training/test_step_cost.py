@@ -53,7 +53,7 @@ def test_memory_is_that_of_the_steps_above_what_was_there():
     del here
 
 
-def test_a_system_that_does_not_tell_is_not_guessed_at(monkeypatch, tmp_path):
+def test_peak_memory_is_none_if_the_system_does_not_report_it(monkeypatch, tmp_path):
     monkeypatch.setattr(peak_memory, "_STATUS", tmp_path / "none")
     cost = StepCost("cpu")
     cost.on_train_begin(None, None, ON)

@@ -63,7 +63,7 @@ def by_step(monkeypatch, scores):
     monkeypatch.setattr(inputs, "choose_criterion", lambda config, corpus: criterion)
 
 
-def test_a_run_writes_everything_it_promises(config, tmp_path):
+def test_a_run_writes_all_documented_files(config, tmp_path):
     result = train(config, console=QUIET)
     manifest = json.loads((tmp_path / "run" / "run.json").read_text())
     assert manifest["status"] == "finished"
@@ -147,7 +147,7 @@ def test_a_killed_run_resumed_equals_an_uninterrupted_one(stop, config, tmp_path
             assert torch.equal(tensor, weights(resumed.folder / folder)[name])
 
 
-def test_the_start_is_handed_back_when_nothing_beats_it(config, monkeypatch):
+def test_the_start_model_is_selected_if_no_step_is_better(config, monkeypatch):
     by_step(monkeypatch, [9.0, 8.0, 9.0, 7.0, 6.0])
     result = train(config, console=QUIET)
     assert (result.best_step, result.best_score, result.last_score) == (0, 9.0, 6.0)
@@ -156,7 +156,7 @@ def test_the_start_is_handed_back_when_nothing_beats_it(config, monkeypatch):
     assert np.array_equal(load_encoder(result.best, device="cpu").encode(sentences(3)), start.encode(sentences(3)))
 
 
-def test_the_best_step_is_kept_and_the_last_one_too(config, monkeypatch):
+def test_best_and_last_models_are_kept(config, monkeypatch):
     by_step(monkeypatch, [1.0, 5.0, 3.0, 5.0, 2.0])
     result = train(config, console=QUIET)
     assert (result.best_step, result.best_score) == (2, 5.0)
@@ -204,13 +204,13 @@ def test_an_output_folder_in_use(config, tmp_path):
         train(config.replace(output=str(tmp_path / "new")), resume=True, console=QUIET)
 
 
-def test_more_batch_than_corpus(config):
+def test_a_batch_larger_than_the_corpus_is_refused(config):
     with pytest.raises(SmoothCSEError, match="batch_size 65 is larger than the corpus of 64 sentences"):
         train(config.replace(batch_size=65), console=QUIET)
     assert not RunFolder(config.output).path.exists()
 
 
-def test_a_full_disk_is_seen_before_the_run(config, monkeypatch):
+def test_a_full_disk_is_noticed_before_the_run(config, monkeypatch):
     from smoothcse.runs import disk
 
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000})())
@@ -259,7 +259,7 @@ def test_fp16_needs_a_gpu(config):
         train(config.replace(precision="fp16"), console=QUIET)
 
 
-def test_the_probe_leaves_no_trace(tiny_bert):
+def test_the_probe_changes_no_state(tiny_bert):
     from smoothcse.methods import GSInfoNCELoss
     from smoothcse.training.card import probe
 
@@ -275,14 +275,14 @@ def test_the_probe_leaves_no_trace(tiny_bert):
     assert (loss.step, loss._forwards) == (None, 0)
 
 
-def test_metrics_of_the_start_can_be_handed_in(config, monkeypatch):
+def test_start_metrics_can_be_given(config, monkeypatch):
     by_step(monkeypatch, [1.0, 3.0])  # of steps 2 and 4 alone
     result = train(config.replace(max_steps=4), start_metrics={DEV_SCORE: 2.0}, console=QUIET)
     assert (result.start_score, result.best_score, result.best_step) == (2.0, 3.0, 4)
 
 
 @pytest.mark.parametrize("mistake", [{"model": "no-such-model"}, {"dev": "no-such-folder"}, {"max_length": 4096}])
-def test_a_mistake_costs_nobody_the_run_that_is_there(mistake, config):
+def test_a_user_error_keeps_the_existing_run(mistake, config):
     train(config.replace(max_steps=2), console=QUIET)
     before = sorted(RunFolder(config.output).path.rglob("*"))
     with pytest.raises(SmoothCSEError):
@@ -290,13 +290,13 @@ def test_a_mistake_costs_nobody_the_run_that_is_there(mistake, config):
     assert sorted(RunFolder(config.output).path.rglob("*")) == before
 
 
-def test_a_mistake_leaves_no_folder_behind(config):
+def test_a_user_error_leaves_no_new_folder(config):
     with pytest.raises(SmoothCSEError, match="no-such-model"):
         train(config.replace(model="no-such-model"), console=QUIET)
     assert not RunFolder(config.output).path.exists()
 
 
-def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tmp_path, monkeypatch):
+def test_trainer_args_reach_the_trainer_and_weakened_guarantees_are_warned_about(config, tmp_path, monkeypatch):
     made = []
     original = run.host_arguments
     monkeypatch.setattr(run, "host_arguments", lambda plan: made.append(original(plan)) or made[-1])
@@ -326,7 +326,7 @@ def test_arguments_for_the_host_reach_it_and_what_they_change_is_told(config, tm
         ({"optim": "no-such-optimizer"}, "sentence-transformers rejects the trainer_args: no-such-optimizer is not"),
     ],
 )
-def test_values_that_the_host_refuses_end_in_one_sentence(given, message, config):
+def test_trainer_args_that_the_trainer_rejects_end_in_one_sentence(given, message, config):
     with pytest.raises(SmoothCSEError) as caught:
         train(config.replace(trainer_args=given), console=QUIET)
     assert message in str(caught.value)

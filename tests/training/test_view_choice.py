@@ -78,7 +78,7 @@ def test_a_batch_is_its_rows_whatever_the_batch_and_the_order(corpus):
     assert all(text.strip() for text in firsts + seconds)
 
 
-def test_each_view_is_what_it_says(corpus):
+def test_each_view_returns_its_documented_texts(corpus):
     texts, titles = corpus["sentence"][:], corpus["title"][:]
     drawn = {name: TextViews(corpus, {name: 1.0}, seed=0).draw(range(40), epoch=0) for name in VIEWS}
     assert drawn["dropout"] == [texts, texts]
@@ -149,7 +149,7 @@ def test_views_are_read_in_every_form(given, weights):
         ({"crop_deletion": 1}, "crop_deletion is 1"),
     ],
 )
-def test_a_mistake_in_the_choice_is_one_sentence(fields, message):
+def test_a_wrong_choice_of_views_is_one_sentence(fields, message):
     with pytest.raises(SmoothCSEError, match=message):
         TrainConfig(**fields)
 
@@ -208,7 +208,7 @@ def test_the_run_and_its_report_tell_the_views(config, capsys):
     assert f"over views drawn from the text: {words}" in " ".join(text.split())
 
 
-def test_texts_of_one_sentence_are_refused_or_warned_of(config, tmp_path):
+def test_texts_of_one_sentence_are_refused_or_warned_about(config, tmp_path):
     lines = tmp_path / "lines.txt"
     lines.write_text("\n".join(sentences(20)))
     wanted = config.replace(corpus=str(lines), column=None, views="sentence")

@@ -52,7 +52,7 @@ def config_options(*, positional: str) -> Callable[[Command], Command]:
         kinds[_SETTINGS] = dict
         parameters = [*_field_parameters(positional, hints), *own_parameters]
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        with_fields.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_fields.__dict__["__signature__"] = signature.replace(parameters=parameters)
         with_fields.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         return with_fields
 
@@ -117,8 +117,9 @@ def _parameter(field: Field[Any], annotated: Any, panel: str, *, is_argument: bo
 
 
 def _optional(name: str, kind: type, option: Any) -> inspect.Parameter:
-    annotation = Annotated[kind | None, option]  # type: ignore[valid-type]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
 
 
 def _flag(field: str) -> str:
