@@ -10,9 +10,12 @@ from rich.console import Console
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.own_labels import load_own_labels
+from smoothcse.report.read import read_run
+from smoothcse.report.samples import draw_samples
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import Metrics
+from smoothcse.training.selection import choose_criterion
 from tiny import sentences
 
 QUIET = Console(quiet=True)
@@ -81,3 +84,11 @@ def test_a_run_resumes_with_the_same_labels_alone(tmp_path, corpus_file, tiny_be
         train(config, resume=True, console=QUIET)
     config_in(tmp_path, corpus_file, tiny_bert, LABELS["triplets"])
     check(config, train(config, resume=True, console=QUIET), "triplets")
+    missing = draw_samples(read_run(config.output)).missing
+    assert missing == {"gold": "This run was not selected by STS-B dev, so there are no scores to plot."}
+
+
+def test_a_file_that_is_missing_is_told(tmp_path, corpus_file, tiny_bert):
+    config = config_in(tmp_path, corpus_file, tiny_bert, ()).replace(dev=str(tmp_path / "none.csv"))
+    with pytest.raises(SmoothCSEError, match=r"The labels \S+none\.csv do not exist; give an existing file"):
+        choose_criterion(config, corpus=None)
