@@ -19,7 +19,7 @@ from smoothcse.experiments.adapt.read_corpus import read_corpus
 from smoothcse.experiments.adapt.record import AdaptRecord, read_record, write_record
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.show import Progress, print_result
-from smoothcse.experiments.adapt.tryout import Outcome, try_candidates
+from smoothcse.experiments.adapt.tryout import Tryout, try_candidates
 from smoothcse.experiments.adapt.yardsticks import read_yardsticks
 from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.provenance import provenance
@@ -124,7 +124,7 @@ def _carry_out(request: AdaptRequest, folder: Path, progress: Progress) -> Adapt
     return record
 
 
-def _write_model(outcome: Outcome, target: Path) -> None:
+def _write_model(outcome: Tryout, target: Path) -> None:
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     outcome.model.save_pretrained(str(new), create_model_card=False)

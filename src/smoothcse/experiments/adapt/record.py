@@ -28,7 +28,7 @@ class AdaptRecord:
         start_score: Criterion of selection of the start.
         trials: Trained candidates, in order.
         selected: Name of the run folder of the selected trial; None if nothing was trained.
-        verdict: Comparison with the start; None if there are too few documents to compare.
+        verdict: BeforeAfter with the start; None if there are too few documents to compare.
         adapted: Whether ``model`` holds the adapted encoder; otherwise it holds the start.
         cosine_weight: Weight of the cosine similarity in the fused score, chosen for the model in ``model``.
         seconds: Duration.
