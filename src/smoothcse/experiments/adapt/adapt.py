@@ -13,7 +13,7 @@ from smoothcse._utils.atomic import replace_folder
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.load import load_encoder
-from smoothcse.experiments.adapt import folder as layout
+from smoothcse.experiments.adapt import layout
 from smoothcse.experiments.adapt.material import prepare_material
 from smoothcse.experiments.adapt.read_corpus import read_corpus
 from smoothcse.experiments.adapt.record import AdaptRecord, read_record, write_record
@@ -63,7 +63,7 @@ def adapt(
     Args:
         documents: File or folder of documents, see :func:`~smoothcse.corpus.documents.load_documents`.
         model: Encoder to start from: a folder, a hub name, or ``packaged-minilm``. It is read with its own pooling.
-        output: Output folder; :mod:`~smoothcse.experiments.adapt.folder` has its layout.
+        output: Output folder; :mod:`~smoothcse.experiments.adapt.layout` has its layout.
         overwrite: Whether to replace an earlier adaptation in the folder.
         console: Console for progress and the verdict; None for standard error.
         **options: ``minutes`` (budget, default 15); ``dev`` (the user's own labels, see

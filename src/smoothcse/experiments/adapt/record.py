@@ -13,7 +13,7 @@ from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.json_files import read_text
 from smoothcse._utils.validation import first_problem
 from smoothcse.errors import SmoothCSEError
-from smoothcse.experiments.adapt.folder import RECORD
+from smoothcse.experiments.adapt.layout import RECORD
 from smoothcse.experiments.adapt.trials import Trial
 from smoothcse.experiments.adapt.verdict import Verdict
 
@@ -28,7 +28,7 @@ class AdaptRecord:
         start_score: Criterion of selection of the start.
         trials: Trained candidates, in order.
         selected: Name of the run folder of the selected trial; None if nothing was trained.
-        verdict: BeforeAfter with the start; None if there are too few documents to compare.
+        verdict: Comparison with the start; None if there are too few documents to compare.
         adapted: Whether ``model`` holds the adapted encoder; otherwise it holds the start.
         cosine_weight: Weight of the cosine similarity in the fused score, chosen for the model in ``model``.
         seconds: Duration.

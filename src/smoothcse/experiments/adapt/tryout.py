@@ -30,7 +30,7 @@ class Tryout:
         start_score: Criterion of selection of the start; None if nothing was tried.
         trials: Trained candidates, in order.
         selected: Trial with the highest score; None if nothing was tried.
-        verdict: BeforeAfter of the selected trial with the start; None if nothing was tried.
+        verdict: Comparison of the selected trial with the start; None if nothing was tried.
         summary: Verdict in one sentence.
     """
 

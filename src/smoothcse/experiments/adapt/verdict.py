@@ -90,8 +90,8 @@ class Verdict:
         queries: Number of queries.
         risen: Documents that rose most.
         fallen: Documents that fell most.
-        labels: BeforeAfter on the user's own labels; None without labels.
-        general: BeforeAfter of the average of seven STS tasks on a sample, Spearman × 100; None if not measured.
+        labels: Comparison on the user's own labels; None without labels.
+        general: Comparison of the average of seven STS tasks on a sample, Spearman × 100; None if not measured.
     """
 
     bm25: float
