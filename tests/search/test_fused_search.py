@@ -52,14 +52,17 @@ def index(built, tmp_path):
 
 
 def lucene(texts, queries, language):
-    """BM25 as LanceDB computes it, over any texts."""
-    words = Words(language)
-    numbers = {}
+    """BM25 as LanceDB computes it, over any texts; texts without words do not count."""
+    words, numbers = Words(language), {}
     split = [[numbers.setdefault(word, len(numbers)) for word in words(text)] for text in texts]
+    filled = [row for row, found in enumerate(split) if found]
     ranker = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
-    ranker.index((split, numbers), create_empty_token=False, show_progress=False)
-    found = [[numbers[word] for word in words(query) if word in numbers] for query in queries]
-    return np.array([ranker.get_scores_from_ids(row) if row else np.zeros(len(texts)) for row in found])
+    ranker.index(([split[row] for row in filled], numbers), create_empty_token=False, show_progress=False)
+    scores = np.zeros((len(queries), len(texts)))
+    for row, query in enumerate(queries):
+        if known := [numbers[word] for word in words(query) if word in numbers]:
+            scores[row, filled] = ranker.get_scores_from_ids(known)
+    return scores
 
 
 def expected(index, texts, weight, queries=QUERIES):

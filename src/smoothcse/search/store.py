@@ -27,7 +27,6 @@ from smoothcse.search.filters import Filter, Filters
 from smoothcse.search.table_indexes import (
     gather,
     has_vector_index,
-    has_words_index,
     index_vectors,
     index_words,
     is_approximate,
@@ -126,12 +125,12 @@ class Store:
             self._insert(rows)
 
     def add_words(self) -> None:
-        """Give a table of an earlier version a column for words, and index it."""
+        """Give a table of an earlier version an indexed column for words, in place of an unfinished one."""
         with self._changing():
-            if WORDS not in self._table.schema.names:
-                self._table.add_columns([pa.field(WORDS, pa.string())])
-            if not has_words_index(self._table):
-                index_words(self._table)
+            if WORDS in self._table.schema.names:
+                self._table.drop_columns([f"`{WORDS}`"])
+            self._table.add_columns([pa.field(WORDS, pa.string())])
+            index_words(self._table)
 
     def texts_without_words(self, count: int) -> list[Row]:
         """Return id and text of up to ``count`` documents whose words are unknown."""

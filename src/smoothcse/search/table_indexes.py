@@ -50,11 +50,6 @@ def has_vector_index(table: Any) -> bool:
     return any("vector" in found.columns for found in table.list_indices())
 
 
-def has_words_index(table: Any) -> bool:
-    """Return whether the words are indexed."""
-    return any(WORDS in column for found in table.list_indices() for column in found.columns)  # may be in backticks
-
-
 def is_scattered(table: Any) -> bool:
     """Return whether many rows are outside an index, or the table has many fragments.
 
