@@ -22,12 +22,8 @@ from tiny import sentences
 
 SENTENCES = [f"{text[0].upper()}{text[1:]}." for text in sentences(4 * 60)]
 PAIRS = [
-    DocPair(
-        f"module.thing_{n}",
-        f"Query {n}: {query}",
-        " ".join(f"{detail[:1].upper()}{detail[1:]}." for detail in details),
-    )
-    for n, (query, *details) in enumerate(zip(*[iter(WORDS)] * 4, strict=True))
+    DocPair(f"module.thing_{n}", f"Query {n}: {query}", " ".join(details))
+    for n, (query, *details) in enumerate(zip(*[iter(SENTENCES)] * 4, strict=True))
 ]
 
 
