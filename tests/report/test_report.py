@@ -20,8 +20,9 @@ from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import load_task
 from smoothcse.report import page
+from smoothcse.report.axes import HEIGHT, WIDTH, log_ticks, ticks
 from smoothcse.report.facts import comparison
-from smoothcse.report.figures import HEIGHT, WIDTH, Line, line_plot, log_ticks, ridge_plot, ticks
+from smoothcse.report.figures import Line, line_plot, ridge_plot
 from smoothcse.report.follow import follow_run
 from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
