@@ -47,8 +47,8 @@ def differences(verdict: Verdict) -> Figure:
         rows.append(Interval(label, found.mean, low, high, colour))
     alt = "; ".join(f"{label} {comparison.difference}" for label, comparison in compared)
     text = (
-        "Adapted minus start, in points, with 95% intervals. Right of the dashed line, the adapted model is better; an "
-        "interval that crosses it leaves open which one is."
+        "Adapted minus start, in points, with 95% intervals. Right of the dashed line, the adapted model is better; "
+        "an interval that crosses it leaves open which one is."
     )
     picture = forest_plot(rows, x="difference, points", alt=f"Adapted minus start: {alt}.")
     return Figure("Differences", picture, text)

@@ -36,10 +36,11 @@ def next_steps(record: AdaptRecord, folder: Path) -> list[NextStep]:
     name = folder.name or folder.resolve().name  # `.` has no name
     after, before = (str(folder.parent / f"{name}{suffix}") for suffix in (".index", "-start.index"))
     model, start = str(folder / MODEL), record.request["model"]
+    search = _line("search", after, "a query")
     steps = [
-        NextStep("Index the documents and search them", (_index(model, record, after), _line("search", after, "a query"))),
+        NextStep("Index the documents and search them", (_index(model, record, after), search)),
         NextStep("Serve the model and a search page", (_line("serve", model, "--index", after),)),
-    ]  # fmt: skip
+    ]
     if record.adapted:
         compare = _line("serve", start, model, "--index", before, "--index", after)
         steps.append(NextStep("Compare before and after, side by side", (_index(start, record, before), compare)))
