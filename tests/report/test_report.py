@@ -28,7 +28,6 @@ from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
 from smoothcse.report.samples import NEIGHBOURS, draw_samples, measure_gold_pairs, measure_similarities
 from smoothcse.report.sections import curves, neighbours
-from smoothcse.runs.curves import learning_curves
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from smoothcse.training.selection import label_free
@@ -450,17 +449,6 @@ def test_a_finished_run_whose_start_is_no_number(logged, tmp_path):
     (run / "run.json").write_text(json.dumps(manifest | {"status": "finished", "result": result}))
     page = write_report([run], tmp_path / "nan.html").read_text(encoding="utf-8")
     assert not re.search(r' (points|c?[xy])="[^"]*nan', page)
-
-
-@pytest.mark.parametrize("metrics", [[], [ONE], [ONE, NOT_A_NUMBER]])
-def test_a_single_point_is_marked_in_pictures(metrics, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr("matplotlib.pyplot.close", drawn.append)
-    learning_curves({"run": metrics}, tmp_path / "curves.svg", score_name="score")
-    for axes in drawn[0].axes:
-        (line,) = axes.lines
-        assert len(line.get_xdata()) == min(1, len(metrics))
-        assert not metrics or line.get_marker() == "o"
 
 
 def test_a_report_replaces_nothing_but_a_page(label_free_run):

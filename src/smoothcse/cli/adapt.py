@@ -27,7 +27,9 @@ def adapt(
     column: Annotated[str | None, typer.Option(help="Column of the text in tables. [text]")] = None,
     title: Annotated[str | None, typer.Option(help="Column of the title in tables. [title]")] = None,
     language: Annotated[str, typer.Option(help="Language of the documents as an ISO 639 code.")] = "en",
-    max_tokens: Annotated[int, typer.Option(help="Maximum tokens of a passage.")] = 128,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Maximum tokens of a passage. [128 for files; rows of tables stay whole]")
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="Arithmetic: fp32, bf16, or auto (bf16 if the hardware supports it).")
     ] = "auto",

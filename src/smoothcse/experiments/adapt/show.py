@@ -18,7 +18,7 @@ from smoothcse.experiments.adapt.next_commands import next_steps
 if TYPE_CHECKING:
     from smoothcse.experiments.adapt.record import AdaptRecord
     from smoothcse.experiments.adapt.trials import Trial
-    from smoothcse.experiments.adapt.verdict import Comparison, Verdict
+    from smoothcse.experiments.adapt.verdict import BeforeAfter, Verdict
 
 _CHANGES = 3  # documents shown that rose most, and that fell most
 
@@ -90,7 +90,7 @@ def _table(verdict: Verdict) -> FigureTable:
     return table
 
 
-def _figures(comparison: Comparison) -> tuple[str, str, str]:
+def _figures(comparison: BeforeAfter) -> tuple[str, str, str]:
     return f"{comparison.before:.1f}", f"{comparison.after:.1f}", str(comparison.difference)
 
 
