@@ -10,7 +10,7 @@ SMOKE = tests/objectives tests/corpus/test_readers.py tests/encoders/test_build.
 .PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation audit clean
 
 help:
-	@echo "make demo      train on the documentation of this machine's Python and score the result"
+	@echo "make demo      adapt an encoder to the documentation of this machine's Python and score it"
 	@echo "make test      lint, types, imports, documentation and all tests"
 	@echo "make pytest    all tests"
 	@echo "make docs      build the documentation site in site/; a broken link is an error"

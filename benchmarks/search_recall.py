@@ -24,7 +24,7 @@ from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.inference import encode
-from smoothcse.search import Document, Index, store
+from smoothcse.search import Document, Index, store, table_indexes
 
 NEAREST = 10
 WIDTHS = (256, 192, 128, 64)
@@ -47,7 +47,7 @@ def main() -> None:
     quiet_libraries()
     count, queries = (600, 20) if arguments.quick else (arguments.documents, arguments.queries)
     if arguments.quick:
-        store.APPROXIMATE_FROM = 500
+        table_indexes.APPROXIMATE_FROM = 500
     sentences = load_sentences(arguments.text, limit=count + queries, seed=0).dataset["sentence"][:]
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()

@@ -179,7 +179,7 @@ def test_an_index_applies_document_and_query_prompts(prompted, host, tmp_path):
     index = Index.open(tmp_path / "index")
     expected = (unit(host.encode_query(["small books"])) @ unit(host.encode_document(TEXTS)).T)[0]
     atol = 0.02 if index._encoder is not index.model else 1e-5  # bf16 on hardware with bf16 instructions
-    found = {hit.text: hit.score for hit in index.search("small books", len(TEXTS), exact=True)}
+    found = {hit.text: hit.cosine for hit in index.search("small books", len(TEXTS), exact=True)}
     assert_equal([found[text] for text in TEXTS], expected, atol)
 
     tool = SimCSE(prompted)

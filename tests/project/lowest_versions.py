@@ -20,4 +20,4 @@ def lowest(requirements: list[str]) -> Iterator[str]:
 if __name__ == "__main__":
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    print("\n".join(lowest([*project["dependencies"], *extras["plots"], *extras["demo"]])))
+    print("\n".join(lowest([*project["dependencies"], *extras["documents"], *extras["plots"], *extras["demo"]])))

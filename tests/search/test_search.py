@@ -48,12 +48,12 @@ def test_hits_are_those_of_a_plain_product(index, tiny_bert):
     stored = [document.text for document in documents(60)]
     queries = sentences(5, seed=9)
     similarities = encode(model, queries, normalize=True) @ encode(model, stored, normalize=True).T
-    found = index.search(queries, k=7)
+    found = index.search(queries, k=7, cosine_weight=1)
     for row, hits in enumerate(found):
         assert [hit.score for hit in hits] == pytest.approx(np.sort(similarities[row])[::-1][:7], abs=2e-3)
         for hit in hits:
             assert hit.score == pytest.approx(similarities[row][stored.index(hit.text)], abs=2e-3)
-    assert [hit.id for hit in index.search(queries[0], k=7)] == [hit.id for hit in found[0]]
+    assert [hit.id for hit in index.search(queries[0], k=7, cosine_weight=1)] == [hit.id for hit in found[0]]
     vectors = encode(index.model, queries) * 17.0
     again = index.search(vectors, k=7)
     assert [[hit.id for hit in hits] for hits in again] == [[hit.id for hit in hits] for hits in found]
@@ -62,8 +62,11 @@ def test_hits_are_those_of_a_plain_product(index, tiny_bert):
 def test_thresholds_and_filters(index):
     query = sentences(1, seed=9)[0]
     everything = index.search(query, k=60)
-    best = everything[4].score
-    assert index.search(query, k=60, threshold=best) == [hit for hit in everything if hit.score >= best]
+    best = everything[4].cosine
+    assert index.search(query, k=60, threshold=best) == [hit for hit in everything if hit.cosine >= best]
+    alone = index.search(query, k=60, cosine_weight=1)
+    best = alone[4].score
+    assert index.search(query, k=60, threshold=best, cosine_weight=1) == [hit for hit in alone if hit.score >= best]
     where = {"year": {"gte": 2003, "lt": 2006}, "source": "a", "odd": False}
     filtered = index.search(query, k=60, where=where)
     kept = [h for h in everything if 2003 <= h.metadata["year"] < 2006 and h.metadata["source"] == "a"]
@@ -253,7 +256,7 @@ def test_half_characters_become_whole_ones(tiny_bert, tmp_path):
 
 
 def test_many_small_changes_are_put_together(index, monkeypatch):
-    monkeypatch.setattr("smoothcse.search.store.MAX_FRAGMENTS", 8)
+    monkeypatch.setattr("smoothcse.search.table_indexes.MAX_FRAGMENTS", 8)
     for document in documents(20, seed=5):
         index.add([document], console=QUIET)
     assert index._store._table.stats()["fragment_stats"]["num_fragments"] <= 8
@@ -306,7 +309,7 @@ def test_fewer_dimensions(tiny_bert, tmp_path):
     expected = np.sort(vectors[3] @ vectors.T)[::-1][:5]
     again = Index.open(index.path)
     assert again.dimensions == 8
-    assert [hit.score for hit in again.search(query, k=5)] == pytest.approx(expected, abs=1e-3)
+    assert [hit.score for hit in again.search(query, k=5, cosine_weight=1)] == pytest.approx(expected, abs=1e-3)
     assert again.nearest(encode(index.model, [query])[0], 1)[0].text == query  # cut as the documents are
     assert len(again.neighbours(documents(60)[3].id, 4)) == 4
     assert again.sample(5)[1].shape == (5, 8)
@@ -326,16 +329,16 @@ def test_fewer_dimensions(tiny_bert, tmp_path):
 
 
 def test_quantised_search_finds_nearly_what_an_exact_search_finds(tiny_bert, tmp_path, monkeypatch):
-    monkeypatch.setattr("smoothcse.search.store.APPROXIMATE_FROM", 500)
+    monkeypatch.setattr("smoothcse.search.table_indexes.APPROXIMATE_FROM", 500)
     index = Index.build(tmp_path / "docs.index", tiny_bert, documents(600), quantisation="int8", console=QUIET)
     queries = sentences(20, seed=9)
-    exact = [{hit.id for hit in hits} for hits in index.search(queries, exact=True)]
+    exact = [{hit.id for hit in hits} for hits in index.search(queries, exact=True, cosine_weight=1)]
     for quantisation in ("int8", "pq", "binary"):
         if quantisation != "int8":
             index.requantise(quantisation)
         [kind] = [found.index_type for found in index._store._table.list_indices() if "vector" in found.columns]
         assert kind.replace("_", "").lower() == {"int8": "ivfsq", "pq": "ivfpq", "binary": "ivfrq"}[quantisation]
-        found = [{hit.id for hit in hits} for hits in index.search(queries)]
+        found = [{hit.id for hit in hits} for hits in index.search(queries, cosine_weight=1)]
         assert np.mean([len(a & b) / 10 for a, b in zip(exact, found, strict=True)]) > 0.9
     assert Index.open(index.path).record.quantisation == "binary"
     index = Index.build(index.path, tiny_bert, documents(600), quantisation="int8", console=QUIET)
@@ -507,7 +510,7 @@ def smoothcse(monkeypatch, capsys, *arguments):
 
 
 def test_a_file_that_breaks_leaves_an_index_that_says_so(tiny_bert, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("smoothcse.search.index._COMMIT", 10)
+    monkeypatch.setattr("smoothcse.search.index_writer.IndexWriter.COMMIT", 10)
     lines = [json.dumps({"text": text}) for text in sentences(50)]
     docs, other, index = tmp_path / "docs.jsonl", tmp_path / "other.txt", tmp_path / "docs.index"
     docs.write_text("\n".join([*lines[:25], '{"text": ', *lines[25:]]) + "\n")
@@ -543,7 +546,7 @@ def test_what_is_refused_before_it_changes_anything_leaves_an_index_complete(ind
 
 
 def test_each_kind_of_change_that_is_cut_off_is_told(index, monkeypatch):
-    monkeypatch.setattr("smoothcse.search.index._COMMIT", 2)
+    monkeypatch.setattr("smoothcse.search.index_writer.IndexWriter.COMMIT", 2)
 
     def cut_off(items):
         yield from items[:5]

@@ -17,7 +17,7 @@ from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
-from smoothcse.search import Document, Index, index, store
+from smoothcse.search import Document, Index, index, index_writer, store, table_indexes
 from smoothcse.search.index_record import IndexRecord
 
 QUIET = Console(quiet=True)
@@ -37,7 +37,7 @@ def build_slowly(path, model):
             time.sleep(0.005)
             yield Document(text)
 
-    index._COMMIT = COMMIT
+    index_writer.IndexWriter.COMMIT = COMMIT
     Index.build(path, model, slowly(), console=QUIET)
 
 
@@ -76,7 +76,7 @@ def build_and_die(path, model, moment):
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
 
-    store.APPROXIMATE_FROM = 500
+    table_indexes.APPROXIMATE_FROM = 500
     if moment == "record":
         IndexRecord.write = die
     else:
@@ -96,10 +96,10 @@ def test_a_kill_at_the_worst_moment(moment, there, tiny_bert, tmp_path, monkeypa
     else:
         with pytest.warns(UserWarning, match="is incomplete"):
             assert len(Index.open(path)) == there
-    monkeypatch.setattr(store, "APPROXIMATE_FROM", 500)
+    monkeypatch.setattr(table_indexes, "APPROXIMATE_FROM", 500)
     opened = Index.build(path, tiny_bert, map(Document, sentences(600)), console=QUIET)
     assert len(opened) == 600
-    assert [found.index_type for found in opened._store._table.list_indices()] == ["IvfRq"]
+    assert {found.index_type for found in opened._store._table.list_indices()} == {"IvfRq", "FTS"}
     assert sorted(file.name for file in tmp_path.iterdir()) == ["docs.index"]
 
 

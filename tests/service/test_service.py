@@ -113,6 +113,23 @@ def test_search_finds_what_the_index_finds(client, index):
     assert [hit["id"] for hit in found] == [hit.id for hit in index.neighbours("7", 3)]
 
 
+def test_the_cosine_weight_is_that_of_the_request_the_service_or_the_index(client, index):
+    def answer(client, **options):
+        found = client.post("/search", json={"query": TEXTS[7], "k": 5, **options}).json()
+        assert all(abs(hit["cosine"]) < 1.001 for hit in found["results"])
+        return found["cosine_weight"], [hit["id"] for hit in found["results"]]
+
+    expected = {
+        weight: [hit.id for hit in index.search(TEXTS[7], 5, cosine_weight=weight)] for weight in (0, 0.3, 0.7)
+    }
+    assert answer(client) == (0.7, expected[0.7])
+    assert answer(client, cosine_weight=0.0) == (0, expected[0])
+    assert client.post("/search", json={"query": "a", "cosine_weight": 1.5}).status_code == 422
+    with TestClient(create_app([Served("first", index.model, index, cosine_weight=0.3)])) as other:
+        assert answer(other) == (0.3, expected[0.3])
+        assert answer(other, cosine_weight=0.0) == (0, expected[0])
+
+
 def test_metadata_of_any_name_are_served_and_an_incomplete_index_says_so(tiny_bert, tmp_path):
     names = ("a`b", "a.b", "_rowid", "*", '"', "id`; DROP")
     found = [Document(text, str(n), dict.fromkeys(names, f"x{n}")) for n, text in enumerate(TEXTS[:6])]

@@ -30,7 +30,7 @@ pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 from lancedb.table import LanceTable
 
-from smoothcse.search import Document, Index, index, store
+from smoothcse.search import Document, Index, index, index_writer, store, table_indexes
 from smoothcse.search.index_record import IndexRecord
 
 HISTORIES = int(os.environ.get("SMOOTHCSE_STATEFUL", "0"))
@@ -38,10 +38,11 @@ COMMIT, WIDTH = 3, 32
 QUIET = Console(quiet=True)
 STEPS = (
     (IndexRecord, "write"),
-    (index, "_remove"),
+    (index, "remove_index"),
     (LanceTable, "add_columns"),
     (LanceTable, "merge_insert"),
     (LanceTable, "delete"),
+    (LanceTable, "create_index"),
     (LanceTable, "optimize"),
 )
 """Atomic writing functions; a kill comes between two of them."""
@@ -262,7 +263,7 @@ class IndexMachine(RuleBasedStateMachine):
 
     def compare(self, query, k, where, kept, exact):
         """Compare a search with an exact search over all vectors."""
-        hits = self.opened.search(f"query {query}", k, where=where, exact=exact)
+        hits = self.opened.search(f"query {query}", k, where=where, exact=exact, cosine_weight=1)
         assert all(self.held[hit.id] == (hit.text, hit.metadata) for hit in hits)
         texts = {id: text for id, (text, metadata) in self.held.items() if kept(metadata) is True}
         assert {hit.id for hit in hits} <= set(texts)
@@ -270,6 +271,10 @@ class IndexMachine(RuleBasedStateMachine):
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         expected = np.sort(rows[1:] @ rows[0])[::-1][:k]
         assert [hit.score for hit in hits] == pytest.approx(expected, abs=1e-5)
+        fused = self.opened.search(f"query {query}", k, where=where, exact=exact)
+        assert all(self.held[hit.id] == (hit.text, hit.metadata) for hit in fused)
+        assert {hit.id for hit in fused} <= set(texts)
+        assert len(fused) == len(hits)
 
 
 def holds(row, name, sign, value):
@@ -293,8 +298,8 @@ def written(comparison):
 
 def test_an_index_equals_a_dictionary_of_documents(tiny_bert, monkeypatch):
     model = load_encoder(tiny_bert)
-    monkeypatch.setattr(index, "_COMMIT", COMMIT)
-    monkeypatch.setattr(store, "MAX_FRAGMENTS", 4)
+    monkeypatch.setattr(index_writer.IndexWriter, "COMMIT", COMMIT)
+    monkeypatch.setattr(table_indexes, "MAX_FRAGMENTS", 4)
     monkeypatch.setattr(store, "STALE", timedelta(0))
     monkeypatch.setattr(index, "load_encoder", lambda *_: model)
     monkeypatch.setattr(index, "encode", lambda _, texts, *__, **___: vectors_of(texts))

@@ -78,7 +78,7 @@ def index(
         ),
     ] = False,
 ) -> None:
-    """Index documents for semantic search.
+    """Index documents for search by words and meaning.
 
     An existing index receives the documents that it lacks, so repeating an interrupted command resumes it. Until every
     document of the file is indexed, the index reports that it is incomplete. All other columns become metadata to

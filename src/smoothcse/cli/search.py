@@ -27,11 +27,21 @@ def search(
         str | None, typer.Option(help="SQL-like condition on the metadata, e.g. \"year >= 2020 AND source = 'x'\".")
     ] = None,
     threshold: Annotated[float | None, typer.Option(min=-1, max=1, help="Minimum cosine similarity.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Search exhaustively, even in a large index.")] = False,
+    cosine_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Weight of the cosine similarity in the score; BM25 has the rest. 1 is meaning alone, 0 words alone. "
+            "[the model's, else 0.7]",
+            show_default=False,
+        ),
+    ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare all vectors, even in a large index.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print whole documents, not only their first lines.")] = False,
     model: Annotated[str | None, typer.Option(help="Model of the index, if it has moved.")] = None,
 ) -> None:
-    """Search an index: print the documents that are most similar to a query, by cosine similarity.
+    """Search an index: print the documents that match a query best, by words (BM25) and meaning (cosine similarity).
 
     Example: `smoothcse search documents.index "how to pause a program" --where "year >= 2020"`
     """
@@ -45,9 +55,10 @@ def search(
     quiet_libraries()
     with warnings.catch_warnings(action="ignore"):  # printed below
         opened = Index.open(index, model)
-    if opened.incomplete:
-        typer.echo(f"smoothcse: {opened.incomplete}", err=True)
-    hits = opened.search(query, k, where=where, threshold=threshold, exact=exact)
+    for sentence in (opened.incomplete, opened.without_words):
+        if sentence:
+            typer.echo(f"smoothcse: {sentence}", err=True)
+    hits = opened.search(query, k, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight)
     console = Console(highlight=False)
     console.print("score  document" if hits else "No document was found.", style="bold" if hits else "")
     for hit in hits:

@@ -32,6 +32,16 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    cosine_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Weight of the cosine similarity in a search; BM25 has the rest. 1 is meaning alone, 0 words alone. "
+            "[the model's, else 0.7]",
+            show_default=False,
+        ),
+    ] = None,
     precision: PrecisionOption = "auto",
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
@@ -75,6 +85,7 @@ def serve(
         models,
         index or [],
         poolings(pooling),
+        cosine_weight=cosine_weight,
         host=host,
         port=port,
         token=token,

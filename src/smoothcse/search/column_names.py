@@ -15,6 +15,12 @@ from smoothcse.errors import SmoothCSEError
 OWN = ("id", "text", "vector")
 """Columns that every index has and that are not metadata."""
 
+WORDS = "%words"
+"""Column with the words of each text for BM25; ``%`` keeps it apart from the columns of metadata fields."""
+
+NO_METADATA = (*OWN, WORDS)
+"""Columns that are not metadata. Indexes of earlier versions have no words."""
+
 _SPECIAL = re.compile(r"^_|[^\w \-]")
 
 

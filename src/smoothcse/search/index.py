@@ -3,67 +3,46 @@
 ::
 
     docs.index/
-      index.json         model, fingerprint, quantisation, unfinished changes
-      documents.lance/   text, id, metadata and unit vector of each document
+      index.json         model, fingerprint, quantisation, language, cosine weight, unfinished changes
+      documents.lance/   text, id, metadata, unit vector and words of each document
       .lock              held by the writing process; readers need no lock
 """
 
 from __future__ import annotations
 
-import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from rich.console import Console
 
 from smoothcse._utils.choices import IndexQuantisation, PoolingName, Precision
-from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
-from smoothcse._utils.progress import progress_bar
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
-from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.column_names import OWN, name_of
-from smoothcse.search.documents import Document, Scalar, whole_characters
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.fusion import COSINE_WEIGHT, check_weight
+from smoothcse.evaluation.lexical import Words, detect_language
+from smoothcse.runs.search_settings import find_search_settings
+from smoothcse.search.documents import Document, whole_characters
 from smoothcse.search.filters import Filter
+from smoothcse.search.fused_search import search_fused
+from smoothcse.search.hits import Hit, hit_of, metadata_of
+from smoothcse.search.index_folder import create_index, is_index, locked, remove_index, require_room
 from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
-from smoothcse.search.store import TABLE_FOLDER, Store
-from smoothcse.search.table_rows import check_metadata
+from smoothcse.search.index_writer import IndexWriter, joined
+from smoothcse.search.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
-T = TypeVar("T")
-
-_NO_METADATA = (*OWN, "_distance")
-
-_COMMIT = 4096  # documents encoded and written at a time, which is what a killed process loses at most
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A search result.
-
-    Attributes:
-        id: Id of the document.
-        text: Text of the document.
-        score: Cosine similarity with the query.
-        metadata: Other fields of the document.
-    """
-
-    id: str
-    text: str
-    score: float
-    metadata: dict[str, Scalar]
+__all__ = ["Hit", "Index"]
 
 
 class Index:
@@ -80,6 +59,7 @@ class Index:
         self.model = model
         self.precision = precision
         self._store = Store(path)
+        self._writer = IndexWriter(path, self._store, self._embed)
 
     @classmethod
     def build(
@@ -120,33 +100,39 @@ class Index:
         if quantisation is not None:
             check_quantisation(quantisation)
         path, documents = Path(path), iter(documents)
-        is_there = (path / "index.json").is_file()
+        is_there = is_index(path)
         pooling = pooling or (IndexRecord.read(path).pooling if is_there else None)
-        encoder = load_encoder(model, pooling)
+        encoder, cosine_weight = load_encoder(model, pooling), find_search_settings(model)
         if not is_there:
-            first = list(islice(documents, _COMMIT))
-            name = str(Path(model).resolve()) if Path(model).is_dir() else model  # valid in any working directory
+            first = list(islice(documents, IndexWriter.COMMIT))
             width = _width(encoder, dimensions)
+            require_room(path, first)
             record = IndexRecord(
-                name, pooling, fingerprint(encoder), choose_quantisation(quantisation, width), (source,)
+                model=str(Path(model).resolve()) if Path(model).is_dir() else model,  # valid in any working directory
+                pooling=pooling,
+                fingerprint=fingerprint(encoder),
+                quantisation=choose_quantisation(quantisation, width),
+                unfinished=(source,),
+                language=detect_language(document.text for document in first),
+                cosine_weight=cosine_weight,
             )
-            _require_room(path, first)
             documents = chain(first, documents)
-        with _locked(path):
-            if new := not (path / "index.json").is_file():
-                _create(path, record, width, first)
+        with locked(path):
+            if new := not is_index(path):
+                create_index(path, record, width, first)
             index = cls._open(path, encoder, precision)
             if dimensions not in (None, index.dimensions):
                 raise SmoothCSEError(
                     f"{path} keeps {index.dimensions} dimensions, not {dimensions}; build a new index for these."
                 )
             if quantisation not in (None, index.record.quantisation):
-                index._requantise(quantisation)
+                index._writer.requantise(quantisation)
+            index._writer.set_cosine_weight(cosine_weight)
             try:
-                index._take_in(documents, source, skip_known=True, complete=complete, console=console)
+                index._writer.add(documents, source, skip_known=True, complete=complete, console=console)
             except BaseException:
                 if new and not len(index):
-                    _remove(path)
+                    remove_index(path)
                 raise
         return index
 
@@ -204,12 +190,24 @@ class Index:
     @property
     def incomplete(self) -> str | None:
         """One sentence on why documents may be missing; None for a complete index."""
-        names = ", ".join(repr(Path(source).name) for source in self.record.unfinished)
-        if not names:
+        return self.record.incomplete(self.path)
+
+    @property
+    def cosine_weight(self) -> float:
+        """Default weight of the cosine similarity in a search: the model's own, else 0.7; 1 if there are no words."""
+        record = self.record
+        if record.language is None:
+            return 1.0
+        return COSINE_WEIGHT if record.cosine_weight is None else record.cosine_weight
+
+    @property
+    def without_words(self) -> str | None:
+        """One sentence on why the index is searched by meaning alone; None for an index with words."""
+        if self.record.language is not None:
             return None
         return (
-            f"The index {self.path.name} is incomplete: a change from {names} has not ended; documents are missing or "
-            "outdated until the same command has finished."
+            f"The index {self.path.name} is of an earlier version without words for BM25 and is searched by meaning "
+            "alone; run `smoothcse index` with the same arguments again to add them."
         )
 
     @property
@@ -221,6 +219,20 @@ class Index:
     def dimensions(self) -> int:
         """Dimension of the stored vectors, which hold the first dimensions of the model's embeddings."""
         return self._store.dimensions
+
+    def check_cosine_weight(self, cosine_weight: float) -> str | None:
+        """Check that the index can be searched with a weight, and return the language of its words, if it has any.
+
+        Args:
+            cosine_weight: Weight of the cosine similarity.
+
+        Raises:
+            SmoothCSEError: If the weight is outside 0..1, or less than 1 and the index has no words.
+        """
+        check_weight(cosine_weight)
+        if self.without_words and cosine_weight < 1:
+            raise SmoothCSEError(f"A cosine weight below 1 needs words in the index. {self.without_words}")
+        return self.record.language
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -247,8 +259,8 @@ class Index:
         Raises:
             SmoothCSEError: If the metadata of a document do not fit the index, or another process is writing to it.
         """
-        with _locked(self.path):
-            self._take_in(documents, source, skip_known=skip_known, complete=complete, console=console)
+        with locked(self.path):
+            self._writer.add(documents, source, skip_known=skip_known, complete=complete, console=console)
 
     def update(
         self,
@@ -263,48 +275,13 @@ class Index:
 
     def delete(self, ids: Iterable[str], *, source: str = "deletions", complete: bool = False) -> int:
         """Delete documents by id, and return how many of the ids existed."""
-        with _locked(self.path), self._unfinished(source, complete):
-            before = len(self)
-            for part in _batched(ids, _COMMIT):
-                self._store.delete(part)
-            return before - len(self)
+        with locked(self.path):
+            return self._writer.delete(ids, source, complete)
 
     def requantise(self, quantisation: IndexQuantisation) -> None:
         """Change the quantisation for approximate search; the documents and their vectors stay unchanged."""
-        with _locked(self.path):
-            self._requantise(quantisation)
-
-    def _requantise(self, quantisation: IndexQuantisation | None) -> None:
-        chosen = choose_quantisation(quantisation, self.dimensions)
-        self._store.build_vector_index(chosen)
-        replace(self.record, quantisation=chosen).write(self.path)
-
-    def _take_in(
-        self, documents: Iterable[Document], source: str, *, skip_known: bool, complete: bool, console: Console | None
-    ) -> None:
-        with self._unfinished(source, complete), progress_bar(console, unit="documents") as bar:
-            task = bar.add_task("indexing", total=None)
-            for number, part in enumerate(_batched(documents, _COMMIT)):
-                self._commit(list({document.id: document for document in part}.values()), skip_known)
-                bar.update(task, completed=number * _COMMIT + len(part))
-            bar.update(task, description="optimising")
-            self._store.put_in_order(self.record.quantisation)
-
-    @contextmanager
-    def _unfinished(self, source: str, complete: bool) -> Iterator[None]:
-        """Mark the index as incomplete until the block has succeeded, or has failed before it changed anything."""
-        before, version = self.record, self._store.version
-        others = tuple(name for name in before.unfinished if name != source)
-        replace(before, unfinished=(*others, source)).write(self.path)
-        try:
-            yield
-        except BaseException as error:
-            if self._store.version == version:
-                before.write(self.path)
-            elif type(error) is SmoothCSEError:
-                raise SmoothCSEError(f"{error} {self.incomplete}") from error
-            raise
-        replace(before, unfinished=() if complete else others).write(self.path)
+        with locked(self.path):
+            self._writer.requantise(quantisation)
 
     @overload
     def search(  # type: ignore[overload-overlap]
@@ -315,6 +292,7 @@ class Index:
         where: Filter | str | None = ...,
         threshold: float | None = ...,
         exact: bool = ...,
+        cosine_weight: float | None = ...,
     ) -> list[Hit]: ...
 
     @overload
@@ -326,6 +304,7 @@ class Index:
         where: Filter | str | None = ...,
         threshold: float | None = ...,
         exact: bool = ...,
+        cosine_weight: float | None = ...,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -336,26 +315,59 @@ class Index:
         where: Filter | str | None = None,
         threshold: float | None = None,
         exact: bool = False,
+        cosine_weight: float | None = None,
     ) -> list[Hit] | list[list[Hit]]:
-        """Find the documents that are most similar to a query.
+        """Find the documents that match a query best, by words and meaning.
 
         Args:
             queries: One query, several queries, or query vectors ``(n, d)``.
             k: Maximum hits per query.
             where: Filter on the metadata, see :mod:`smoothcse.search.filters`, or a condition as a string, see
                 :mod:`smoothcse.search.conditions`.
-            threshold: Minimum score of a hit.
-            exact: Whether to search exhaustively, even in a large index.
+            threshold: Minimum cosine similarity of a hit.
+            exact: Whether to compare all vectors, even in a large index.
+            cosine_weight: Weight of the cosine similarity in the score, from 0 (words alone) to 1 (meaning alone);
+                BM25 has the rest, see :mod:`smoothcse.search.fused_search`. Default: :attr:`cosine_weight`. Query
+                vectors have no words and are always searched by meaning alone.
 
         Returns:
-            For one query, hits in order of decreasing similarity; for several queries, a list of such lists.
+            For one query, hits in order of decreasing score; for several queries, a list of such lists.
 
         Raises:
-            SmoothCSEError: If the filter cannot be used.
+            SmoothCSEError: If the filter or the weight cannot be used.
         """
-        vectors = self._vectors([queries] if isinstance(queries, str) else queries)
-        found = [self.nearest(vector, k, where=where, threshold=threshold, exact=exact) for vector in vectors]
+        if isinstance(queries, np.ndarray):
+            if cosine_weight not in (None, 1):
+                raise SmoothCSEError("Query vectors have no words; give texts, or leave out the cosine weight.")
+            vectors = np.atleast_2d(queries)
+            return [self.nearest(vector, k, where=where, threshold=threshold, exact=exact) for vector in vectors]
+        texts = [whole_characters(text) for text in ([queries] if isinstance(queries, str) else queries)]
+        vectors = encode(self._encoder, texts, input_type="query")
+        found = [
+            self.fused(text, vector, k, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight)
+            for text, vector in zip(texts, vectors, strict=True)
+        ]
         return found[0] if isinstance(queries, str) else found
+
+    def fused(
+        self,
+        query: str,
+        vector: NDArray[np.float32],
+        k: int = 10,
+        *,
+        where: Filter | str | None = None,
+        threshold: float | None = None,
+        exact: bool = False,
+        cosine_weight: float | None = None,
+    ) -> list[Hit]:
+        """Return the hits for a query and its vector ``(d,)``; the other arguments are those of :meth:`search`."""
+        weight = self.cosine_weight if cosine_weight is None else cosine_weight
+        language = self.check_cosine_weight(weight)
+        if language is None or weight == 1:
+            return self.nearest(vector, k, where=where, threshold=threshold, exact=exact)
+        words = joined(Words(language), query)
+        kept = self._kept(vector[None])[0]
+        return search_fused(self._store, kept, words, k, weight, where=where, threshold=threshold, exact=exact)
 
     def nearest(
         self,
@@ -366,10 +378,10 @@ class Index:
         threshold: float | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """Return the hits for one vector ``(d,)``; the arguments are those of :meth:`search`."""
+        """Return the hits for one vector ``(d,)`` by meaning alone; the arguments are those of :meth:`search`."""
         rows = self._store.nearest(self._kept(vector[None])[0], k, where, exact)
-        hits = [Hit(row["id"], row["text"], 1.0 - row["_distance"], _metadata(row)) for row in rows]
-        return hits if threshold is None else [hit for hit in hits if hit.score >= threshold]
+        hits = [hit_of(row, 1.0 - row["_distance"]) for row in rows]
+        return hits if threshold is None else [hit for hit in hits if hit.cosine >= threshold]
 
     def neighbours(self, id: str, k: int = 10) -> list[Hit]:
         """Return the documents that are most similar to a stored document, without the document itself.
@@ -391,20 +403,10 @@ class Index:
         """Return a random sample of up to ``count`` documents, and their unit vectors ``(n, d)``."""
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
         rows, vectors = self._store.at(chosen.tolist())
-        return [Document(row["text"], row["id"], _metadata(row)) for row in rows], vectors
+        return [Document(row["text"], row["id"], metadata_of(row)) for row in rows], vectors
 
-    def _commit(self, documents: list[Document], skip_known: bool) -> None:
-        if skip_known:
-            known = self._store.known([document.id for document in documents])
-            documents = [document for document in documents if document.id not in known]
-        if documents:
-            texts = [document.text for document in documents]
-            self._store.write(documents, self._kept(encode(self._encoder, texts, input_type="document")))
-
-    def _vectors(self, queries: Sequence[str] | NDArray[np.float32]) -> NDArray[np.float32]:
-        if isinstance(queries, np.ndarray):
-            return self._kept(np.atleast_2d(queries))
-        return self._kept(encode(self._encoder, [whole_characters(text) for text in queries], input_type="query"))
+    def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._kept(encode(self._encoder, texts, input_type="document"))
 
     @cached_property
     def _encoder(self) -> SentenceTransformer:
@@ -416,54 +418,8 @@ class Index:
         return unit_rows(vectors[:, : self.dimensions].astype(np.float32))
 
 
-def _require_room(path: Path, first: list[Document]) -> None:
-    """Refuse a folder with other content, and missing or unusable documents, before anything is written."""
-    if not first:
-        raise SmoothCSEError("There is no document to index: the text of each row is empty.")
-    ours = {*LOCK_FILES, TABLE_FOLDER, "index.json", "index.json.new"}  # left by a killed process
-    if path.exists() and (not path.is_dir() or any(file.name not in ours for file in path.iterdir())):
-        raise SmoothCSEError(f"{path} holds something other than an index; give an empty or a new folder.")
-    check_metadata(first)
-
-
 def _width(model: SentenceTransformer, dimensions: int | None) -> int:
     width = model.get_embedding_dimension() or 0
     if dimensions is not None and not 1 <= dimensions <= width:
         raise SmoothCSEError(f"{dimensions} dimensions cannot be kept: the model's embeddings have {width}.")
     return dimensions or width
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock of an index, or of the folder that becomes one."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SmoothCSEError(f"The index {path} cannot be created: {first_line(error)}") from error
-    with lock_folder(path, remedy="wait until it has ended, then run this again"):
-        yield
-
-
-def _create(path: Path, record: IndexRecord, dimensions: int, sample: list[Document]) -> None:
-    """Create an index without documents; the record, which makes the folder an index, is written last."""
-    try:
-        Store.create(path, dimensions, sample)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise SmoothCSEError(f"The index {path} cannot be created: {first_line(error)}") from error
-    record.write(path)
-
-
-def _remove(path: Path) -> None:
-    """Remove an index that received no document, because its columns would constrain the next attempt."""
-    (path / "index.json").unlink(missing_ok=True)
-    shutil.rmtree(path / TABLE_FOLDER, ignore_errors=True)
-
-
-def _metadata(row: Mapping[str, Any]) -> dict[str, Scalar]:
-    return {name_of(column): row[column] for column in row if column not in _NO_METADATA and row[column] is not None}
-
-
-def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

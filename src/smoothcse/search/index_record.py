@@ -10,6 +10,10 @@ from typing import get_args
 from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.choices import IndexQuantisation, PoolingName
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.evaluation.lexical import LANGUAGES, NO_LANGUAGE
+
+RECORD = "index.json"
+"""Name of the file; a folder that holds it is an index."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,9 @@ class IndexRecord:
         fingerprint: Fingerprint of the model, see :func:`~smoothcse.encoders.fingerprint.fingerprint`.
         quantisation: Quantisation for approximate search.
         unfinished: Sources of all changes that have begun and not ended.
+        language: Language of the words for BM25, see :class:`~smoothcse.evaluation.lexical.Words`. None in an index of
+            an earlier version, which has no words.
+        cosine_weight: Weight of the cosine similarity that came with the model, or None.
     """
 
     model: str
@@ -29,6 +36,8 @@ class IndexRecord:
     fingerprint: str
     quantisation: IndexQuantisation
     unfinished: tuple[str, ...] = ()
+    language: str | None = None
+    cosine_weight: float | None = None
 
     @classmethod
     def read(cls, folder: Path) -> IndexRecord:
@@ -40,20 +49,28 @@ class IndexRecord:
         Raises:
             SmoothCSEError: If the folder holds no index, or its record is damaged.
         """
-        file = folder / "index.json"
+        file = folder / RECORD
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
             names = found.get("unfinished", [])  # missing in records of earlier versions
             if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
                 raise TypeError("'unfinished' must be a list of strings")
-            record = cls(found["model"], found["pooling"], found["fingerprint"], found["codes"], tuple(names))
+            record = cls(
+                model=found["model"],
+                pooling=found["pooling"],
+                fingerprint=found["fingerprint"],
+                quantisation=found["codes"],
+                unfinished=tuple(names),
+                language=found.get("language"),
+                cosine_weight=found.get("cosine_weight"),
+            )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SmoothCSEError(
                 f"{folder} holds no index; build one with: smoothcse index MODEL DOCUMENTS -o {folder}"
             ) from error
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SmoothCSEError(f"{file} cannot be read as the record of an index: {error}.") from error
-        check_quantisation(record.quantisation)
+        record._check(file)
         return record
 
     def write(self, folder: Path) -> None:
@@ -71,12 +88,36 @@ class IndexRecord:
             "fingerprint": self.fingerprint,
             "codes": self.quantisation,  # the name in the file format since its first version
             "unfinished": self.unfinished,
+            "language": self.language,
+            "cosine_weight": self.cosine_weight,
             "format": 1,
         }
         try:
-            write_text_atomic(folder / "index.json", json.dumps(content, indent=2) + "\n")
+            write_text_atomic(folder / RECORD, json.dumps(content, indent=2) + "\n")
         except OSError as error:
             raise SmoothCSEError(f"The record of the index {folder} cannot be written: {first_line(error)}") from error
+
+    def incomplete(self, folder: Path) -> str | None:
+        """Return one sentence on why documents may be missing; None for a complete index.
+
+        Args:
+            folder: Index folder.
+        """
+        names = ", ".join(repr(Path(source).name) for source in self.unfinished)
+        if not names:
+            return None
+        return (
+            f"The index {folder.name} is incomplete: a change from {names} has not ended; documents are missing or "
+            "outdated until the same command has finished."
+        )
+
+    def _check(self, file: Path) -> None:
+        check_quantisation(self.quantisation)
+        if self.language not in (None, NO_LANGUAGE, *LANGUAGES):
+            raise SmoothCSEError(f"{file} cannot be read as the record of an index: language {self.language!r}.")
+        weight = self.cosine_weight
+        if weight is not None and not (type(weight) in (int, float) and 0 <= weight <= 1):
+            raise SmoothCSEError(f"{file} cannot be read as the record of an index: cosine_weight {weight!r}.")
 
 
 def choose_quantisation(quantisation: IndexQuantisation | None, dimensions: int) -> IndexQuantisation:

@@ -20,18 +20,23 @@ import pyarrow as pa
 from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.extras import extra, require
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.column_names import OWN, name_of
+from smoothcse.search.column_names import NO_METADATA, WORDS, name_of
 from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
 from smoothcse.search.filters import Filter, Filters
+from smoothcse.search.table_indexes import (
+    gather,
+    has_vector_index,
+    index_vectors,
+    index_words,
+    is_approximate,
+    is_scattered,
+)
 from smoothcse.search.table_rows import filter_fields, metadata_fields, own_fields, to_rows
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-APPROXIMATE_FROM = 50_000
-"""Number of documents from which search is approximate."""
 
 PARTITIONS = 64
 """Number of partitions that an approximate search looks at, the most promising first."""
@@ -39,14 +44,8 @@ PARTITIONS = 64
 REFINE_FACTOR = 10
 """Number of candidates per requested document that are ranked by their full vectors."""
 
-MAX_FRAGMENTS = 128
-"""Number of table fragments, one per change, from which they are merged."""
-
 STALE = timedelta(seconds=1)
 """Interval after which a reader checks for changes by other processes."""
-
-_INDEXES: dict[IndexQuantisation, str] = {"pq": "IvfPq", "int8": "IvfSq", "binary": "IvfRq"}
-"""LanceDB's configuration of each quantisation; IvfRq is RaBitQ, of one bit per dimension."""
 
 _TABLE = "documents"
 TABLE_FOLDER = f"{_TABLE}.lance"
@@ -82,12 +81,12 @@ class Store:
         """
         schema = pa.schema([*own_fields(dimensions), *metadata_fields(sample)])
         shutil.rmtree(path / TABLE_FOLDER, ignore_errors=True)  # left by a killed process
-        _connect(path).create_table(_TABLE, schema=schema)
+        index_words(_connect(path).create_table(_TABLE, schema=schema))
 
     @property
     def fields(self) -> list[str]:
         """Names of the metadata fields."""
-        return [name_of(column) for column in self._table.schema.names if column not in OWN]
+        return [name_of(column) for column in self._table.schema.names if column not in NO_METADATA]
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -104,22 +103,44 @@ class Store:
         found = self._table.search().where(self._filters.one_of("id", ids)).select(["id"]).limit(len(ids)).to_list()
         return {row["id"] for row in found}
 
-    def write(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> None:
+    def write(
+        self, documents: Sequence[Document], vectors: NDArray[np.float32], words: Sequence[str | None] | None = None
+    ) -> None:
         """Add documents, or replace those with the same ids, in one atomic change.
 
         Args:
-            documents: Documents to write.
+            documents: ``n`` documents.
             vectors: Unit vectors of the documents, shape ``(n, d)``.
+            words: Words of each document, separated by spaces. Default: unknown.
 
         Raises:
             SmoothCSEError: If the metadata do not fit, or the table cannot be changed.
         """
         with self._changing():
             new = metadata_fields(documents, self.fields)
-            rows = to_rows(documents, vectors, pa.schema([*self._table.schema, *new]))  # fails before any change
+            schema = pa.schema([*self._table.schema, *new])
+            rows = to_rows(documents, vectors, words or [None] * len(documents), schema)  # fails before any change
             if new:
                 self._table.add_columns(new)
-            self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            self._insert(rows)
+
+    def add_words(self) -> None:
+        """Give a table of an earlier version an indexed column for words, in place of an unfinished one."""
+        with self._changing():
+            if WORDS in self._table.schema.names:
+                self._table.drop_columns([f"`{WORDS}`"])
+            self._table.add_columns([pa.field(WORDS, pa.string())])
+            index_words(self._table)
+
+    def texts_without_words(self, count: int) -> list[Row]:
+        """Return id and text of up to ``count`` documents whose words are unknown."""
+        query = self._table.search().where(f"`{WORDS}` IS NULL").select(["id", "text"]).limit(count)
+        return list(query.to_list())
+
+    def set_words(self, ids: Sequence[str], words: Sequence[str]) -> None:
+        """Store the words of documents, separated by spaces, in one atomic change."""
+        with self._changing():
+            self._insert(pa.table({"id": ids, WORDS: words}), new=False)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Delete documents by id."""
@@ -138,15 +159,35 @@ class Store:
         Raises:
             SmoothCSEError: If the filter cannot be used, or the table cannot be read.
         """
-        columns = [column for column in self._table.schema.names if column != "vector"]
-        query = self._table.search(vector).distance_type("cosine").limit(k).select([*columns, "_distance"])
+        return list(self.nearest_table(vector, k, where, exact).drop_columns("_rowid").to_pylist())
+
+    def nearest_table(self, vector: NDArray[np.float32], k: int, where: Filter | str | None, exact: bool) -> pa.Table:
+        """Return what :meth:`nearest` does as a table, with the number of each row as ``_rowid``."""
+        query = self._table.search(vector).distance_type("cosine").limit(k).select([*self._shown, "_distance"])
         query = query.bypass_vector_index() if exact else query.nprobes(PARTITIONS).refine_factor(REFINE_FACTOR)
-        if condition := self._condition(where):
-            query = query.where(condition, prefilter=True)
-        try:
-            return list(query.to_list())
-        except (ValueError, OSError, RuntimeError) as error:
-            raise SmoothCSEError(f"The index {self.path} cannot be searched: {_reason(error)}") from error
+        return self._found(query, self._condition(where))
+
+    def matching_table(self, words: str, k: int, where: Filter | str | None) -> pa.Table:
+        """Return the rows that share words with a query, best first, with ``_rowid``, ``_score`` (BM25) and vector.
+
+        Args:
+            words: Words of the query, separated by spaces.
+            k: Maximum number of rows.
+            where: Filter or condition on the metadata, or None.
+
+        Raises:
+            SmoothCSEError: If the filter cannot be used, or the table cannot be read.
+        """
+        query = self._matching(words).limit(k).select([*self._shown, "vector", "_score"])
+        return self._found(query, self._condition(where))
+
+    def bm25_of(self, words: str, rows: Sequence[int]) -> dict[int, float]:
+        """Return the BM25 score of each of these rows that shares words with a query, by ``_rowid``."""
+        if not rows:
+            return {}
+        query = self._matching(words).limit(len(rows)).select(["_score"])
+        found = self._found(query, f"_rowid IN ({', '.join(map(str, rows))})")
+        return dict(zip(found["_rowid"].to_pylist(), found["_score"].to_pylist(), strict=True))
 
     def find(self, id: str) -> Row | None:
         """Return the row with an id, or None."""
@@ -157,27 +198,40 @@ class Store:
         """Return the rows at these positions of the table without their vectors, and the vectors ``(n, d)``."""
         found: pa.Table = self._table.take_offsets(list(places)).to_arrow()
         vectors = found["vector"].combine_chunks().flatten().to_numpy().reshape(len(found), self.dimensions)
-        return found.drop_columns("vector").to_pylist(), vectors
+        return found.select(self._shown).to_pylist(), vectors
 
     def put_in_order(self, quantisation: IndexQuantisation) -> None:
         """Build the vector index once there are enough documents, and merge accumulated small changes."""
-        name = next((found.name for found in self._table.list_indices() if "vector" in found.columns), None)
-        if name is None and len(self) >= APPROXIMATE_FROM:
+        if not has_vector_index(self._table):
             self.build_vector_index(quantisation)
-            return
-        loose = 0 if name is None else self._table.index_stats(name).num_unindexed_rows
-        if loose >= APPROXIMATE_FROM // 10 or self._table.stats()["fragment_stats"]["num_fragments"] >= MAX_FRAGMENTS:
+        if is_scattered(self._table):
             with self._changing():
-                self._table.optimize(cleanup_older_than=timedelta(hours=1))  # readers may still use recent versions
+                gather(self._table)
 
     def build_vector_index(self, quantisation: IndexQuantisation) -> None:
         """Build the vector index with a quantisation, if there are enough documents for approximate search."""
-        if len(self) >= APPROXIMATE_FROM:
+        if is_approximate(self._table):
             with self._changing():
-                index = getattr(require("lancedb.index", "search", "Indexes"), _INDEXES[quantisation])(
-                    distance_type="cosine"
-                )
-                self._table.create_index("vector", config=index)
+                index_vectors(self._table, quantisation)
+
+    def _insert(self, rows: pa.Table, *, new: bool = True) -> None:
+        change = self._table.merge_insert("id").when_matched_update_all()
+        (change.when_not_matched_insert_all() if new else change).execute(rows)
+
+    def _matching(self, words: str) -> Any:
+        query = require("lancedb.query", "search", "Indexes").MatchQuery(words, WORDS)
+        return self._table.search(query, query_type="fts")
+
+    def _found(self, query: Any, condition: str) -> pa.Table:
+        query = query.with_row_id(True)
+        try:
+            return (query.where(condition, prefilter=True) if condition else query).to_arrow()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise SmoothCSEError(f"The index {self.path} cannot be searched: {_reason(error)}") from error
+
+    @property
+    def _shown(self) -> list[str]:
+        return [column for column in self._table.schema.names if column not in ("vector", WORDS)]
 
     @property
     def _filters(self) -> Filters:

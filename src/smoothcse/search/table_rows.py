@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.search.column_names import OWN, column_of, name_of
+from smoothcse.search.column_names import NO_METADATA, OWN, WORDS, column_of, name_of
 from smoothcse.search.documents import Document, Scalar
 from smoothcse.search.filters import Field, Kind
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 def own_fields(dimensions: int) -> list[pa.Field]:
-    """Return the columns that every index has.
+    """Return the columns of an index that are not metadata.
 
     Args:
         dimensions: Dimension of the vectors.
     """
-    kinds = (pa.string(), pa.string(), pa.list_(pa.float32(), dimensions))
-    return [pa.field(name, kind) for name, kind in zip(OWN, kinds, strict=True)]
+    kinds = (pa.string(), pa.string(), pa.list_(pa.float32(), dimensions), pa.string())
+    return [pa.field(name, kind) for name, kind in zip((*OWN, WORDS), kinds, strict=True)]
 
 
 def metadata_fields(documents: Sequence[Document], known: Sequence[str] = ()) -> list[pa.Field]:
@@ -53,7 +53,7 @@ def filter_fields(schema: pa.Schema) -> dict[str, Field]:
     return own | {
         name_of(column): Field(column, _kind(schema.field(column).type))
         for column in schema.names
-        if column not in OWN
+        if column not in NO_METADATA
     }
 
 
@@ -67,12 +67,15 @@ def check_metadata(documents: Sequence[Document]) -> None:
         _column(name_of(column.name), documents, column.type)
 
 
-def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema: pa.Schema) -> pa.Table:
+def to_rows(
+    documents: Sequence[Document], vectors: NDArray[np.float32], words: Sequence[str | None], schema: pa.Schema
+) -> pa.Table:
     """Return documents and their vectors as rows of a table.
 
     Args:
-        documents: Documents.
+        documents: ``n`` documents.
         vectors: Unit vectors, shape ``(n, d)``.
+        words: Words of each document, separated by spaces, or None; ignored if the table has no words.
         schema: Schema of the table.
 
     Raises:
@@ -82,11 +85,12 @@ def to_rows(documents: Sequence[Document], vectors: NDArray[np.float32], schema:
         "id": [document.id for document in documents],
         "text": [document.text for document in documents],
         "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
+        WORDS: words,
     }
     for column in schema.names:
-        if column not in OWN:
+        if column not in NO_METADATA:
             columns[column] = _column(name_of(column), documents, schema.field(column).type)
-    return pa.table(columns, schema=schema)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema)
 
 
 def _type(found: set[type]) -> pa.DataType:

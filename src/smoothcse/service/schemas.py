@@ -130,23 +130,32 @@ class SearchRequest(_Body):
         "(`gte`, `gt`, `lte`, `lt`, `ne`).",
         examples=[{"year": {"gte": 2020}, "source": ["a", "b"]}],
     )
+    cosine_weight: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Weight of the cosine similarity in the score; BM25 has the rest. 1 is meaning alone, 0 words "
+        "alone. By default that of the service or of the index.",
+    )
     model: str | None = Field(default=None, description="Name from /models; the first by default.")
 
 
 class FoundDocument(BaseModel):
-    """A document and its cosine similarity."""
+    """A document, its score in this search, and its cosine similarity."""
 
     id: str
     text: str
-    score: float
+    score: float = Field(description="Fused score of words and meaning, from 0 to 1, or the cosine similarity.")
+    cosine: float
     metadata: dict[str, Any]
 
 
 class SearchAnswer(BaseModel):
-    """Documents in order of decreasing similarity."""
+    """Documents in order of decreasing score."""
 
     results: list[FoundDocument]
     milliseconds: float
+    cosine_weight: float = Field(description="Weight of the cosine similarity in the scores; BM25 has the rest.")
     incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 

@@ -51,15 +51,19 @@ async def models(encoders: TheEncoders) -> ModelsAnswer:
 
 @router.post("/search")
 async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
-    """Find the documents that are most similar to a query."""
+    """Find the documents that match a query best, by words and meaning."""
     started = time.perf_counter()
     served, index = encoders.find_indexed(request.model)
     encoders.limits.check_texts([request.query], "query")
     encoders.limits.check_hits(request.k)
     encoders.limits.check_filter(request.where)
     encoded = await encoders.encode(served, [request.query], "query")
-    hits = await run_in_threadpool(index.nearest, encoded.vectors[0], request.k, where=request.where)
-    return _found(hits, index, started)
+    wanted = (request.cosine_weight, served.cosine_weight, index.cosine_weight)
+    weight = next(weight for weight in wanted if weight is not None)
+    hits = await run_in_threadpool(
+        index.fused, request.query, encoded.vectors[0], request.k, where=request.where, cosine_weight=weight
+    )
+    return _found(hits, index, weight, started)
 
 
 @router.get("/neighbours")
@@ -77,7 +81,7 @@ async def neighbours(
         hits = await run_in_threadpool(index.neighbours, id, k)
     except SmoothCSEError as error:
         raise Refusal(404, f"There is no document {id!r}.") from error
-    return _found(hits, index, started)
+    return _found(hits, index, 1.0, started)
 
 
 @router.post("/similarity")
@@ -100,7 +104,12 @@ async def corpus_map(encoders: TheEncoders, model: ModelName = None) -> Response
     return Response(await encoders.corpus_map(model), media_type="application/json")
 
 
-def _found(hits: Iterable[Hit], index: Index, started: float) -> SearchAnswer:
-    results = [FoundDocument(id=hit.id, text=hit.text, score=hit.score, metadata=hit.metadata) for hit in hits]
+def _found(hits: Iterable[Hit], index: Index, cosine_weight: float, started: float) -> SearchAnswer:
+    results = [
+        FoundDocument(id=hit.id, text=hit.text, score=hit.score, cosine=hit.cosine, metadata=hit.metadata)
+        for hit in hits
+    ]
     milliseconds = (time.perf_counter() - started) * 1000
-    return SearchAnswer(results=results, milliseconds=milliseconds, incomplete=index.incomplete)
+    return SearchAnswer(
+        results=results, milliseconds=milliseconds, cosine_weight=cosine_weight, incomplete=index.incomplete
+    )

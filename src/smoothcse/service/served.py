@@ -35,11 +35,13 @@ class Served:
         name: Name by which requests select the encoder.
         model: Encoder.
         index: Index built with this encoder, or None.
+        cosine_weight: Default weight of the cosine similarity in a search; None for that of the index.
     """
 
     name: str
     model: SentenceTransformer
     index: Index | None = None
+    cosine_weight: float | None = None
 
 
 class Encoders:
@@ -133,7 +135,10 @@ class Encoders:
 
 
 def load_served(
-    models: Sequence[str], indexes: Sequence[Path] = (), poolings: Sequence[PoolingName] = ()
+    models: Sequence[str],
+    indexes: Sequence[Path] = (),
+    poolings: Sequence[PoolingName] = (),
+    cosine_weight: float | None = None,
 ) -> list[Served]:
     """Load models, and assign each index to the model that built it.
 
@@ -141,10 +146,11 @@ def load_served(
         models: Run folders, model folders or Hub names.
         indexes: Indexes, each built with one of the models.
         poolings: One pooling per model, to use instead of its own. Default: the models' own.
+        cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
 
     Raises:
-        SmoothCSEError: If a model or an index cannot be read, an index matches none of the models, or two indexes
-            match one model.
+        SmoothCSEError: If a model or an index cannot be read, an index has no words for the weight, an index matches
+            none of the models, or two indexes match one model.
     """
     from smoothcse.search import Index
 
@@ -165,8 +171,13 @@ def load_served(
             raise SmoothCSEError(f"The index {path} is a second one for {models[number]}; give one per model.")
         with warnings.catch_warnings(action="ignore"):  # the service itself reports incomplete indexes
             found[number] = Index.open(path, encoders[number])
+        if cosine_weight is not None:
+            found[number].check_cosine_weight(cosine_weight)
     names = _names(models, chosen)
-    return [Served(name, model, found.get(row)) for row, (name, model) in enumerate(zip(names, encoders, strict=True))]
+    return [
+        Served(name, model, found.get(row), cosine_weight)
+        for row, (name, model) in enumerate(zip(names, encoders, strict=True))
+    ]
 
 
 def _names(models: Sequence[str], poolings: Sequence[PoolingName | None]) -> list[str]:

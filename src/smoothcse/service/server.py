@@ -32,6 +32,7 @@ def serve_models(
     indexes: Sequence[Path] = (),
     poolings: Sequence[PoolingName] = (),
     *,
+    cosine_weight: float | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
@@ -45,6 +46,7 @@ def serve_models(
         models: One or two models, see :func:`smoothcse.service.served.load_served`.
         indexes: Indexes, each built with one of the models.
         poolings: One pooling per model, to use instead of its own.
+        cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
         host: Address to listen on.
         port: Port to listen on; 0 for a free one.
         token: Bearer token that requests must send.
@@ -64,7 +66,7 @@ def serve_models(
     from smoothcse.service.connection import make_server
     from smoothcse.service.served import load_served
 
-    served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings)]
+    served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings, cosine_weight)]
     _warm_up(served)
     limits = Limits()
     app = create_app(served, limits=limits, token=token, batch_texts=batch_texts, local=local and token is None)
@@ -75,8 +77,9 @@ def serve_models(
     )
     console.print(f"Serving {names}, at {_url(bound)} (API: /docs). Ctrl-C stops it.", soft_wrap=True, markup=False)
     for one in served:
-        if one.index is not None and one.index.incomplete:
-            console.print(f"Warning: {one.index.incomplete}", soft_wrap=True, markup=False)
+        for sentence in () if one.index is None else (one.index.incomplete, one.index.without_words):
+            if sentence:
+                console.print(f"Warning: {sentence}", soft_wrap=True, markup=False)
     make_server(app, limits, timeout_graceful_shutdown=_DRAIN_SECONDS).run([bound])
 
 

@@ -10,15 +10,15 @@ import pytest
 from smoothcse.evaluation.ranking import Ranking
 from smoothcse.evaluation.retrieval import Rankings, RetrievalTask
 from smoothcse.experiments.adapt.judge import Judge, ProbeScores
-from smoothcse.experiments.adapt.verdict import Comparison, LabelComparison, Verdict, compare_probe
+from smoothcse.experiments.adapt.verdict import BeforeAfter, LabelComparison, Verdict, compare_probe
 from smoothcse.experiments.statistics import Difference
 
 GAIN, LOSS, OPEN = Difference(4.0, 1.0, 7.0, 100), Difference(-4.0, -7.0, -1.0, 100), Difference(1.0, -2.0, 4.0, 100)
 
 
 def verdict(alone: Difference, fused: Difference, labels: Difference | None = None) -> Verdict:
-    def compared(difference: Difference) -> Comparison:
-        return Comparison(40.0, 40.0 + difference.mean, difference)
+    def compared(difference: Difference) -> BeforeAfter:
+        return BeforeAfter(40.0, 40.0 + difference.mean, difference)
 
     of_labels = labels and LabelComparison(40.0, 40.0 + labels.mean, labels, "own.jsonl", "MRR x 100", 50)
     return Verdict(38.0, compared(alone), compared(fused), 100, 200, [], [], labels=of_labels)
@@ -82,4 +82,4 @@ def test_the_documents_that_changed_most_are_named_once():
 
 def test_a_comparison_without_an_interval_keeps_the_start():
     single = Difference(50.0, None, None, 1)
-    assert replace(verdict(GAIN, GAIN), alone=Comparison(0, 50, single)).keeps_start
+    assert replace(verdict(GAIN, GAIN), alone=BeforeAfter(0, 50, single)).keeps_start

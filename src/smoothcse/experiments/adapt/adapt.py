@@ -13,16 +13,16 @@ from rich.console import Console
 
 from smoothcse._utils.atomic import replace_folder
 from smoothcse._utils.folder_lock import lock_folder
-from smoothcse.corpus.documents import load_documents
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import Stopped
-from smoothcse.experiments.adapt import folder as layout
+from smoothcse.experiments.adapt import layout
 from smoothcse.experiments.adapt.material import prepare_material
+from smoothcse.experiments.adapt.read_corpus import read_corpus
 from smoothcse.experiments.adapt.record import AdaptRecord, read_record, write_record
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.show import Progress, print_result
-from smoothcse.experiments.adapt.tryout import Outcome, try_candidates
+from smoothcse.experiments.adapt.tryout import Tryout, try_candidates
 from smoothcse.experiments.adapt.yardsticks import read_yardsticks
 from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.provenance import provenance
@@ -66,12 +66,14 @@ def adapt(
     Args:
         documents: File or folder of documents, see :func:`~smoothcse.corpus.documents.load_documents`.
         model: Encoder to start from: a folder, a hub name, or ``packaged-minilm``. It is read with its own pooling.
-        output: Output folder; :mod:`~smoothcse.experiments.adapt.folder` has its layout.
+        output: Output folder; :mod:`~smoothcse.experiments.adapt.layout` has its layout.
         overwrite: Whether to replace an earlier adaptation in the folder.
         console: Console for progress and the verdict; None for standard error.
-        **options: ``minutes`` (budget, default 15), ``column`` and ``title`` (columns of tables), ``language`` (ISO
-            639 code, default ``en``), ``max_tokens`` (tokens of a passage, default 128), ``precision`` (``auto``,
-            ``fp32`` or ``bf16``), ``seed`` (default 0).
+        **options: ``minutes`` (budget, default 15); ``dev`` (the user's own labels, see
+            :mod:`~smoothcse.evaluation.own_labels`); ``general`` (STS data in SentEval's layout or ``hub``, to see
+            what adapting costs elsewhere); ``column`` and ``title`` (columns of tables); ``language`` (ISO 639 code,
+            default ``en``); ``max_tokens`` (tokens of a passage; default: files are split at 128, rows of tables stay
+            whole); ``precision`` (``auto``, ``fp32`` or ``bf16``); ``seed`` (default 0).
 
     Returns:
         The folder of the model to use, and the record.
@@ -114,14 +116,7 @@ def _explain_stop(folder: Path) -> Iterator[None]:
 def _carry_out(request: AdaptRequest, folder: Path, progress: Progress, overwrite: bool) -> AdaptRecord:
     environment = provenance(find_hardware(request.precision).describe())
     start = load_encoder(request.model)
-    corpus = load_documents(
-        request.documents,
-        column=request.column,
-        title=request.title,
-        max_tokens=request.max_tokens,
-        tokenizer=start.tokenizer,
-        console=progress.console,
-    )
+    corpus = read_corpus(request, start, progress.console)
     progress.console.print(corpus.report.table())
     yardsticks = read_yardsticks(request)  # before the long work, so that a mistake is reported at once
     layout.take(folder, request.as_dict(), corpus.report.fingerprint, overwrite=overwrite)
@@ -148,7 +143,7 @@ def _carry_out(request: AdaptRequest, folder: Path, progress: Progress, overwrit
     return record
 
 
-def _write_model(outcome: Outcome, target: Path) -> None:
+def _write_model(outcome: Tryout, target: Path) -> None:
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     outcome.model.save_pretrained(str(new), create_model_card=False)

@@ -15,6 +15,7 @@ from smoothcse.corpus.documents import DocumentCorpus
 from smoothcse.encoders.inference import token_counts
 from smoothcse.evaluation.probe import RetrievalProbe, make_probe
 from smoothcse.experiments.adapt.judge import Judge
+from smoothcse.experiments.adapt.verdict import LEAST_DOCUMENTS
 from smoothcse.views.sentence import count_sentences
 
 if TYPE_CHECKING:
@@ -26,7 +27,11 @@ MOST_HELD_OUT = 800
 MOST_TOKENS = 64
 """Maximum tokens of a training text. Longer passages are truncated: a step costs less, and the score is the same."""
 
+MOST_SEARCHED = 3000
+"""Maximum number of documents among which a held-out one must be found, which bounds the duration of a scoring."""
+
 _HELD_OUT_SHARE = 0.25
+_LEAST_HELD_OUT = 2 * LEAST_DOCUMENTS  # as far as half of the documents suffice
 _FEW_DOCUMENTS = 40  # below it, passages are held out instead of whole documents
 _LEAST_TOKENS = 16
 _SAMPLE = 1000
@@ -86,17 +91,21 @@ def prepare_material(
 def _make_probe(corpus: DocumentCorpus, seed: int, language: str) -> RetrievalProbe:
     dataset = corpus.dataset
     sources = dataset["document"][:]
-    documents = len(set(sources))
-    whole = documents >= _FEW_DOCUMENTS
-    held_out = min(MOST_HELD_OUT, int(_HELD_OUT_SHARE * (documents if whole else len(dataset))))
+    whole = len(set(sources)) >= _FEW_DOCUMENTS
     return make_probe(
         dataset["text"][:],
         titles=dataset["title"][:],
         sources=sources if whole else None,
-        held_out=max(2, held_out),
+        held_out=_held_out(len(set(sources)) if whole else len(dataset)),
+        among=MOST_SEARCHED,
         seed=seed,
         language=language,
     )
+
+
+def _held_out(count: int) -> int:
+    """Return the number of documents to hold out of so many."""
+    return max(2, min(MOST_HELD_OUT, max(int(_HELD_OUT_SHARE * count), min(_LEAST_HELD_OUT, count // 2))))
 
 
 def _write(corpus: DocumentCorpus, probe: RetrievalProbe, file: Path) -> int:

@@ -13,7 +13,7 @@ from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.json_files import read_text
 from smoothcse._utils.validation import first_problem
 from smoothcse.errors import SmoothCSEError
-from smoothcse.experiments.adapt.folder import RECORD
+from smoothcse.experiments.adapt.layout import RECORD
 from smoothcse.experiments.adapt.trials import Trial
 from smoothcse.experiments.adapt.verdict import Verdict
 

@@ -26,7 +26,7 @@ class AdaptRequest:
     column: str | None = None
     title: str | None = None
     language: str = "en"
-    max_tokens: Annotated[int, Field(ge=16)] = 128
+    max_tokens: Annotated[int, Field(ge=16)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
 

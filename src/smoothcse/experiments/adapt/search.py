@@ -11,7 +11,7 @@ from smoothcse._utils.json_files import read_text
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.adapt.budget import FIRST_STEPS, Costs, Round, plan_rounds
 from smoothcse.experiments.adapt.candidates import BASE, Candidate
-from smoothcse.experiments.adapt.folder import ROUNDS
+from smoothcse.experiments.adapt.layout import ROUNDS
 from smoothcse.experiments.adapt.show import Progress
 from smoothcse.experiments.adapt.trials import CALIBRATION_STEPS, Trial, Trials
 

@@ -20,7 +20,7 @@ from smoothcse.experiments.adapt.yardsticks import Yardsticks, compare_labels, k
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Tryout:
     """What a tryout found.
 
     Attributes:
@@ -50,7 +50,7 @@ def try_candidates(
     yardsticks: Yardsticks,
     start: SentenceTransformer,
     progress: Progress,
-) -> Outcome:
+) -> Tryout:
     """Train candidates within the budget, and compare the best one with the start.
 
     Args:
@@ -86,7 +86,7 @@ def try_candidates(
         after = score(trained)
     verdict = replace(compare_probe(before, after), labels=labels, general=general)
     model, scores = (start, before) if verdict.keeps_start else (trained, after)
-    return Outcome(
+    return Tryout(
         model=model,
         adapted=not verdict.keeps_start,
         cosine_weight=scores.cosine_weight,
@@ -98,9 +98,9 @@ def try_candidates(
     )
 
 
-def _too_few(start: SentenceTransformer, asked: int) -> Outcome:
+def _too_few(start: SentenceTransformer, asked: int) -> Tryout:
     summary = (
         f"Keep your model: only {asked} held-out documents can be asked for, and fewer than {LEAST_DOCUMENTS} cannot "
         "show whether another one is better. Give more documents."
     )
-    return Outcome(start, False, COSINE_WEIGHT, None, [], None, None, summary)
+    return Tryout(start, False, COSINE_WEIGHT, None, [], None, None, summary)

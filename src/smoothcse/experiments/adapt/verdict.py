@@ -17,7 +17,7 @@ _MOST_CHANGED = 5
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BeforeAfter:
     """A score before and after, on the same queries.
 
     Attributes:
@@ -32,7 +32,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class LabelComparison(Comparison):
+class LabelComparison(BeforeAfter):
     """A comparison on the user's own labels.
 
     Attributes:
@@ -95,8 +95,8 @@ class Verdict:
     """
 
     bm25: float
-    alone: Comparison
-    fused: Comparison
+    alone: BeforeAfter
+    fused: BeforeAfter
     documents: int
     queries: int
     risen: Sequence[ChangedDocument]
@@ -156,9 +156,9 @@ def compare_probe(before: ProbeScores, after: ProbeScores) -> Verdict:
     )
 
 
-def _compare(before: ProbeScores, after: ProbeScores, by: str) -> Comparison:
+def _compare(before: ProbeScores, after: ProbeScores, by: str) -> BeforeAfter:
     old, new = (scores.by_document(getattr(scores.rankings, by), "judging") for scores in (before, after))
-    return Comparison(float(old.mean()), float(new.mean()), paired_bootstrap(new, old))
+    return BeforeAfter(float(old.mean()), float(new.mean()), paired_bootstrap(new, old))
 
 
 def _changed(before: ProbeScores, after: ProbeScores, *, rising: bool) -> list[ChangedDocument]:

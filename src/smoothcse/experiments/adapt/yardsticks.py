@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from sentence_transformers import SentenceTransformer
 
-from smoothcse.corpus.documents import load_documents
 from smoothcse.encoders.average import average_with_start
 from smoothcse.evaluation.data import sts_folder
 from smoothcse.evaluation.general import general_quality
 from smoothcse.evaluation.own_labels import OwnLabels, load_own_labels
 from smoothcse.evaluation.sts_tasks import load_tasks
+from smoothcse.experiments.adapt.read_corpus import read_whole
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.verdict import GeneralComparison, LabelComparison
 from smoothcse.experiments.compare_labels import compare
@@ -45,8 +45,7 @@ def read_yardsticks(request: AdaptRequest) -> Yardsticks:
     """
     labels = None
     if request.dev is not None:
-        whole = load_documents(request.documents, column=request.column, title=request.title, max_tokens=None)
-        labels = load_own_labels(request.dev, whole.dataset["text"][:])
+        labels = load_own_labels(request.dev, read_whole(request))
     if request.general is None:
         return Yardsticks(labels, None)
     folder = sts_folder(request.general)

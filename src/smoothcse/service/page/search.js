@@ -76,5 +76,7 @@ function summary(answers) {
   const times = answers.map((answer) => `${Math.max(1, Math.round(answer.milliseconds))} ms`).join(" and ");
   const found = answers[0].results.length;
   const results = `${found} result${found === 1 ? "" : "s"} in ${times}.`;
-  return answers.length > 1 ? `${results} Scores are cosine similarities; compare them within one encoder only.` : `${results} Scores are cosine similarities.`;
+  const fused = answers.some((answer) => answer.cosine_weight < 1);
+  const scores = fused ? "Scores fuse words and meaning, scaled for this query" : "Scores are cosine similarities";
+  return answers.length > 1 ? `${results} ${scores}; compare them within one encoder only.` : `${results} ${scores}.`;
 }
