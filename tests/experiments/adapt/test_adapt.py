@@ -32,7 +32,7 @@ from smoothcse.runs.search_settings import read_search_settings
 from tiny import WORDS
 
 FEW_CANDIDATES = (
-    Candidate("sentence", "", {"views": "sentence", "learning_rate": 1e-3}),
+    Candidate("sentence", "", {"views": "sentence"}),
     Candidate("dropout", "", {"views": "dropout"}),
 )
 PLANNED = [("sentence", 0, 1), ("sentence", 1, 1), ("dropout", 1, 1)]
@@ -91,11 +91,27 @@ def call(tiny_bert) -> Callable[..., Adaptation]:
 
 
 @pytest.fixture(scope="module")
-def finished(call, many, tmp_path_factory) -> Adaptation:
-    """A finished adaptation, with the adapted model whatever it is worth."""
+def kept(call, many, tmp_path_factory) -> Adaptation:
+    """An adaptation to random text, killed when all but the record has been written."""
+    folder, written = tmp_path_factory.mktemp("finished") / "out", []
+
+    def kill(folder, record):
+        written.append(record)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("smoothcse.experiments.adapt.adapt.write_record", kill)
+        with pytest.raises(KeyboardInterrupt):
+            call(many, folder)
+    return Adaptation(Path(shutil.copytree(folder, folder.parent / "kept")), written[0])
+
+
+@pytest.fixture(scope="module")
+def finished(call, many, kept) -> Adaptation:
+    """The same, finished with the adapted model, whatever it is worth."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Verdict, "keeps_start", False)
-        return call(many, tmp_path_factory.mktemp("finished") / "out")
+        return call(many, kept.folder.parent / "out")
 
 
 @pytest.fixture
@@ -221,7 +237,8 @@ class Interruptions:
             name = Path(config.output).name
             self.once(f"before {name}")
             train(config, **options)
-            self.once(f"after {name}")
+            if not name.startswith("0-"):  # the costs are measured anew
+                self.once(f"after {name}")
 
         def compared(before, after):
             self.once("comparing")
@@ -249,11 +266,28 @@ def test_an_adaptation_interrupted_everywhere_ends_like_one_that_was_not(call, f
         if (file := output / "trials.jsonl").is_file():
             with file.open("a") as trials:
                 trials.write('{"candidate": "sent')  # as a full disk would have left it
-    assert len(interruptions.met) == 4 * 2 + 1
+    assert len(interruptions.met) == 4 + 3 + 1
     expected = finished.record
     assert untimed(found.record.trials) == untimed(expected.trials)
     assert (found.record.verdict, found.record.selected) == (expected.verdict, expected.selected)
     assert fingerprint(load_encoder(found.model)) == fingerprint(load_encoder(finished.model))
+
+
+def test_the_start_can_be_a_run_folder(call, finished, many, tmp_path, monkeypatch):
+    """It is read from its best step, and trained from there."""
+    shutil.copytree(finished.model, tmp_path / "run" / "best")
+    (tmp_path / "run" / "run.json").write_text("{}")
+    found = []
+
+    def train(config, **_):
+        found.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(in_process, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        call(many, tmp_path / "out", model=str(tmp_path / "run"))
+    assert found[0].model == str(tmp_path / "run" / "best")
+    assert found[0].pooling is None  # its own
 
 
 def test_a_signal_says_how_to_continue_the_adaptation(call, many, tmp_path, monkeypatch):
@@ -289,17 +323,11 @@ def test_ten_documents_hand_the_start_back(call, ten, tmp_path, tiny_bert):
     assert read_search_settings(found.model) == found.record.cosine_weight
 
 
-def test_random_text_hands_the_start_back_bit_for_bit(call, finished, many, tmp_path, few_steps, monkeypatch):
-    """From a run folder, which is read from its best step."""
-    start = tmp_path / "run"
-    shutil.copytree(finished.model, start / "best")
-    (start / "run.json").write_text("{}")
-    monkeypatch.setattr(candidates, "CANDIDATES", (Candidate("crops", "", {"views": "crops"}),))
-    found = call(many, tmp_path / "out", model=str(start))
-    assert found.record.summary.startswith("Keep your model: no gain was established on 20 held-out documents")
-    assert not found.record.adapted
-    assert [trial.candidate for trial in found.record.trials] == ["crops", "crops"]
-    assert fingerprint(load_encoder(found.model)) == fingerprint(load_encoder(start))
+def test_random_text_hands_the_start_back_bit_for_bit(kept, finished, tiny_bert):
+    assert kept.record.summary.startswith("Keep your model: no gain was established on 20 held-out documents")
+    assert not kept.record.adapted
+    assert fingerprint(load_encoder(kept.model)) == fingerprint(load_encoder(tiny_bert))
+    assert kept.record.trials == finished.record.trials  # nothing was trained again
 
 
 def test_half_of_the_titles_and_broken_files_are_no_obstacle(call, tmp_path, tiny_bert):
