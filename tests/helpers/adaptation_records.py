@@ -9,8 +9,8 @@ from smoothcse.experiments.adapt.record import AdaptRecord
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.trials import Trial
 from smoothcse.experiments.adapt.verdict import (
+    BeforeAfter,
     ChangedDocument,
-    Comparison,
     GeneralComparison,
     LabelComparison,
     Verdict,
@@ -44,8 +44,8 @@ def verdict(**changes: Any) -> Verdict:
     """Return a verdict in favour of the adapted model."""
     fields = {
         "bm25": 37.9,
-        "alone": Comparison(39.3, 43.4, Difference(4.1, 2.05, 6.21, 400)),
-        "fused": Comparison(44.7, 45.5, Difference(0.8, -0.31, 1.92, 400)),
+        "alone": BeforeAfter(39.3, 43.4, Difference(4.1, 2.05, 6.21, 400)),
+        "fused": BeforeAfter(44.7, 45.5, Difference(0.8, -0.31, 1.92, 400)),
         "documents": 400,
         "queries": 1188,
         "risen": RISEN,

@@ -14,14 +14,14 @@ from parsed_page import Page
 from smoothcse.cli.report import report
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.adapt.record import AdaptRecord, write_record
-from smoothcse.experiments.adapt.verdict import ChangedDocument, Comparison, LabelComparison
+from smoothcse.experiments.adapt.verdict import BeforeAfter, ChangedDocument, LabelComparison
 from smoothcse.experiments.statistics import Difference
 from smoothcse.report.adaptation import write_adaptation_report
 from smoothcse.report.adaptation_figures import trial_rows
 from smoothcse.report.axes import WIDTH
 from smoothcse.report.figures import Interval, forest_plot
 
-OPEN = Comparison(40.0, 40.5, Difference(0.5, -1.0, 2.0, 400))
+OPEN = BeforeAfter(40.0, 40.5, Difference(0.5, -1.0, 2.0, 400))
 HOSTILE = '<script>alert(1)</script> & "x" {{ 7 * 7 }} </style> \u202eסוף\u202c'
 
 

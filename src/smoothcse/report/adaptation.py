@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
-from smoothcse.experiments.adapt.folder import RECORD, REQUEST
+from smoothcse.experiments.adapt.layout import RECORD, REQUEST
 from smoothcse.experiments.adapt.next_commands import next_steps
 from smoothcse.experiments.adapt.record import AdaptRecord, read_record
 from smoothcse.report.adaptation_facts import adaptation_card, arguments, documents_read, score_rows, tiles

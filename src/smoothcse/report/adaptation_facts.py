@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.experiments.adapt.record import AdaptRecord
-from smoothcse.experiments.adapt.verdict import Comparison, Verdict
+from smoothcse.experiments.adapt.verdict import BeforeAfter, Verdict
 from smoothcse.training.card import duration
 
 Facts = list[tuple[str, str]]
@@ -85,7 +85,7 @@ def arguments(record: AdaptRecord) -> Facts:
     return [(name, "unset" if value is None else str(value)) for name, value in record.request.items()]
 
 
-def _cells(comparison: Comparison) -> list[str]:
+def _cells(comparison: BeforeAfter) -> list[str]:
     return [f"{comparison.before:.1f}", f"{comparison.after:.1f}", str(comparison.difference)]
 
 

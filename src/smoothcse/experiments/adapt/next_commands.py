@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smoothcse.experiments.adapt.folder import MODEL
+from smoothcse.experiments.adapt.layout import MODEL
 
 if TYPE_CHECKING:
     from smoothcse.experiments.adapt.record import AdaptRecord

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from smoothcse._utils.tables import FigureTable
-from smoothcse.experiments.adapt.folder import MODEL
+from smoothcse.experiments.adapt.layout import MODEL
 from smoothcse.experiments.adapt.next_commands import next_steps
 
 if TYPE_CHECKING:
