@@ -82,9 +82,9 @@ class DemoScores:
         plt = pyplot()
         figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
         names = list(self.rankings)
-        for way, label in (("cosine", "alone"), ("fused", "fused with BM25")):
+        for way, suffix in _WAYS.items():
             scores = [self.ranking(name, way).metrics()["MRR"] for name in names]
-            axes.errorbar(scores, names, xerr=self._bars(way), fmt="o", capsize=4, label=label)
+            axes.errorbar(scores, names, xerr=self._bars(way), fmt="o", capsize=4, label=f"cosine similarity{suffix}")
         bm25 = self.rankings[START].bm25.metrics()["MRR"]
         axes.axvline(bm25, color="grey", linestyle="--", linewidth=1, label="BM25")
         axes.set(xlabel="MRR x 100; bars: 95% interval of the difference from the start")
