@@ -19,6 +19,8 @@ START, CONTROL, ADAPTED = "start", "control", "adapted"
 Way = Literal["cosine", "fused"]
 _WAYS: Mapping[Way, str] = {"cosine": "", "fused": " + BM25"}
 
+_LABELS: Mapping[Way, str] = {"cosine": "alone", "fused": "fused with BM25"}
+
 _METRICS = ("MRR", "R@1", "R@10")
 _CAPTION = (
     f"{START}: as published, with its own pooling\n"
@@ -82,9 +84,9 @@ class DemoScores:
         plt = pyplot()
         figure, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
         names = list(self.rankings)
-        for way, suffix in _WAYS.items():
+        for way, label in _LABELS.items():
             scores = [self.ranking(name, way).metrics()["MRR"] for name in names]
-            axes.errorbar(scores, names, xerr=self._bars(way), fmt="o", capsize=4, label=f"cosine similarity{suffix}")
+            axes.errorbar(scores, names, xerr=self._bars(way), fmt="o", capsize=4, label=label)
         bm25 = self.rankings[START].bm25.metrics()["MRR"]
         axes.axvline(bm25, color="grey", linestyle="--", linewidth=1, label="BM25")
         axes.set(xlabel="MRR x 100; bars: 95% interval of the difference from the start")
