@@ -82,7 +82,7 @@ def run_demo(output: Path, steps: int = STEPS, console: Console | None = None) -
     """
     console = console or Console()
     plan = plan_demo(output, steps)
-    console.print(f"Two runs of {steps} steps on the documents alone; only then do labelled queries score them.")
+    console.print(f"Two runs of {steps} steps learn from the documents; labelled queries then score them.")
     start = load_encoder(PACKAGED_MINILM)
     with _timed(console, "reading the documents"):
         _write_documents(start, output)
