@@ -82,6 +82,10 @@ def _table(verdict: Verdict) -> FigureTable:
     table.add_row("BM25 (words alone)", f"{verdict.bm25:.1f}", f"{verdict.bm25:.1f}", "")
     table.add_row("alone (meaning alone)", *_figures(verdict.alone))
     table.add_row("fused (words and meaning)", *_figures(verdict.fused))
+    if maxsim := verdict.maxsim:
+        cells = [f"{maxsim.after:.1f}", ""] if verdict.keeps_start else ["", f"{maxsim.after:.1f}"]
+        title = f"fused + MaxSim, {maxsim.milliseconds:.0f} ms per query, {maxsim.queries} queries"
+        table.add_row(title, *cells, f"{maxsim.difference} to fused")
     if labels := verdict.labels:
         table.add_row(f"your labels: {escape(labels.name)}, {labels.items} items, {labels.metric}", *_figures(labels))
     if general := verdict.general:
