@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from smoothcse.errors import SmoothCSEError
     from smoothcse.evaluation.evaluate import evaluate
     from smoothcse.evaluation.results import Evaluation
+    from smoothcse.experiments.adapt import Adaptation, adapt
     from smoothcse.methods import GSInfoNCELoss
     from smoothcse.methods.arccon import ArcCon
     from smoothcse.methods.conpvp import ConPVP
@@ -56,6 +57,8 @@ _HOMES = {
     "SmoothCSEError": "errors",
     "evaluate": "evaluation.evaluate",
     "Evaluation": "evaluation.results",
+    "Adaptation": "experiments.adapt",
+    "adapt": "experiments.adapt",
     "GSInfoNCELoss": "methods",
     "GaussianNoise": "objectives",
     "HardNegatives": "objectives",
@@ -72,6 +75,7 @@ _HOMES = {
 __all__ = [
     "ISCSE",
     "SNCSE",
+    "Adaptation",
     "ArcCon",
     "ConPVP",
     "Corpus",
@@ -91,6 +95,7 @@ __all__ = [
     "SmoothCSEError",
     "TrainConfig",
     "TrainResult",
+    "adapt",
     "build_encoder",
     "encode",
     "evaluate",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,14 +13,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from parsed_page import Page
 from smoothcse.cli.report import report
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import load_task
 from smoothcse.report import page
+from smoothcse.report.axes import HEIGHT, WIDTH, log_ticks, ticks
 from smoothcse.report.facts import comparison
-from smoothcse.report.figures import HEIGHT, WIDTH, Line, line_plot, log_ticks, ridge_plot, ticks
+from smoothcse.report.figures import Line, line_plot, ridge_plot
 from smoothcse.report.follow import follow_run
 from smoothcse.report.page import write_report
 from smoothcse.report.read import read_run
@@ -33,40 +34,6 @@ from smoothcse.training.selection import label_free
 from tiny import sentences
 
 NASTY = "<script>alert('cat')</script> & the \"mat\""
-VOID = {"meta", "link", "img", "br", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """A page taken apart; fails if its tags are not nested."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.open, self.texts = [], [], {}
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.setdefault(self.open[-1] if self.open else "", []).append(data.strip())
-
-    def text(self):
-        return " ".join(
-            " ".join(text.split()) for tag, texts in self.texts.items() if tag != "style" for text in texts
-        )
-
-    def named(self, name):
-        return [attributes for tag, attributes in self.tags if tag == name]
 
 
 def trained(folder, model, **fields):

@@ -39,17 +39,18 @@ def adapt(
     """Adapt an encoder to your documents without labels, and learn whether it is better on them.
 
     Some documents are held out. Queries made from them select among training settings, and compare the result with the
-    start: alone, and fused with BM25. If adapting does not help, you get the start back. An interrupted adaptation
-    continues when the same command is given again.
+    start: alone, and fused with BM25. If adapting does not help, you get the start back. The report, `report.html` in
+    the output folder, has all figures. An interrupted adaptation continues when the same command is given again.
 
     Example: `smoothcse adapt docs/ --model packaged-minilm -o my-encoder --minutes 10`
     """
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.experiments.adapt import adapt as adapt_to
+    from smoothcse.report.adaptation import write_adaptation_report
 
     quiet_libraries()
     options: dict[str, Any] = {"column": column, "title": title, "language": language, "max_tokens": max_tokens}
-    adapt_to(
+    result = adapt_to(
         documents,
         model=model,
         output=output,
@@ -61,3 +62,4 @@ def adapt(
         seed=seed,
         **options,
     )
+    typer.echo(f"The report is in {write_adaptation_report(result.folder)}.")

@@ -35,6 +35,8 @@ def report(
 ) -> None:
     """Write one HTML page about one or several runs, or follow a run in the terminal.
 
+    The output folder of `smoothcse adapt` gets the page of the adaptation.
+
     The page is a single file that opens offline. It shows the logged curves, and the similarities and nearest
     neighbours before and after training, measured on a sample of the run's text.
 
@@ -51,10 +53,16 @@ def report(
     from rich.console import Console
 
     from smoothcse._utils.quiet import quiet_libraries
+    from smoothcse.report.adaptation import is_adaptation, write_adaptation_report
     from smoothcse.report.page import write_report
 
     quiet_libraries()
-    file = write_report(runs, output, console=Console(stderr=True))
+    if any(map(is_adaptation, runs)):
+        if len(runs) > 1:
+            raise SmoothCSEError("An adaptation has a report of its own; give its folder alone.")
+        file = write_adaptation_report(runs[0], output)
+    else:
+        file = write_report(runs, output, console=Console(stderr=True))
     typer.echo(f"The report is in {file}.")
 
 

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rich.console import Console
 
-from smoothcse import __version__
-from smoothcse._utils.atomic import require_writable, write_text_atomic
-from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.evaluate import shortest_names
+from smoothcse.report.axes import COLOURS
 from smoothcse.report.facts import card, comparison, configuration, verdict
-from smoothcse.report.figures import COLOURS
+from smoothcse.report.html_file import PAGE, check_page, fill_template, write_page
 from smoothcse.report.read import RecordedRun, read_run
 from smoothcse.report.samples import Samples, draw_samples
 from smoothcse.report.sections import curves, gold_scores, neighbours, similarities
-
-NAME = "report.html"
-"""Default file name."""
 
 
 def write_report(
@@ -49,13 +42,13 @@ def write_report(
     if not runs:
         raise SmoothCSEError("There is no run to report on; give at least one run folder.")
     recorded = [read_run(path, name) for name, path in shortest_names(runs).items()]
-    file = _checked(local_path(output) if output else _default(recorded))
+    file = check_page(output or _default(recorded))
     samples = []
     for run in recorded:
         if console:
             console.print(f"measuring {run.name}", markup=False, highlight=False)
         samples.append(draw_samples(run))
-    _write(file, render(recorded, samples))
+    write_page(file, render(recorded, samples))
     return file
 
 
@@ -66,19 +59,12 @@ def render(runs: Sequence[RecordedRun], samples: Sequence[Samples]) -> str:
         runs: Runs.
         samples: Measurements of each run.
     """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2").render(
+    return fill_template(
+        "run.html.j2",
         title=runs[0].name if len(runs) == 1 else f"{len(runs)} runs compared",
         runs=[_about(run, sample, number) for number, (run, sample) in enumerate(zip(runs, samples, strict=True))],
         comparison=comparison(runs) if len(runs) > 1 else None,
         curves=curves(runs, samples),
-        made=f"smoothcse {__version__}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
     )
 
 
@@ -105,29 +91,4 @@ _MODELS = ("start", "best", "last")
 
 def _default(runs: Sequence[RecordedRun]) -> Path:
     folders = [run.folder.path.resolve() for run in runs]
-    return Path(os.path.commonpath(folders)) / NAME
-
-
-def _checked(file: Path) -> Path:
-    """Return the file, after checking that it can be written and replaces nothing but a page."""
-    if os.path.isdir(file):  # returns False where Path.is_dir raises, e.g. for a name that is too long
-        raise SmoothCSEError(f"The output {file} is a folder; give a file name.")
-    if file.suffix not in (".html", ".htm"):
-        raise SmoothCSEError(f"The output {file} must end in .html.")
-    if not os.path.isdir(file.parent):
-        raise SmoothCSEError(f"{file} cannot be written: there is no folder {file.parent}; create the folder first.")
-    _write(file, None)
-    return file
-
-
-def _write(file: Path, text: str | None) -> None:
-    """Write the file atomically, or with None as text, check that it can be written."""
-    try:
-        if text is None:
-            require_writable(file)
-        else:
-            write_text_atomic(file, text)
-    except OSError as error:
-        raise SmoothCSEError(
-            f"The report {file} cannot be written: {error.strerror or error}; give another --output."
-        ) from error
+    return Path(os.path.commonpath(folders)) / PAGE

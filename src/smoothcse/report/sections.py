@@ -125,7 +125,7 @@ def neighbours(samples: Samples) -> Neighbours:
     count = len(samples.sentences)
     rows = np.sort(np.random.default_rng(0).permutation(count)[:EXAMPLES]).tolist()
     examples = [
-        (_clipped(samples.sentences[row]), _nearest(samples, before, row), _nearest(samples, after, row, before))
+        (clipped(samples.sentences[row]), _nearest(samples, before, row), _nearest(samples, after, row, before))
         for row in rows
     ]
     changed = ""
@@ -146,7 +146,7 @@ def _nearest(
         return []
     old = None if earlier is None else earlier.neighbours[row]
     return [
-        Neighbour(_clipped(samples.sentences[other]), cosine, new=old is not None and other not in old)
+        Neighbour(clipped(samples.sentences[other]), cosine, new=old is not None and other not in old)
         for other, cosine in zip(model.neighbours[row].tolist(), model.cosines[row].tolist(), strict=True)
     ]
 
@@ -280,5 +280,6 @@ def _mean(values: NDArray[np.float32] | None) -> str:
     return "unknown" if values is None else f"{round(float(values.mean()), 3) + 0.0:.3f}".replace("-", "−")
 
 
-def _clipped(text: str) -> str:
+def clipped(text: str) -> str:
+    """Return a text, cut to a length that a page can show."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

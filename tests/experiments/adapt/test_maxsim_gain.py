@@ -77,6 +77,6 @@ def test_the_verdict_says_whether_it_is_worth_it(difference, says, alone):
     console = Console(record=True, width=140)
     console.print(_table(with_maxsim))
     [row] = [line for line in console.export_text().splitlines() if "MaxSim" in line]
-    assert "fused + MaxSim, 25 ms per query, 90 queries" in row
+    assert "both, then MaxSim (25 ms per query, 90 queries)" in row
     assert f"{60 + difference.mean:.1f}" in row
-    assert f"{difference} to fused" in row
+    assert f"{difference} to both" in row

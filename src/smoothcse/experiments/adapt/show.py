@@ -12,13 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from smoothcse._utils.tables import FigureTable
+from smoothcse.experiments.adapt.layout import MODEL
+from smoothcse.experiments.adapt.next_commands import next_steps
 
 if TYPE_CHECKING:
     from smoothcse.experiments.adapt.record import AdaptRecord
     from smoothcse.experiments.adapt.trials import Trial
     from smoothcse.experiments.adapt.verdict import BeforeAfter, Verdict
 
-_WORDS = 90  # characters of a document or query that are shown
+_CHANGES = 3  # documents shown that rose most, and that fell most
 
 
 class Progress:
@@ -61,36 +63,35 @@ class Progress:
 
 def print_result(record: AdaptRecord, folder: Path, console: Console) -> None:
     """Print the verdict with its table, the documents that changed most, and what to do next."""
+    console.print()
     if record.verdict:
         console.print(_table(record.verdict))
+        console.print()
         _print_changes(record.verdict, console)
     console.print(record.summary, style="bold", markup=False, highlight=False)
-    model = folder / "model"
-    console.print(
-        f"\nThe model is in {model}. Next:\n"
-        f"  smoothcse index {record.request['documents']} --model {model} --output {folder / 'index'}\n"
-        f"  smoothcse serve {model}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"The model is in {folder / MODEL}.", markup=False, highlight=False, soft_wrap=True)
+    for step in next_steps(record, folder):
+        console.print(f"\n{step.purpose}:", markup=False, highlight=False)
+        for command in step.commands:  # never wrapped, so that they can be copied
+            console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _table(verdict: Verdict) -> FigureTable:
-    title = f"Held-out documents: {verdict.documents} documents, {verdict.queries} queries made from them"
-    table = FigureTable(["MRR x 100"], ("start", "adapted", "difference [95%]"), title)
-    table.add_row("BM25 (words alone)", f"{verdict.bm25:.1f}", f"{verdict.bm25:.1f}", "")
-    table.add_row("alone (meaning alone)", *_figures(verdict.alone))
-    table.add_row("fused (words and meaning)", *_figures(verdict.fused))
+    title = f"MRR x 100, {verdict.documents:,} held-out documents, {verdict.queries:,} queries"
+    table = FigureTable(["ranked by"], ("start", "adapted", "difference [95%]"), title)
+    table.add_row("words (BM25)", f"{verdict.bm25:.1f}", f"{verdict.bm25:.1f}", "")
+    table.add_row("meaning (the model alone)", *_figures(verdict.alone))
+    table.add_row("both (fused)", *_figures(verdict.fused))
     if maxsim := verdict.maxsim:
-        cells = [f"{maxsim.after:.1f}", ""] if verdict.keeps_start else ["", f"{maxsim.after:.1f}"]
-        title = f"fused + MaxSim, {maxsim.milliseconds:.0f} ms per query, {maxsim.queries} queries"
-        table.add_row(title, *cells, f"{maxsim.difference} to fused")
+        after = f"{maxsim.after:.1f}"
+        cells = (after, "") if verdict.keeps_start else ("", after)
+        name = f"both, then MaxSim ({maxsim.milliseconds:.0f} ms per query, {maxsim.queries:,} queries)"
+        table.add_row(name, *cells, f"{maxsim.difference} to both")
     if labels := verdict.labels:
-        table.add_row(f"your labels: {escape(labels.name)}, {labels.items} items, {labels.metric}", *_figures(labels))
+        table.add_row(f"your labels: {escape(labels.name)} ({labels.items:,}, {labels.metric})", *_figures(labels))
     if general := verdict.general:
         difference = f"{general.after - general.before:+.1f}"
-        table.add_row("general STS, Spearman", f"{general.before:.1f}", f"{general.after:.1f}", difference)
+        table.add_row("general STS (Spearman x 100)", f"{general.before:.1f}", f"{general.after:.1f}", difference)
     return table
 
 
@@ -99,15 +100,12 @@ def _figures(comparison: BeforeAfter) -> tuple[str, str, str]:
 
 
 def _print_changes(verdict: Verdict, console: Console) -> None:
-    for heading, changes in (("Rose most", verdict.risen[:3]), ("Fell most", verdict.fallen[:3])):
+    for heading, changes in (("Rose most", verdict.risen[:_CHANGES]), ("Fell most", verdict.fallen[:_CHANGES])):
+        if changes:
+            console.print(heading)
         for change in changes:
-            console.print(
-                f"{heading}: rank {change.before} to {change.after} for “{_short(change.query)}”",
-                markup=False,
-                highlight=False,
-            )
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _WORDS else line[: _WORDS - 1] + "…"
+            query = " ".join(change.query.split())
+            line = f"  rank {change.before:>5,} to {change.after:>5,}  {query}"
+            console.print(line, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
+    if verdict.risen or verdict.fallen:
+        console.print()

@@ -81,7 +81,7 @@ def try_candidates(
         _SCORINGS_AT_THE_END * (unscored - progress.seconds_left()), _SHARE_OF_THE_END * progress.seconds
     )
     progress.start(before.selection)
-    trials = Trials(request, material, lambda folder: score(load_encoder(folder)))
+    trials = Trials(request, material, start, lambda folder: score(load_encoder(folder)))
     suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
     search(trials, suitable, lambda: progress.seconds_left() - for_the_end, progress)
     selected = trials.best()
