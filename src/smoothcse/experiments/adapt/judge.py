@@ -67,7 +67,8 @@ class Judge:
         documents = encode(model, self.task.documents, "document", precision=precision)
         queries = encode(model, self.task.queries, "query", precision=precision)
         weight = self._choose_weight(queries, documents)
-        return ProbeScores(self, weight, compare_embeddings(queries, documents, self.task, self.bm25, weight))
+        rankings = compare_embeddings(queries, documents, self.task, self.bm25, weight)
+        return ProbeScores(self, weight, rankings, (queries, documents))
 
     def _choose_weight(self, queries: FloatArray, documents: FloatArray) -> float:
         rows = self._queries["selecting"]
@@ -85,11 +86,13 @@ class ProbeScores:
         judge: Probe that was asked.
         cosine_weight: Weight of the cosine similarity in the fused ranking.
         rankings: Rankings of all queries by cosine similarity, by BM25, and by both.
+        embeddings: Embeddings of the queries, ``(q, k)``, and documents, ``(d, k)``; None if they were not kept.
     """
 
     judge: Judge
     cosine_weight: float
     rankings: Rankings
+    embeddings: tuple[FloatArray, FloatArray] | None = None
 
     def by_document(self, ranking: Ranking, half: Half) -> NDArray[np.float64]:
         """Return the mean reciprocal rank × 100 of each document's queries.
@@ -104,11 +107,21 @@ class ProbeScores:
             One value per document of the half, in the order of the documents, from 0 to 100.
         """
         rows = self.judge.queries(half)
-        _, places = np.unique(self.judge.relevant[rows], return_inverse=True)
-        totals = np.bincount(places, weights=100.0 * ranking.reciprocal_ranks[rows])
-        return np.asarray(totals / np.bincount(places))
+        return mean_by_document(Ranking(ranking.ranks[rows], ranking.ndcg[rows]), self.judge.relevant[rows])
 
     @property
     def selection(self) -> float:
         """Criterion of selection: the MRR × 100 by cosine similarity of the selecting half."""
         return float(self.by_document(self.rankings.cosine, "selecting").mean())
+
+
+def mean_by_document(ranking: Ranking, relevant: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the mean reciprocal rank × 100 of each document's queries, in the order of the documents.
+
+    Args:
+        ranking: Ranking of ``q`` queries.
+        relevant: Index of the document that answers each query, ``(q,)``.
+    """
+    _, places = np.unique(relevant, return_inverse=True)
+    totals = np.bincount(places, weights=100.0 * ranking.reciprocal_ranks)
+    return np.asarray(totals / np.bincount(places))

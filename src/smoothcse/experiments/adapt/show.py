@@ -82,6 +82,11 @@ def _table(verdict: Verdict) -> FigureTable:
     table.add_row("words (BM25)", f"{verdict.bm25:.1f}", f"{verdict.bm25:.1f}", "")
     table.add_row("meaning (the model alone)", *_figures(verdict.alone))
     table.add_row("both (fused)", *_figures(verdict.fused))
+    if maxsim := verdict.maxsim:
+        after = f"{maxsim.after:.1f}"
+        cells = (after, "") if verdict.keeps_start else ("", after)
+        name = f"both, then MaxSim ({maxsim.milliseconds:.0f} ms per query, {maxsim.queries:,} queries)"
+        table.add_row(name, *cells, f"{maxsim.difference} to both")
     if labels := verdict.labels:
         table.add_row(f"your labels: {escape(labels.name)} ({labels.items:,}, {labels.metric})", *_figures(labels))
     if general := verdict.general:

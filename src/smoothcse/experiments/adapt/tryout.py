@@ -11,12 +11,16 @@ from smoothcse.evaluation.fusion import COSINE_WEIGHT
 from smoothcse.experiments.adapt.candidates import suitable_candidates
 from smoothcse.experiments.adapt.judge import ProbeScores
 from smoothcse.experiments.adapt.material import Material
+from smoothcse.experiments.adapt.maxsim_gain import try_maxsim
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.search import search
 from smoothcse.experiments.adapt.show import Progress
 from smoothcse.experiments.adapt.trials import Trial, Trials
 from smoothcse.experiments.adapt.verdict import LEAST_DOCUMENTS, Verdict, compare_probe
 from smoothcse.experiments.adapt.yardsticks import Yardsticks, compare_labels, keep_general_quality
+
+_SCORINGS_AT_THE_END, _SHARE_OF_THE_END = 3, 0.1
+"""Time kept for the comparison at the end: that of three scorings, and at most a tenth of the budget."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,16 @@ def try_candidates(
     def score(model: SentenceTransformer) -> ProbeScores:
         return material.judge.score(model, request.precision)
 
+    unscored = progress.seconds_left()
     with progress.showing("scoring the start"):
         before = score(start)
+    for_the_end = min(
+        _SCORINGS_AT_THE_END * (unscored - progress.seconds_left()), _SHARE_OF_THE_END * progress.seconds
+    )
     progress.start(before.selection)
     trials = Trials(request, material, start, lambda folder: score(load_encoder(folder)))
     suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
-    search(trials, suitable, progress.seconds_left, progress)
+    search(trials, suitable, lambda: progress.seconds_left() - for_the_end, progress)
     selected = trials.best()
     trained, general, labels = load_encoder(trials.model_of(selected)), None, None
     with progress.showing("comparing the best with the start"):
@@ -86,6 +94,7 @@ def try_candidates(
         after = score(trained)
     verdict = replace(compare_probe(before, after), labels=labels, general=general)
     model, scores = (start, before) if verdict.keeps_start else (trained, after)
+    verdict = replace(verdict, maxsim=try_maxsim(model, scores, request.precision, progress))
     return Tryout(
         model=model,
         adapted=not verdict.keeps_start,

@@ -62,6 +62,32 @@ class GeneralComparison:
 
 
 @dataclass(frozen=True)
+class MaxSimComparison(BeforeAfter):
+    """The model that is handed out, fused with BM25, before and after MaxSim over the first 50 documents.
+
+    Attributes:
+        before: MRR × 100 of the fused score.
+        after: MRR × 100 after late interaction.
+        queries: Number of queries, a part of those of the verdict.
+        milliseconds: Further time of one query.
+    """
+
+    queries: int
+    milliseconds: float
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether a gain is established."""
+        return _is_gain(self.difference)
+
+    def sentence(self) -> str:
+        """Return whether searches should be reranked, in words."""
+        if self.is_worth_it:
+            return f"Search with --rerank maxsim: MRR {self.difference} for {self.milliseconds:.0f} ms per query."
+        return f"--rerank maxsim is not worth its {self.milliseconds:.0f} ms per query: MRR {self.difference}."
+
+
+@dataclass(frozen=True)
 class ChangedDocument:
     """A document whose rank changed.
 
@@ -92,6 +118,7 @@ class Verdict:
         fallen: Documents that fell most.
         labels: Comparison on the user's own labels; None without labels.
         general: Comparison of the average of seven STS tasks on a sample, Spearman × 100; None if not measured.
+        maxsim: Comparison of the model that is handed out with itself and MaxSim; None if not measured.
     """
 
     bm25: float
@@ -103,6 +130,7 @@ class Verdict:
     fallen: Sequence[ChangedDocument]
     labels: LabelComparison | None = None
     general: GeneralComparison | None = None
+    maxsim: MaxSimComparison | None = None
 
     @property
     def keeps_start(self) -> bool:
@@ -117,9 +145,11 @@ class Verdict:
 
     def sentence(self) -> str:
         """Return the verdict in words."""
+        models = f"Keep your model: {self._reason_to_keep()}." if self.keeps_start else self._what_was_gained()
+        return models if self.maxsim is None else f"{models} {self.maxsim.sentence()}"
+
+    def _what_was_gained(self) -> str:
         alone, fused = self.alone.difference, self.fused.difference
-        if self.keeps_start:
-            return f"Keep your model: {self._reason_to_keep()}."
         by_labels = f"; {self.labels.metric} {self.labels.difference} on your labels" if self.labels else ""
         together = "" if _is_gain(fused) else " (the interval contains zero)"
         return (
