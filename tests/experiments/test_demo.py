@@ -22,12 +22,8 @@ from tiny import sentences
 
 SENTENCES = [f"{text[0].upper()}{text[1:]}." for text in sentences(4 * 60)]
 PAIRS = [
-    DocPair(
-        f"module.thing_{n}",
-        f"Query {n}: {query}",
-        " ".join(f"{detail[:1].upper()}{detail[1:]}." for detail in details),
-    )
-    for n, (query, *details) in enumerate(zip(*[iter(WORDS)] * 4, strict=True))
+    DocPair(f"module.thing_{n}", f"Query {n}: {query}", " ".join(details))
+    for n, (query, *details) in enumerate(zip(*[iter(SENTENCES)] * 4, strict=True))
 ]
 
 
@@ -104,6 +100,7 @@ def test_a_demo_fits_eighty_columns_and_ends_with_the_next_commands(shown):
     assert f"{shown.folder / 'adapted' / 'last'}" in results
     assert "smoothcse adapt my-docs/ --model" in commands
     assert "--pooling cls" in commands
+    assert not (shown.folder / "adapted" / "best").exists()  # label-free selection has no say
     assert (shown.folder / "scores.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -101,6 +101,18 @@ def _pooling_modules(pooling: PoolingName, transformer: Transformer, include_pro
     return [average, Pooling(width, pooling_mode="mean", include_prompt=include_prompt)]
 
 
+def added_pooling(model: SentenceTransformer, name: str) -> PoolingName | None:
+    """Return the pooling with which a bare Hugging Face model was loaded; None for a sentence-transformers model.
+
+    Args:
+        model: Loaded model.
+        name: Folder or hub name of the model.
+    """
+    if is_sentence_transformer_model(name):
+        return None
+    return next((module.pooling_mode for module in model if isinstance(module, Pooling)), None)
+
+
 def pooling_of(model: SentenceTransformer) -> str | None:
     """Return the name of a model's pooling, such as ``mean``; None if it has no pooling module."""
     modes = [module.pooling_mode for module in model if isinstance(module, Pooling)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from smoothcse._utils.atomic import replace_folder
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.load import load_encoder
+from smoothcse.errors import Stopped
 from smoothcse.experiments.adapt import layout
 from smoothcse.experiments.adapt.material import prepare_material
 from smoothcse.experiments.adapt.read_corpus import read_corpus
@@ -82,25 +85,41 @@ def adapt(
     console = console or Console(stderr=True)
     request = AdaptRequest(documents=str(documents), model=model, output=str(output), **options)
     folder = Path(output)
-    with explain_failed_writes(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with lock_folder(folder, remedy="wait until it ends, or give another --output"):
-            layout.take(folder, request.as_dict(), overwrite=overwrite)
-            if (folder / layout.RECORD).is_file():
-                record = read_record(folder)
-                console.print(f"The adaptation in {folder} is finished; nothing was changed.", markup=False)
-            else:
-                record = _carry_out(request, folder, Progress(console, 60 * request.minutes))
-            print_result(record, folder, console)
+    with (
+        explain_failed_writes(folder),
+        _explain_stop(folder),
+        layout.made(folder),
+        lock_folder(folder, remedy="wait until it ends, or give another --output"),
+    ):
+        layout.require_usable(folder, request.as_dict(), overwrite=overwrite)
+        if (folder / layout.RECORD).is_file() and not overwrite:
+            record = read_record(folder)
+            console.print(f"The adaptation in {folder} is finished; nothing was changed.", markup=False)
+        else:
+            record = _carry_out(request, folder, Progress(console, 60 * request.minutes), overwrite)
+        print_result(record, folder, console)
     return Adaptation(folder, record)
 
 
-def _carry_out(request: AdaptRequest, folder: Path, progress: Progress) -> AdaptRecord:
+@contextmanager
+def _explain_stop(folder: Path) -> Iterator[None]:
+    """Say how to continue the adaptation, rather than the run that a signal stopped."""
+    try:
+        yield
+    except Stopped as error:
+        raise Stopped(
+            f"The adaptation in {folder} was interrupted; give the same command again to continue it.",
+            error.exit_code - 128,
+        ) from error
+
+
+def _carry_out(request: AdaptRequest, folder: Path, progress: Progress, overwrite: bool) -> AdaptRecord:
     environment = provenance(find_hardware(request.precision).describe())
     start = load_encoder(request.model)
     corpus = read_corpus(request, start, progress.console)
     progress.console.print(corpus.report.table())
     yardsticks = read_yardsticks(request)  # before the long work, so that a mistake is reported at once
+    layout.take(folder, request.as_dict(), corpus.report.fingerprint, overwrite=overwrite)
     with progress.showing("holding out documents"):
         material = prepare_material(corpus, start, folder, seed=request.seed, language=request.language)
     outcome = try_candidates(request, material, yardsticks, start, progress)

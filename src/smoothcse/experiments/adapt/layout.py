@@ -5,7 +5,7 @@
     model/          the encoder to use: adapted, or the start if adapting did not help
     adapt.json      everything that was measured
     report.html     the same as a page
-    request.json    the arguments, which a continued adaptation must share
+    request.json    the arguments and the fingerprint of the text, which a continued adaptation must share
     text.jsonl      the passages that may be trained on
     rounds.json     the planned rounds
     trials.jsonl    one line per trained candidate
@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +29,80 @@ from smoothcse.errors import SmoothCSEError
 MODEL, RUNS, LAST = "model", "runs", "last"
 RECORD, REPORT, REQUEST = "adapt.json", "report.html", "request.json"
 TEXT, ROUNDS, TRIALS = "text.jsonl", "rounds.json", "trials.jsonl"
-_OURS = (MODEL, RUNS, RECORD, REPORT, REQUEST, TEXT, ROUNDS, TRIALS)
+# In the order of deletion: an interrupted deletion leaves no record without its model, and no trial without its run.
+_OURS = (RECORD, ROUNDS, TRIALS, REPORT, TEXT, RUNS, MODEL)
+_FINGERPRINT = "text_fingerprint"
 
 
-def take(folder: Path, request: dict[str, Any], *, overwrite: bool) -> None:
-    """Prepare a locked output folder for a new adaptation, or check that it holds the same one.
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder, and remove it again if nothing has been written to it."""
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def require_usable(folder: Path, request: dict[str, Any], *, overwrite: bool) -> None:
+    """Check that a locked output folder is empty, or holds an adaptation that may be continued or replaced.
+
+    Until the rounds are planned, nothing is worth keeping, and an adaptation may be started again with other
+    arguments.
 
     Args:
         folder: Output folder.
         request: Arguments of the adaptation.
-        overwrite: Whether to delete an earlier adaptation.
+        overwrite: Whether an earlier adaptation may be replaced.
 
     Raises:
         SmoothCSEError: If the folder holds something else, or an adaptation with other arguments.
     """
     there = {path.name for path in folder.iterdir()} - set(LOCK_FILES)
-    if there and REQUEST not in there:
+    if there and not (REQUEST in there and request.keys() <= _before(folder).keys()):
         raise SmoothCSEError(f"{folder} is not empty and holds no adaptation; give another --output.")
-    if there and overwrite:
-        _clear(folder)
-    elif there:
+    if _is_begun(folder) and not overwrite:
         _require_same(folder, request)
+
+
+def take(folder: Path, request: dict[str, Any], text_fingerprint: str, *, overwrite: bool) -> None:
+    """Prepare a locked output folder for an adaptation, or check that it holds the same one.
+
+    Args:
+        folder: Output folder.
+        request: Arguments of the adaptation.
+        text_fingerprint: Fingerprint of the passages.
+        overwrite: Whether to delete an earlier adaptation.
+
+    Raises:
+        SmoothCSEError: If the folder holds something else, or an adaptation of other text or with other arguments.
+    """
+    require_usable(folder, request, overwrite=overwrite)
+    if _is_begun(folder) and not overwrite:
+        if _before(folder).get(_FINGERPRINT) != text_fingerprint:
+            raise SmoothCSEError(
+                f"The documents have changed since the adaptation in {folder} was started; replace it with "
+                "--overwrite, or give another --output."
+            )
         return
-    write_text_atomic(folder / REQUEST, json.dumps(request, indent=2, ensure_ascii=False) + "\n")
+    _clear(folder)
+    arguments = {**request, _FINGERPRINT: text_fingerprint}
+    write_text_atomic(folder / REQUEST, json.dumps(arguments, indent=2, ensure_ascii=False) + "\n")
+
+
+def _is_begun(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (ROUNDS, RECORD))
+
+
+def _before(folder: Path) -> dict[str, Any]:
+    return read_object(folder / REQUEST, "the arguments of an adaptation")
 
 
 def _require_same(folder: Path, request: dict[str, Any]) -> None:
-    before = read_object(folder / REQUEST, "the arguments of an adaptation")
+    before = _before(folder)
     names = [name for name in request if name != "output" and before.get(name) != request[name]]
     if names:
         raise SmoothCSEError(
@@ -63,10 +112,9 @@ def _require_same(folder: Path, request: dict[str, Any]) -> None:
 
 
 def _clear(folder: Path) -> None:
-    for name in (name for name in _OURS if name != REQUEST):
+    for name in _OURS:
         path = folder / name
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    (folder / REQUEST).unlink()  # last, so that an interrupted deletion is continued by the next --overwrite

@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from sentence_transformers import SentenceTransformer
 
+from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.json_files import parse_object, read_text
+from smoothcse.encoders.load import model_source
+from smoothcse.encoders.pooling import added_pooling
 from smoothcse.experiments.adapt.candidates import Candidate, fields_of
 from smoothcse.experiments.adapt.judge import ProbeScores
 from smoothcse.experiments.adapt.material import Material
@@ -58,6 +62,7 @@ class Trials:
     Args:
         request: Checked arguments of the adaptation.
         material: Texts to train on.
+        start: Encoder to adapt, which is trained with the pooling that it has here.
         score: Function that scores the model in a folder.
 
     Attributes:
@@ -65,8 +70,16 @@ class Trials:
         done: Finished trials, in order.
     """
 
-    def __init__(self, request: AdaptRequest, material: Material, score: Callable[[Path], ProbeScores]) -> None:
+    def __init__(
+        self,
+        request: AdaptRequest,
+        material: Material,
+        start: SentenceTransformer,
+        score: Callable[[Path], ProbeScores],
+    ) -> None:
         self.request, self.material, self._score = request, material, score
+        self._model = model_source(request.model)
+        self._pooling = added_pooling(start, self._model)
         self.folder = Path(request.output) / "runs"
         self._file = Path(request.output) / "trials.jsonl"
         self.done: list[Trial] = list(_read(self._file))
@@ -110,7 +123,8 @@ class Trials:
             **fields_of(candidate),
             "corpus": str(material.training_file),
             "column": "text",
-            "model": request.model,
+            "model": self._model,
+            "pooling": self._pooling,
             "language": request.language,
             "max_length": material.max_length,
             "max_steps": steps,
@@ -122,9 +136,8 @@ class Trials:
         return TrainConfig(**fields)
 
     def _record(self, trial: Trial) -> None:
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(trial)) + "\n")
         self.done.append(trial)
+        write_text_atomic(self._file, "".join(json.dumps(asdict(one)) + "\n" for one in self.done))
         best = self.best().run_name
         for folder in map(RunFolder, self.folder.iterdir()):
             shutil.rmtree(folder.best, ignore_errors=True)  # the same as `last`: nothing selects a step

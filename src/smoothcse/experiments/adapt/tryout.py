@@ -73,7 +73,7 @@ def try_candidates(
     with progress.showing("scoring the start"):
         before = score(start)
     progress.start(before.selection)
-    trials = Trials(request, material, lambda folder: score(load_encoder(folder)))
+    trials = Trials(request, material, start, lambda folder: score(load_encoder(folder)))
     suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
     search(trials, suitable, progress.seconds_left, progress)
     selected = trials.best()
