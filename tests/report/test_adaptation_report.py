@@ -11,8 +11,10 @@ import pytest
 
 from adaptation_records import DOCUMENTS, adapted, untried, verdict
 from parsed_page import Page
+from smoothcse.cli.adapt import adapt
 from smoothcse.cli.report import report
 from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.adapt import Adaptation
 from smoothcse.experiments.adapt.record import AdaptRecord, write_record
 from smoothcse.experiments.adapt.verdict import BeforeAfter, ChangedDocument, LabelComparison
 from smoothcse.experiments.statistics import Difference
@@ -137,6 +139,17 @@ def test_the_command_recognises_an_adaptation(folder, capsys):
     assert (folder.parent / "other.html").is_file()
     with pytest.raises(SmoothCSEError, match="give its folder alone"):
         report([folder, folder])
+
+
+def test_adapt_ends_with_its_report(folder, monkeypatch, capsys):
+    def adapt_to(documents, *, output, **options):
+        write_record(output, adapted())
+        return Adaptation(output, adapted())
+
+    monkeypatch.setattr("smoothcse.experiments.adapt.adapt", adapt_to)
+    adapt("docs/", "packaged-minilm", folder)
+    assert (folder / "report.html").is_file()
+    assert capsys.readouterr().out == f"The report is in {folder / 'report.html'}.\n"
 
 
 def test_an_unfinished_adaptation_has_no_report(folder):
