@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from smoothcse.experiments.seven_tasks import SevenTasks
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training.run import train
+from smoothcse.training.selection import Criterion
 
 
 @dataclass
@@ -25,12 +26,15 @@ class InProcess:
         console: Console for progress and results.
         devices: Processes that share each batch, as in :func:`~smoothcse.training.train`.
         same_start: Whether all runs have the same start model and criterion, so that the start is scored only once.
+        criterion: Criterion of all runs, in place of those of their configurations.
+        start_metrics: Metrics of the start, if they are known.
     """
 
     console: Console
     devices: int | None = None
     same_start: bool = False
-    _start_metrics: dict[str, float] | None = field(default=None, init=False)
+    criterion: Criterion | None = None
+    start_metrics: Mapping[str, float] | None = None
 
     def each(self, runs: Sequence[PlannedRun], work: Work) -> Iterator[tuple[PlannedRun, None]]:
         """Do the work in the main thread, which receives the signals."""
@@ -46,11 +50,12 @@ class InProcess:
             resume=resume,
             overwrite=overwrite,
             devices=self.devices,
-            start_metrics=self._start_metrics,
+            criterion=self.criterion,
+            start_metrics=self.start_metrics,
             console=self.console,
         )
-        if self.same_start and self._start_metrics is None:
-            self._start_metrics = _start_metrics(RunFolder(config.output))
+        if self.same_start and self.start_metrics is None:
+            self.start_metrics = _start_metrics(RunFolder(config.output))
 
     def score(self, model: Path, wanted: SevenTasks, data: Path, file: Path) -> None:
         """Score a model on the seven tasks and write ``file``."""

@@ -40,8 +40,12 @@ class RunInputs:
         return [*self.corpus.dataset[rows].values()] if self.views is None else self.views.draw(rows, epoch=0)
 
 
-def read_inputs(plan: RunPlan) -> RunInputs:
+def read_inputs(plan: RunPlan, criterion: Criterion | None = None) -> RunInputs:
     """Read the text, the encoder and the dev data of a plan.
+
+    Args:
+        plan: Plan of the run.
+        criterion: Criterion that replaces the one that the configuration names.
 
     Raises:
         SmoothCSEError: If an input cannot be read, or the text is smaller than a batch.
@@ -53,8 +57,13 @@ def read_inputs(plan: RunPlan) -> RunInputs:
             f"batch_size {config.batch_size} is larger than the corpus of {len(corpus)} {corpus.report.unit}; "
             f"use more text or a batch_size of at most {len(corpus)}."
         )
-    steps = config.steps_over(len(corpus))
-    return RunInputs(corpus, read_start(plan), choose_criterion(config, corpus), steps, _text_views(config, corpus))
+    return RunInputs(
+        corpus=corpus,
+        model=read_start(plan),
+        criterion=criterion or choose_criterion(config, corpus),
+        steps=config.steps_over(len(corpus)),
+        views=_text_views(config, corpus),
+    )
 
 
 def _load_corpus(config: TrainConfig) -> Corpus:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath import PARTS, accelerate
 from smoothcse.runs.checkpoints import step_of
 from smoothcse.runs.config import TrainConfig, make_config
@@ -26,6 +27,7 @@ from smoothcse.training.inputs import RunInputs, read_inputs
 from smoothcse.training.launch import is_main_process, launch, wants_launch
 from smoothcse.training.parts import host_arguments
 from smoothcse.training.plan import RunPlan, plan_run
+from smoothcse.training.selection import Criterion
 from smoothcse.training.texts import with_texts
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     devices: int | None = None,
+    criterion: Criterion | None = None,
     start_metrics: Mapping[str, float] | None = None,
     console: Console | None = None,
     **fields: Unpack[TrainOptions],
@@ -55,6 +58,7 @@ def train(
         resume: Whether to resume the run in that folder; the result equals that of a run never interrupted.
         overwrite: Whether to replace the run in that folder.
         devices: Processes to share each batch, one per GPU (or on the CPU); None: every visible GPU, else one process.
+        criterion: Criterion that selects the best step, in place of the one that ``dev`` names; for one device.
         start_metrics: Metrics of the untrained encoder, if another run from the same start has computed them (the
             metrics of step 0); None to compute them.
         console: Console to print on; None for standard error.
@@ -73,10 +77,15 @@ def train(
         console.print(sentence, highlight=False, markup=False)
         return finished
     if wants_launch(devices):
+        if criterion is not None:
+            raise SmoothCSEError(
+                "A criterion given in Python is computed in one process, but several devices are visible or requested; "
+                "set CUDA_VISIBLE_DEVICES=0 to use one GPU."
+            )
         launch(config, resume=resume, overwrite=overwrite, devices=devices)
         return read_result(config.output)
     plan = plan_run(config)
-    inputs = read_inputs(plan)
+    inputs = read_inputs(plan, criterion)
     manifest = _first_manifest(plan, inputs) if is_main_process() else None
     require_space(plan.folder.path, inputs.model)
     with (
