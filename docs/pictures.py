@@ -3,7 +3,7 @@
 The second encoder is the first one after training::
 
     make demo
-    python docs/pictures.py demo/gs-infonce
+    python docs/pictures.py demo/adapted/last
 
 This needs the extras ``serve`` and ``dev`` and a Chromium.
 """
@@ -35,16 +35,16 @@ QUERY = "wait for a process to end"
 def main() -> None:
     """Index the documents, start the service and take the screenshots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("trained", help="run folder of the second encoder")
+    parser.add_argument("trained", help="folder of the second encoder")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         documents = write_documents(Path(folder) / "docs.jsonl")
-        models = [["packaged-minilm", "--pooling", "cls"], [arguments.trained, "--pooling", "cls"]]
+        models = ["packaged-minilm", arguments.trained]
         indexes = []
         for number, model in enumerate(models):
             indexes += ["--index", f"{folder}/{number}.index"]
-            smoothcse("index", model[0], str(documents), "-o", f"{folder}/{number}.index", *model[1:])
-        with served([model[0] for model in models], indexes, ["cls", "cls"]) as url, sync_playwright() as playwright:
+            smoothcse("index", model, str(documents), "-o", f"{folder}/{number}.index")
+        with served(models, indexes) as url, sync_playwright() as playwright:
             chromium = shutil.which("chromium") or shutil.which("google-chrome")
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             photograph(browser, url)
@@ -65,12 +65,12 @@ def smoothcse(*arguments: str) -> None:
 
 
 @contextmanager
-def served(models: list[str], indexes: list[str], poolings: list[str]) -> Iterator[str]:
+def served(models: list[str], indexes: list[str]) -> Iterator[str]:
     """Run the service and yield its address."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-    options = [*indexes, *(option for pooling in poolings for option in ("--pooling", pooling)), "--port", str(port)]
+    options = [*indexes, "--port", str(port)]
     server = subprocess.Popen([sys.executable, "-m", "smoothcse", "serve", *models, *options])
     url = f"http://127.0.0.1:{port}"
     try:

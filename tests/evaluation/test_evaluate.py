@@ -18,15 +18,20 @@ from rich.console import Console
 from test_transfer import small_file
 
 from smoothcse.cli import main
+from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation import task_groups as groups_module
 from smoothcse.evaluation import transfer
+from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.evaluate import evaluate, shortest_names
+from smoothcse.evaluation.fusion import fuse
 from smoothcse.evaluation.geometry import evaluate_geometry, stsb_dev_geometry
+from smoothcse.evaluation.maxsim import first_candidates, late_interaction, rerank
 from smoothcse.evaluation.published import published_results
+from smoothcse.evaluation.ranking import rank
 from smoothcse.evaluation.results import Evaluation, check_output
-from smoothcse.evaluation.retrieval import RetrievalTask, evaluate_retrieval
+from smoothcse.evaluation.retrieval import RetrievalTask, cosine_blocks, evaluate_retrieval
 from smoothcse.evaluation.retrieval_data import load_retrieval
 from smoothcse.evaluation.score import Score, average
 from smoothcse.evaluation.sts import SEVEN_STS, STS_TASKS, evaluate_sts, load_tasks
@@ -142,6 +147,32 @@ def test_bm25_and_the_fused_score_stand_beside_each_model(smoothcse, models, tmp
     code, _, _ = smoothcse("evaluate", *models, "--tasks", "retrieval", "-o", output)
     assert code == 0
     assert "cosine_weight" not in json.loads(output.read_text())["settings"]
+
+
+def test_maxsim_has_a_row_and_its_cost_in_the_caption(smoothcse, models, tmp_path):
+    output = tmp_path / "results.json"
+    arguments = ("--tasks", "retrieval", "--bm25", "--maxsim", "--cosine-weight", "0.4", "--pooling", "mean")
+    code, out, err = smoothcse("evaluate", models[0], *arguments, "-o", output)
+    assert code == 0, err
+    written = json.loads(output.read_text())
+    assert list(written["models"]) == ["BM25", "best", "best + BM25", "best + BM25 + MaxSim"]
+    milliseconds = written["details"]["best + BM25 + MaxSim"]["retrieval"]["python-docs"]["milliseconds"]
+    assert milliseconds > 0
+    caption = f"+ MaxSim: the first 50 reordered token by token; time added to one query: {milliseconds:.0f} ms (best"
+    assert caption in " ".join(out.split())
+    model, task = load_encoder(models[0], "mean"), groups_module.python_docs_task()
+    [cosines] = cosine_blocks(encode(model, task.queries), encode(model, task.documents))
+    scores = fuse(cosines, BM25(task.documents).scores(task.queries), 0.4)
+    candidates = first_candidates(scores)
+    late = late_interaction(model, task.queries, task.documents, candidates)
+    expected = rank([rerank(scores, candidates, late)], task.relevant).metrics()
+    assert written["models"]["best + BM25 + MaxSim"]["retrieval"] == {
+        metric: round(value, 2) for metric, value in expected.items()
+    }
+    without = evaluate(models[0], ["retrieval"], bm25=True, cosine_weight=0.4, pooling="mean").models
+    assert {name: written["models"][name]["retrieval"]["MRR"] for name in without} == {
+        name: round(groups["retrieval"]["MRR"], 2) for name, groups in without.items()
+    }
 
 
 def test_the_main_figures_are_at_hand_in_python(models, data):
@@ -419,6 +450,7 @@ def no_model_runs(monkeypatch):
         (["--precision", "half"], "Invalid value for '--precision'"),
         (["--bm25"], "BM25 is scored on retrieval; add it to the tasks"),
         (["--tasks", "retrieval", "--cosine-weight", "0.5"], "applies only to fusion with BM25"),
+        (["--tasks", "retrieval", "--maxsim"], "MaxSim reorders the model fused with BM25; add BM25, or leave out"),
         (["--tasks", "retrieval", "--bm25", "--cosine-weight", "7"], "Invalid value for '--cosine-weight'"),
         (["--compare", "gs-infonec"], "Did you mean 'gs-infonce'?"),
         (["--compare", "simcse", "--tasks", "geometry"], "add it to --tasks"),

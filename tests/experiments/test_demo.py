@@ -100,6 +100,7 @@ def test_a_demo_fits_eighty_columns_and_ends_with_the_next_commands(shown):
     assert f"{shown.folder / 'adapted' / 'last'}" in results
     assert "smoothcse adapt my-docs/ --model" in commands
     assert "--pooling cls" in commands
+    assert not (shown.folder / "adapted" / "best").exists()  # label-free selection has no say
     assert (shown.folder / "scores.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from repository import REPOSITORY
 from smoothcse.cli import COMMANDS, main
+from smoothcse.experiments.adapt.candidates import CANDIDATES
 from tiny import save_tiny_model, sentences
 
 DOCS = REPOSITORY / "docs"
@@ -84,3 +85,11 @@ def test_every_command_that_the_pages_name_exists():
     for page in pages:
         named = re.findall(r"(?:^|`)smoothcse ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(named) <= set(COMMANDS), page
+
+
+def test_the_guide_to_adapt_lists_the_candidates():
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| (.+) \|$", (DOCS / "how-to" / "adapt.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    listed = {name: about.replace("`", "") for name, about in rows if "/" not in name}
+    assert listed == {candidate.name: candidate.about for candidate in CANDIDATES}

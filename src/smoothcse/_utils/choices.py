@@ -27,3 +27,6 @@ ExportFormat = Literal["onnx", "openvino", "safetensors"]
 
 ExportQuantisation = Literal["int8"]
 """Quantisation of an exported model's weights and activations."""
+
+Rerank = Literal["maxsim", "none"]
+"""Second stage of a search: late interaction over the first results, or nothing."""

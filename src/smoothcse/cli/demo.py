@@ -10,7 +10,7 @@ import typer
 
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for the documents, the two runs and the chart.")] = Path("demo"),
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 70,
 ) -> None:
     """Adapt an encoder to the documentation of the installed Python, and score it (about 5 minutes on two cores).
 

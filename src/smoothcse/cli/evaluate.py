@@ -80,6 +80,15 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    maxsim: Annotated[
+        bool,
+        typer.Option(
+            "--maxsim",
+            rich_help_panel=_DATA,
+            help="With --bm25: also reorder the first 50 documents of each query by late interaction (MaxSim), and "
+            "print what that costs.",
+        ),
+    ] = False,
     pooling: PoolingOption = None,
     precision: Annotated[
         Precision, typer.Option(rich_help_panel=_INFERENCE, help="Arithmetic of the model. auto is fp32 here.")
@@ -133,6 +142,7 @@ def evaluate(
         pairs=pairs,
         bm25=bm25,
         cosine_weight=cosine_weight,
+        maxsim=maxsim,
         pooling=pooling,
         precision=precision,
         batch_size=batch_size,

@@ -22,9 +22,11 @@ _CHANGE = "Changing an existing index"
 def index(
     model: ModelArgument,
     documents: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A .txt file (one document per line), or a .jsonl, .csv, .tsv or .parquet file.", show_default=False
+            help="Lines (.txt) or rows (.jsonl, .csv, .tsv, .parquet); or, split into passages: a folder, .md, .html, "
+            ".pdf, .docx, a hub dataset, or 'python-docs'.",
+            show_default=False,
         ),
     ],
     output: Annotated[
@@ -91,11 +93,13 @@ def index(
 
     if update and delete:
         raise SmoothCSEError("--update and --delete contradict each other; give one of them.")
-    from smoothcse.search import Index, read_documents
+    from smoothcse._utils.paths import local_path
+    from smoothcse.search import Index
+    from smoothcse.search.split_documents import find_to_index
 
     quiet_libraries()
-    found = read_documents(documents, text, id_column)
-    source = str(documents.resolve())
+    found = find_to_index(documents, text, id_column)
+    source = str(local_path(documents).resolve())
     if delete:
         made = _open(output, model, precision)
         made.delete((document.id for document in found), source=f"{source} --delete", complete=complete)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smoothcse._utils.choices import Rerank
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -37,6 +39,10 @@ def search(
             show_default=False,
         ),
     ] = None,
+    rerank: Annotated[
+        Rerank,
+        typer.Option(help="maxsim compares the first 50 documents with the query token by token, which takes longer."),
+    ] = "none",
     exact: Annotated[bool, typer.Option("--exact", help="Compare all vectors, even in a large index.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print whole documents, not only their first lines.")] = False,
     model: Annotated[str | None, typer.Option(help="Model of the index, if it has moved.")] = None,
@@ -45,6 +51,7 @@ def search(
 
     Example: `smoothcse search documents.index "how to pause a program" --where "year >= 2020"`
     """
+    import time
     import warnings
 
     from rich.console import Console
@@ -58,11 +65,17 @@ def search(
     for sentence in (opened.incomplete, opened.without_words):
         if sentence:
             typer.echo(f"smoothcse: {sentence}", err=True)
-    hits = opened.search(query, k, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight)
+    started = time.perf_counter()
+    hits = opened.search(
+        query, k, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight, rerank=rerank
+    )
+    milliseconds = 1000 * (time.perf_counter() - started)
     console = Console(highlight=False)
     console.print("score  document" if hits else "No document was found.", style="bold" if hits else "")
     for hit in hits:
         console.print(_entry(hit, console, full))
+    if rerank == "maxsim":
+        console.print(f"The search took {milliseconds:.0f} ms with MaxSim.", style="dim")
 
 
 def _entry(hit: Hit, console: Console, full: bool) -> Text:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from smoothcse._utils.choices import Precision
 from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.retrieval import FloatArray, cosine_blocks
 
@@ -22,6 +23,7 @@ def search_documents(
     documents: Sequence[str],
     k: int = 1,
     *,
+    precision: Precision = "fp32",
     chunk: int = 1024,
 ) -> list[list[tuple[int, float]]]:
     """Find the ``k`` documents that are most similar to each question.
@@ -31,18 +33,24 @@ def search_documents(
         questions: Queries.
         documents: Documents to search, encoded on every call.
         k: Maximum number of documents per question.
+        precision: Arithmetic of the forward passes, see :func:`~smoothcse.encoders.inference.encode`.
         chunk: Number of questions compared with all documents at a time.
 
     Returns:
         For each question, pairs ``(index of the document, cosine similarity)``, most similar first.
     """
-    asked = encode(model, questions, input_type="query")
-    known = encode(model, documents, input_type="document")
+    asked = encode(model, questions, input_type="query", precision=precision)
+    known = encode(model, documents, input_type="document", precision=precision)
     return [_best(row, k) for block in cosine_blocks(asked, known, chunk) for row in block]
 
 
 def answer(
-    model: SentenceTransformer, questions: Sequence[str], docstrings: Sequence[Docstring], k: int = 1
+    model: SentenceTransformer,
+    questions: Sequence[str],
+    docstrings: Sequence[Docstring],
+    k: int = 1,
+    *,
+    precision: Precision = "fp32",
 ) -> list[list[tuple[str, str]]]:
     """Answer questions with the docstrings whose name and first sentence are most similar.
 
@@ -54,12 +62,14 @@ def answer(
         questions: Questions such as ``"How do I pause a program?"``.
         docstrings: Docstrings to search; those without prose are skipped.
         k: Number of answers per question.
+        precision: Arithmetic of the forward passes, see :func:`~smoothcse.encoders.inference.encode`.
 
     Returns:
         For each question, pairs ``(dotted name, first sentence)``, most similar first.
     """
     known = [(docstring.name, docstring.summary) for docstring in docstrings if docstring.summary]
-    found = search_documents(model, questions, [f"{name}: {summary}" for name, summary in known], k)
+    texts = [f"{name}: {summary}" for name, summary in known]
+    found = search_documents(model, questions, texts, k, precision=precision)
     return [[known[index] for index, _ in best] for best in found]
 
 

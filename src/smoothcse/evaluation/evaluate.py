@@ -33,6 +33,7 @@ def evaluate(
     pairs: int | None = None,
     bm25: bool = False,
     cosine_weight: float | None = None,
+    maxsim: bool = False,
     pooling: PoolingName | None = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -58,6 +59,8 @@ def evaluate(
         bm25: Whether ``retrieval`` also scores BM25 and each model fused with BM25, as the rows ``BM25`` and
             ``MODEL + BM25``.
         cosine_weight: Weight of the model's cosine similarity in the fused score, from 0 to 1. Default 0.7.
+        maxsim: With ``bm25``, whether to score also the fused ranking with its first 50 documents reordered by late
+            interaction, as the row ``MODEL + BM25 + MaxSim``; see :mod:`smoothcse.evaluation.maxsim`.
         pooling: Pooling to use instead of the models' own, for models given by path or name.
         precision: Arithmetic of the forward passes. ``"bf16"`` moves a score by some hundredths; ``"auto"`` is
             ``"fp32"`` on every machine. Default ``"fp32"``.
@@ -68,17 +71,20 @@ def evaluate(
         Scores; ``evaluate("my-encoder", data=folder).models["my-encoder"]["sts"]["avg"]`` is the papers' "Avg.".
 
     Raises:
-        SmoothCSEError: If a task or an option is unknown, data is missing or broken, or a model cannot be loaded.
+        SmoothCSEError: If a task or an option is unknown, data is missing or broken, a model cannot be loaded, or has
+            no token embeddings for MaxSim.
     """
     check_precision(precision, "measure")
     groups = task_groups(tasks)
     if pairs is not None:
         _check_sample(pairs, groups)
     weight = _fusion_weight(bm25, cosine_weight, groups)
+    if maxsim and not bm25:
+        raise SmoothCSEError("MaxSim reorders the model fused with BM25; add BM25, or leave out MaxSim.")
     check_data(data, groups, columns)
     options_of: dict[str, dict[str, Any]] = {
         "sts": {"pairs": pairs},
-        "retrieval": {"columns": columns, "cosine_weight": weight},
+        "retrieval": {"columns": columns, "cosine_weight": weight, "maxsim": maxsim},
     }
     steps = read_steps(groups, data, options_of)
     loaders = _loaders(models, pooling)
@@ -165,7 +171,12 @@ def _run(
     name: str, model: SentenceTransformer, steps: Sequence[Step], options: dict[str, Any], console: Console | None
 ) -> dict[str, dict[str, list[Score]]]:
     """Return the scores by row of the tables and group; with BM25, a model has further rows."""
-    row_of: dict[ScoredBy, str] = {"BM25": "BM25", "model": name, "model + BM25": f"{name} + BM25"}
+    row_of: dict[ScoredBy, str] = {
+        "BM25": "BM25",
+        "model": name,
+        "model + BM25": f"{name} + BM25",
+        "model + BM25 + MaxSim": f"{name} + BM25 + MaxSim",
+    }
     rows: dict[str, dict[str, list[Score]]] = {}
     for step in steps:
         if console is not None:

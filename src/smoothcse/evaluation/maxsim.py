@@ -103,6 +103,15 @@ def rerank(scores: FloatArray, candidates: IntArray, late: FloatArray, late_weig
     return combined
 
 
+def check_token_embeddings(model: SentenceTransformer) -> None:
+    """Refuse a model that late interaction cannot use.
+
+    Raises:
+        SmoothCSEError: The model has no token embeddings.
+    """
+    late_interaction(model, ["a"], ["a"], np.zeros((1, 1), dtype=np.int64))
+
+
 def _compare(
     model: SentenceTransformer, queries: Sequence[str], documents: Sequence[str], candidates: IntArray
 ) -> NDArray[np.float32]:

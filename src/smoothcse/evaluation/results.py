@@ -138,7 +138,23 @@ class Evaluation:
         weight = self.settings.get("cosine_weight") if group == "retrieval" else None
         if weight is not None:
             table.caption = f"+ BM25: {weight:g} × cosine + {1 - weight:g} × BM25, each scaled to 0..1 per query"
+            table.caption += self._cost_of_maxsim()
         return table
+
+    def _cost_of_maxsim(self) -> str:
+        """Return a line on what MaxSim adds to the time of a query; empty if it was not measured."""
+        costs = {
+            name: score.milliseconds
+            for name, groups in self.scores.items()
+            for score in groups.get("retrieval", ())
+            if score.milliseconds is not None
+        }
+        if not costs:
+            return ""
+        from smoothcse.evaluation.maxsim import CANDIDATES
+
+        each = ", ".join(f"{milliseconds:.0f} ms ({escape(name)})" for name, milliseconds in costs.items())
+        return f"\n+ MaxSim: the first {CANDIDATES} reordered token by token; time added to one query: {each}"
 
 
 def check_output(file: Path | str) -> tuple[Path, Path]:
@@ -207,6 +223,7 @@ def _detail(score: Score) -> dict[str, Any]:
         "rows": score.rows,
         "subsets": {name: dict(metrics) for name, metrics in score.subsets.items()},
         "diagnosis": score.diagnosis,
+        **({} if score.milliseconds is None else {"milliseconds": score.milliseconds}),
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Literal
 
-ScoredBy = Literal["model", "BM25", "model + BM25"]
+ScoredBy = Literal["model", "BM25", "model + BM25", "model + BM25 + MaxSim"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Score:
         rows: Number of scored examples.
         subsets: All metrics of each subset, for tasks with subsets.
         diagnosis: One sentence if the metrics are misleading, else None.
-        by: What is scored: ``"model"``, for retrieval also ``"BM25"`` or ``"model + BM25"``.
+        by: What is scored: ``"model"``, for retrieval also ``"BM25"``, ``"model + BM25"`` or
+            ``"model + BM25 + MaxSim"``.
+        milliseconds: For MaxSim, what it adds to the time of one query.
     """
 
     task: str
@@ -32,6 +34,7 @@ class Score:
     subsets: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     diagnosis: str | None = None
     by: ScoredBy = "model"
+    milliseconds: float | None = None
 
 
 def average(scores: Iterable[Score]) -> float:

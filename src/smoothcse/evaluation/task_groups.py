@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smoothcse._utils.choices import Precision
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.data import HUB, has_stsb_dev, is_hub, sts_folder, transfer_folder
 from smoothcse.evaluation.geometry import evaluate_geometry, python_docs_geometry, stsb_dev_geometry
+from smoothcse.evaluation.maxsim import check_token_embeddings
+from smoothcse.evaluation.reranking import rerank_fused
 from smoothcse.evaluation.retrieval import (
+    Rankings,
     RetrievalTask,
+    compare_embeddings,
     compare_with_bm25,
+    embed_task,
     evaluate_retrieval,
     last_everywhere,
     python_docs_task,
@@ -150,13 +156,16 @@ def _geometry(data: Data) -> list[Step]:
     return [Step("geometry", "geometry", lambda model, **options: [evaluate_geometry(model, task, **options)])]
 
 
-def _retrieval(data: Data, columns: Sequence[str] | None = None, cosine_weight: float | None = None) -> list[Step]:
+def _retrieval(
+    data: Data, columns: Sequence[str] | None = None, cosine_weight: float | None = None, maxsim: bool = False
+) -> list[Step]:
     task = load_retrieval(data, columns) if data and _has_queries(data) else python_docs_task()
     if cosine_weight is None:
         return [Step("retrieval", "retrieval", partial(_retrieval_scores, task=task))]
     bm25 = BM25(task.documents)
-    label = f"retrieval, with BM25 (stemmer: {bm25.language})"
-    return [Step("retrieval", label, partial(_fused_scores, task=task, bm25=bm25, cosine_weight=cosine_weight))]
+    label = f"retrieval, with BM25 (stemmer: {bm25.language}){' and MaxSim' if maxsim else ''}"
+    measure = _reranked_scores if maxsim else _fused_scores
+    return [Step("retrieval", label, partial(measure, task=task, bm25=bm25, cosine_weight=cosine_weight))]
 
 
 def _has_queries(data: str | Path) -> bool:
@@ -168,7 +177,26 @@ def _retrieval_scores(model: SentenceTransformer, task: RetrievalTask, **options
 
 
 def _fused_scores(model: SentenceTransformer, task: RetrievalTask, **options: Any) -> list[Score]:
-    found = compare_with_bm25(model, task, **options)
+    return _three_scores(task, compare_with_bm25(model, task, **options))
+
+
+def _reranked_scores(
+    model: SentenceTransformer,
+    task: RetrievalTask,
+    bm25: BM25,
+    cosine_weight: float,
+    precision: Precision = "fp32",
+    **options: Any,
+) -> list[Score]:
+    check_token_embeddings(model)  # before all documents are encoded
+    embeddings = embed_task(model, task, precision=precision, **options)
+    scores = _three_scores(task, compare_embeddings(*embeddings, task, bm25, cosine_weight))
+    found = rerank_fused(model, task, embeddings, bm25, cosine_weight, precision)
+    last = _score(task, found.reranked.metrics(), "model + BM25 + MaxSim")
+    return [*scores, replace(last, milliseconds=found.milliseconds)]
+
+
+def _three_scores(task: RetrievalTask, found: Rankings) -> list[Score]:
     return [
         _score(task, found.bm25.metrics(), "BM25"),
         _score(task, found.cosine.metrics()),

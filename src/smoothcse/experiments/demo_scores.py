@@ -23,11 +23,11 @@ _LABELS: Mapping[Way, str] = {"cosine": "alone", "fused": "fused with BM25"}
 
 _METRICS = ("MRR", "R@1", "R@10")
 _CAPTION = (
-    f"{START}: all-MiniLM-L6-v2 as published, with its own pooling\n"
-    f"{CONTROL}: trained on the documents with two dropout views (SimCSE)\n"
-    f"{ADAPTED}: trained as long with a sentence and the rest of its passage\n"
-    f"+ BM25: {COSINE_WEIGHT:g} x cosine similarity + {1 - COSINE_WEIGHT:.1g} x BM25, each scaled to 0..1\n"
-    "[95%]: paired bootstrap over the queries"
+    f"{START}: as published, with its own pooling\n"
+    f"{CONTROL}: trained with two dropout views (SimCSE)\n"
+    f"{ADAPTED}: trained with a sentence and its passage\n"
+    f"+ BM25: {COSINE_WEIGHT:g} x cosine similarity + {1 - COSINE_WEIGHT:.1g} x BM25\n"
+    "[95%]: paired bootstrap over the summaries"
 )
 
 
@@ -54,7 +54,7 @@ class DemoScores:
     def table(self) -> FigureTable:
         """Return the scores of BM25, and of each encoder alone and fused."""
         bm25 = self.rankings[START].bm25
-        title = f"Find the details of an entry from its summary: {len(bm25.ranks):,} queries, none trained on"
+        title = f"{len(bm25.ranks):,} summaries that have to find their details"
         table = FigureTable([""], (*_METRICS, "MRR vs. start [95%]"), title, _CAPTION)
         table.add_row("BM25", *_figures(bm25), "")
         for way, suffix in _WAYS.items():

@@ -20,7 +20,8 @@ class Hit:
         id: Id of the document.
         text: Text of the document.
         score: Score by which the results are ordered: the fused score of words and meaning, from 0 to 1, or the cosine
-            similarity in a search by meaning alone.
+            similarity in a search by meaning alone. A reranked search has scores of its own, see
+            :func:`~smoothcse.search.maxsim_search.rerank_hits`.
         metadata: Other fields of the document.
         cosine: Cosine similarity with the query.
     """

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from rich.console import Console
 
-from smoothcse._utils.choices import IndexQuantisation, PoolingName, Precision
+from smoothcse._utils.choices import IndexQuantisation, PoolingName, Precision, Rerank
 from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.inference import encode, in_precision
@@ -28,6 +28,7 @@ from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.fusion import COSINE_WEIGHT, check_weight
 from smoothcse.evaluation.lexical import Words, detect_language
+from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.runs.search_settings import find_search_settings
 from smoothcse.search.documents import Document, whole_characters
 from smoothcse.search.filters import Filter
@@ -36,6 +37,7 @@ from smoothcse.search.hits import Hit, hit_of, metadata_of
 from smoothcse.search.index_folder import create_index, is_index, locked, remove_index, require_room
 from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
 from smoothcse.search.index_writer import IndexWriter, joined
+from smoothcse.search.maxsim_search import check_rerank, rerank_hits
 from smoothcse.search.store import Store
 
 if TYPE_CHECKING:
@@ -293,6 +295,7 @@ class Index:
         threshold: float | None = ...,
         exact: bool = ...,
         cosine_weight: float | None = ...,
+        rerank: Rerank = ...,
     ) -> list[Hit]: ...
 
     @overload
@@ -305,6 +308,7 @@ class Index:
         threshold: float | None = ...,
         exact: bool = ...,
         cosine_weight: float | None = ...,
+        rerank: Rerank = ...,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -316,6 +320,7 @@ class Index:
         threshold: float | None = None,
         exact: bool = False,
         cosine_weight: float | None = None,
+        rerank: Rerank = "none",
     ) -> list[Hit] | list[list[Hit]]:
         """Find the documents that match a query best, by words and meaning.
 
@@ -329,24 +334,32 @@ class Index:
             cosine_weight: Weight of the cosine similarity in the score, from 0 (words alone) to 1 (meaning alone);
                 BM25 has the rest, see :mod:`smoothcse.search.fused_search`. Default: :attr:`cosine_weight`. Query
                 vectors have no words and are always searched by meaning alone.
+            rerank: ``maxsim`` compares the first 50 documents with the query token by token, at the cost of encoding
+                them again, see :func:`~smoothcse.search.maxsim_search.rerank_hits`. Default: ``none``.
 
         Returns:
             For one query, hits in order of decreasing score; for several queries, a list of such lists.
 
         Raises:
-            SmoothCSEError: If the filter or the weight cannot be used.
+            SmoothCSEError: If the filter, the weight or the reranking cannot be used.
         """
+        check_rerank(rerank)
         if isinstance(queries, np.ndarray):
             if cosine_weight not in (None, 1):
                 raise SmoothCSEError("Query vectors have no words; give texts, or leave out the cosine weight.")
+            if rerank != "none":
+                raise SmoothCSEError("Query vectors have no tokens; give texts, or leave out the reranking.")
             vectors = np.atleast_2d(queries)
             return [self.nearest(vector, k, where=where, threshold=threshold, exact=exact) for vector in vectors]
         texts = [whole_characters(text) for text in ([queries] if isinstance(queries, str) else queries)]
         vectors = encode(self._encoder, texts, input_type="query")
+        count = max(k, CANDIDATES) if rerank == "maxsim" else k
         found = [
-            self.fused(text, vector, k, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight)
+            self.fused(text, vector, count, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight)
             for text, vector in zip(texts, vectors, strict=True)
         ]
+        if rerank == "maxsim":
+            found = [rerank_hits(self._encoder, text, hits)[:k] for text, hits in zip(texts, found, strict=True)]
         return found[0] if isinstance(queries, str) else found
 
     def fused(

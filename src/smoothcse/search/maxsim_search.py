@@ -1,0 +1,48 @@
+"""The second stage of a search: late interaction (MaxSim) over the first results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from smoothcse._utils.choices import Rerank
+from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.maxsim import CANDIDATES, late_interaction, rerank
+from smoothcse.search.hits import Hit
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def rerank_hits(model: SentenceTransformer, query: str, hits: Sequence[Hit]) -> list[Hit]:
+    """Reorder the first 50 hits by the mean of their score and late interaction, each scaled to 0..1 over them.
+
+    Args:
+        model: Encoder with token embeddings.
+        query: The query.
+        hits: Hits in order of decreasing score.
+
+    Returns:
+        The hits, best first. The first 50 have the scores of :func:`~smoothcse.evaluation.maxsim.rerank`, from 2 to 3;
+        all others follow with the score that they had, at most 1.
+
+    Raises:
+        SmoothCSEError: If the model has no token embeddings.
+    """
+    first, others = hits[:CANDIDATES], hits[CANDIDATES:]
+    if not first:
+        return []
+    scores, places = np.array([[hit.score for hit in first]]), np.arange(len(first))[None]
+    late = late_interaction(model, [query], [hit.text for hit in first], places)
+    combined = rerank(scores, places, late)[0]
+    order = np.argsort(-combined, kind="stable")
+    return [*(replace(first[place], score=float(combined[place])) for place in order), *others]
+
+
+def check_rerank(rerank: str) -> None:
+    """Raise :class:`SmoothCSEError` for an unknown second stage."""
+    if rerank not in get_args(Rerank):
+        raise SmoothCSEError(f"There is no reranking {rerank!r}; choose one of {', '.join(get_args(Rerank))}.")
