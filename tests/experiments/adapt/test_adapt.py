@@ -100,7 +100,7 @@ def kept(call, many, tmp_path_factory) -> Adaptation:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("smoothcse.experiments.adapt.adapt.write_record", kill)
+        patch.setattr(sys.modules[adapt.__module__], "write_record", kill)
         with pytest.raises(KeyboardInterrupt):
             call(many, folder)
     return Adaptation(Path(shutil.copytree(folder, folder.parent / "kept")), written[0])
@@ -317,7 +317,7 @@ def test_documents_that_changed_are_not_mixed_with_trials_on_others(call, copied
 
 def test_ten_documents_hand_the_start_back(call, ten, tmp_path, tiny_bert):
     found = call(ten, tmp_path / "out")
-    assert found.record.summary.startswith("Keep your model: only 1 held-out documents can be asked for")
+    assert found.record.summary.startswith("Keep your model: only 2 held-out documents can be asked for")
     assert (found.record.adapted, found.record.trials, found.record.verdict) == (False, [], None)
     assert fingerprint(load_encoder(found.model)) == fingerprint(load_encoder(tiny_bert))
     assert read_search_settings(found.model) == found.record.cosine_weight

@@ -32,7 +32,7 @@ MOST_SEARCHED = 3000
 
 _HELD_OUT_SHARE = 0.25
 _LEAST_HELD_OUT = 2 * LEAST_DOCUMENTS  # as far as half of the documents suffice
-_FEW_DOCUMENTS = 160  # below it, passages are held out: a quarter of the documents could not give a verdict
+_FEW_DOCUMENTS = 2 * _LEAST_HELD_OUT  # below it, passages are held out: half of the documents give no verdict
 _LEAST_TOKENS = 16
 _SAMPLE = 1000
 _ENOUGH = 0.5
