@@ -79,8 +79,8 @@ def train(
     if wants_launch(devices):
         if criterion is not None:
             raise SmoothCSEError(
-                "A criterion given in Python is computed in one process, but several devices are visible or requested; "
-                "set CUDA_VISIBLE_DEVICES=0 to use one GPU."
+                "A criterion given in Python is computed in one process, but several devices are visible or "
+                "requested; set CUDA_VISIBLE_DEVICES=0 to use one GPU."
             )
         launch(config, resume=resume, overwrite=overwrite, devices=devices)
         return read_result(config.output)

@@ -12,6 +12,7 @@ from smoothcse.experiments.adapt.candidates import Candidate
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.trials import Trials
 from smoothcse.runs.folder import RunFolder
+from smoothcse.training.selection import Criterion
 
 CANDIDATES = [Candidate(name, "", {"views": "dropout"}) for name in "abc"]
 
@@ -24,15 +25,18 @@ def begin(tmp_path, tiny_bert, monkeypatch):
         folder = plan.folder_of(plan.runs[0])
         for model in (folder.last, folder.best):
             model.mkdir(parents=True, exist_ok=True)
-        return [SimpleNamespace(step_seconds=0.5)]
+        return [SimpleNamespace(step_seconds=0.5, last=given[folder.path.name])]
 
+    given: dict[str, float] = {}
     monkeypatch.setattr(module, "run_plan", train)
     monkeypatch.setattr(module, "added_pooling", lambda start, name: "mean")
     request = AdaptRequest(documents="docs", model=tiny_bert, output=str(tmp_path))
     material = SimpleNamespace(training_file=Path("text.jsonl"), passages=20, max_length=32)
 
     def of(scores: dict[str, float]) -> Trials:
-        return Trials(request, material, None, lambda folder: SimpleNamespace(selection=scores[folder.parent.name]))
+        given.clear()
+        given.update(scores)
+        return Trials(request, material, None, Criterion("probe", lambda model: {}), 30.0)
 
     return of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from smoothcse._utils.json_files import parse_object, read_text
 from smoothcse.encoders.load import model_source
 from smoothcse.encoders.pooling import added_pooling
 from smoothcse.experiments.adapt.candidates import Candidate, fields_of
-from smoothcse.experiments.adapt.judge import ProbeScores
 from smoothcse.experiments.adapt.material import Material
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.in_process import InProcess
@@ -25,6 +24,7 @@ from smoothcse.experiments.planned_runs import Plan, PlannedRun
 from smoothcse.experiments.runner import run_plan
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
+from smoothcse.training.selection import DEV_SCORE, Criterion
 
 CALIBRATION_STEPS = 5
 """Steps of the run that measures the costs."""
@@ -63,7 +63,8 @@ class Trials:
         request: Checked arguments of the adaptation.
         material: Texts to train on.
         start: Encoder to adapt, which is trained with the pooling that it has here.
-        score: Function that scores the model in a folder.
+        criterion: Criterion of selection.
+        start_score: Score of the start by this criterion.
 
     Attributes:
         folder: Folder of the run folders.
@@ -75,15 +76,17 @@ class Trials:
         request: AdaptRequest,
         material: Material,
         start: SentenceTransformer,
-        score: Callable[[Path], ProbeScores],
+        criterion: Criterion,
+        start_score: float,
     ) -> None:
-        self.request, self.material, self._score = request, material, score
+        self.request, self.material = request, material
         self._model = model_source(request.model)
         self._pooling = added_pooling(start, self._model)
         self.folder = Path(request.output) / "runs"
         self._file = Path(request.output) / "trials.jsonl"
         self.done: list[Trial] = list(_read(self._file))
-        self._workers = InProcess(Console(quiet=True), same_start=True)
+        known = {DEV_SCORE: start_score}
+        self._workers = InProcess(Console(quiet=True), criterion=criterion, start_metrics=known)
 
     def run(self, candidate: Candidate, number: int, steps: int) -> Trial:
         """Train and score a candidate, unless this is recorded.
@@ -100,9 +103,8 @@ class Trials:
         run = PlannedRun(f"{number}-{candidate.name}", candidate.name, self._config(candidate, steps))
         plan = Plan([run], self.folder)
         [record] = run_plan(plan, self._workers, replace="changed")
-        score = self._score(plan.folder_of(run).last).selection
         seconds = time.perf_counter() - started
-        trial = Trial(candidate.name, number, steps, seconds, record.step_seconds or seconds / steps, score)
+        trial = Trial(candidate.name, number, steps, seconds, record.step_seconds or seconds / steps, record.last)
         self._record(trial)
         return trial
 
@@ -140,15 +142,9 @@ class Trials:
         write_text_atomic(self._file, "".join(json.dumps(asdict(one)) + "\n" for one in self.done))
         best = self.best().run_name
         for folder in map(RunFolder, self.folder.iterdir()):
-            shutil.rmtree(folder.best, ignore_errors=True)  # the same as `last`: nothing selects a step
+            shutil.rmtree(folder.best, ignore_errors=True)  # `last`, or the start
             if folder.path.name != best:
                 shutil.rmtree(folder.last, ignore_errors=True)
-
-
-def leaders(trials: Sequence[Trial], count: int) -> list[str]:
-    """Return the names of the candidates with the highest scores, best first."""
-    ranked = sorted(trials, key=lambda trial: -trial.score)
-    return [trial.candidate for trial in ranked[:count]]
 
 
 def _read(file: Path) -> Iterator[Trial]:

@@ -18,6 +18,7 @@ from smoothcse.experiments.adapt.show import Progress
 from smoothcse.experiments.adapt.trials import Trial, Trials
 from smoothcse.experiments.adapt.verdict import LEAST_DOCUMENTS, Verdict, compare_probe
 from smoothcse.experiments.adapt.yardsticks import Yardsticks, compare_labels, keep_general_quality
+from smoothcse.training.selection import DEV_SCORE, Criterion
 
 _SCORINGS_AT_THE_END, _SHARE_OF_THE_END = 3, 0.1
 """Time kept for the comparison at the end: that of three scorings, and at most a tenth of the budget."""
@@ -81,7 +82,8 @@ def try_candidates(
         _SCORINGS_AT_THE_END * (unscored - progress.seconds_left()), _SHARE_OF_THE_END * progress.seconds
     )
     progress.start(before.selection)
-    trials = Trials(request, material, start, lambda folder: score(load_encoder(folder)))
+    criterion = Criterion("probe, MRR x 100", lambda model: {DEV_SCORE: score(model).selection})
+    trials = Trials(request, material, start, criterion, before.selection)
     suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
     search(trials, suitable, lambda: progress.seconds_left() - for_the_end, progress)
     selected = trials.best()
