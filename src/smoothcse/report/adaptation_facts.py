@@ -35,6 +35,11 @@ def score_rows(verdict: Verdict | None) -> list[tuple[str, list[str]]]:
         ("meaning alone (cosine similarity)", _cells(verdict.alone)),
         ("words and meaning (fused)", _cells(verdict.fused)),
     ]
+    if maxsim := verdict.maxsim:
+        after = f"{maxsim.after:.1f}"
+        cells = [after, ""] if verdict.keeps_start else ["", after]
+        name = f"fused, then MaxSim ({maxsim.milliseconds:.0f} ms per query, {maxsim.queries:,} queries)"
+        rows.append((name, [*cells, f"{maxsim.difference} to fused"]))
     if labels := verdict.labels:
         rows.append((f"your labels: {labels.name}, {labels.items:,} items, {labels.metric}", _cells(labels)))
     if general := verdict.general:
