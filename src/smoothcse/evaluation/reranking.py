@@ -62,7 +62,8 @@ def rerank_fused(
     Raises:
         SmoothCSEError: The model has no token embeddings.
     """
-    parts, milliseconds = [], 0.0
+    parts: list[tuple[Ranking, Ranking]] = []
+    milliseconds = 0.0
     for cosines, words in score_blocks(*embeddings, task, bm25):
         first = sum(len(fused.ranks) for fused, _ in parts)
         rows = slice(first, first + len(cosines))
