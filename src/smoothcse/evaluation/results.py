@@ -137,8 +137,8 @@ class Evaluation:
         _add_published(table, compare)
         weight = self.settings.get("cosine_weight") if group == "retrieval" else None
         if weight is not None:
-            table.caption = f"+ BM25: {weight:g} × cosine + {1 - weight:g} × BM25, each scaled to 0..1 per query"
-            table.caption += self._cost_of_maxsim()
+            fused = f"+ BM25: {weight:g} × cosine + {1 - weight:g} × BM25, each scaled to 0..1 per query"
+            table.caption = fused + self._cost_of_maxsim()
         return table
 
     def _cost_of_maxsim(self) -> str:

@@ -164,7 +164,7 @@ def _retrieval(
         return [Step("retrieval", "retrieval", partial(_retrieval_scores, task=task))]
     bm25 = BM25(task.documents)
     label = f"retrieval, with BM25 (stemmer: {bm25.language}){' and MaxSim' if maxsim else ''}"
-    measure = _reranked_scores if maxsim else _fused_scores
+    measure: Callable[..., list[Score]] = _reranked_scores if maxsim else _fused_scores
     return [Step("retrieval", label, partial(measure, task=task, bm25=bm25, cosine_weight=cosine_weight))]
 
 
