@@ -13,7 +13,7 @@ debian     long descriptions of Debian packages,           short descriptions of
 No query is part of a document. The descriptions of packages are Debian's file Translation-en, as text; on Debian it is
 found by itself after ``apt-get -o Acquire::Languages=en update``.
 
-    python benchmarks/domains.py OUTPUT --manpages pages.jsonl [--packages Translation-en]
+    python benchmarks/domains.py OUTPUT --manpages pages.jsonl [--packages Translation-en] [--documents 6000]
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pathlib import Path
 
 from smoothcse.evaluation.retrieval import python_docs_task
 
-DEBIAN_DOCUMENTS, DEBIAN_QUERIES, DEBIAN_SEED = 6000, 3000, 0
+DEBIAN_SEED = 0
 LEAST_WORDS = 30
 
 Pair = tuple[str, str]
@@ -40,12 +40,14 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder for one folder per domain")
     parser.add_argument("--manpages", type=Path, help="JSON lines with summary and text")
     parser.add_argument("--packages", type=Path, help="Debian's Translation-en, as text [apt's copy]")
+    parser.add_argument("--documents", type=int, default=6000, help="packages to draw; half of them are asked for")
     arguments = parser.parse_args()
     task = python_docs_task()
     write(arguments.output / "python-docs", list(zip(task.queries, task.documents, strict=True)))
     if arguments.manpages:
         write(arguments.output / "manpages", list(manual_pages(arguments.manpages)))
-    write(arguments.output / "debian", debian(package_stanzas(arguments.packages)), queries=DEBIAN_QUERIES)
+    pairs = debian(package_stanzas(arguments.packages), arguments.documents)
+    write(arguments.output / "debian", pairs, queries=arguments.documents // 2)
 
 
 def write(folder: Path, pairs: Sequence[Pair], queries: int | None = None) -> None:
@@ -86,8 +88,8 @@ def _output(command: list[str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def debian(stanzas: Iterable[str]) -> list[Pair]:
-    """Return short and long descriptions of the drawn packages, each text once."""
+def debian(stanzas: Iterable[str], count: int) -> list[Pair]:
+    """Return short and long descriptions of some packages, drawn, each text once."""
     found: dict[str, Pair] = {}
     for stanza in stanzas:
         match = re.search(r"^Description(?:-en)?: (.+)\n((?: .*(?:\n|$))+)", stanza, re.MULTILINE)
@@ -96,7 +98,7 @@ def debian(stanzas: Iterable[str]) -> list[Pair]:
             if len(document.split()) >= LEAST_WORDS and match[1] not in document:
                 found.setdefault(document, (match[1], document))
     distinct = list({query: (query, document) for query, document in found.values()}.values())
-    return random.Random(DEBIAN_SEED).sample(sorted(distinct), DEBIAN_DOCUMENTS)
+    return random.Random(DEBIAN_SEED).sample(sorted(distinct), count)
 
 
 def _paragraphs(description: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import runpy
 import subprocess
 import sys
@@ -41,6 +42,9 @@ OTHERS = {
     "service_load": "--clients 2 --seconds 0.5 --quick",
     "service_memory": "--quick",
     "long_run": "{text} --model {tiny} --minutes 0.05 --eval-steps 5 --quick",
+    "domains": "{output} --packages {packages} --documents 4",
+    "adaptation": "{domain}.jsonl {domain} --encoder {model} --arms start sentence host-simcse --seconds 0.01 --quick",
+    "adaptation_tables": "{domain}.jsonl",  # of the benchmark before
 }
 
 
@@ -54,7 +58,7 @@ def test_the_page_is_up_to_date():
 
 
 def test_each_benchmark_is_tried():
-    tried = {*PRECISE, *OTHERS, "harness", "page", "plots"}
+    tried = {*PRECISE, *OTHERS, "harness", "page", "plots", "adaptation_arms", "adaptation_domain"}
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
@@ -74,7 +78,15 @@ def look(shared, minilm, tiny_bert, tmp_path_factory):
     ]
     with (dev / "sts-dev.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter="\t", quoting=csv.QUOTE_NONE).writerows(rows)
-    places = {"shared": shared, "model": minilm, "tiny": tiny_bert, "text": text, "sts": folder / "sts"}
+    places = {
+        "domain": domain(folder / "domain"),
+        "packages": packages(folder / "Translation-en"),
+        "shared": shared,
+        "model": minilm,
+        "tiny": tiny_bert,
+        "text": text,
+        "sts": folder / "sts",
+    }
 
     def run(name: str, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
         given = arguments.format(**places, output=folder / name).split()
@@ -88,6 +100,32 @@ def look(shared, minilm, tiny_bert, tmp_path_factory):
         assert results() == before
 
     return run
+
+
+def domain(folder: Path) -> Path:
+    """Write a domain in BEIR's layout: 60 documents of four sentences, and a query for each."""
+    (folder / "qrels").mkdir(parents=True)
+    texts = [f"{text[0].upper()}{text[1:]}." for text in sentences(5 * 60)]
+    rows = {
+        "corpus.jsonl": [" ".join(texts[n : n + 4]) for n in range(0, 240, 4)],
+        "queries.jsonl": texts[240:],
+    }
+    for name, column in rows.items():
+        lines = [json.dumps({"_id": str(n), "text": text}) for n, text in enumerate(column)]
+        (folder / name).write_text("\n".join(lines) + "\n")
+    judged = [f"{n}\t{n}\t1" for n in range(60)]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *judged]) + "\n")
+    return folder
+
+
+def packages(file: Path) -> Path:
+    """Write descriptions of packages as Debian's Translation-en has them."""
+    records = [
+        f"Package: p{n}\nDescription-en: package {n}\n {text} {text} {text} {text}\n .\n {text}\n"
+        for n, text in enumerate(sentences(12, 3))
+    ]
+    file.write_text("\n".join(records))
+    return file
 
 
 @pytest.mark.parametrize("name", PRECISE)
