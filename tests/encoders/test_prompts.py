@@ -268,7 +268,8 @@ def test_the_service_applies_prompts(client, prompted, host):
         assert words in answer.json()["error"]["message"]
 
     expected = (unit(host.encode_query(["small books"])) @ unit(host.encode_document(TEXTS)).T)[0]
-    found = client.post("/search", json={"query": "small books", "k": len(TEXTS)}).json()["results"]
+    asked = {"query": "small books", "k": len(TEXTS), "cosine_weight": 1}
+    found = client.post("/search", json=asked).json()["results"]
     assert_equal([hit["score"] for hit in found], np.sort(expected)[::-1], atol)
     scores = client.post("/similarity", json={"a": TEXTS[:2], "b": TEXTS[2:4]}).json()["scores"]
     assert_equal(scores, unit(host.encode(TEXTS[:2])) @ unit(host.encode(TEXTS[2:4])).T, atol)
