@@ -39,6 +39,7 @@ from smoothcse.experiments.in_process import InProcess
 from smoothcse.experiments.planned_runs import Plan, PlannedRun
 from smoothcse.experiments.runner import run_plan
 from smoothcse.runs.config import TrainConfig
+from smoothcse.training.selection import DEV_SCORE, Criterion
 from smoothcse.views.choice import DROPOUT
 
 STEPS = 70
@@ -122,12 +123,13 @@ def _write_documents(start: SentenceTransformer, output: Path) -> None:
 
 
 def _train(plan: Plan, console: Console) -> None:
-    # The runner's own output is hidden: it ends with a verdict by alignment and uniformity, which select nothing here.
-    workers = InProcess(Console(quiet=True), same_start=True)
+    # Nothing selects a step, so that none is scored during training.
+    unscored = Criterion("none", lambda model: {DEV_SCORE: 0.0})
+    workers = InProcess(Console(quiet=True), criterion=unscored, start_metrics={DEV_SCORE: 0.0})
     for run in plan.runs:
         with _timed(console, f"training {run.name}, {run.config.max_steps} steps"):
             run_plan(replace(plan, due=[run]), workers, replace="all")
-        shutil.rmtree(plan.folder_of(run).best)  # nothing selects a step: the model is `last`
+        shutil.rmtree(plan.folder_of(run).best)  # the start; the model is `last`
 
 
 def _score(models: dict[str, SentenceTransformer]) -> DemoScores:

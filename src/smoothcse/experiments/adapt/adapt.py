@@ -58,7 +58,7 @@ def adapt(
 ) -> Adaptation:
     """Adapt an encoder to documents without labels, within a time budget.
 
-    A quarter of the documents (at most 800) is held out and never trained on. Queries made from one half of them
+    A part of the documents (15%, at most 400) is held out and never trained on. Queries made from one half of them
     select among training settings by successive halving; queries made from the other half compare the selected model
     with the start. If the start is not beaten, the result is the start. An interrupted adaptation continues where it
     stopped when it is called again with the same arguments.

@@ -21,8 +21,8 @@ from smoothcse.views.sentence import count_sentences
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-MOST_HELD_OUT = 800
-"""Maximum number of held-out documents; half of them judge, which puts the interval of the MRR at about ±3."""
+MOST_HELD_OUT = 400
+"""Maximum number of held-out documents; half of them judge, which puts the interval of the MRR at about ±2."""
 
 MOST_TOKENS = 64
 """Maximum tokens of a training text. Longer passages are truncated: a step costs less, and the score is the same."""
@@ -30,7 +30,7 @@ MOST_TOKENS = 64
 MOST_SEARCHED = 3000
 """Maximum number of documents among which a held-out one must be found, which bounds the duration of a scoring."""
 
-_HELD_OUT_SHARE = 0.25
+_HELD_OUT_SHARE = 0.15
 _LEAST_HELD_OUT = 2 * LEAST_DOCUMENTS  # as far as half of the documents suffice
 _FEW_DOCUMENTS = 2 * _LEAST_HELD_OUT  # below it, passages are held out: half of the documents give no verdict
 _LEAST_TOKENS = 16
@@ -62,7 +62,7 @@ class Material:
 def prepare_material(
     corpus: DocumentCorpus, start: SentenceTransformer, folder: Path, *, seed: int, language: str
 ) -> Material:
-    """Hold out a quarter of the documents, and write the passages of the others.
+    """Hold out a part of the documents, and write the passages of the others.
 
     Args:
         corpus: Passages of the documents.
