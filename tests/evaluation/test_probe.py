@@ -169,6 +169,25 @@ def test_columns_of_another_length_are_refused(column):
         make_probe(corpus(12), **{column: ["x"]})
 
 
+def test_few_sources_give_several_passages_each():
+    documents, sources = corpus(60), [row // 6 for row in range(60)]
+    probe = make_probe(documents, sources=sources, held_out=15, held_out_sources=3)
+    whole = {document_id(text) for text, source in zip(documents, sources, strict=True)}
+    asked = {}
+    for row in probe.tasks["sentence"].relevant:
+        asked.setdefault(int(probe.source_of[row]), []).append(row)
+    assert len(asked) == 3
+    assert sum(map(len, asked.values())) == 15
+    assert len(probe.held_out) == 18
+    assert probe.held_out < whole
+    source_of = dict(zip(map(document_id, documents), sources, strict=True))
+    assert len({source_of[one] for one in probe.held_out}) == 3
+
+
+def test_documents_without_sources_are_their_own():
+    assert make_probe(corpus(12), held_out=4).source_of.tolist() == list(range(12))
+
+
 def distinct_vectors(texts: list[str]) -> np.ndarray:
     """Return a vector per text, drawn from its fingerprint: no two similarities are so close that rounding decides."""
     return np.stack([np.random.default_rng(int(document_id(text), 16)).normal(size=16) for text in texts])

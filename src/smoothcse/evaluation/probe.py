@@ -18,13 +18,14 @@ documents, so that a model encodes it once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 from sentencex import segment
 
 from smoothcse._utils.choices import Precision
@@ -54,10 +55,12 @@ class RetrievalProbe:
     Attributes:
         tasks: Retrieval task of each kind; all of them have the same list of documents.
         held_out: Fingerprints of the documents that must not be trained on, see :func:`document_id`.
+        source_of: Number of the source of each document, ``(d,)``. Queries of one source are not independent.
     """
 
     tasks: Mapping[Kind, RetrievalTask]
     held_out: frozenset[str]
+    source_of: NDArray[np.int64]
 
     @property
     def documents(self) -> list[str]:
@@ -95,6 +98,7 @@ def make_probe(
     titles: Sequence[str | None] | None = None,
     sources: Sequence[Hashable] | None = None,
     held_out: int = 300,
+    held_out_sources: int | None = None,
     among: int = 10_000,
     seed: int = 0,
     language: str = "en",
@@ -111,6 +115,8 @@ def make_probe(
         sources: Source of each passage, e.g. the number of its document. If a passage is held out, all passages of its
             source are, since they may overlap. Default: each document is its own source.
         held_out: Number of documents to make queries from; fewer if fewer are suitable.
+        held_out_sources: Maximum number of sources to hold out. With fewer sources than ``held_out``, several passages
+            of each make queries. Default: no limit.
         among: Maximum number of documents to find the held-out ones among, which bounds the cost of the probe.
         seed: Seed of the choice and of the queries.
         language: ISO 639 code of the language, whose abbreviations end no sentence.
@@ -120,23 +126,30 @@ def make_probe(
             number of documents.
     """
     _check_lengths(documents, titles=titles, sources=sources)
+    source = sources or range(len(documents))
     order = _drawn_order(documents, seed)[: max(among, held_out)]
     titles_of = {place: title for place in order if titles and (title := (titles[place] or "").strip())}
     bodies = {place: _without_title(documents[place], titles_of.get(place)) for place in order}
     pieces = {place: list(segment(language, body)) for place, body in bodies.items()}
     shared = _shared_sentences(pieces.values())
-    cuts: dict[int, _Cut] = {}
-    for place in order:
-        cut = _cut(pieces[place], shared, _generator(documents[place], seed)) if len(cuts) < held_out else None
-        if cut is not None:
-            cuts[place] = cut
+    cuts = _choose(
+        order,
+        source,
+        lambda place: _cut(pieces[place], shared, _generator(documents[place], seed)),
+        held_out,
+        held_out_sources or len(documents),
+    )
     if len(cuts) < 2:
         raise SmoothCSEError(
             f"{len(cuts)} of {len(documents)} documents can be held out to probe with; a probe needs at least 2 that "
             f"have a sentence of their own of {_LEAST_QUERY} words or more, and {_LEAST_REST} words besides. Give "
             "more or longer documents."
         )
-    return RetrievalProbe(_tasks(bodies, cuts, _own_titles(titles_of)), _held_out(documents, cuts, sources))
+    return RetrievalProbe(
+        tasks=_tasks(bodies, cuts, _own_titles(titles_of)),
+        held_out=_held_out(documents, cuts, source),
+        source_of=_numbered(source[place] for place in bodies),
+    )
 
 
 def evaluate_probe(
@@ -199,13 +212,35 @@ def _drawn_order(documents: Sequence[str], seed: int) -> list[int]:
     return [places[key] for key in sorted(places)]
 
 
-def _held_out(
-    documents: Sequence[str], cuts: Mapping[int, _Cut], sources: Sequence[Hashable] | None
-) -> frozenset[str]:
-    if sources is None:
-        return frozenset(document_id(documents[place]) for place in cuts)
-    chosen = {sources[place] for place in cuts}
-    return frozenset(document_id(text) for text, source in zip(documents, sources, strict=True) if source in chosen)
+def _choose(
+    order: Iterable[int],
+    source: Sequence[Hashable],
+    cut: Callable[[int], _Cut | None],
+    held_out: int,
+    held_out_sources: int,
+) -> dict[int, _Cut]:
+    """Cut the first suitable documents in an order, of at most so many sources."""
+    cuts: dict[int, _Cut] = {}
+    chosen: set[Hashable] = set()
+    for place in order:
+        if len(cuts) == held_out:
+            break
+        allowed = source[place] in chosen or len(chosen) < held_out_sources
+        if allowed and (found := cut(place)):
+            cuts[place] = found
+            chosen.add(source[place])
+    return cuts
+
+
+def _held_out(documents: Sequence[str], cuts: Iterable[int], source: Sequence[Hashable]) -> frozenset[str]:
+    chosen = {source[place] for place in cuts}
+    return frozenset(document_id(text) for text, own in zip(documents, source, strict=True) if own in chosen)
+
+
+def _numbered(sources: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each source, equal for equal ones, from 0 in the order of the first occurrences."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(source, len(numbers)) for source in sources], dtype=np.int64)
 
 
 def _without_title(document: str, title: str | None) -> str:

@@ -63,3 +63,15 @@ def test_the_weight_is_the_best_one_of_the_selecting_half(judge, scores, monkeyp
         fused = judge.score(None, "fp32").rankings.fused
         means[weight] = fused.reciprocal_ranks[judge.queries("selecting")].mean()
     assert means[scores.cosine_weight] == pytest.approx(max(means.values()))
+
+
+def test_passages_of_one_document_are_in_one_half_and_count_once(monkeypatch):
+    probe = make_probe(documents(40), sources=[row // 4 for row in range(40)], held_out=24, held_out_sources=6)
+    judge = Judge(probe)
+    halves = [set(judge.source[judge.queries(half)]) for half in ("selecting", "judging")]
+    assert not halves[0] & halves[1]
+    assert (judge.documents("selecting"), judge.documents("judging")) == (3, 3)
+    assert len(judge.queries("selecting")) == 3 * 4 * 2
+    monkeypatch.setattr(module, "encode", lambda model, texts, kind, precision: np.ones((len(texts), 4)))
+    scores = judge.score(None, "fp32")
+    assert len(scores.by_document(scores.rankings.cosine, "judging")) == 3

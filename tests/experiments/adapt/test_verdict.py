@@ -47,7 +47,7 @@ def test_the_start_is_kept_unless_a_gain_is_established(alone, fused, labels, ke
 def judge_of(relevant: list[int]) -> Judge:
     judge = object.__new__(Judge)
     judge.task = RetrievalTask("probe", [f"q{n}" for n in range(len(relevant))], list("abcdefgh"), np.array(relevant))
-    judge.relevant = judge.task.relevant
+    judge.relevant = judge.source = judge.task.relevant
     judge._queries = {"selecting": np.array([0, 1]), "judging": np.arange(2, len(relevant))}
     return judge
 

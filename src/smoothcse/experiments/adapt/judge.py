@@ -36,14 +36,17 @@ class Judge:
     Attributes:
         task: Queries of all kinds with the documents to find.
         bm25: BM25 index of the documents.
+        relevant: Index of the text that answers each query, ``(q,)``.
+        source: Number of the document that this text is from, ``(q,)``; a document may have several passages.
     """
 
     def __init__(self, probe: RetrievalProbe) -> None:
         self.task: RetrievalTask = probe.pooled()
         self.bm25 = BM25(self.task.documents)
         self.relevant: NDArray[np.int64] = self.task.relevant
-        # The documents are in an order drawn by their texts.
-        selecting = np.isin(self.relevant, np.unique(self.relevant)[::2])
+        self.source: NDArray[np.int64] = probe.source_of[self.relevant]
+        # The documents are numbered in an order drawn by their texts.
+        selecting = np.isin(self.source, np.unique(self.source)[::2])
         self._queries: dict[Half, NDArray[np.intp]] = {
             "selecting": np.flatnonzero(selecting),
             "judging": np.flatnonzero(~selecting),
@@ -55,7 +58,7 @@ class Judge:
 
     def documents(self, half: Half) -> int:
         """Return the number of documents that a half asks for."""
-        return len(np.unique(self.relevant[self._queries[half]]))
+        return len(np.unique(self.source[self._queries[half]]))
 
     def score(self, model: SentenceTransformer, precision: Precision) -> ProbeScores:
         """Rank all documents for each query, with the fusion weight that is best on the selecting half.
@@ -107,7 +110,7 @@ class ProbeScores:
             One value per document of the half, in the order of the documents, from 0 to 100.
         """
         rows = self.judge.queries(half)
-        return mean_by_document(Ranking(ranking.ranks[rows], ranking.ndcg[rows]), self.judge.relevant[rows])
+        return mean_by_document(Ranking(ranking.ranks[rows], ranking.ndcg[rows]), self.judge.source[rows])
 
     @property
     def selection(self) -> float:
@@ -115,13 +118,13 @@ class ProbeScores:
         return float(self.by_document(self.rankings.cosine, "selecting").mean())
 
 
-def mean_by_document(ranking: Ranking, relevant: NDArray[np.int64]) -> NDArray[np.float64]:
+def mean_by_document(ranking: Ranking, source: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the mean reciprocal rank × 100 of each document's queries, in the order of the documents.
 
     Args:
         ranking: Ranking of ``q`` queries.
-        relevant: Index of the document that answers each query, ``(q,)``.
+        source: Number of the document that answers each query, ``(q,)``.
     """
-    _, places = np.unique(relevant, return_inverse=True)
+    _, places = np.unique(source, return_inverse=True)
     totals = np.bincount(places, weights=100.0 * ranking.reciprocal_ranks)
     return np.asarray(totals / np.bincount(places))

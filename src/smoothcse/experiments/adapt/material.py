@@ -91,12 +91,14 @@ def prepare_material(
 def _make_probe(corpus: DocumentCorpus, seed: int, language: str) -> RetrievalProbe:
     dataset = corpus.dataset
     sources = dataset["document"][:]
-    whole = len(set(sources)) >= _FEW_DOCUMENTS
+    documents = len(set(sources))
+    whole = documents >= _FEW_DOCUMENTS
     return make_probe(
         dataset["text"][:],
         titles=dataset["title"][:],
         sources=sources if whole else None,
-        held_out=_held_out(len(set(sources)) if whole else len(dataset)),
+        held_out=MOST_HELD_OUT if whole else _held_out(len(dataset)),
+        held_out_sources=_held_out(documents) if whole else None,
         among=MOST_SEARCHED,
         seed=seed,
         language=language,

@@ -64,7 +64,7 @@ def measure_maxsim(model: SentenceTransformer, scores: ProbeScores, precision: P
         "probe", [judge.task.queries[row] for row in rows], judge.task.documents, judge.relevant[rows]
     )
     found = rerank_fused(model, task, (queries[rows], documents), judge.bm25, scores.cosine_weight, precision)
-    before, after = (mean_by_document(ranking, task.relevant) for ranking in (found.fused, found.reranked))
+    before, after = (mean_by_document(ranking, judge.source[rows]) for ranking in (found.fused, found.reranked))
     return MaxSimComparison(
         before=float(before.mean()),
         after=float(after.mean()),
@@ -77,4 +77,4 @@ def measure_maxsim(model: SentenceTransformer, scores: ProbeScores, precision: P
 def _first_queries(judge: Judge) -> NDArray[np.intp]:
     """Return the places of all queries of the first documents of the judging half, so that every kind is there."""
     rows = judge.queries("judging")
-    return rows[np.argsort(judge.relevant[rows], kind="stable")][:MOST_QUERIES]
+    return rows[np.argsort(judge.source[rows], kind="stable")][:MOST_QUERIES]
