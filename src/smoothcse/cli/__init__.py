@@ -19,7 +19,7 @@ from smoothcse.errors import SmoothCSEError, did_you_mean, hand_over
 _PANELS = {
     "Train": {
         "adapt": "Adapt an encoder to your documents, and learn whether it is better on them.",
-        "demo": "Adapt an encoder to this machine's Python documentation and score it (about 5 minutes).",
+        "demo": "Adapt an encoder to this machine's Python documentation and score it (about 6 minutes).",
         "train": "Train an encoder on your text and keep its best checkpoint.",
         "list": "List methods, recipes, published results or evaluation tasks, or show one of them.",
         "report": "Write one HTML page about one or several runs, or follow a run in the terminal.",

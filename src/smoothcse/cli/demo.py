@@ -12,7 +12,7 @@ def demo(
     output: Annotated[Path, typer.Option(help="Folder for the documents, the two runs and the chart.")] = Path("demo"),
     steps: Annotated[int, typer.Option(min=1, help="Training steps of each run.")] = 70,
 ) -> None:
-    """Adapt an encoder to the documentation of the installed Python, and score it (about 5 minutes on two cores).
+    """Adapt an encoder to the documentation of the installed Python, and score it (about 6 minutes on two cores).
 
     Two runs learn from the documents alone: one from a sentence and the rest of its passage, and its control from
     dropout. Labelled queries then score the encoder before and after, alone and fused with BM25.
