@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smoothcse.evaluation.fusion import WEIGHTS
+from smoothcse.evaluation.fusion import COSINE_WEIGHT, WEIGHTS
 from smoothcse.evaluation.probe import document_id, make_probe
 from smoothcse.experiments.adapt import judge as module
 from smoothcse.experiments.adapt.judge import Judge
+from smoothcse.experiments.statistics import Difference
 
 
 def documents(count: int) -> list[str]:
@@ -56,13 +57,22 @@ def test_selection_is_by_the_selecting_half_alone(judge, scores):
     assert scores.selection == pytest.approx(scores.by_document(scores.rankings.cosine, "selecting").mean())
 
 
-def test_the_weight_is_the_best_one_of_the_selecting_half(judge, scores, monkeypatch):
+@pytest.mark.parametrize("established", [True, False])
+def test_the_weight_is_the_best_one_of_the_selecting_half_if_that_is_established(
+    judge, scores, monkeypatch, established
+):
+    low = 1.0 if established else -1.0
+    monkeypatch.setattr(module, "paired_bootstrap", lambda *_: Difference(2.0, low, 5.0, 10))
+    chosen = judge.score(None, "fp32").cosine_weight
     means = {}
     for weight in WEIGHTS:
         monkeypatch.setattr(Judge, "_choose_weight", lambda self, queries, documents, weight=weight: weight)
         fused = judge.score(None, "fp32").rankings.fused
         means[weight] = fused.reciprocal_ranks[judge.queries("selecting")].mean()
-    assert means[scores.cosine_weight] == pytest.approx(max(means.values()))
+    if established:
+        assert means[chosen] == pytest.approx(max(means.values()))
+    else:
+        assert chosen == COSINE_WEIGHT
 
 
 def test_passages_of_one_document_are_in_one_half_and_count_once(monkeypatch):

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from smoothcse._utils.choices import Precision
 from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.bm25 import BM25
-from smoothcse.evaluation.fusion import choose_weight
+from smoothcse.evaluation.fusion import COSINE_WEIGHT, choose_weight
 from smoothcse.evaluation.probe import RetrievalProbe
 from smoothcse.evaluation.ranking import Ranking
 from smoothcse.evaluation.retrieval import Rankings, RetrievalTask, compare_embeddings, score_blocks
+from smoothcse.experiments.statistics import paired_bootstrap
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -61,7 +62,10 @@ class Judge:
         return len(np.unique(self.source[self._queries[half]]))
 
     def score(self, model: SentenceTransformer, precision: Precision) -> ProbeScores:
-        """Rank all documents for each query, with the fusion weight that is best on the selecting half.
+        """Rank all documents for each query.
+
+        The fusion weight is :data:`~smoothcse.evaluation.fusion.COSINE_WEIGHT`, unless another one is better on the
+        selecting half by an interval that excludes zero.
 
         Args:
             model: Encoder.
@@ -78,7 +82,15 @@ class Judge:
         task = RetrievalTask(
             "probe", [self.task.queries[row] for row in rows], self.task.documents, self.relevant[rows]
         )
-        return choose_weight(score_blocks(queries[rows], documents, task, self.bm25), task.relevant)[0]
+        best, _ = choose_weight(score_blocks(queries[rows], documents, task, self.bm25), task.relevant)
+        found, usual = (
+            mean_by_document(
+                compare_embeddings(queries[rows], documents, task, self.bm25, weight).fused, self.source[rows]
+            )
+            for weight in (best, COSINE_WEIGHT)
+        )
+        # The best weight of a few queries is mostly chance: it has to be better by more than that.
+        return best if paired_bootstrap(found, usual).established else COSINE_WEIGHT
 
 
 @dataclass(frozen=True, eq=False)
