@@ -54,6 +54,7 @@ def test_a_document_has_the_mean_of_its_queries(judge, scores, half, by):
 
 
 def test_selection_is_by_the_selecting_half_alone(judge, scores):
+    assert judge.selection(None, "fp32") == pytest.approx(scores.selection)
     assert scores.selection == pytest.approx(scores.by_document(scores.rankings.cosine, "selecting").mean())
 
 

@@ -17,8 +17,8 @@ from smoothcse.encoders.inference import encode
 from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.fusion import COSINE_WEIGHT, choose_weight
 from smoothcse.evaluation.probe import RetrievalProbe
-from smoothcse.evaluation.ranking import Ranking
-from smoothcse.evaluation.retrieval import Rankings, RetrievalTask, compare_embeddings, score_blocks
+from smoothcse.evaluation.ranking import Ranking, rank
+from smoothcse.evaluation.retrieval import Rankings, RetrievalTask, compare_embeddings, cosine_blocks, score_blocks
 from smoothcse.experiments.statistics import paired_bootstrap
 
 if TYPE_CHECKING:
@@ -60,6 +60,19 @@ class Judge:
     def documents(self, half: Half) -> int:
         """Return the number of documents that a half asks for."""
         return len(np.unique(self.source[self._queries[half]]))
+
+    def selection(self, model: SentenceTransformer, precision: Precision) -> float:
+        """Return :attr:`ProbeScores.selection` of a model without the rest of its scores.
+
+        Args:
+            model: Encoder.
+            precision: Arithmetic of the forward passes.
+        """
+        rows = self._queries["selecting"]
+        documents = encode(model, self.task.documents, "document", precision=precision)
+        queries = encode(model, [self.task.queries[row] for row in rows], "query", precision=precision)
+        ranking = rank(cosine_blocks(queries, documents), self.relevant[rows])
+        return float(mean_by_document(ranking, self.source[rows]).mean())
 
     def score(self, model: SentenceTransformer, precision: Precision) -> ProbeScores:
         """Rank all documents for each query.

@@ -15,6 +15,7 @@ from smoothcse.corpus.documents import DocumentCorpus
 from smoothcse.encoders.inference import token_counts
 from smoothcse.evaluation.probe import RetrievalProbe, make_probe
 from smoothcse.experiments.adapt.judge import Judge
+from smoothcse.experiments.adapt.layout import TEXT
 from smoothcse.experiments.adapt.verdict import LEAST_DOCUMENTS
 from smoothcse.views.sentence import count_sentences
 
@@ -75,7 +76,7 @@ def prepare_material(
         SmoothCSEError: If too few documents are suitable for a probe.
     """
     probe = _make_probe(corpus, seed, language)
-    file = folder / "text.jsonl"
+    file = folder / TEXT
     passages = _write(corpus, probe, file)
     texts, titles = _sample(file)
     return Material(

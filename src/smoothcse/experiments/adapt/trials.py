@@ -17,6 +17,7 @@ from smoothcse._utils.json_files import parse_object, read_text
 from smoothcse.encoders.load import model_source
 from smoothcse.encoders.pooling import added_pooling
 from smoothcse.experiments.adapt.candidates import Candidate, fields_of
+from smoothcse.experiments.adapt.layout import RUNS, TRIALS
 from smoothcse.experiments.adapt.material import Material
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.in_process import InProcess
@@ -82,8 +83,8 @@ class Trials:
         self.request, self.material = request, material
         self._model = model_source(request.model)
         self._pooling = added_pooling(start, self._model)
-        self.folder = Path(request.output) / "runs"
-        self._file = Path(request.output) / "trials.jsonl"
+        self.folder = Path(request.output) / RUNS
+        self._file = Path(request.output) / TRIALS
         self.done: list[Trial] = list(_read(self._file))
         known = {DEV_SCORE: start_score}
         self._workers = InProcess(Console(quiet=True), criterion=criterion, start_metrics=known)

@@ -82,7 +82,9 @@ def try_candidates(
         _SCORINGS_AT_THE_END * (unscored - progress.seconds_left()), _SHARE_OF_THE_END * progress.seconds
     )
     progress.start(before.selection)
-    criterion = Criterion("probe, MRR x 100", lambda model: {DEV_SCORE: score(model).selection})
+    criterion = Criterion(
+        "probe, MRR x 100", lambda model: {DEV_SCORE: material.judge.selection(model, request.precision)}
+    )
     trials = Trials(request, material, start, criterion, before.selection)
     suitable = suitable_candidates(several_sentences=material.several_sentences, titles=material.titles)
     search(trials, suitable, lambda: progress.seconds_left() - for_the_end, progress)
