@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcse.evaluation.data import HUB, sts_folder
 from smoothcse.evaluation.score import Score, average
 from smoothcse.evaluation.sts import evaluate_sts
-from smoothcse.evaluation.sts_tasks import load_tasks, sample_pairs
+from smoothcse.evaluation.sts_tasks import STSTask, load_tasks, sample_pairs
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -41,7 +42,16 @@ def general_quality(
     Raises:
         SmoothCSEError: A file is missing or broken, or the Hub cannot be read.
     """
-    tasks = [sample_pairs(task, pairs, seed) for task in load_tasks(sts_folder(source))]
+    return score_general(model, general_tasks(source, pairs=pairs, seed=seed), **encode_options)
+
+
+def general_tasks(source: Path | str = HUB, *, pairs: int = 300, seed: int = 0) -> list[STSTask]:
+    """Read the sample that :func:`general_quality` scores, once for several models; its arguments and errors."""
+    return [sample_pairs(task, pairs, seed) for task in load_tasks(sts_folder(source))]
+
+
+def score_general(model: SentenceTransformer, tasks: Sequence[STSTask], **encode_options: Any) -> Score:
+    """Score a model on the tasks of :func:`general_tasks`; see :func:`general_quality`."""
     scores = evaluate_sts(model, tasks, **encode_options)
     return Score(
         task="general STS",

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.encoders.average import average_with_start
-from smoothcse.evaluation.data import sts_folder
-from smoothcse.evaluation.general import general_quality
+from smoothcse.evaluation.general import general_tasks, score_general
 from smoothcse.evaluation.own_labels import OwnLabels, load_own_labels
-from smoothcse.evaluation.sts_tasks import load_tasks
 from smoothcse.experiments.adapt.read_corpus import read_whole
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.experiments.adapt.verdict import GeneralComparison, LabelComparison
@@ -48,11 +46,10 @@ def read_yardsticks(request: AdaptRequest) -> Yardsticks:
         labels = load_own_labels(request.dev, read_whole(request))
     if request.general is None:
         return Yardsticks(labels, None)
-    folder = sts_folder(request.general)
-    load_tasks(folder)
+    tasks = general_tasks(request.general)
 
     def general(model: SentenceTransformer) -> float:
-        return general_quality(model, folder, precision=request.precision).main
+        return score_general(model, tasks, precision=request.precision).main
 
     return Yardsticks(labels, general)
 
