@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformer
 from torch.nn.modules.module import register_module_forward_hook
 from transformers.models.bert.modeling_bert import BertSelfAttention
 
+from interrupted import train_interrupted
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
@@ -23,7 +24,6 @@ from smoothcse.methods.table import METHODS, find_method, make_settings
 from smoothcse.objectives import Noise
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
-from smoothcse.training.callbacks import Metrics
 from smoothcse.training.selection import DEV_SCORE
 from tiny import sentences
 
@@ -58,18 +58,7 @@ def test_twenty_steps_resumed_equal_twenty_steps_and_the_model_is_a_plain_one(na
     whole = train(config.replace(method=name, settings=SMALL.get(name)), console=QUIET)
     assert len(losses(whole.folder)) == 20
     cut = config.replace(method=name, settings=SMALL.get(name), output=str(tmp_path / "cut"))
-    original = Metrics.on_log
-
-    def die(self, args, state, control, logs, **kwargs):
-        original(self, args, state, control, logs, **kwargs)
-        if state.global_step == 14 and "loss" in logs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Metrics, "on_log", die)
-    with pytest.raises(KeyboardInterrupt):
-        train(cut, console=QUIET)
-    monkeypatch.setattr(Metrics, "on_log", original)
-    resumed = train(cut, resume=True, console=QUIET)
+    resumed = train_interrupted(cut, 14, monkeypatch)
     assert losses(resumed.folder) == losses(whole.folder)
     first, second = (load_file(run.last / "model.safetensors") for run in (whole, resumed))
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())

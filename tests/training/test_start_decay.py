@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from interrupted import train_interrupted
 from smoothcse import SmoothCSEError, TrainConfig
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.projection import head_of
@@ -20,7 +21,7 @@ from smoothcse.report.facts import card
 from smoothcse.report.read import read_run
 from smoothcse.training import inputs as training_inputs
 from smoothcse.training import make_config, train
-from smoothcse.training.callbacks import Metrics, StartDecay
+from smoothcse.training.callbacks import StartDecay
 from smoothcse.training.selection import DEV_SCORE, Criterion
 
 QUIET = Console(quiet=True)
@@ -94,18 +95,7 @@ def test_a_resumed_run_equals_one_never_interrupted(config, tmp_path, monkeypatc
     config = config.replace(start_decay=200, max_steps=4, **OTHER_WAYS)
     whole = train(config, console=QUIET)
     cut = config.replace(output=str(tmp_path / "cut"))
-    original = Metrics.on_log
-
-    def die(self, args, state, control, logs, **kwargs):
-        original(self, args, state, control, logs, **kwargs)
-        if state.global_step == 3 and "loss" in logs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Metrics, "on_log", die)
-    with pytest.raises(KeyboardInterrupt):
-        train(cut, console=QUIET)
-    monkeypatch.setattr(Metrics, "on_log", original)
-    resumed = weights(train(cut, resume=True, console=QUIET))
+    resumed = weights(train_interrupted(cut, 3, monkeypatch))
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights(whole).items())
 
 

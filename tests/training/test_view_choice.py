@@ -13,6 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from interrupted import train_interrupted
 from smoothcse import SmoothCSEError, TrainConfig
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods.table import METHODS, find_method
@@ -22,7 +23,6 @@ from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import inputs as training_inputs
 from smoothcse.training import make_config, train
-from smoothcse.training.callbacks import Metrics
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from smoothcse.views.choice import VIEWS, describe_views, read_views
 from smoothcse.views.collator import CollateViews, rows_of
@@ -234,18 +234,7 @@ def test_a_resumed_run_equals_one_never_interrupted(fields, config, tmp_path, mo
     config = config.replace(views=MIXED, max_steps=12, **fields)
     whole = train(config.replace(workers=0), console=QUIET)
     cut = config.replace(output=str(tmp_path / "cut"))
-    original = Metrics.on_log
-
-    def die(self, args, state, control, logs, **kwargs):
-        original(self, args, state, control, logs, **kwargs)
-        if state.global_step == 9 and "loss" in logs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Metrics, "on_log", die)
-    with pytest.raises(KeyboardInterrupt):
-        train(cut, console=QUIET)
-    monkeypatch.setattr(Metrics, "on_log", original)
-    resumed = train(cut, resume=True, console=QUIET)
+    resumed = train_interrupted(cut, 9, monkeypatch)
     assert losses(resumed.folder) == losses(whole.folder)
     first, second = (load_file(run.last / "model.safetensors") for run in (whole, resumed))
     assert all(torch.equal(tensor, second[key]) for key, tensor in first.items())
