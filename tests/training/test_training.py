@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 import smoothcse
+from interrupted import train_interrupted
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
@@ -23,7 +24,6 @@ from smoothcse.runs import model_folder
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import TrainConfig, inputs, make_config, read_result, run, train
-from smoothcse.training.callbacks import Metrics
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from tiny import sentences
 
@@ -126,18 +126,7 @@ def test_a_killed_run_resumed_equals_an_uninterrupted_one(stop, config, tmp_path
     config = config.replace(epochs=2, batch_size=16, limit=50, eval_steps=2)
     whole = train(config, console=QUIET)
     cut = config.replace(output=str(tmp_path / "cut"))
-    original = Metrics.on_log
-
-    def die(self, args, state, control, logs, **kwargs):
-        original(self, args, state, control, logs, **kwargs)
-        if state.global_step == stop and "loss" in logs:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Metrics, "on_log", die)
-    with pytest.raises(KeyboardInterrupt):
-        train(cut, console=QUIET)
-    monkeypatch.setattr(Metrics, "on_log", original)
-    resumed = train(cut, resume=True, console=QUIET)
+    resumed = train_interrupted(cut, stop, monkeypatch)
 
     assert losses(resumed.folder) == losses(whole.folder)
     assert (resumed.best_step, resumed.best_score) == (whole.best_step, whole.best_score)
