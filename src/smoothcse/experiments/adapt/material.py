@@ -26,7 +26,7 @@ MOST_HELD_OUT = 400
 """Maximum number of held-out documents; half of them judge, which puts the interval of the MRR at about ±2."""
 
 MOST_TOKENS = 64
-"""Maximum tokens of a training text. Longer passages are truncated: a step costs less, and the score is the same."""
+"""Maximum tokens of a training text. Longer passages are truncated, so that a step costs less."""
 
 MOST_SEARCHED = 3000
 """Maximum number of documents among which a held-out one must be found, which bounds the duration of a scoring."""
