@@ -48,6 +48,7 @@ OURS: dict[str, dict[str, Any]] = {
     "sentence-noise": {**_SENTENCE, **_NOISE},
     "sentence-share0.2": {**_SENTENCE, **_NOISE, "noise_share": 0.2},
     "sentence-share0.4": {**_SENTENCE, **_NOISE, "noise_share": 0.4},
+    "sentence-lr5e-5": {**_SENTENCE, "learning_rate": 5e-5},
     "sentence-lr1e-4": {**_SENTENCE, "learning_rate": 1e-4},
     "sentence-crops": {"views": "sentence=1,crops=1"},
     "sentence-length128": {**_SENTENCE, "max_length": 128},

@@ -16,7 +16,7 @@ from smoothcse.evaluation.lexical import Words, detect_language, split_words, wo
 TEXTS = st.lists(st.lists(st.sampled_from("abcdefg"), max_size=6).map(" ".join), min_size=1, max_size=6)
 
 
-def naive_bm25(queries, documents, k1=1.5, b=0.75):
+def naive_bm25(queries, documents, k1=1.2, b=0.75):
     words = [document.split() for document in documents]
     mean = sum(map(len, words)) / len(words)
 

@@ -225,7 +225,7 @@ def test_an_upgrade_that_is_cut_off_continues(step, index, built, monkeypatch):
 
 
 def test_python_docs_are_ranked_as_the_verdict_ranks_them(tiny_bert, tmp_path, monkeypatch):
-    """The first results agree although the verdict's BM25 has another k_1; vectors are those of LSA, for speed."""
+    """An index and a verdict have the same BM25; vectors are those of LSA, for speed."""
     task = python_docs_task()
     analysis = make_pipeline(TfidfVectorizer(sublinear_tf=True), TruncatedSVD(32, random_state=0)).fit(task.documents)
     monkeypatch.setattr("smoothcse.search.index.encode", lambda _, texts, **__: analysis.transform(texts))
@@ -234,7 +234,5 @@ def test_python_docs_are_ranked_as_the_verdict_ranks_them(tiny_bert, tmp_path, m
     [cosines] = cosine_blocks(analysis.transform(queries), analysis.transform(task.documents))
     scores = fuse(cosines, BM25(task.documents, index.record.language).scores(queries))
     found = index.search(queries, k=10)
-    assert np.mean([int(hits[0].id) == row.argmax() for hits, row in zip(found, scores, strict=True)]) >= 0.95
-    words = lucene(task.documents, queries, index.record.language)
-    exact = -np.sort(-fuse(cosines, words), axis=1)[:, :10]
-    np.testing.assert_allclose([[hit.score for hit in hits] for hits in found], exact, atol=1e-4)
+    best = -np.sort(-scores, axis=1)[:, :10]
+    np.testing.assert_allclose([[hit.score for hit in hits] for hits in found], best, atol=1e-4)

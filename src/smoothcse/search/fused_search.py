@@ -7,9 +7,8 @@ smallest BM25 score is 0, that of a document without the query's words. Scaling 
 the cosine similarities and so give BM25 less than its weight. A document outside the candidates is missed if it is
 among the best by the fused score and yet among the best by neither.
 
-BM25 is that of LanceDB: the formula of :mod:`smoothcse.evaluation.bm25` with ``k_1 = 1.2`` instead of 1.5, which
-LanceDB does not let one choose. Its statistics leave out documents without words and, until the table is next
-optimised, up to a tenth of the documents: those that came last.
+BM25 is that of LanceDB: the formula of :mod:`smoothcse.evaluation.bm25`. Its statistics leave out documents without
+words and, until the table is next optimised, up to a tenth of the documents: those that came last.
 """
 
 from __future__ import annotations
