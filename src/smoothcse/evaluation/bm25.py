@@ -4,8 +4,8 @@ r"""BM25: how well the words of a query match those of each document.
           \frac{f_{w,d}}{f_{w,d} + k_1 (1 - b + b |d| / \bar{|d|})}
 
 with ``N`` documents, of which ``n_w`` contain the word ``w``, and ``f`` occurrences of ``w`` in ``d``; ``k_1 = 1.2``
-and ``b = 0.75`` (Robertson and Zaragoza, 2009, in Lucene's variant, whose constants LanceDB has too: an index ranks as a verdict does). The index is that
-of `bm25s <https://github.com/xhluca/bm25s>`_.
+and ``b = 0.75`` (Robertson and Zaragoza, 2009, in Lucene's variant). LanceDB has the same constants, so that an index
+ranks as a verdict does. The index of this module is that of `bm25s <https://github.com/xhluca/bm25s>`_.
 """
 
 from __future__ import annotations
