@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from adaptation_arms import COMMON, HOST, OURS, REFERENCE, UNTRAINED, Trained, train_host, train_ours, untrained
+from adaptation_arms import COMMON, OURS, REFERENCE, UNTRAINED, Trained, train_ours, untrained
 from adaptation_arms import write_text as write_training_text
 from adaptation_domain import Yardstick, load_domain
+from adaptation_host import HOST, train_host
 from harness import environment
 
 from smoothcse._utils.quiet import quiet_libraries

@@ -43,7 +43,8 @@ OTHERS = {
     "service_memory": "--quick",
     "long_run": "{text} --model {tiny} --minutes 0.05 --eval-steps 5 --quick",
     "domains": "{output} --packages {packages} --documents 4",
-    "adaptation": "{domain}.jsonl {domain} --encoder {model} --arms start sentence host-simcse --seconds 0.01 --quick",
+    "adaptation": "{domain}.jsonl {domain} --encoder {model} --arms start sentence sentence-mined "
+    "host-simcse --quick --seconds 0.01",
     "adaptation_tables": "{domain}.jsonl",  # of the benchmark before
 }
 
@@ -58,7 +59,8 @@ def test_the_page_is_up_to_date():
 
 
 def test_each_benchmark_is_tried():
-    tried = {*PRECISE, *OTHERS, "harness", "page", "plots", "adaptation_arms", "adaptation_domain"}
+    parts = {f"adaptation_{part}" for part in ("arms", "domain", "host", "mining")}
+    tried = {*PRECISE, *OTHERS, *parts, "harness", "page", "plots"}
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
