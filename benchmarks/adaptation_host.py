@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adaptation_arms import Trained
 import torch
+from adaptation_arms import Trained
 from datasets import Dataset
 from harness import first_device
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -82,7 +82,7 @@ also with batches of 64 and the length of our arms, and CT with the scale and th
 
 
 def busy_seconds() -> float:
-    """Return a clock: on CPUs that of the processor time per thread, which other programs do not take from a recipe."""
+    """Return a clock: on CPUs that of processor time per thread, which other programs do not take from a recipe."""
     return time.process_time() / torch.get_num_threads() if first_device() == "cpu" else time.perf_counter()
 
 
