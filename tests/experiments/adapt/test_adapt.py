@@ -28,7 +28,7 @@ from smoothcse.experiments.adapt.candidates import Candidate
 from smoothcse.experiments.adapt.record import read_record
 from smoothcse.experiments.adapt.trials import Trial
 from smoothcse.experiments.adapt.verdict import Verdict
-from smoothcse.runs.search_settings import read_search_settings
+from smoothcse.runs.search_settings import SearchSettings, read_search_settings
 from tiny import WORDS
 
 FEW_CANDIDATES = (
@@ -131,7 +131,9 @@ def test_the_folder_holds_the_model_the_record_and_the_trials(finished, tiny_ber
     assert finished.model == folder / "model"
     assert record.adapted
     assert record == read_record(folder)
-    assert read_search_settings(finished.model) == record.cosine_weight
+    assert read_search_settings(finished.model) == SearchSettings(
+        cosine_weight=record.cosine_weight, rerank=record.verdict.rerank
+    )
     lines = (folder / "trials.jsonl").read_text().splitlines()
     assert [Trial(**json.loads(line)) for line in lines] == record.trials
     assert [(trial.candidate, trial.round, trial.steps) for trial in record.trials[:3]] == PLANNED
@@ -325,7 +327,7 @@ def test_ten_documents_hand_the_start_back(call, ten, tmp_path, tiny_bert):
     assert found.record.summary.startswith("Keep your model: only 2 held-out documents can be asked for")
     assert (found.record.adapted, found.record.trials, found.record.verdict) == (False, [], None)
     assert fingerprint(load_encoder(found.model)) == fingerprint(load_encoder(tiny_bert))
-    assert read_search_settings(found.model) == found.record.cosine_weight
+    assert read_search_settings(found.model) == SearchSettings(cosine_weight=found.record.cosine_weight)
 
 
 def test_random_text_hands_the_start_back_bit_for_bit(kept, finished, tiny_bert):

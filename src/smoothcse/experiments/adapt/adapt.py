@@ -26,7 +26,7 @@ from smoothcse.experiments.adapt.tryout import Tryout, try_candidates
 from smoothcse.experiments.adapt.yardsticks import read_yardsticks
 from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.provenance import provenance
-from smoothcse.runs.search_settings import write_search_settings
+from smoothcse.runs.search_settings import SearchSettings, write_search_settings
 
 
 @dataclass(frozen=True)
@@ -147,5 +147,5 @@ def _write_model(outcome: Tryout, target: Path) -> None:
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     outcome.model.save_pretrained(str(new), create_model_card=False)
-    write_search_settings(new, outcome.cosine_weight)
+    write_search_settings(new, SearchSettings(cosine_weight=outcome.cosine_weight, rerank=outcome.rerank))
     replace_folder(new, target)
