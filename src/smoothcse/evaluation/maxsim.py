@@ -94,7 +94,8 @@ def late_interaction_of(model: SentenceTransformer, query: str, texts: Sequence[
     Raises:
         SmoothCSEError: The model has no token embeddings.
     """
-    return late_interaction(model, [query], texts, np.arange(len(texts))[None])[0]
+    [found] = late_interaction(model, [query], texts, np.arange(len(texts))[None])
+    return found
 
 
 def rerank(scores: FloatArray, candidates: IntArray, late: FloatArray, late_weight: float = 0.5) -> FloatArray:
