@@ -94,7 +94,7 @@ def late_interaction_of(model: SentenceTransformer, query: str, texts: Sequence[
     Raises:
         SmoothCSEError: The model has no token embeddings.
     """
-    [found] = late_interaction(model, [query], texts, np.arange(len(texts))[None])
+    found: NDArray[np.float32] = late_interaction(model, [query], texts, np.arange(len(texts))[None])[0]
     return found
 
 
