@@ -32,7 +32,7 @@ from smoothcse.export import export_model as export_module
 from smoothcse.export import openvino as openvino_module
 from smoothcse.export.export_model import export_model
 from smoothcse.export.openvino import write_openvino
-from smoothcse.runs.search_settings import read_search_settings, write_search_settings
+from smoothcse.runs.search_settings import SearchSettings, read_search_settings, write_search_settings
 from tiny import save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
@@ -253,11 +253,11 @@ def test_the_command_prints_figures_and_encode_reads_the_result(tiny_bert, writt
     write_sts_dev(tmp_path / "sts")
     out = tmp_path / "out"
     model = shutil.copytree(tiny_bert, tmp_path / "model")
-    write_search_settings(model, 0.6)
+    write_search_settings(model, SearchSettings(cosine_weight=0.6, rerank="maxsim"))
     arguments = ["--pooling", "mean", "--texts", corpus_file, "--sentences", 30, "--dev", tmp_path / "sts", "-o", out]
     result = CliRunner().invoke(app, ["export", str(model), *map(str, arguments)], env={"COLUMNS": "120"})
     assert result.exit_code == 0, result.output
-    assert read_search_settings(out) == 0.6
+    assert read_search_settings(out) == SearchSettings(cosine_weight=0.6, rerank="maxsim")
     for words in ("before: torch, float32", "after: onnx, float32", "STS-B dev", "sentences/s", "30 sentences"):
         assert words in result.stdout
     record = json.loads((out / "export.json").read_text())

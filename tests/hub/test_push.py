@@ -16,7 +16,7 @@ from loopback_hub import Fault, LoopbackHub
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, write_manifest
 from smoothcse.runs.model_folder import save_model
-from smoothcse.runs.search_settings import SEARCH_SETTINGS, write_search_settings
+from smoothcse.runs.search_settings import SEARCH_SETTINGS, SearchSettings, write_search_settings
 
 LEFT_BY_TRAINING = (
     "optimizer.pt",
@@ -53,7 +53,7 @@ def run(tmp_path, tiny, tiny_bert):
     folder = RunFolder(tmp_path / "my-run")
     folder.path.mkdir()
     save_model(SentenceTransformer(str(tiny), device="cpu"), folder.best, {"step": 4, "score": 51.5})
-    write_search_settings(folder.best, 0.6)
+    write_search_settings(folder.best, SearchSettings(cosine_weight=0.6))
     write_manifest(folder.path, Manifest.model_validate(manifest(tiny_bert)))
     (folder.checkpoints / "checkpoint-4").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-4" / "optimizer.pt").write_bytes(b"moments")

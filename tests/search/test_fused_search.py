@@ -20,7 +20,7 @@ from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.fusion import fuse
 from smoothcse.evaluation.lexical import Words
 from smoothcse.evaluation.retrieval import cosine_blocks, python_docs_task
-from smoothcse.runs.search_settings import write_search_settings
+from smoothcse.runs.search_settings import SearchSettings, write_search_settings
 from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
@@ -124,7 +124,7 @@ def test_the_weight_of_the_model_is_recorded_and_used(tiny_bert, tmp_path):
     model, path = shutil.copytree(tiny_bert, tmp_path / "model"), tmp_path / "docs.index"
     index = Index.build(path, str(model), documents(), console=QUIET)
     assert (index.record.cosine_weight, index.cosine_weight) == (None, 0.7)
-    write_search_settings(model, 0.4)
+    write_search_settings(model, SearchSettings(cosine_weight=0.4))
     index = Index.build(path, str(model), documents(), console=QUIET)
     assert (index.record.cosine_weight, Index.open(path).cosine_weight) == (0.4, 0.4)
     assert (
@@ -135,7 +135,9 @@ def test_the_weight_of_the_model_is_recorded_and_used(tiny_bert, tmp_path):
     assert index.cosine_weight == 0.4
 
 
-@pytest.mark.parametrize(("field", "value"), [("cosine_weight", 7), ("cosine_weight", "x"), ("language", "klingon")])
+@pytest.mark.parametrize(
+    ("field", "value"), [("cosine_weight", 7), ("cosine_weight", "x"), ("language", "klingon"), ("rerank", "x")]
+)
 def test_a_damaged_record_is_named(field, value, index):
     file = index.path / "index.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {field: value}))

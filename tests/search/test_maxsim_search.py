@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from smoothcse.cli import main
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.maxsim import first_candidates, late_interaction, rerank
+from smoothcse.runs.search_settings import SearchSettings, write_search_settings
 from tiny import sentences
 
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
@@ -71,6 +73,34 @@ def test_reranking_changes_the_order_and_nothing_else(index):
     assert after[50:] == list(before.values())[50:]
     assert [replace(hit, score=0) for hit in after] == [replace(before[hit.id], score=0) for hit in after]
     assert index.search(query, where={"year": 1}, rerank="maxsim") == []
+
+
+def test_the_recommendation_of_the_model_is_recorded_and_followed(tiny_bert, tmp_path, monkeypatch, capsys):
+    model, path = shutil.copytree(tiny_bert, tmp_path / "model"), tmp_path / "docs.index"
+    found = [Document(text) for text in TEXTS[:20]]
+    built = Index.build(path, str(model), found, console=QUIET)
+    assert (built.rerank, built.search(QUERIES)) == ("none", built.search(QUERIES, rerank="none"))
+    write_search_settings(model, SearchSettings(cosine_weight=0.7, rerank="maxsim"))
+    (tmp_path / "docs.txt").write_text("\n".join(TEXTS[:20]))
+    said = {}
+    for name, arguments in {
+        "index": ["index", str(model), str(tmp_path / "docs.txt"), "-o", str(path)],
+        "search": ["search", str(path), QUERIES[0]],
+        "without": ["search", str(path), QUERIES[0], "--rerank", "none"],
+    }.items():
+        monkeypatch.setattr("sys.argv", ["smoothcse", *arguments])
+        with pytest.raises(SystemExit):
+            main()
+        said[name] = capsys.readouterr().out
+    assert "(MaxSim), as the model recommends" in said["index"]
+    assert "ms with MaxSim, which the model recommends; --rerank none leaves it out." in " ".join(
+        said["search"].split()
+    )
+    assert "MaxSim" not in said["without"]
+    opened = Index.open(path)
+    assert opened.rerank == "maxsim"
+    assert opened.search(QUERIES) == opened.search(QUERIES, rerank="maxsim") != opened.search(QUERIES, rerank="none")
+    assert opened.search(encode(opened.model, QUERIES))  # vectors are not reranked
 
 
 def test_the_command_prints_the_time(index, monkeypatch, capsys):

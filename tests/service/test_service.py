@@ -130,6 +130,25 @@ def test_the_cosine_weight_is_that_of_the_request_the_service_or_the_index(clien
         assert answer(other, cosine_weight=0.0) == (0, expected[0])
 
 
+def test_a_reranked_search_is_that_of_the_index(client, index):
+    def answer(client, **options):
+        found = client.post("/search", json={"query": TEXTS[7], **options}).json()
+        return found["rerank"], [(hit["id"], pytest.approx(hit["score"], abs=1e-3)) for hit in found["results"]]
+
+    expected = {
+        rerank: [(hit.id, hit.score) for hit in index.search(TEXTS[7], 5, rerank=rerank)]
+        for rerank in ("none", "maxsim")
+    }
+    assert expected["none"] != expected["maxsim"]
+    assert answer(client, k=5) == ("none", expected["none"])
+    assert answer(client, k=5, rerank="maxsim") == ("maxsim", expected["maxsim"])
+    assert answer(client, where={"year": 1}, rerank="maxsim") == ("maxsim", [])
+    assert client.post("/search", json={"query": "a", "rerank": "colbert"}).status_code == 422
+    with TestClient(create_app([Served("first", index.model, index, rerank="maxsim")])) as other:
+        assert answer(other, k=5) == ("maxsim", expected["maxsim"])
+        assert answer(other, k=5, rerank="none") == ("none", expected["none"])
+
+
 def test_metadata_of_any_name_are_served_and_an_incomplete_index_says_so(tiny_bert, tmp_path):
     names = ("a`b", "a.b", "_rowid", "*", '"', "id`; DROP")
     found = [Document(text, str(n), dict.fromkeys(names, f"x{n}")) for n, text in enumerate(TEXTS[:6])]

@@ -11,6 +11,7 @@ import pytest
 from served import until
 from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
+from smoothcse.evaluation.maxsim import late_interaction
 from tiny import sentences
 
 pytest.importorskip("fastapi", reason="needs the extra 'serve'")
@@ -76,6 +77,18 @@ def test_many_callers_each_get_what_they_asked_for(make, model):
     assert sum(sizes) == sum(map(len, requests))
     assert max(sizes) <= 16
     assert batcher.waiting == 0
+
+
+def test_documents_are_compared_with_their_own_query(make, model):
+    """Requests with different queries share a batch, and a long list of documents is compared in portions."""
+    batcher = make(batch_texts=8)
+    queries, documents = sentences(4), sentences(20, seed=1)
+    asked = [batcher.compare(query, documents) for query in queries]
+    encoded = batcher.submit(documents)
+    expected = late_interaction(model, queries, documents, np.tile(np.arange(20), (4, 1)))
+    found = [future.result(30).vectors for future in asked]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert encoded.result(30).vectors.shape == (20, 32)
 
 
 def test_bf16_copies_the_weights_once(model, monkeypatch):

@@ -55,7 +55,7 @@ def export(
 
     quiet_libraries()
     require_card(model)
-    cosine_weight = find_search_settings(model)
+    settings = find_search_settings(model)
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
     found = load_sentences(texts, limit=sentences + CALIBRATION).dataset["sentence"][:]
     comparison = export_model(
@@ -68,7 +68,7 @@ def export(
         sts=sts,
     )
     write_model_card(output, source=model)
-    if cosine_weight is not None:
-        write_search_settings(output, cosine_weight)
+    if settings is not None:
+        write_search_settings(output, settings)
     Console().print(comparison.table())
     typer.echo(f"The model is in {output}.")

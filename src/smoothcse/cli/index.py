@@ -123,6 +123,11 @@ def index(
             precision_notice(precision, resolve_precision(precision, "encode", made.model.device.type)), err=True
         )
     typer.echo(f"{output} holds {len(made):,} documents.")
+    if made.rerank == "maxsim":
+        typer.echo(
+            "Searches compare the first 50 documents token by token (MaxSim), as the model recommends; "
+            "`smoothcse search --rerank none` leaves this out."
+        )
     if made.incomplete:
         typer.echo(f"smoothcse: {made.incomplete}", err=True)
 

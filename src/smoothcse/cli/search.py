@@ -40,9 +40,13 @@ def search(
         ),
     ] = None,
     rerank: Annotated[
-        Rerank,
-        typer.Option(help="maxsim compares the first 50 documents with the query token by token, which takes longer."),
-    ] = "none",
+        Rerank | None,
+        typer.Option(
+            help="maxsim compares the first 50 documents with the query token by token, which takes longer. "
+            "[the model's, else none]",
+            show_default=False,
+        ),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare all vectors, even in a large index.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print whole documents, not only their first lines.")] = False,
     model: Annotated[str | None, typer.Option(help="Model of the index, if it has moved.")] = None,
@@ -74,8 +78,9 @@ def search(
     console.print("score  document" if hits else "No document was found.", style="bold" if hits else "")
     for hit in hits:
         console.print(_entry(hit, console, full))
-    if rerank == "maxsim":
-        console.print(f"The search took {milliseconds:.0f} ms with MaxSim.", style="dim")
+    if (rerank or opened.rerank) == "maxsim":
+        recommended = "" if rerank else ", which the model recommends; --rerank none leaves it out"
+        console.print(f"The search took {milliseconds:.0f} ms with MaxSim{recommended}.", style="dim")
 
 
 def _entry(hit: Hit, console: Console, full: bool) -> Text:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from smoothcse._utils.choices import Rerank
 from smoothcse.cli.arguments import PrecisionOption, poolings
 
 _NETWORK = "Network"
@@ -39,6 +40,14 @@ def serve(
             max=1,
             help="Weight of the cosine similarity in a search; BM25 has the rest. 1 is meaning alone, 0 words alone. "
             "[the model's, else 0.7]",
+            show_default=False,
+        ),
+    ] = None,
+    rerank: Annotated[
+        Rerank | None,
+        typer.Option(
+            help="maxsim compares the first 50 documents of a search with the query token by token, which takes "
+            "longer. [the model's, else none]",
             show_default=False,
         ),
     ] = None,
@@ -86,6 +95,7 @@ def serve(
         index or [],
         poolings(pooling),
         cosine_weight=cosine_weight,
+        rerank=rerank,
         host=host,
         port=port,
         token=token,

@@ -83,6 +83,21 @@ def late_interaction(
     return found
 
 
+def late_interaction_of(model: SentenceTransformer, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the late interaction of a query with each of some texts, ``(n,)``.
+
+    Args:
+        model: Encoder with token embeddings.
+        query: The query.
+        texts: At least one text.
+
+    Raises:
+        SmoothCSEError: The model has no token embeddings.
+    """
+    found: NDArray[np.float32] = late_interaction(model, [query], texts, np.arange(len(texts))[None])[0]
+    return found
+
+
 def rerank(scores: FloatArray, candidates: IntArray, late: FloatArray, late_weight: float = 0.5) -> FloatArray:
     """Reorder the candidates of each query by a weighted mean of the first stage and late interaction.
 

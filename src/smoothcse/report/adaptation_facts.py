@@ -72,6 +72,7 @@ def adaptation_card(record: AdaptRecord, folder: Path) -> Facts:
         ("Selected", record.selected),
         ("Model folder", "the adapted encoder" if record.adapted else "the start"),
         ("Weight of the cosine", f"{record.cosine_weight:.2f}; BM25 has {1 - record.cosine_weight:.2f}"),
+        ("Reranking", record.verdict.rerank if record.verdict else None),
         ("Trained weights kept", _share(record.verdict)),
         ("Time", f"{duration(record.seconds)} of {duration(60 * request['minutes'])}"),
         ("Started", (environment.get("started") or "").replace("T", " ")),

@@ -44,30 +44,46 @@ def require_space(folder: Path, model: nn.Module) -> None:
         )
 
 
+class FailedWrite(SmoothCSEError):
+    """A file that the system did not let a run write or open.
+
+    Args:
+        problem: What failed, and where.
+        remedy: What to change.
+        continuing: How to continue after that.
+    """
+
+    def __init__(self, problem: str, remedy: str, continuing: str) -> None:
+        super().__init__(f"{problem}; completed files are kept. {remedy}, then {continuing}.")
+        self.problem, self.remedy = problem, remedy
+
+
 @contextmanager
-def explain_failed_writes(folder: Path) -> Iterator[None]:
+def explain_failed_writes(folder: Path, continuing: str | None = None) -> Iterator[None]:
     """Explain in one sentence why a run folder could not be written, or a file not opened.
 
     Args:
         folder: Run folder, named in the message.
+        continuing: How to continue, also after an error that a run inside has explained. Default: as a run continues.
 
     Raises:
-        SmoothCSEError: If a file cannot be written or opened: replaces an ``OSError`` and the errors of safetensors,
-            tokenizers and ``torch.save`` on a full disk. Other errors are not changed.
+        FailedWrite: If a file cannot be written or opened: replaces an ``OSError`` and the errors of safetensors,
+            tokenizers and ``torch.save`` on a full disk.
+        SmoothCSEError: For another ``OSError``. Other errors are not changed.
     """
     try:
         yield
+    except FailedWrite as error:
+        if continuing is None:
+            raise
+        raise FailedWrite(error.problem, error.remedy, continuing) from error
     except Exception as error:
         if _code(error) in _OPEN_FILES_ERRORS:
-            raise SmoothCSEError(
-                f"The run in {folder} could not open another file; completed files are kept. "
-                f"Raise the limit (ulimit -n), then {again(folder)}."
-            ) from error
+            problem, remedy = f"The run in {folder} could not open another file", "Raise the limit (ulimit -n)"
+            raise FailedWrite(problem, remedy, continuing or again(folder)) from error
         if reason := _reason(error):
-            raise SmoothCSEError(
-                f"Writing to {folder} failed ({reason}); completed files are kept. "
-                f"Free some space or fix the permissions, then {again(folder)}."
-            ) from error
+            problem, remedy = f"Writing to {folder} failed ({reason})", "Free some space or fix the permissions"
+            raise FailedWrite(problem, remedy, continuing or again(folder)) from error
         if isinstance(error, OSError):
             raise SmoothCSEError(f"The run in {folder} stopped: {first_line(error)}") from error
         raise

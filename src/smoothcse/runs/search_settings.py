@@ -1,49 +1,66 @@
-"""``smoothcse_search.json`` in a model folder: the weight of the model's cosine similarity beside BM25."""
+"""``smoothcse_search.json`` in a model folder: how documents are searched with the model, by default."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from sentence_transformers.util import load_file_path
 
 from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
+from smoothcse._utils.choices import Rerank
 from smoothcse._utils.json_files import read_object
 from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.encoders.load import model_source
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.fusion import check_weight
 
 SEARCH_SETTINGS = "smoothcse_search.json"
 """File beside the weights; an ordinary file of the model, which is copied, exported and uploaded with it."""
 
 
-@dataclass(frozen=True, config=CHECKED)
-class _SearchSettings:
+@dataclass(config=CHECKED, frozen=True, kw_only=True)
+class SearchSettings:
+    """Defaults of a search.
+
+    Attributes:
+        cosine_weight: Weight of the cosine similarity, from 0 to 1; BM25 has the rest.
+        rerank: Second stage. Files of earlier versions do not have it.
+    """
+
     cosine_weight: Annotated[float, Field(ge=0, le=1, strict=True)]
+    rerank: Rerank = "none"
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise SmoothCSEError(f"{first_problem(error, depth=1)}.") from error
 
 
-def write_search_settings(folder: Path, cosine_weight: float) -> None:
-    """Write the weight of the cosine similarity into a model folder.
+def write_search_settings(folder: Path, settings: SearchSettings) -> None:
+    """Write the search settings of a model into its folder.
 
     Args:
         folder: Model folder.
-        cosine_weight: Weight of the cosine similarity, from 0 to 1; BM25 has the rest.
+        settings: Defaults of a search.
 
     Raises:
-        SmoothCSEError: If the weight is outside 0..1, or the file cannot be written.
+        SmoothCSEError: If the file cannot be written.
     """
-    check_weight(cosine_weight)
     file = folder / SEARCH_SETTINGS
     with explain_unwritable(file):
-        write_text_atomic(file, json.dumps({"cosine_weight": float(cosine_weight)}) + "\n")
+        write_text_atomic(file, json.dumps(dataclasses.asdict(settings)) + "\n")
 
 
-def read_search_settings(folder: Path) -> float | None:
-    """Return the weight of the cosine similarity in a model folder; None if the folder has no such file.
+def read_search_settings(folder: Path) -> SearchSettings | None:
+    """Return the search settings in a model folder; None if the folder has no such file.
 
     Args:
         folder: Model folder.
@@ -55,8 +72,8 @@ def read_search_settings(folder: Path) -> float | None:
     return _read(file) if file.exists() else None
 
 
-def find_search_settings(model: str | Path) -> float | None:
-    """Return the weight of the cosine similarity that comes with a model; None if none does.
+def find_search_settings(model: str | Path) -> SearchSettings | None:
+    """Return the search settings that come with a model; None if none do.
 
     Args:
         model: Run folder (its ``best``), model folder or Hub name.
@@ -71,11 +88,12 @@ def find_search_settings(model: str | Path) -> float | None:
     return None if found is None else _read(Path(found))
 
 
-def _read(file: Path) -> float:
+def _read(file: Path) -> SearchSettings:
     values = read_object(file, "the search settings of a model")
     try:
-        return TypeAdapter(_SearchSettings).validate_python(values).cosine_weight
-    except ValidationError as error:
+        return SearchSettings(**values)
+    except SmoothCSEError as error:
+        problem = str(error).removesuffix(".")
         raise SmoothCSEError(
-            f"{file} cannot be read as the search settings of a model: {first_problem(error)}; fix or delete the file."
+            f"{file} cannot be read as the search settings of a model: {problem}; fix or delete the file."
         ) from error

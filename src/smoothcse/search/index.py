@@ -3,7 +3,7 @@
 ::
 
     docs.index/
-      index.json         model, fingerprint, quantisation, language, cosine weight, unfinished changes
+      index.json         model, fingerprint, quantisation, language, search settings, unfinished changes
       documents.lance/   text, id, metadata, unit vector and words of each document
       .lock              held by the writing process; readers need no lock
 """
@@ -104,7 +104,7 @@ class Index:
         path, documents = Path(path), iter(documents)
         is_there = is_index(path)
         pooling = pooling or (IndexRecord.read(path).pooling if is_there else None)
-        encoder, cosine_weight = load_encoder(model, pooling), find_search_settings(model)
+        encoder, settings = load_encoder(model, pooling), find_search_settings(model)
         if not is_there:
             first = list(islice(documents, IndexWriter.COMMIT))
             width = _width(encoder, dimensions)
@@ -116,7 +116,6 @@ class Index:
                 quantisation=choose_quantisation(quantisation, width),
                 unfinished=(source,),
                 language=detect_language(document.text for document in first),
-                cosine_weight=cosine_weight,
             )
             documents = chain(first, documents)
         with locked(path):
@@ -129,7 +128,7 @@ class Index:
                 )
             if quantisation not in (None, index.record.quantisation):
                 index._writer.requantise(quantisation)
-            index._writer.set_cosine_weight(cosine_weight)
+            index._writer.set_search_settings(settings)
             try:
                 index._writer.add(documents, source, skip_known=True, complete=complete, console=console)
             except BaseException:
@@ -201,6 +200,11 @@ class Index:
         if record.language is None:
             return 1.0
         return COSINE_WEIGHT if record.cosine_weight is None else record.cosine_weight
+
+    @property
+    def rerank(self) -> Rerank:
+        """Default second stage of a search: what came with the model, else none."""
+        return self.record.rerank
 
     @property
     def without_words(self) -> str | None:
@@ -295,7 +299,7 @@ class Index:
         threshold: float | None = ...,
         exact: bool = ...,
         cosine_weight: float | None = ...,
-        rerank: Rerank = ...,
+        rerank: Rerank | None = ...,
     ) -> list[Hit]: ...
 
     @overload
@@ -308,7 +312,7 @@ class Index:
         threshold: float | None = ...,
         exact: bool = ...,
         cosine_weight: float | None = ...,
-        rerank: Rerank = ...,
+        rerank: Rerank | None = ...,
     ) -> list[list[Hit]]: ...
 
     def search(
@@ -320,7 +324,7 @@ class Index:
         threshold: float | None = None,
         exact: bool = False,
         cosine_weight: float | None = None,
-        rerank: Rerank = "none",
+        rerank: Rerank | None = None,
     ) -> list[Hit] | list[list[Hit]]:
         """Find the documents that match a query best, by words and meaning.
 
@@ -335,7 +339,8 @@ class Index:
                 BM25 has the rest, see :mod:`smoothcse.search.fused_search`. Default: :attr:`cosine_weight`. Query
                 vectors have no words and are always searched by meaning alone.
             rerank: ``maxsim`` compares the first 50 documents with the query token by token, at the cost of encoding
-                them again, see :func:`~smoothcse.search.maxsim_search.rerank_hits`. Default: ``none``.
+                them again, see :func:`~smoothcse.search.maxsim_search.rerank_hits`; ``none`` leaves this out. Default:
+                :attr:`rerank`. Query vectors have no tokens and are never reranked.
 
         Returns:
             For one query, hits in order of decreasing score; for several queries, a list of such lists.
@@ -343,14 +348,15 @@ class Index:
         Raises:
             SmoothCSEError: If the filter, the weight or the reranking cannot be used.
         """
-        check_rerank(rerank)
         if isinstance(queries, np.ndarray):
             if cosine_weight not in (None, 1):
                 raise SmoothCSEError("Query vectors have no words; give texts, or leave out the cosine weight.")
-            if rerank != "none":
+            if rerank not in (None, "none"):
                 raise SmoothCSEError("Query vectors have no tokens; give texts, or leave out the reranking.")
             vectors = np.atleast_2d(queries)
             return [self.nearest(vector, k, where=where, threshold=threshold, exact=exact) for vector in vectors]
+        rerank = self.rerank if rerank is None else rerank
+        check_rerank(rerank)
         texts = [whole_characters(text) for text in ([queries] if isinstance(queries, str) else queries)]
         vectors = encode(self._encoder, texts, input_type="query")
         count = max(k, CANDIDATES) if rerank == "maxsim" else k

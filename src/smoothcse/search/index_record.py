@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from smoothcse._utils.atomic import write_text_atomic
-from smoothcse._utils.choices import IndexQuantisation, PoolingName
+from smoothcse._utils.choices import IndexQuantisation, PoolingName, Rerank
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.evaluation.lexical import LANGUAGES, NO_LANGUAGE
 
@@ -29,6 +29,7 @@ class IndexRecord:
         language: Language of the words for BM25, see :class:`~smoothcse.evaluation.lexical.Words`. None in an index of
             an earlier version, which has no words.
         cosine_weight: Weight of the cosine similarity that came with the model, or None.
+        rerank: Second stage of a search that came with the model.
     """
 
     model: str
@@ -38,6 +39,7 @@ class IndexRecord:
     unfinished: tuple[str, ...] = ()
     language: str | None = None
     cosine_weight: float | None = None
+    rerank: Rerank = "none"
 
     @classmethod
     def read(cls, folder: Path) -> IndexRecord:
@@ -63,6 +65,7 @@ class IndexRecord:
                 unfinished=tuple(names),
                 language=found.get("language"),
                 cosine_weight=found.get("cosine_weight"),
+                rerank=found.get("rerank", "none"),
             )
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SmoothCSEError(
@@ -90,6 +93,7 @@ class IndexRecord:
             "unfinished": self.unfinished,
             "language": self.language,
             "cosine_weight": self.cosine_weight,
+            "rerank": self.rerank,
             "format": 1,
         }
         try:
@@ -118,6 +122,8 @@ class IndexRecord:
         weight = self.cosine_weight
         if weight is not None and not (type(weight) in (int, float) and 0 <= weight <= 1):
             raise SmoothCSEError(f"{file} cannot be read as the record of an index: cosine_weight {weight!r}.")
+        if self.rerank not in get_args(Rerank):
+            raise SmoothCSEError(f"{file} cannot be read as the record of an index: rerank {self.rerank!r}.")
 
 
 def choose_quantisation(quantisation: IndexQuantisation | None, dimensions: int) -> IndexQuantisation:

@@ -15,6 +15,7 @@ from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.progress import progress_bar
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.lexical import Words, detect_language
+from smoothcse.runs.search_settings import SearchSettings
 from smoothcse.search.documents import Document
 from smoothcse.search.index_record import IndexRecord, choose_quantisation
 from smoothcse.search.store import Store
@@ -80,10 +81,13 @@ class IndexWriter:
         self._store.build_vector_index(chosen)
         replace(self._record, quantisation=chosen).write(self._path)
 
-    def set_cosine_weight(self, cosine_weight: float | None) -> None:
-        """Record the weight of the cosine similarity that comes with the model; None keeps the recorded one."""
-        if cosine_weight not in (None, self._record.cosine_weight):
-            replace(self._record, cosine_weight=cosine_weight).write(self._path)
+    def set_search_settings(self, settings: SearchSettings | None) -> None:
+        """Record the search settings that come with the model; None keeps the recorded ones."""
+        if settings is None:
+            return
+        new = replace(self._record, cosine_weight=settings.cosine_weight, rerank=settings.rerank)
+        if new != self._record:
+            new.write(self._path)
 
     @property
     def _record(self) -> IndexRecord:

@@ -10,10 +10,11 @@ import numpy as np
 
 from smoothcse._utils.choices import Rerank
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.maxsim import CANDIDATES, late_interaction, rerank
+from smoothcse.evaluation.maxsim import CANDIDATES, late_interaction_of, rerank
 from smoothcse.search.hits import Hit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from sentence_transformers import SentenceTransformer
 
 
@@ -32,12 +33,20 @@ def rerank_hits(model: SentenceTransformer, query: str, hits: Sequence[Hit]) -> 
     Raises:
         SmoothCSEError: If the model has no token embeddings.
     """
-    first, others = hits[:CANDIDATES], hits[CANDIDATES:]
-    if not first:
-        return []
+    texts = [hit.text for hit in hits[:CANDIDATES]]
+    return reorder_hits(hits, late_interaction_of(model, query, texts)) if texts else []
+
+
+def reorder_hits(hits: Sequence[Hit], late: NDArray[np.float32]) -> list[Hit]:
+    """Reorder the first hits as :func:`rerank_hits` does, given their late interaction.
+
+    Args:
+        hits: Hits in order of decreasing score.
+        late: Late interaction of the first ``n`` hits, ``(n,)``.
+    """
+    first, others = hits[: len(late)], hits[len(late) :]
     scores, places = np.array([[hit.score for hit in first]]), np.arange(len(first))[None]
-    late = late_interaction(model, [query], [hit.text for hit in first], places)
-    combined = rerank(scores, places, late)[0]
+    combined = rerank(scores, places, late[None])[0]
     order = np.argsort(-combined, kind="stable")
     return [*(replace(first[place], score=float(combined[place])) for place in order), *others]
 

@@ -21,6 +21,7 @@ from smoothcse._utils.choices import InputType
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.inference import encode, token_counts, tokens_at_a_time
 from smoothcse.encoders.prompts import prompt_of
+from smoothcse.evaluation.maxsim import late_interaction_of
 from smoothcse.service.limits import Refusal
 from smoothcse.service.schedule import Schedule
 
@@ -38,12 +39,33 @@ class Encoded:
     """Result of a request.
 
     Attributes:
-        vectors: Unit vectors, float32 ``(n, d)``.
+        vectors: Unit vectors, float32 ``(n, d)``; of texts compared with a query, their late interaction, ``(n,)``.
         tokens: Number of tokens that the model processed.
     """
 
     vectors: NDArray[np.float32]
     tokens: int
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What the model is asked about texts; those with equal readings are encoded together.
+
+    Attributes:
+        input_type: Kind of text, see :func:`~smoothcse.encoders.inference.encode`.
+        prompt: Text in front of each text.
+        query: Query to compare the texts with token by token; None to encode them.
+    """
+
+    input_type: InputType | None
+    prompt: str
+    query: str | None = None
+
+    def of(self, model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
+        """Return one row per text."""
+        if self.query is not None:
+            return late_interaction_of(model, self.query, texts)
+        return encode(model, texts, input_type=self.input_type, prompt=self.prompt, normalize=True)
 
 
 class Batcher:
@@ -94,13 +116,25 @@ class Batcher:
         Raises:
             Refusal: Status 429 if too many texts are waiting, 503 after :meth:`close`.
         """
+        return self._submit(texts, _Reading(input_type, prompt_of(self._model, input_type, prompt=prompt)))
+
+    def compare(self, query: str, documents: Sequence[str]) -> Future[Encoded]:
+        """Request the late interaction of a query with each of some documents, as :meth:`submit` does.
+
+        Args:
+            query: The query.
+            documents: Texts of one request.
+        """
+        return self._submit(documents, _Reading("document", prompt_of(self._model, "document"), query))
+
+    def _submit(self, texts: Sequence[str], reading: _Reading) -> Future[Encoded]:
         count = len(texts)
         with self._changed:
             if self._closing:
                 raise Refusal(503, "The service is shutting down; try again in a moment.")
             if self._waiting and self._waiting + count > self._waiting_texts:
                 raise Refusal(429, f"{self._waiting} texts are already waiting; try again in a moment.")
-            job = _Job(texts, self._longest, input_type, prompt_of(self._model, input_type, prompt=prompt))
+            job = _Job(texts, self._longest, reading)
             self._waiting += count
             self._schedule.add(job)
             self._changed.notify()
@@ -126,7 +160,7 @@ class Batcher:
                 if not self._schedule:
                     return
                 batch = self._schedule.next_batch()
-            for part in _of_one_prompt(batch):
+            for part in _of_one_reading(batch):
                 self._encode(part)
             since_clearing += sum(len(texts) for _, texts in batch)
             if since_clearing >= _TEXTS_BETWEEN_CLEARINGS:
@@ -135,10 +169,10 @@ class Batcher:
 
     def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
         texts = [text for _, portion in batch for text in portion]
-        input_type, prompt = batch[0][0].reading
+        reading = batch[0][0].reading
         try:
-            vectors = encode(self._model, texts, input_type=input_type, prompt=prompt, normalize=True)
-            tokens = token_counts(self._model, texts, prompt)
+            vectors = reading.of(self._model, texts)
+            tokens = token_counts(self._model, texts, reading.prompt)
         except Exception as error:  # any error goes to the callers; this thread continues with other requests
             for job, _ in batch:
                 job.fail(error)
@@ -156,12 +190,11 @@ class _Job:
     Args:
         texts: Texts of the request.
         longest: Maximum tokens that the model reads of a text.
-        input_type: Kind of text, see :func:`~smoothcse.encoders.inference.encode`.
-        prompt: Text in front of each text.
+        reading: What the model is asked about them.
     """
 
-    def __init__(self, texts: Sequence[str], longest: int, input_type: InputType | None, prompt: str) -> None:
-        self.reading = (input_type, prompt)
+    def __init__(self, texts: Sequence[str], longest: int, reading: _Reading) -> None:
+        self.reading = reading
         self.result: Future[Encoded] = Future()
         self.costs = [min(1 + len(text) // _CHARACTERS_OF_A_TOKEN, longest) for text in texts]
         self._texts = list(texts)
@@ -189,9 +222,9 @@ class _Job:
             self.result.set_exception(error)
 
 
-def _of_one_prompt(batch: list[tuple[_Job, list[str]]]) -> list[list[tuple[_Job, list[str]]]]:
-    """Split a batch into parts whose requests share input type and prompt."""
-    parts: dict[tuple[InputType | None, str], list[tuple[_Job, list[str]]]] = {}
+def _of_one_reading(batch: list[tuple[_Job, list[str]]]) -> list[list[tuple[_Job, list[str]]]]:
+    """Split a batch into parts whose requests share a reading."""
+    parts: dict[_Reading, list[tuple[_Job, list[str]]]] = {}
     for job, portion in batch:
         parts.setdefault(job.reading, []).append((job, portion))
     return list(parts.values())

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pydantic_core import PydanticCustomError
 
 from smoothcse import __version__
+from smoothcse._utils.choices import Rerank
 
 
 def _text_alone(value: Any) -> Any:
@@ -137,6 +138,11 @@ class SearchRequest(_Body):
         description="Weight of the cosine similarity in the score; BM25 has the rest. 1 is meaning alone, 0 words "
         "alone. By default that of the service or of the index.",
     )
+    rerank: Rerank | None = Field(
+        default=None,
+        description="`maxsim` compares the first 50 documents with the query token by token, which takes longer; "
+        "`none` leaves this out. By default that of the service or of the index.",
+    )
     model: str | None = Field(default=None, description="Name from /models; the first by default.")
 
 
@@ -145,7 +151,10 @@ class FoundDocument(BaseModel):
 
     id: str
     text: str
-    score: float = Field(description="Fused score of words and meaning, from 0 to 1, or the cosine similarity.")
+    score: float = Field(
+        description="Fused score of words and meaning, from 0 to 1, or the cosine similarity; from 2 to 3 for the "
+        "documents that `maxsim` compared."
+    )
     cosine: float
     metadata: dict[str, Any]
 
@@ -156,6 +165,7 @@ class SearchAnswer(BaseModel):
     results: list[FoundDocument]
     milliseconds: float
     cosine_weight: float = Field(description="Weight of the cosine similarity in the scores; BM25 has the rest.")
+    rerank: Rerank = Field(description="Second stage of the search.")
     incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
 
 

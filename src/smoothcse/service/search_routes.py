@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Response
 from starlette.concurrency import run_in_threadpool
 
+from smoothcse._utils.choices import Rerank
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.service.limits import Refusal
 from smoothcse.service.openai_routes import TheEncoders
 from smoothcse.service.schemas import (
@@ -60,10 +62,14 @@ async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
     encoded = await encoders.encode(served, [request.query], "query")
     wanted = (request.cosine_weight, served.cosine_weight, index.cosine_weight)
     weight = next(weight for weight in wanted if weight is not None)
+    rerank = request.rerank or served.rerank or index.rerank
+    count = max(request.k, CANDIDATES) if rerank == "maxsim" else request.k
     hits = await run_in_threadpool(
-        index.fused, request.query, encoded.vectors[0], request.k, where=request.where, cosine_weight=weight
+        index.fused, request.query, encoded.vectors[0], count, where=request.where, cosine_weight=weight
     )
-    return _found(hits, index, weight, started)
+    if rerank == "maxsim":
+        hits = await encoders.rerank(served, request.query, hits)
+    return _found(hits[: request.k], index, weight, started, rerank)
 
 
 @router.get("/neighbours")
@@ -104,12 +110,18 @@ async def corpus_map(encoders: TheEncoders, model: ModelName = None) -> Response
     return Response(await encoders.corpus_map(model), media_type="application/json")
 
 
-def _found(hits: Iterable[Hit], index: Index, cosine_weight: float, started: float) -> SearchAnswer:
+def _found(
+    hits: Iterable[Hit], index: Index, cosine_weight: float, started: float, rerank: Rerank = "none"
+) -> SearchAnswer:
     results = [
         FoundDocument(id=hit.id, text=hit.text, score=hit.score, cosine=hit.cosine, metadata=hit.metadata)
         for hit in hits
     ]
     milliseconds = (time.perf_counter() - started) * 1000
     return SearchAnswer(
-        results=results, milliseconds=milliseconds, cosine_weight=cosine_weight, incomplete=index.incomplete
+        results=results,
+        milliseconds=milliseconds,
+        cosine_weight=cosine_weight,
+        rerank=rerank,
+        incomplete=index.incomplete,
     )

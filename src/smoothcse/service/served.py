@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,18 +13,19 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from smoothcse._utils.choices import InputType, PoolingName
+from smoothcse._utils.choices import InputType, PoolingName, Rerank
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.maxsim import CANDIDATES, check_token_embeddings
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from smoothcse.search import Index
+    from smoothcse.search import Hit, Index
     from smoothcse.service.prometheus import ServiceMetrics
 
 
@@ -36,12 +38,14 @@ class Served:
         model: Encoder.
         index: Index built with this encoder, or None.
         cosine_weight: Default weight of the cosine similarity in a search; None for that of the index.
+        rerank: Default second stage of a search; None for that of the index.
     """
 
     name: str
     model: SentenceTransformer
     index: Index | None = None
     cosine_weight: float | None = None
+    rerank: Rerank | None = None
 
 
 class Encoders:
@@ -112,9 +116,32 @@ class Encoders:
             SmoothCSEError: If the model has no prompt with this name.
         """
         prompt = prompt_of(served.model, input_type, prompt_name=prompt_name)
+        return await self._answer(self._batchers[served.name].submit(texts, input_type, prompt))
+
+    async def rerank(self, served: Served, query: str, hits: Sequence[Hit]) -> list[Hit]:
+        """Reorder the first 50 hits by late interaction, see :mod:`smoothcse.search.maxsim_search`.
+
+        Args:
+            served: Encoder.
+            query: The query.
+            hits: Hits in order of decreasing score.
+
+        Raises:
+            Refusal: Status 429 if too many texts are waiting, 503 if the comparison took too long.
+            SmoothCSEError: If the model has no token embeddings.
+        """
+        from smoothcse.search.maxsim_search import reorder_hits
+
+        if not hits:
+            return []
+        texts = [hit.text for hit in hits[:CANDIDATES]]
+        compared = await self._answer(self._batchers[served.name].compare(query, texts))
+        return reorder_hits(hits, compared.vectors)
+
+    async def _answer(self, future: Future[Encoded]) -> Encoded:
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                return await asyncio.wrap_future(self._batchers[served.name].submit(texts, input_type, prompt))
+                return await asyncio.wrap_future(future)
         except TimeoutError as error:
             message = f"The model was busy for {self.limits.answer_seconds:g} seconds; try again with fewer texts."
             raise Refusal(503, message) from error
@@ -139,6 +166,7 @@ def load_served(
     indexes: Sequence[Path] = (),
     poolings: Sequence[PoolingName] = (),
     cosine_weight: float | None = None,
+    rerank: Rerank | None = None,
 ) -> list[Served]:
     """Load models, and assign each index to the model that built it.
 
@@ -147,10 +175,11 @@ def load_served(
         indexes: Indexes, each built with one of the models.
         poolings: One pooling per model, to use instead of its own. Default: the models' own.
         cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
+        rerank: Default second stage of a search. Default: that of each index.
 
     Raises:
-        SmoothCSEError: If a model or an index cannot be read, an index has no words for the weight, an index matches
-            none of the models, or two indexes match one model.
+        SmoothCSEError: If a model or an index cannot be read, an index has no words for the weight, a model has no
+            token embeddings for the second stage, an index matches none of the models, or two indexes match one model.
     """
     from smoothcse.search import Index
 
@@ -173,9 +202,11 @@ def load_served(
             found[number] = Index.open(path, encoders[number])
         if cosine_weight is not None:
             found[number].check_cosine_weight(cosine_weight)
+        if rerank == "maxsim":
+            check_token_embeddings(encoders[number])
     names = _names(models, chosen)
     return [
-        Served(name, model, found.get(row), cosine_weight)
+        Served(name, model, found.get(row), cosine_weight, rerank)
         for row, (name, model) in enumerate(zip(names, encoders, strict=True))
     ]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse._utils.choices import PoolingName, Precision, Rerank
 from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
 
@@ -33,6 +33,7 @@ def serve_models(
     poolings: Sequence[PoolingName] = (),
     *,
     cosine_weight: float | None = None,
+    rerank: Rerank | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
@@ -47,6 +48,7 @@ def serve_models(
         indexes: Indexes, each built with one of the models.
         poolings: One pooling per model, to use instead of its own.
         cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
+        rerank: Default second stage of a search. Default: that of each index.
         host: Address to listen on.
         port: Port to listen on; 0 for a free one.
         token: Bearer token that requests must send.
@@ -66,7 +68,7 @@ def serve_models(
     from smoothcse.service.connection import make_server
     from smoothcse.service.served import load_served
 
-    served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings, cosine_weight)]
+    served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings, cosine_weight, rerank)]
     _warm_up(served)
     limits = Limits()
     app = create_app(served, limits=limits, token=token, batch_texts=batch_texts, local=local and token is None)
@@ -80,6 +82,8 @@ def serve_models(
         for sentence in () if one.index is None else (one.index.incomplete, one.index.without_words):
             if sentence:
                 console.print(f"Warning: {sentence}", soft_wrap=True, markup=False)
+    if any(one.index is not None and (rerank or one.index.rerank) == "maxsim" for one in served):
+        console.print("Searches are reranked by MaxSim; --rerank none leaves this out and is faster.", soft_wrap=True)
     make_server(app, limits, timeout_graceful_shutdown=_DRAIN_SECONDS).run([bound])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import random
 import shutil
@@ -28,7 +29,8 @@ from smoothcse.experiments.adapt.candidates import Candidate
 from smoothcse.experiments.adapt.record import read_record
 from smoothcse.experiments.adapt.trials import Trial
 from smoothcse.experiments.adapt.verdict import Verdict
-from smoothcse.runs.search_settings import read_search_settings
+from smoothcse.runs.disk import explain_failed_writes
+from smoothcse.runs.search_settings import SearchSettings, read_search_settings
 from tiny import WORDS
 
 FEW_CANDIDATES = (
@@ -131,7 +133,9 @@ def test_the_folder_holds_the_model_the_record_and_the_trials(finished, tiny_ber
     assert finished.model == folder / "model"
     assert record.adapted
     assert record == read_record(folder)
-    assert read_search_settings(finished.model) == record.cosine_weight
+    assert read_search_settings(finished.model) == SearchSettings(
+        cosine_weight=record.cosine_weight, rerank=record.verdict.rerank
+    )
     lines = (folder / "trials.jsonl").read_text().splitlines()
     assert [Trial(**json.loads(line)) for line in lines] == record.trials
     assert [(trial.candidate, trial.round, trial.steps) for trial in record.trials[:3]] == PLANNED
@@ -305,13 +309,48 @@ def test_a_signal_says_how_to_continue_the_adaptation(call, many, tmp_path, monk
     assert stopped.value.exit_code == 130
 
 
+def test_a_full_disk_in_a_trial_says_how_to_continue_the_adaptation(call, many, tmp_path, monkeypatch):
+    def fill(config, **_):
+        with explain_failed_writes(folder := Path(config.output)):
+            folder.mkdir(parents=True)
+            (folder / "run.json").write_text("{}")  # the run could be resumed
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(in_process, "train", fill)
+    with pytest.raises(
+        SmoothCSEError, match=r"No space left .* Free some space .*, then give the same command again."
+    ):
+        call(many, tmp_path / "out")
+
+
+def interrupted(copied: Path, **changes: str) -> dict[str, bytes]:
+    """Turn a finished adaptation into one that can be continued, with other entries in its request."""
+    request = json.loads((copied / "request.json").read_text())
+    (copied / "request.json").write_text(json.dumps({**request, **changes}))
+    (copied / "adapt.json").unlink()
+    return contents(copied)
+
+
+def test_the_same_documents_may_be_spelled_differently(call, copied, finished, many, monkeypatch):
+    monkeypatch.chdir(many.parent)
+    for spelling in (many.name, f"./{many.name}", f"../{many.parent.name}/{many.name}"):
+        assert call(Path(spelling), copied).record == finished.record
+        assert call(spelling, copied).record == finished.record
+
+
+def test_a_model_that_changed_is_not_mixed_with_trials_from_another(call, copied, many, tiny_bert):
+    """The trials would have been trained from other weights than those that they are compared with."""
+    before = interrupted(copied, model_fingerprint="0" * 32)
+    now = fingerprint(load_encoder(tiny_bert))
+    with pytest.raises(SmoothCSEError, match=rf"has changed \(fingerprint 0+, now {now}\) since the adaptation in"):
+        call(many, copied)
+    assert contents(copied) == before
+
+
 def test_documents_that_changed_are_not_mixed_with_trials_on_others(call, copied, many, tmp_path, tiny_bert):
     """Other documents would be held out, among them some that the trials have learned from."""
     changed = save(tmp_path / "docs.jsonl", documents(161))
-    request = json.loads((copied / "request.json").read_text())
-    (copied / "request.json").write_text(json.dumps({**request, "documents": str(changed)}))
-    (copied / "adapt.json").unlink()
-    before = contents(copied)
+    before = interrupted(copied, documents=str(changed))
     with pytest.raises(SmoothCSEError, match=r"The documents have changed since the adaptation in .* was started"):
         call(changed, copied)
     assert contents(copied) == before
@@ -325,7 +364,7 @@ def test_ten_documents_hand_the_start_back(call, ten, tmp_path, tiny_bert):
     assert found.record.summary.startswith("Keep your model: only 2 held-out documents can be asked for")
     assert (found.record.adapted, found.record.trials, found.record.verdict) == (False, [], None)
     assert fingerprint(load_encoder(found.model)) == fingerprint(load_encoder(tiny_bert))
-    assert read_search_settings(found.model) == found.record.cosine_weight
+    assert read_search_settings(found.model) == SearchSettings(cosine_weight=found.record.cosine_weight)
 
 
 def test_random_text_hands_the_start_back_bit_for_bit(kept, finished, tiny_bert):

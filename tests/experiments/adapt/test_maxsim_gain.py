@@ -61,22 +61,36 @@ def test_without_time_or_tokens_nothing_is_measured_and_the_reason_is_printed():
 
 
 @pytest.mark.parametrize(
-    ("difference", "says"),
+    ("difference", "milliseconds", "rerank", "says"),
     [
-        (GAIN, "Search with --rerank maxsim: MRR +4.00 [+1.00, +7.00] for 25 ms per query."),
-        (OPEN, "--rerank maxsim is not worth its 25 ms per query: MRR +1.00 [-2.00, +4.00]."),
-        (LOSS, "--rerank maxsim is not worth its 25 ms per query: MRR -4.00 [-7.00, -1.00]."),
+        (
+            GAIN,
+            25,
+            "maxsim",
+            "Searches are reranked by MaxSim (--rerank none leaves it out): MRR +4.00 [+1.00, +7.00] for 25 ms per "
+            "query.",
+        ),
+        (
+            GAIN,
+            501,
+            "none",
+            "--rerank maxsim is better but too slow to be the default: MRR +4.00 [+1.00, +7.00] for 501 ms per query.",
+        ),
+        (OPEN, 25, "none", "--rerank maxsim is not worth its 25 ms per query: MRR +1.00 [-2.00, +4.00]."),
+        (LOSS, 25, "none", "--rerank maxsim is not worth its 25 ms per query: MRR -4.00 [-7.00, -1.00]."),
     ],
 )
 @pytest.mark.parametrize("alone", [GAIN, OPEN])
-def test_the_verdict_says_whether_it_is_worth_it(difference, says, alone):
+def test_the_verdict_says_whether_it_is_worth_it(difference, milliseconds, rerank, says, alone):
     without = verdict(alone, GAIN)
-    with_maxsim = replace(without, maxsim=MaxSimComparison(60.0, 60.0 + difference.mean, difference, 90, 25.0))
+    maxsim = MaxSimComparison(60.0, 60.0 + difference.mean, difference, 90, float(milliseconds))
+    with_maxsim = replace(without, maxsim=maxsim)
+    assert (without.rerank, with_maxsim.rerank) == ("none", rerank)
     assert with_maxsim.sentence() == f"{without.sentence()} {says}"
     assert with_maxsim.keeps_start is without.keeps_start
     console = Console(record=True, width=140)
     console.print(_table(with_maxsim))
     [row] = [line for line in console.export_text().splitlines() if "MaxSim" in line]
-    assert "both, then MaxSim (25 ms per query, 90 queries)" in row
+    assert f"both, then MaxSim ({milliseconds} ms per query, 90 queries)" in row
     assert f"{60 + difference.mean:.1f}" in row
     assert f"{difference} to both" in row

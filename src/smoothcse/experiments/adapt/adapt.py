@@ -13,6 +13,7 @@ from rich.console import Console
 
 from smoothcse._utils.atomic import replace_folder
 from smoothcse._utils.folder_lock import lock_folder
+from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import Stopped
@@ -26,7 +27,7 @@ from smoothcse.experiments.adapt.tryout import Tryout, try_candidates
 from smoothcse.experiments.adapt.yardsticks import read_yardsticks
 from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.provenance import provenance
-from smoothcse.runs.search_settings import write_search_settings
+from smoothcse.runs.search_settings import SearchSettings, write_search_settings
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def adapt(
     request = AdaptRequest(documents=str(documents), model=model, output=str(output), **options)
     folder = Path(output)
     with (
-        explain_failed_writes(folder),
+        explain_failed_writes(folder, "give the same command again"),
         _explain_stop(folder),
         layout.made(folder),
         lock_folder(folder, remedy="wait until it ends, or give another --output"),
@@ -119,7 +120,8 @@ def _carry_out(request: AdaptRequest, folder: Path, progress: Progress, overwrit
     corpus = read_corpus(request, start, progress.console)
     progress.console.print(corpus.report.table())
     yardsticks = read_yardsticks(request)  # before the long work, so that a mistake is reported at once
-    layout.take(folder, request.as_dict(), corpus.report.fingerprint, overwrite=overwrite)
+    fingerprints = {layout.TEXT_FINGERPRINT: corpus.report.fingerprint, layout.MODEL_FINGERPRINT: fingerprint(start)}
+    layout.take(folder, request.as_dict(), fingerprints, overwrite=overwrite)
     with progress.showing("holding out documents"):
         material = prepare_material(corpus, start, folder, seed=request.seed, language=request.language)
     outcome = try_candidates(request, material, yardsticks, start, progress)
@@ -147,5 +149,5 @@ def _write_model(outcome: Tryout, target: Path) -> None:
     new = target.with_name(f"{target.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     outcome.model.save_pretrained(str(new), create_model_card=False)
-    write_search_settings(new, outcome.cosine_weight)
+    write_search_settings(new, SearchSettings(cosine_weight=outcome.cosine_weight, rerank=outcome.rerank))
     replace_folder(new, target)

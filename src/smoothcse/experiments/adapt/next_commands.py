@@ -42,7 +42,8 @@ def next_steps(record: AdaptRecord, folder: Path) -> list[NextStep]:
         NextStep("Serve the model and a search page", (_line("serve", model, "--index", after),)),
     ]
     if record.adapted:
-        compare = _line("serve", start, model, "--index", before, "--index", after)
+        alike = ["--rerank", "none"] if record.verdict and record.verdict.rerank != "none" else []
+        compare = _line("serve", start, model, "--index", before, "--index", after, *alike)
         steps.append(NextStep("Compare before and after, side by side", (_index(start, record, before), compare)))
     return steps
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from sentence_transformers import SentenceTransformer
 
+from smoothcse._utils.choices import Rerank
 from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.fusion import COSINE_WEIGHT
 from smoothcse.experiments.adapt.candidates import suitable_candidates
@@ -47,6 +48,11 @@ class Tryout:
     selected: Trial | None
     verdict: Verdict | None
     summary: str
+
+    @property
+    def rerank(self) -> Rerank:
+        """Second stage of a search that pays, for this encoder."""
+        return self.verdict.rerank if self.verdict else "none"
 
 
 def try_candidates(

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smoothcse._utils.choices import Rerank
 from smoothcse.experiments.adapt.judge import ProbeScores
 from smoothcse.experiments.statistics import Difference, paired_bootstrap
 
 LEAST_DOCUMENTS = 20
 """Documents below which a verdict is not attempted: the interval would be wider than any gain."""
+
+MOST_MILLISECONDS = 500.0
+"""Further time of a query up to which MaxSim is the default of a search, so that results still appear while typing."""
 
 _MOST_CHANGED = 5
 
@@ -77,14 +81,17 @@ class MaxSimComparison(BeforeAfter):
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether a gain is established."""
-        return _is_gain(self.difference)
+        """Whether a gain is established, and quick enough for every search."""
+        return _is_gain(self.difference) and self.milliseconds <= MOST_MILLISECONDS
 
     def sentence(self) -> str:
         """Return whether searches should be reranked, in words."""
+        gain, cost = f"MRR {self.difference}", f"{self.milliseconds:.0f} ms per query"
         if self.is_worth_it:
-            return f"Search with --rerank maxsim: MRR {self.difference} for {self.milliseconds:.0f} ms per query."
-        return f"--rerank maxsim is not worth its {self.milliseconds:.0f} ms per query: MRR {self.difference}."
+            return f"Searches are reranked by MaxSim (--rerank none leaves it out): {gain} for {cost}."
+        if _is_gain(self.difference):
+            return f"--rerank maxsim is better but too slow to be the default: {gain} for {cost}."
+        return f"--rerank maxsim is not worth its {cost}: {gain}."
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,11 @@ class Verdict:
         if self.labels is not None and self.labels.difference.established:
             return self.labels.difference.mean < 0
         return not _is_gain(self.alone.difference) or _is_loss(self.fused.difference)
+
+    @property
+    def rerank(self) -> Rerank:
+        """Second stage of a search to use by default with the model that is handed out."""
+        return "maxsim" if self.maxsim is not None and self.maxsim.is_worth_it else "none"
 
     def sentence(self) -> str:
         """Return the verdict in words."""

@@ -21,7 +21,8 @@ export function searchView() {
     const models = chosenModels(byId("search-model"), names);
     const k = Number(byId("search-count").value);
     const where = filters.size ? Object.fromEntries(filters) : null;
-    const answers = await Promise.all(models.map((model) => ask("search", { query: text, k, where, model }, signal)));
+    const rerank = byId("search-rerank").value || null;
+    const answers = await Promise.all(models.map((model) => ask("search", { query: text, k, where, model, rerank }, signal)));
     byId("results").replaceChildren(...models.map((model, side) => column(model, side, answers, filter)));
     say(byId("search-status"), summary(answers));
     say(byId("incomplete"), answers.map((answer) => answer.incomplete).filter(Boolean).join(" "));
@@ -76,7 +77,13 @@ function summary(answers) {
   const times = answers.map((answer) => `${Math.max(1, Math.round(answer.milliseconds))} ms`).join(" and ");
   const found = answers[0].results.length;
   const results = `${found} result${found === 1 ? "" : "s"} in ${times}.`;
-  const fused = answers.some((answer) => answer.cosine_weight < 1);
-  const scores = fused ? "Scores fuse words and meaning, scaled for this query" : "Scores are cosine similarities";
+  const scores = scale(answers);
   return answers.length > 1 ? `${results} ${scores}; compare them within one encoder only.` : `${results} ${scores}.`;
+}
+
+/** Return what the scores are. */
+function scale(answers) {
+  if (answers.some((answer) => answer.rerank === "maxsim")) return "Scores from 2 on are reranked token by token (MaxSim)";
+  const fused = answers.some((answer) => answer.cosine_weight < 1);
+  return fused ? "Scores fuse words and meaning, scaled for this query" : "Scores are cosine similarities";
 }
