@@ -64,7 +64,7 @@ def adapted(found: Verdict | None = None, **changes: Any) -> AdaptRecord:
         Trial("sentence", 0, 5, 4.0, 0.5, 39.0),
         Trial("sentence", 1, 30, 21.0, 0.5, 41.2),
         Trial("crops", 1, 30, 22.0, 0.5, 40.1),
-        Trial("sentence-fast", 1, 30, 21.0, 0.5, 38.2),
+        Trial("sentence-crops", 1, 30, 21.0, 0.5, 38.2),
         Trial("sentence", 2, 240, 130.0, 0.5, 43.0),
     ]
     record = AdaptRecord(

@@ -114,7 +114,7 @@ def test_the_trials_are_those_that_were_compared():
     assert [(row.number, row.trial.candidate, row.gain, row.selected) for row in rows] == [
         (1, "sentence", "+1.7", False),
         (2, "crops", "+0.6", False),
-        (3, "sentence-fast", "-1.3", False),
+        (3, "sentence-crops", "-1.3", False),
         (1, "sentence", "+3.5", True),
     ]
 
