@@ -24,6 +24,7 @@ from smoothcse.methods.table import METHODS, find_method, make_settings
 from smoothcse.objectives import Noise
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
+from smoothcse.training.plan import plan_run
 from smoothcse.training.selection import DEV_SCORE
 from tiny import sentences
 
@@ -168,6 +169,19 @@ TWO_VIEWS = ("simcse", "esimcse", "is-cse", "promptbert", "arccon")
 def test_a_method_whose_directions_are_the_same_refuses_the_symmetric_form(config):
     with pytest.raises(SmoothCSEError, match="contrasts the same views in both directions"):
         train(config.replace(method="simcse++", symmetric=True), console=QUIET)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("arccon", {"adaptive_temperature": 0.5}, "which adaptive_temperature does not reach"),
+        ("simcse++", {"key_gradient": "none"}, "which key_gradient does not reach"),
+        ("promptbert", {"false_negative_threshold": 0.9}, "its start cannot judge negatives"),
+    ],
+)
+def test_a_method_refuses_an_option_of_the_objective_that_it_would_ignore_or_distort(name, changes, message, config):
+    with pytest.raises(SmoothCSEError, match=message):
+        plan_run(config.replace(method=name, **changes))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
-from smoothcse.objectives import GaussianNoise, Noise
+from smoothcse.objectives import NO_NOISE, GaussianNoise, LossForm, Noise
 from smoothcse.runs.manifest import read_manifest, write_manifest
 from smoothcse.training import make_config, train
 from smoothcse.training.callbacks import MethodState
@@ -38,8 +38,23 @@ OTHERS = {
 """Settings of methods whose losses look at the whole batch, or at earlier ones, in ways of their own."""
 
 
+FORMS = {
+    "ratio": LossForm(ratio=1.5, hinge=0.3, key_gradient="positives"),
+    "masked": LossForm(decoupled=True, adaptive_temperature=0.5, false_negative_threshold=0.95),
+    "debiased": LossForm(positive_prior=0.01, key_gradient="none"),
+}
+"""Options of the objective that look at the whole batch, or at a part of the gradient."""
+
+
 def gradients(
-    model_path: str, columns: int, rank: int = 0, world: int = 1, *, cached: bool = False, method: str = "gs-infonce"
+    model_path: str,
+    columns: int,
+    rank: int = 0,
+    world: int = 1,
+    *,
+    cached: bool = False,
+    method: str = "gs-infonce",
+    form: str = "",
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the loss and all gradients of one batch, this rank's share if there are several, and what is kept."""
     torch.manual_seed(0)
@@ -48,6 +63,8 @@ def gradients(
     encoder = build_encoder(model_path, device="cpu").eval().double()
     settings = {"noise": Noise(16, source=GaussianNoise(5)), "hard_negative_log_weight": 0.5, "seed": 5}
     kind = ContrastiveLoss
+    if form:
+        settings |= {"noise": NO_NOISE, "form": FORMS[form], "symmetric": form != "debiased"}
     if method != "gs-infonce":
         kind, settings["settings"] = find_method(method).loss, make_settings(method, OTHERS[method])
     if cached:  # few tokens, so that the ranks cut their shares into different numbers of pieces
@@ -99,12 +116,14 @@ class Case(NamedTuple):
     method: str
     columns: int = 1
     cached: bool = False
+    form: str = ""
 
     def gradients(self, folder: str, rank: int = 0, world: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
         """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
         if self.method in PROMPTED:
             return prompted_gradients(f"{folder}/long", self.method, rank, world)
-        return gradients(f"{folder}/model", self.columns, rank, world, cached=self.cached, method=self.method)
+        options = {"cached": self.cached, "method": self.method, "form": self.form}
+        return gradients(f"{folder}/model", self.columns, rank, world, **options)
 
 
 CASES = {
@@ -116,6 +135,7 @@ CASES = {
         Case("arccon"),
         *(Case(method, cached=cached) for method in ("esimcse", "is-cse") for cached in (False, True)),
         *map(Case, PROMPTED),
+        *(Case("gs-infonce", 2, cached, form) for cached in (False, True) for form in FORMS),
     ],
     4: [Case("gs-infonce", 2), Case("gs-infonce", 2, cached=True)],
 }

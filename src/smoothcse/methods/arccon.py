@@ -53,4 +53,5 @@ METHOD = Method(
     loss=ArcConLoss,
     settings=ArcCon,
     pairs=True,
+    own_logits=True,
 )

@@ -9,8 +9,20 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.methods.judge import Judge
 from smoothcse.methods.ranks import across_ranks, of_all_ranks
-from smoothcse.objectives import NO_NOISE, HardNegatives, Keys, Noise, dense_contrast, streamed_contrast
+from smoothcse.objectives import (
+    INFO_NCE,
+    NO_NOISE,
+    HardNegatives,
+    Keys,
+    LossForm,
+    Noise,
+    dense_contrast,
+    streamed_contrast,
+)
+from smoothcse.objectives.macl import adaptive_temperature
+from smoothcse.objectives.rows import pair_logits
 from smoothcse.views.embed import Features, embed_views
 
 DENSE_LOGITS = 2**24
@@ -35,6 +47,7 @@ class ContrastiveLoss(nn.Module):
     Args:
         model: Encoder. Its feature ``projection`` is read if it has one, otherwise ``sentence_embedding``.
         noise: Gaussian negatives. Default: none.
+        form: Formula of the loss. Default: InfoNCE.
         temperature: ``τ > 0``.
         hard_negative_log_weight: SimCSE's log-weight of each anchor's own hard negative (third column).
         symmetric: Whether each positive chooses among the anchors, too, and the contrast is the mean of both
@@ -58,6 +71,7 @@ class ContrastiveLoss(nn.Module):
         model: SentenceTransformer,
         *,
         noise: Noise = NO_NOISE,
+        form: LossForm = INFO_NCE,
         temperature: float = 0.05,
         hard_negative_log_weight: float = 0.0,
         symmetric: bool = False,
@@ -69,12 +83,15 @@ class ContrastiveLoss(nn.Module):
             raise SmoothCSEError(f"temperature must be greater than 0, not {temperature}.")
         self.model = model
         self.noise = noise
+        self.form = form
         self.temperature = temperature
         self.hard_negative_log_weight = hard_negative_log_weight
         self.symmetric = symmetric
         self.seed = seed
         self.settings = settings
         self.state: nn.Module | None = None
+        threshold = form.false_negative_threshold
+        self.judge = None if threshold is None else Judge(model, threshold)
         self.step: int | None = None
         self.progress = 0.0
         self.last_noise_share: Tensor | None = None
@@ -125,18 +142,45 @@ class ContrastiveLoss(nn.Module):
             hard_negatives: Hard negatives ``(N, d)``, or None.
             own: Logits ``(N,)`` that replace those of the anchors with their own positives, or None.
         """
-        loss = self._contrast_one_way(anchors, positives, hard_negatives, own)
-        return (loss + self._contrast_one_way(positives, anchors, None, own)) / 2 if self.symmetric else loss
+        if hard_negatives is not None and self.form.positive_prior is not None:
+            raise SmoothCSEError(
+                "positive_prior corrects negatives drawn at random, not the hard negatives that this method or the "
+                "third of the columns gives; leave it out, or train without them."
+            )
+        temperature = self._temperature_of(anchors, positives)
+        loss = self._contrast_one_way(anchors, positives, hard_negatives, own, temperature)
+        if not self.symmetric:
+            return loss
+        return (loss + self._contrast_one_way(positives, anchors, None, own, temperature, reverse=True)) / 2
+
+    def _temperature_of(self, anchors: Tensor, positives: Tensor) -> float:
+        """Return the temperature of a batch, the same on all ranks."""
+        if self.form.adaptive_temperature is None:
+            return self.temperature
+        cosines = of_all_ranks(pair_logits(anchors, positives, temperature=1.0))
+        return adaptive_temperature(cosines, self.temperature, self.form.adaptive_temperature)
 
     def _contrast_one_way(
-        self, anchors: Tensor, positives: Tensor, hard_negatives: Tensor | None, own: Tensor | None
+        self,
+        anchors: Tensor,
+        positives: Tensor,
+        hard_negatives: Tensor | None,
+        own: Tensor | None,
+        temperature: float,
+        *,
+        reverse: bool = False,
     ) -> Tensor:
-        keys = self._keys(positives, hard_negatives)
+        if self.form.key_gradient != "all":
+            if self.form.key_gradient == "positives" and own is None:
+                own = pair_logits(anchors, positives, temperature=temperature)
+            positives = positives.detach()
+            hard_negatives = None if hard_negatives is None else hard_negatives.detach()
+        keys = self._keys(positives, hard_negatives, reverse)
         total = len(keys.positives)
         streamed = len(anchors) * (total + self.noise.count_for(total)) > DENSE_LOGITS
         engine = streamed_contrast if streamed else dense_contrast
         loss, self.last_noise_share = engine(
-            anchors, keys, self.noise, temperature=self.temperature, step=self.current_step(), own=own
+            anchors, keys, self.noise, self.form, temperature=temperature, step=self.current_step(), own=own
         )
         return loss
 
@@ -161,6 +205,7 @@ class ContrastiveLoss(nn.Module):
             "noise_weight": self.noise.weight,
             "noise_mode": self.noise.mode,
             "temperature": self.temperature,
+            **self.form.changes(),
         }
 
     def _views_of(self, sentence_features: Iterable[Features]) -> list[Features]:
@@ -170,14 +215,17 @@ class ContrastiveLoss(nn.Module):
                 f"A batch has {len(columns)} columns of text; give one column of sentences, or two or three columns: "
                 "anchor, positive and hard negative."
             )
+        if self.judge is not None:
+            self.judge.look_at(columns)
         return self.views(columns)
 
     def _loss_of(self, columns: list[Features]) -> Tensor:
         return self.compute_loss_from_embeddings(embed_views(self.model, columns))
 
-    def _keys(self, positives: Tensor, hard_negatives: Tensor | None) -> Keys:
+    def _keys(self, positives: Tensor, hard_negatives: Tensor | None, reverse: bool) -> Keys:
         everywhere, first = across_ranks(positives)
         hard = None
         if hard_negatives is not None:
             hard = HardNegatives(across_ranks(hard_negatives)[0], self.hard_negative_log_weight)
-        return Keys(everywhere, hard, self.further_negatives(), first)
+        judged = None if self.judge is None else self.judge.false_negatives(reverse=reverse)
+        return Keys(everywhere, hard, self.further_negatives(), first, judged)

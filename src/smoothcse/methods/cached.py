@@ -80,6 +80,7 @@ class GradientCaching(CachedLossMixin):
                 loss.device.type, enabled=False
             ):  # autocast would lower the precision of the products in the backward pass
                 loss.backward()
+            _fill_gradients(reps)
         return loss.detach()
 
 
@@ -106,6 +107,13 @@ class CachedGSInfoNCELoss(GradientCaching, GSInfoNCELoss):
 def with_gradient_caching(loss: type[ContrastiveLoss]) -> Callable[..., ContrastiveLoss]:
     """Return a subclass of a method's loss with gradient caching, which also takes ``mini_batch_tokens``."""
     return type(f"Cached{loss.__name__}", (GradientCaching, loss), {})
+
+
+def _fill_gradients(reps: list[list[Tensor]]) -> None:
+    """Give a gradient of zero to embeddings that the loss learns nothing from, such as keys without gradient."""
+    for piece in (piece for pieces in reps for piece in pieces):
+        if piece.requires_grad and piece.grad is None:
+            piece.grad = torch.zeros_like(piece)
 
 
 def _same_autocast(piece: Features) -> torch.autocast:

@@ -35,7 +35,7 @@ class GSInfoNCELoss(ContrastiveLoss):
             (:func:`~smoothcse.objectives.balance_noise`) instead of ``noise_weight``; None (default) for a fixed
             ``λ``.
         seed: Seed of the noise.
-        **others: ``temperature`` and ``hard_negative_log_weight`` of
+        **others: ``form``, ``temperature`` and ``hard_negative_log_weight`` of
             :class:`~smoothcse.methods.base.ContrastiveLoss`.
 
     Raises:

@@ -77,4 +77,5 @@ METHOD = Method(
     settings=SimCSEPP,
     encodes=3.0,
     symmetric=False,  # anchors and positives are the same views
+    own_logits=True,
 )

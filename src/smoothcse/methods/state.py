@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +65,30 @@ class VectorQueue(nn.Module):
         self.filled = state.cpu()
 
 
-class MomentumEncoder(nn.Module):
+class FrozenEncoder(nn.Module):
+    """Copy of an encoder, without its training head and without dropout.
+
+    Args:
+        model: Untrained encoder, so that the copy has the pretrained weights.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.encoder = copy.deepcopy(nn.Sequential(*body_of(model))).requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Ignore the mode and stay in evaluation mode."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, features: Features) -> Tensor:
+        """Return the sentence embeddings ``(N, d)``."""
+        embedding: Tensor = run(self.encoder, features)["sentence_embedding"]
+        return embedding
+
+
+class MomentumEncoder(FrozenEncoder):
     """Momentum encoder: a moving average of an encoder, without its training head and without dropout.
 
     Args:
@@ -74,23 +97,11 @@ class MomentumEncoder(nn.Module):
     """
 
     def __init__(self, model: SentenceTransformer, momentum: float) -> None:
-        super().__init__()
-        self.encoder = copy.deepcopy(nn.Sequential(*body_of(model))).requires_grad_(False)
+        super().__init__(model)
         self.momentum = momentum
-        self.eval()
-
-    def train(self, mode: bool = True) -> MomentumEncoder:
-        """Ignore the mode and stay in evaluation mode."""
-        return super().train(False)
 
     @torch.no_grad()
     def follow(self, model: nn.Module) -> None:
         """Update the moving average with the weights of the encoder."""
         of_model = [parameter for module in body_of(model) for parameter in module.parameters()]
         torch._foreach_lerp_([*self.parameters()], [p.detach() for p in of_model], 1.0 - self.momentum)
-
-    @torch.no_grad()
-    def forward(self, features: Features) -> Tensor:
-        """Return the sentence embeddings ``(N, d)``."""
-        embedding: Tensor = run(self.encoder, features)["sentence_embedding"]
-        return embedding

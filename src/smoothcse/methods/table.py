@@ -47,6 +47,7 @@ class Method:
         columns: Columns of text in a batch.
         pairs: Whether the method also trains on labelled pairs and triplets, and on views drawn from the text.
         symmetric: Whether its contrast has a symmetric form, a loss in both directions.
+        own_logits: Whether it makes the logits of the positive pairs itself.
         prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
         add_texts: Function that generates further columns from the dataset of sentences, the untrained encoder, the
             settings, a seed and the console for a progress bar; None if the method needs only the sentences. Called
@@ -61,6 +62,7 @@ class Method:
     columns: int = 1
     pairs: bool = False
     symmetric: bool = True
+    own_logits: bool = False
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 

@@ -14,27 +14,17 @@ and the loss is the mean cross-entropy of its rows, the label of row ``i`` being
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from smoothcse.objectives.keys import HardNegatives, Keys, as_hard_negatives, own_columns
+from smoothcse.objectives.held_share import balance_noise, noise_share
+from smoothcse.objectives.keys import HardNegatives, Keys, as_hard_negatives, own_columns, without_own
+from smoothcse.objectives.log_sum_exps import LogSumExps
+from smoothcse.objectives.loss_form import INFO_NCE, Contrast, LossForm, contrast_of
 from smoothcse.objectives.noise import NO_NOISE, Noise, as_noise, log_expected_similarity
 from smoothcse.objectives.rows import at_least_float32, unit_rows
-
-
-class Contrast(NamedTuple):
-    """The result of scoring a batch.
-
-    Attributes:
-        loss: Scalar, in float32 (float64 for float64 input).
-        noise_share: Detached scalar in [0, 1]; see :func:`noise_share`.
-    """
-
-    loss: Tensor
-    noise_share: Tensor
 
 
 def info_nce(
@@ -105,6 +95,7 @@ def dense_contrast(
     anchors: Tensor,
     keys: Keys,
     noise: Noise = NO_NOISE,
+    form: LossForm = INFO_NCE,
     *,
     temperature: float = 0.05,
     step: int = 0,
@@ -116,15 +107,33 @@ def dense_contrast(
         anchors: ``z1``, float ``(N, d)``; need not be normalised.
         keys: Vectors that the anchors are scored against.
         noise: Gaussian negatives.
+        form: Formula of the loss.
         temperature: ``τ > 0``.
         step: Optimiser step that the noise is drawn for.
         own: Logits ``(N,)`` that replace those of the anchors with their own positives, or None.
     """
+    if form.changes_formula:
+        logits = similarity_logits(anchors, keys, noise, temperature=temperature, step=step)
+        logits = logits if own is None else with_own_logits(logits, own, keys.first_positive)
+        return contrast_of(dense_log_sum_exps(logits, keys, noise), keys, noise, form, temperature=temperature)
     logits = _balanced_logits(anchors, keys, noise, temperature=temperature, step=step, own=own)
     positives, first = len(keys.positives), keys.first_positive
     return Contrast(
         own_positive_loss(logits, first),
         noise_share(logits, positives, noise.columns_for(positives), first_positive=first),
+    )
+
+
+def dense_log_sum_exps(logits: Tensor, keys: Keys, noise: Noise = NO_NOISE) -> LogSumExps:
+    """Return the terms of the loss of each anchor, given the logits from :func:`similarity_logits`."""
+    positives, columns = len(keys.positives), noise.columns_for(len(keys.positives))
+    others = without_own(logits, keys.first_positive)
+    sentences, drawn, rest = others.split([positives, columns, logits.shape[1] - positives - columns], dim=1)
+    return LogSumExps(
+        own=logits.gather(1, own_columns(logits, keys.first_positive).unsqueeze(1)).squeeze(1),
+        negatives=torch.cat([sentences, rest], dim=1).logsumexp(dim=1),
+        noise=drawn.logsumexp(dim=1) if columns else None,
+        hardest=sentences.detach().amax(dim=1),
     )
 
 
@@ -137,7 +146,7 @@ def own_positive_loss(logits: Tensor, first_positive: int = 0) -> Tensor:
     log-sum-exp and the positive logit, each near ``1/τ``, loses three digits at a loss of ``5e-5``.
     """
     own = logits.gather(1, own_columns(logits, first_positive).unsqueeze(1)).squeeze(1)
-    negatives = _without_own(logits, first_positive).logsumexp(dim=1)
+    negatives = without_own(logits, first_positive).logsumexp(dim=1)
     return functional.softplus(negatives - own).mean()
 
 
@@ -163,6 +172,8 @@ def similarity_logits(
         queries, *others = rows.split([len(block) for block in given])
         queries = queries / temperature
         blocks = [queries @ block.T for block in others]
+        if keys.false_negatives is not None:
+            blocks[0] = _without_false_negatives(blocks[0], keys)
         hard = keys.hard_negatives
         if hard is not None and hard.log_weight:
             blocks[1] = blocks[1] + _on_own_column(blocks[1], keys.first_positive, hard.log_weight)
@@ -170,64 +181,6 @@ def similarity_logits(
         if count:  # separate, since it gets no gradient
             blocks.insert(1, _noise_block(queries, noise, count, temperature, step))
         return torch.cat(blocks, dim=1)
-
-
-def noise_share(logits: Tensor, positive_count: int, noise_columns: int, *, first_positive: int = 0) -> Tensor:
-    r"""Fraction of the denominator's *negative* mass that the noise contributes, averaged over anchors.
-
-    .. math::
-
-        \frac1N \sum_i \frac{λ \sum_k e^{s(z1_i, g_k)}}
-            {\sum_{j \ne i} e^{s(z1_i, z2_j)} + λ \sum_k e^{s(z1_i, g_k)}}
-
-    Hard negatives count as negatives. Near 0, the smoothing is inactive; near 1, the sentences have no effect.
-
-    Args:
-        logits: ``(N, K + M + H)`` from :func:`similarity_logits`.
-        positive_count: ``K``.
-        noise_columns: Width of the noise block: ``M``, or 1 in expected mode, or 0.
-        first_positive: Row of this rank's first positive; see :func:`gs_info_nce`.
-
-    Returns:
-        A detached scalar in [0, 1].
-    """
-    with torch.no_grad():
-        if not noise_columns:
-            return logits.new_zeros(())
-        negatives = _without_own(logits, first_positive)
-        noise = negatives[:, positive_count : positive_count + noise_columns]
-        return (noise.logsumexp(dim=1) - negatives.logsumexp(dim=1)).exp().mean()
-
-
-def balance_noise(
-    logits: Tensor, positive_count: int, noise_columns: int, share: float, *, first_positive: int = 0
-) -> Tensor:
-    r"""Weight the noise so that it has a given share of each anchor's negative mass.
-
-    .. math::
-
-        λ_i = \frac{share}{1 - share} \cdot
-            \frac{\sum_{j \ne i} e^{s(z1_i, z2_j)}}{\sum_k e^{s(z1_i, g_k)}}
-
-    ``λ`` has no gradient. With a fixed ``λ`` the share changes with batch size, ``τ``, ``d`` and the progress of
-    training; with this ``λ_i`` it is constant. This is our extension, not part of the paper.
-
-    Args:
-        logits: Logits from :func:`similarity_logits` with noise weight 1.
-        positive_count: ``K``.
-        noise_columns: Width of the noise block: ``M``, or 1 in expected mode.
-        share: Share of the noise, in (0, 1).
-        first_positive: Row of this rank's first positive; see :func:`gs_info_nce`.
-
-    Returns:
-        The logits with ``log λ_i`` added to the noise block.
-    """
-    rest = logits.shape[1] - positive_count - noise_columns
-    sentences, noise, hard_negatives = logits.split([positive_count, noise_columns, rest], dim=1)
-    with torch.no_grad():
-        negatives = torch.cat([_without_own(sentences, first_positive), hard_negatives], dim=1).logsumexp(dim=1)
-        log_weight = math.log(share / (1 - share)) + negatives - noise.logsumexp(dim=1)
-    return torch.cat([sentences, noise + log_weight.unsqueeze(1), hard_negatives], dim=1)
 
 
 def with_own_logits(logits: Tensor, own: Tensor, first_positive: int = 0) -> Tensor:
@@ -259,11 +212,12 @@ def _noise_block(queries: Tensor, noise: Noise, count: int, temperature: float, 
     return torch.einsum("nd,md->nm", queries, unit_rows(drawn.to(queries.dtype))) + math.log(noise.weight)
 
 
-def _without_own(logits: Tensor, first_positive: int) -> Tensor:
-    """Remove the mass of each anchor's own positive."""
-    # A finite value: a row of minus infinity alone would have no gradient, not even zero.
-    own = own_columns(logits, first_positive).unsqueeze(1)
-    return logits.scatter(1, own, torch.finfo(logits.dtype).min)
+def _without_false_negatives(logits: Tensor, keys: Keys) -> Tensor:
+    """Remove the mass of the false negatives from the in-batch columns."""
+    assert keys.false_negatives is not None
+    found = keys.false_negatives.among(0, logits.shape[1])
+    found = found.scatter(1, own_columns(logits, keys.first_positive).unsqueeze(1), False)
+    return logits.masked_fill(found, torch.finfo(logits.dtype).min)
 
 
 def _on_own_column(block: Tensor, first_positive: int, value: float) -> Tensor:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from smoothcse.objectives.false_negatives import FalseNegatives
+
 
 @dataclass(frozen=True, eq=False)
 class HardNegatives:
@@ -33,22 +35,35 @@ class Keys:
             sentences, or None.
         first_positive: Row of the positives of the first anchor; above 0 if ``positives`` were gathered from
             several ranks.
+        false_negatives: Judgement on which of the other anchors' positives are no negatives, or None.
     """
 
     positives: Tensor
     hard_negatives: HardNegatives | None = None
     further_negatives: Tensor | None = None
     first_positive: int = 0
+    false_negatives: FalseNegatives | None = None
 
     def blocks(self) -> list[Tensor]:
         """Return the blocks of vectors: positives, then hard negatives and further negatives if there are any."""
         hard = self.hard_negatives.vectors if self.hard_negatives else None
         return [block for block in (self.positives, hard, self.further_negatives) if block is not None]
 
+    def drawn_negatives(self) -> int:
+        """Return the number of negatives of an anchor that are drawn at random: all but the hard ones."""
+        return len(self.positives) - 1 + (0 if self.further_negatives is None else len(self.further_negatives))
+
 
 def own_columns(anchors: Tensor, first_positive: int) -> Tensor:
     """Return the column of each anchor's own positive, long ``(N,)``."""
     return torch.arange(len(anchors), device=anchors.device) + first_positive
+
+
+def without_own(logits: Tensor, first_positive: int) -> Tensor:
+    """Remove the mass of each anchor's own positive from ``(N, K + ...)`` logits."""
+    # A finite value: a row of minus infinity alone would have no gradient, not even zero.
+    own = own_columns(logits, first_positive).unsqueeze(1)
+    return logits.scatter(1, own, torch.finfo(logits.dtype).min)
 
 
 def as_hard_negatives(given: HardNegatives | Tensor | None) -> HardNegatives | None:

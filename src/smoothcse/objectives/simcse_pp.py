@@ -22,7 +22,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from smoothcse.objectives.rows import at_least_float32, unit_rows
+from smoothcse.objectives.rows import at_least_float32, pair_logits
 
 
 def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, temperature: float = 0.05) -> Tensor:
@@ -37,9 +37,7 @@ def dropout_pair_logits(first: Tensor, second: Tensor, *, weight: float = 0.9, t
     Returns:
         ``(N,)``, in float32 (float64 for float64 input) regardless of autocast.
     """
-    with torch.autocast(first.device.type, enabled=False):
-        first, second = unit_rows(first), unit_rows(second)
-        return (first * second).sum(dim=1) * (weight / temperature)
+    return pair_logits(first, second, temperature=temperature, weight=weight)
 
 
 def dimension_wise_contrast(

@@ -10,6 +10,7 @@ from smoothcse.methods.table import find_method
 from smoothcse.report.read import RecordedRun
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.config_forms import with_settings_inside
+from smoothcse.runs.loss_words import describe_loss
 from smoothcse.runs.manifest import TextSummary, Times
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import closeness, reading
@@ -85,8 +86,8 @@ def _method(run: RecordedRun) -> str:
     weight = f"share held at {config.noise_share:g}" if config.noise_share else f"λ {config.noise_weight:g}"
     noise = f"{count} Gaussian negatives, {config.noise_mode}, {weight}; " if count else ""
     settings = "".join(f"{name} {_value(value)}; " for name, value in _chosen_settings(config.method))
-    both = "both directions; " if config.symmetric else ""
-    return f"{method_title(config, find_method(config.method.name))}; {settings}{both}{noise}τ {config.temperature:g}"
+    form = f"{words}; " if (words := describe_loss(config)) else ""
+    return f"{method_title(config, find_method(config.method.name))}; {settings}{form}{noise}τ {config.temperature:g}"
 
 
 def _views(config: TrainConfig) -> str:

@@ -161,6 +161,54 @@ class TrainConfig:
     symmetric: Annotated[
         bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
     ] = False
+    ratio: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=100,
+            description="r, pull of the positive per push of the negatives in the gradient; 1 is InfoNCE's. A held "
+            "noise share s has 1/(1-s).",
+        ),
+    ] = None
+    hinge: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=2,
+            description="With ratio, learn only from positives that lead the hardest negative by less than this "
+            "cosine; published: 0.3.",
+        ),
+    ] = None
+    key_gradient: Annotated[
+        Literal["all", "positives", "none"],
+        Field(description="Keys with a gradient: all, each anchor's own positive (as published with ratio), or none."),
+    ] = "all"
+    margin: Annotated[float, Field(ge=0, le=2, description="m, cosine by which a positive must lead.")] = 0.0
+    decoupled: Annotated[
+        bool, Field(description="Leave the positive out of the denominator (decoupled contrastive loss, DCL).")
+    ] = False
+    positive_prior: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Probability that a negative is a positive, for which the debiased loss corrects; such as "
+            "0.01.",
+        ),
+    ] = None
+    adaptive_temperature: Annotated[
+        float | None,
+        Field(gt=0, le=10, description="α of MACL: multiply τ by 1 + α times the mean cosine of the positive pairs."),
+    ] = None
+    false_negative_threshold: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Leave out negatives whose cosine with the anchor exceeds this in the start model; published "
+            "by DCLR: 0.9.",
+        ),
+    ] = None
 
     # Optimisation: batches, steps, learning rate, random seed.
     batch_size: Annotated[

@@ -16,6 +16,7 @@ def problems(config: TrainConfig) -> Iterator[str]:
     yield from _text_problems(config)
     yield from _view_problems(config)
     yield from _noise_problems(config)
+    yield from _form_problems(config)
     yield from _decay_problems(config)
 
 
@@ -48,6 +49,31 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
         yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
     if config.noise_share is not None and config.noise_weight != 1.0:
         yield "noise_share and noise_weight both set λ; give one of them."
+
+
+def _form_problems(config: TrainConfig) -> Iterator[str]:
+    if config.ratio is not None and config.noise_for(config.batch_size):
+        yield (
+            "ratio and the noise both raise the pull of the positive, so that the ratio would not be the one given; "
+            "set noise_count 0, or leave out ratio."
+        )
+    if config.hinge is not None and config.ratio is None:
+        yield "hinge belongs to ratio; give a ratio, 1 for that of InfoNCE."
+    if config.hinge is not None and config.decoupled:
+        yield "hinge and decoupled both set how much is learned from an anchor; give one of them."
+    if config.hinge is not None and config.margin:
+        yield "hinge and margin both set how much is learned from an anchor; give one of them."
+    if config.positive_prior is not None:
+        yield from _prior_problems(config)
+
+
+def _prior_problems(config: TrainConfig) -> Iterator[str]:
+    if config.false_negative_threshold is not None:
+        yield "positive_prior and false_negative_threshold both treat false negatives; give one of them."
+    if config.ratio is not None:
+        yield "positive_prior takes the push from some anchors, whose ratio is then not ratio; give one of them."
+    if len(config.columns or ()) > 2:
+        yield "positive_prior corrects negatives drawn at random, not the hard negatives of columns; give two columns."
 
 
 def _decay_problems(config: TrainConfig) -> Iterator[str]:

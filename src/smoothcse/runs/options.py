@@ -37,6 +37,14 @@ class TrainOptions(TypedDict, total=False):
     temperature: float
     hard_negative_log_weight: float
     symmetric: bool
+    ratio: float | None
+    hinge: float | None
+    key_gradient: Literal["all", "positives", "none"]
+    margin: float
+    decoupled: bool
+    positive_prior: float | None
+    adaptive_temperature: float | None
+    false_negative_threshold: float | None
     batch_size: int
     learning_rate: float
     epochs: float

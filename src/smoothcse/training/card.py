@@ -22,6 +22,7 @@ from smoothcse.methods.table import Method
 from smoothcse.objectives import Noise, log_expected_similarity
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.host_settings import accumulated_batches
+from smoothcse.runs.loss_words import describe_loss
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.reading import closeness, reading
@@ -121,7 +122,7 @@ def start_card(
         "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {noise}",
-        "loss": "the mean of both directions" if config.symmetric else "",
+        "loss": describe_loss(config),
         "weights": closeness(config),
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),

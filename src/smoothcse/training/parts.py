@@ -50,6 +50,7 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
         model,
         settings=plan.settings,
         noise=plan.noise,
+        form=plan.form,
         temperature=config.temperature,
         hard_negative_log_weight=config.hard_negative_log_weight,
         symmetric=config.symmetric,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
-from smoothcse.objectives import GaussianNoise, Noise
+from smoothcse.objectives import GaussianNoise, LossForm, Noise
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
 from smoothcse.views.choice import draws_text
@@ -24,6 +24,7 @@ class RunPlan:
         hardware: Device, number of ranks and precision.
         folder: Run folder.
         noise: Gaussian negatives of each step; none if the count is 0.
+        form: Formula of the loss.
         rank_batch: Sentences per step on each rank.
     """
 
@@ -32,6 +33,7 @@ class RunPlan:
     hardware: Hardware
     folder: RunFolder
     noise: Noise
+    form: LossForm
     rank_batch: int
 
     @property
@@ -66,6 +68,7 @@ def plan_run(config: TrainConfig) -> RunPlan:
             f"The method {config.method.name} makes its own views of a sentence and takes none drawn from the text; "
             "leave out views, or choose another method, such as simcse."
         )
+    _require_applicable_form(config, method)
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(
             f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a "
@@ -77,8 +80,25 @@ def plan_run(config: TrainConfig) -> RunPlan:
         hardware=hardware,
         folder=RunFolder(config.output),
         noise=_noise_of(config),
+        form=LossForm(**{field.name: getattr(config, field.name) for field in fields(LossForm)}),
         rank_batch=config.batch_size // hardware.world_size,
     )
+
+
+def _require_applicable_form(config: TrainConfig, method: Method) -> None:
+    """Reject options of the objective that the method would ignore or distort."""
+    name = config.method.name
+    given = "adaptive_temperature" if config.adaptive_temperature is not None else "key_gradient"
+    if method.own_logits and (config.adaptive_temperature is not None or config.key_gradient != "all"):
+        raise SmoothCSEError(
+            f"The method {name} scores its positive pairs by a formula of its own, which {given} does not reach; "
+            f"leave {given} out, or choose another method, such as simcse."
+        )
+    if method.prepare and config.false_negative_threshold is not None:
+        raise SmoothCSEError(
+            f"The method {name} reads the mask of a template, which says little about meaning before training, so "
+            "that its start cannot judge negatives; leave false_negative_threshold out, or choose another method."
+        )
 
 
 def _noise_of(config: TrainConfig) -> Noise:
