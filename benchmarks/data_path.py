@@ -5,7 +5,7 @@ empty cache), for building batches from the token ids, and for tokenising each b
 second has the seconds until ``--help`` is printed, until the package is imported, and until a run with a real encoder
 has scored the start, taken its first step, and ended.
 
-    python benchmarks/data_path.py [--repeats 3] [--quick]
+    python benchmarks/data_path.py [--repeats 3] [--model packaged-minilm] [--quick]
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3, help="number of rounds")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
@@ -52,13 +53,13 @@ def main() -> None:
             lines = text.read_text(encoding="utf-8").splitlines()[:500]
             text = Path(folder) / "text.txt"
             text.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        model = build_encoder("packaged-minilm", "cls", max_length=None)
+        model = build_encoder(arguments.model, "cls", max_length=None)
         speed_rounds, start_rounds = [], []
         for number in range(repeats):
             os.environ["SMOOTHCSE_CACHE"] = f"{folder}/cache{number}"
             starts = {"--help": seconds("-m", "smoothcse", "--help"), "import": seconds("-c", "import smoothcse")}
             speed_rounds.append(path_speeds(text, model))
-            start_rounds.append(starts | run_of_one_step(text, Path(folder, "run")))
+            start_rounds.append(starts | run_of_one_step(text, arguments.model, Path(folder, "run")))
         speeds, starts = by_name(speed_rounds), by_name(start_rounds)
     show("Data path", ["stage", "sentences per second"], [[name, spread(v, 0)] for name, v in speeds.items()])
     show("Start-up", ["event", "seconds"], [[name, spread(v)] for name, v in starts.items()])
@@ -95,10 +96,10 @@ def collating(dataset: Dataset, collate: Callable[[list[dict[str, Any]]], Any]) 
     return time.perf_counter() - started
 
 
-def run_of_one_step(text: Path, output: Path) -> dict[str, float]:
+def run_of_one_step(text: Path, model: str, output: Path) -> dict[str, float]:
     """Return the seconds until a run has scored the start, until its first step is logged, and until it ends."""
     shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "smoothcse", "train", str(text), "--model", "packaged-minilm", "--pooling", "cls"]
+    command = [sys.executable, "-m", "smoothcse", "train", str(text), "--model", model, "--pooling", "cls"]
     command += ["--max-steps", "1", "--log-steps", "1", "--output", str(output)]
     started, seen = time.perf_counter(), {}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:

@@ -40,7 +40,7 @@ def main() -> None:
     sentences = load_sentences(corpus, limit=clients * texts, seed=0).dataset["sentence"][:]
     requests = [sentences[start : start + texts] for start in range(0, clients * texts, texts)]
     with served(64) as (url, process):
-        asyncio.run(load(url, sentences, 8, 3.0))  # warm up
+        asyncio.run(load(url, sentences, 8, 0.3 if arguments.quick else 3.0))  # warm up
         memory = [memory_mb(process)]
         rounds = []
         for _ in range(repeats):

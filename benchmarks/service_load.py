@@ -39,14 +39,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
-    clients, seconds, repeats = (
-        ([4], 2.0, 1) if arguments.quick else (arguments.clients, arguments.seconds, arguments.repeats)
-    )
+    clients, seconds, repeats, ways = arguments.clients, arguments.seconds, arguments.repeats, WAYS
+    if arguments.quick:
+        clients, seconds, repeats, ways = [4], 0.3, 1, {"together": WAYS["together"]}
     text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
     sentences = load_sentences(text, limit=2000, seed=0).dataset["sentence"][:]
     points = []
     for _ in range(repeats):
-        for way, batch_texts in WAYS.items():
+        for way, batch_texts in ways.items():
             with served(batch_texts) as (url, process):
                 asyncio.run(load(url, sentences, 8, seconds / 3))  # warm up
                 points += [

@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
-    rounds, seconds = (2, 2.0) if arguments.quick else (arguments.rounds, arguments.seconds)
+    rounds, clients, seconds = arguments.rounds, arguments.clients, arguments.seconds
+    if arguments.quick:
+        rounds, clients, seconds = 2, 4, 0.3
     text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
     sentences = load_sentences(text, limit=2000, seed=0).dataset["sentence"][:]
     requests, errors = 0, 0
@@ -37,13 +39,13 @@ def main() -> None:
         memory = [memory_mb(process)]
         for number in range(rounds):
             texts = 1 if number < rounds // 2 else LARGE
-            latencies, failed = asyncio.run(load(url, sentences, arguments.clients, seconds, texts))
+            latencies, failed = asyncio.run(load(url, sentences, clients, seconds, texts))
             requests, errors = requests + len(latencies), errors + failed
             memory.append(memory_mb(process))
     headings = ["after round", "MB"]
     rows = [[str(number), f"{value:.0f}"] for number, value in enumerate(memory)]
     show(f"Memory of the service, {requests:,} requests, {errors} errors", headings, rows)
-    found = {"clients": arguments.clients, "seconds": seconds, "requests": requests, "errors": errors}
+    found = {"clients": clients, "seconds": seconds, "requests": requests, "errors": errors}
     keep("service_memory", found | {"memory_mb": memory}, arguments.quick)
 
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from commands import run_here
 from smoothcse.bulk.ray.driver import encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
 from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
@@ -277,12 +278,11 @@ def test_two_jobs_cannot_share_an_output(tmp_path):
         pass
 
 
-def test_the_options_of_the_engine_are_checked(tiny_bert, corpus_file, tmp_path):
+def test_the_options_of_the_engine_are_checked(tiny_bert, corpus_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     for extra, message in (
         (["--keep", "id"], "--keep needs --engine ray"),
         (["--engine", "dask"], "Invalid value for '--engine'"),
     ):
-        command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(corpus_file), "-o", "x.npy", *extra]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=100)
-        assert result.returncode == 2
-        assert message in result.stderr
+        assert run_here("encode", tiny_bert, corpus_file, "-o", "x.npy", *extra) == 2
+        assert message in capsys.readouterr().err

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands import run_here
 from smoothcse import cli
 from smoothcse.encoders.load import load_encoder
 from tiny import sentences
@@ -140,12 +141,13 @@ def test_encode_reads_a_record_per_row_as_the_suffix_says(kind, run_folder, monk
     np.testing.assert_allclose(np.array(made["embedding"].to_pylist()), expected, atol=1e-5)
 
 
-def test_encode_and_similarity_commands(run_folder, tmp_path):
+def test_encode_and_similarity_commands(run_folder, tmp_path, capsys):
     folder, _ = run_folder
     smoothcse("encode", folder / "run", "-", "-o", tmp_path / "out.npy", "--normalize", stdin="the cat\nthe mat\n")
     rows = np.load(tmp_path / "out.npy")
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
-    printed = float(smoothcse("similarity", folder / "run", "the cat", "the mat").stdout)
+    assert run_here("similarity", folder / "run", "the cat", "the mat") == 0
+    printed = float(capsys.readouterr().out)
     assert printed == pytest.approx(float(rows[0] @ rows[1]), abs=0.02)  # encode may compute in bf16
 
 
@@ -269,16 +271,18 @@ def test_a_user_error_is_reported_and_changes_nothing(arguments, message, run_fo
     assert not list(tmp_path.iterdir())
 
 
-def test_brackets_in_paths_are_printed_as_they_are(tmp_path, tiny_bert):
+def test_brackets_in_paths_are_printed_as_they_are(tmp_path, tiny_bert, monkeypatch, capsys):
     text = tmp_path / "[red]" / "[" / "bold].txt"  # rich would end a style that has not begun
     text.parent.mkdir(parents=True)
     text.write_text("\n".join(sentences(16)), encoding="utf-8")
     output = tmp_path / "[" / "red]"
-    result = smoothcse(
-        "train", text, "--model", tiny_bert, "--batch-size", 8, "--max-steps", 1, "--output", output, COLUMNS="400"
-    )
-    assert f"16 from {text}" in result.stderr
-    assert f"The model is in {output / 'best'}." in result.stderr
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
+    command = ["train", text, "--model", tiny_bert, "--batch-size", 8, "--max-steps", 1, "--output", output]
+    assert run_here(*command) == 0
+    said = capsys.readouterr().err
+    assert f"16 from {text}" in said
+    assert f"The model is in {output / 'best'}." in said
 
 
 def test_an_export_of_a_damaged_run_writes_nothing(tmp_path, run_folder, monkeypatch, capfd):

@@ -49,6 +49,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformerTrainer
 
+from forked import FORKED
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.table import METHODS
@@ -135,15 +136,13 @@ class Attempts:
         self.ranks = ranks
         self.run = RunFolder(config["output"])
         self.place = RawValue(c_int, 0)
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["smoothcse.training.run", "transformers.models.bert.modeling_bert"])
 
     def begin(self) -> list[BaseProcess]:
         """Start the run, or resume it after a kill."""
         self.place.value = 0
         resume, port = self.run.manifest_file.is_file(), _free_port()
         processes = [
-            self.context.Process(target=run_rank, args=(self.config, resume, self.place, rank, self.ranks, port))
+            FORKED.Process(target=run_rank, args=(self.config, resume, self.place, rank, self.ranks, port))
             for rank in range(self.ranks)
         ]
         for process in processes:
@@ -158,7 +157,7 @@ class Attempts:
 
     def intrude(self, holder: BaseProcess, options: dict[str, bool]) -> bool:
         """Use the folder from a second process; return whether it was refused, as it must be during a run."""
-        intruder = self.context.Process(target=intrude, args=(self.config, options))
+        intruder = FORKED.Process(target=intrude, args=(self.config, options))
         intruder.start()
         intruder.join()
         if intruder.exitcode != REFUSED:

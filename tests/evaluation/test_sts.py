@@ -293,7 +293,7 @@ def test_minilm_scores_as_published(shared, minilm):
 
     model = SentenceTransformer(minilm, device="cpu")
     tasks = load_tasks(shared / "data" / "sts", [*SEVEN_STS, "STSBenchmark-dev"])
-    scores = evaluate_sts(model, tasks, batch_size=128)
+    scores = evaluate_sts(model, tasks)
     reference = json.loads((shared / "reference" / "minilm_sts.json").read_text())["measured_senteval_rows"]
     expected = reference["mean pooling (as released)"]
     assert {s.task: s.main for s in scores} == {

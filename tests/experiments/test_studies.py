@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import yaml
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
+from commands import run_here
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import SEVEN_STS, evaluate_sts, load_tasks
@@ -85,12 +87,20 @@ def test_an_unknown_variant_is_told(tmp_path):
         read_study(written(tmp_path)).runs(["gsi"])
 
 
+def call_here(arguments, environment, log):
+    """Stands for ``subprocesses.call``: the same command and log, without the imports of a process of its own."""
+    with log.open("w") as stream, redirect_stdout(stream), redirect_stderr(stream):
+        return not run_here(*arguments)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, tiny_bert):
     """A study of two variants and two seeds that was really run."""
     folder = tmp_path_factory.mktemp("study")
     file = written(folder, model=tiny_bert)
-    run_study(read_study(file), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocesses, "call", call_here)
+        run_study(read_study(file), folder, jobs=1)
     return file, folder
 
 
@@ -202,7 +212,8 @@ def scored(finished, tmp_path_factory):
     shutil.copy(folder / "runs.jsonl", output)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subprocess, "train", lambda *_, **__: pytest.fail("a recorded run was trained again"))
-        run_study(read_study(changed), output, runs_folder=folder / "runs")
+        patch.setattr(subprocesses, "call", call_here)
+        run_study(read_study(changed), output, runs_folder=folder / "runs", jobs=1)
     return changed, output, data
 
 

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 from sentence_transformers import SentenceTransformer
 
 import loopback_upload
+from commands import run_here
 from loopback_hub import Fault, LoopbackHub
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Manifest, write_manifest
@@ -74,12 +76,29 @@ def manifest(start: str) -> dict:
     }  # fmt: skip
 
 
-def push(hub_url, *arguments, token=loopback_upload.TOKEN, **environment):
-    """Run the command in a new process, since the client reads its environment when it is imported."""
+def push_from_a_new_process(hub_url, *arguments):
+    """Run the command as a user does, who sets environment variables; the client reads them when it is imported."""
     variables = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    variables |= {"HF_ENDPOINT": hub_url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token, "HF_HOME": "/nonexistent"}
+    variables |= {"HF_ENDPOINT": hub_url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": loopback_upload.TOKEN}
     command = [sys.executable, "-m", "smoothcse", "push", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env={**variables, **environment}, timeout=120)
+    environment = {**variables, "HF_HOME": "/nonexistent"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+
+
+@pytest.fixture
+def push(monkeypatch, capsys, no_backoff):
+    """Runs the command in this process, with the constants that the client would read from the environment."""
+
+    def push(hub_url, *arguments, token=loopback_upload.TOKEN, offline=False):
+        constants = {"ENDPOINT": hub_url, "HF_HUB_OFFLINE": offline, "HF_HUB_DISABLE_XET": True}
+        for name, value in {**constants, "HF_TOKEN_PATH": "/nonexistent/token"}.items():
+            monkeypatch.setattr(huggingface_hub.constants, name, value)
+        monkeypatch.setenv("HF_TOKEN", token)
+        capsys.readouterr()
+        code = run_here("push", *arguments)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return push
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -88,7 +107,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_the_folder_is_uploaded_byte_for_byte_with_a_card(hub, run):
     before = contents(run)
-    result = push(hub.url, run, "me/tiny")
+    result = push_from_a_new_process(hub.url, run, "me/tiny")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{hub.url}/me/tiny/commit/")
     assert contents(run) == before
@@ -109,7 +128,7 @@ def test_the_folder_is_uploaded_byte_for_byte_with_a_card(hub, run):
     assert (sent == received).all()
 
 
-def test_files_of_training_are_never_uploaded(hub, run):
+def test_files_of_training_are_never_uploaded(push, hub, run):
     for name in LEFT_BY_TRAINING:
         path = run / "best" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +143,7 @@ def test_files_of_training_are_never_uploaded(hub, run):
     assert json.loads((hub.root / "settings" / "me" / "tiny.json").read_text())["visibility"] == "public"
 
 
-def test_a_second_push_replaces_changed_files(hub, run):
+def test_a_second_push_replaces_changed_files(push, hub, run):
     assert push(hub.url, run, "me/tiny").returncode == 0
     (run / "best" / "smoothcse.json").write_text('{"step": 5}\n')
     assert push(hub.url, run, "me/tiny").returncode == 0
@@ -139,7 +158,7 @@ def check_refusal(result, *parts):
         assert part in line
 
 
-def test_errors_are_one_sentence_and_upload_nothing(hub, run, tmp_path):
+def test_errors_are_one_sentence_and_upload_nothing(push, hub, run, tmp_path):
     (tmp_path / "text").mkdir()
     check_refusal(push(hub.url, tmp_path / "text", "me/tiny"), "contains no model")
     check_refusal(push(hub.url, tmp_path / "nothing", "me/tiny"), "is not a folder on this machine")
@@ -149,16 +168,16 @@ def test_errors_are_one_sentence_and_upload_nothing(hub, run, tmp_path):
     check_refusal(push(hub.url, run, "me/tiny", token="hf_other"), "does not allow your token to write", "401")
     assert not (hub.root / "models").exists()
     check_refusal(push("http://127.0.0.1:9", run, "me/tiny"), "cannot be pushed", "check the network and HF_ENDPOINT")
-    check_refusal(push(hub.url, run, "me/tiny", HF_HUB_OFFLINE="1"), "unset it")
+    check_refusal(push(hub.url, run, "me/tiny", offline=True), "unset it")
 
 
-def test_a_failed_commit_uploads_nothing(hub, run):
+def test_a_failed_commit_uploads_nothing(push, hub, run):
     hub.inject(Fault("/commit/main", status=403, method="POST"))
     check_refusal(push(hub.url, run, "me/tiny"), "does not allow your token to write", "403")
     assert not contents(hub.root / "models" / "me" / "tiny")
 
 
-def test_runs_of_several_seeds_are_pushed_one_by_one(hub, tmp_path):
+def test_runs_of_several_seeds_are_pushed_one_by_one(push, hub, tmp_path):
     for seed in (42, 43):
         (tmp_path / "seeds" / f"seed-{seed}").mkdir(parents=True)
     (tmp_path / "seeds" / "seeds.json").write_text("{}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import runpy
-import subprocess
 import sys
 
 import pytest
@@ -15,20 +13,25 @@ from repository import REPOSITORY
 EXAMPLES = REPOSITORY / "examples"
 
 
-def run(script, *arguments):
-    command = [sys.executable, EXAMPLES / script, *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=240, check=True, env=dict(os.environ)
-    ).stdout
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a script as its command does, but in this process, and returns what it prints."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / script), *map(str, arguments)])
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_ordinary_trainer_script(tiny_bert, corpus_file, tmp_path):
+def test_ordinary_trainer_script(run, tiny_bert, corpus_file, tmp_path):
     out = run("sentence_transformers_trainer.py", tiny_bert, corpus_file, tmp_path / "out", 3)
     assert "trained 3 steps" in out
     assert SentenceTransformer(str(tmp_path / "out" / "model"), device="cpu").encode("the cat").shape == (32,)
 
 
-def test_bare_loop(tiny_bert, corpus_file):
+def test_bare_loop(run, tiny_bert, corpus_file):
     lines = run("bare_loop.py", tiny_bert, corpus_file, 3).splitlines()
     assert [line.split()[:2] for line in lines] == [["step", "1"], ["step", "2"], ["step", "3"]]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
@@ -52,17 +50,3 @@ def test_the_programs(here, tiny_bert, tmp_path):
         exec(program.replace("packaged-minilm", tiny_bert), names)
     assert len(names["index"]) == 2
     assert names["hits"][0].metadata == {"year": 2020}
-
-
-def test_the_benchmark_takes_a_quick_look(tiny_bert, tmp_path):
-    results = REPOSITORY / "benchmarks" / "results"
-    before = {file: file.read_bytes() for file in results.glob("*.json")}
-    (tmp_path / "lines.txt").write_text("\n".join(sentences(700)) + "\n")
-    command = [sys.executable, "benchmarks/search_recall.py", "--quick", "--model", tiny_bert]
-    looked = subprocess.run(
-        [*command, "--text", tmp_path / "lines.txt"], cwd=REPOSITORY, capture_output=True, text=True
-    )
-    assert looked.returncode == 0, looked.stderr
-    assert "600 documents, 20 queries" in looked.stdout
-    assert all(codes in looked.stdout for codes in ("exact", "pq", "int8", "binary"))
-    assert {file: file.read_bytes() for file in results.glob("*.json")} == before

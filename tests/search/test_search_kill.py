@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from forked import FORKED
 from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from tiny import sentences
@@ -26,7 +26,7 @@ COMMIT = 20
 
 
 def started(target, *arguments):
-    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process = FORKED.Process(target=target, args=arguments)
     process.start()
     return process
 
@@ -116,8 +116,7 @@ def write_until_told(path, model, texts, ready, go):
 def test_one_process_writes_at_a_time_and_the_other_is_told_whom_to_wait_for(tiny_bert, tmp_path):
     path, texts = tmp_path / "docs.index", sentences(60)
     opened = Index.build(path, tiny_bert, map(Document, texts[:10]), console=QUIET)
-    context = multiprocessing.get_context("spawn")
-    ready, go = context.Semaphore(0), context.Event()
+    ready, go = FORKED.Semaphore(0), FORKED.Event()
     process = started(write_until_told, path, tiny_bert, texts[10:40], ready, go)
     assert ready.acquire(timeout=120)
     more = [Document(text) for text in texts[30:]]

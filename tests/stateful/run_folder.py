@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import shutil
 import sys
@@ -32,6 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from rich.console import Console
 
+from forked import FORKED
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.encoders.load import load_encoder
@@ -48,8 +48,6 @@ QUIET = Console(quiet=True)
 STEPS = 4
 SEEDS = (1, 2)
 TEXTS = sentences(6, seed=9)
-PROCESSES = multiprocessing.get_context("forkserver")  # a fork of a process that has trained can hang
-PROCESSES.set_forkserver_preload(["smoothcse.training.run", "transformers.models.bert.modeling_bert"])
 
 PLACES: dict[str, Callable[[], None]] = {}
 """Functions that let this process exit at a moment, by the name of the moment."""
@@ -237,7 +235,7 @@ class RunFolderMachine(RuleBasedStateMachine):
         if how == "resume" and (self.state.finished or self.state.seed != seed):
             return
         options = {"resume": True} if how == "resume" else {"overwrite": True}
-        process = PROCESSES.Process(target=_train_and_die, args=(self._config(seed).as_dict(), place, options))
+        process = FORKED.Process(target=_train_and_die, args=(self._config(seed).as_dict(), place, options))
         process.start()
         process.join(120)
         if process.exitcode == 0 and how == "resume":  # the run was already past that moment

@@ -13,9 +13,10 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
-from torch import distributed, multiprocessing
+from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
+from forked import run_ranks
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
@@ -156,7 +157,7 @@ def folder(tmp_path_factory):
     save_tiny_model(path / "model", hidden_dropout_prob=0.1)
     save_tiny_model(path / "long", max_position_embeddings=128)
     for world in CASES:
-        multiprocessing.spawn(worker, (world, str(path)), nprocs=world)
+        run_ranks(worker, world, str(path), ranks=world)
     return path
 
 
@@ -218,7 +219,7 @@ def resumed_runs(tiny_bert, tmp_path_factory):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    multiprocessing.spawn(resuming_worker, (2, port, str(tmp_path), fields), nprocs=2)
+    run_ranks(resuming_worker, 2, port, str(tmp_path), fields, ranks=2)
     return tmp_path
 
 

@@ -166,6 +166,6 @@ def config(tiny_bert, corpus_file, tmp_path):
 def test_a_healthy_run_gives_no_warning(minilm, shared, tmp_path):
     """The demo's encoder on real captions."""
     fields = {"corpus": str(shared / "data" / "corpus" / "captions.txt"), "model": minilm, "pooling": "cls"}
-    steps = {"max_steps": 6, "eval_steps": 3, "log_steps": 3, "batch_size": 24, "limit": 200}
+    steps = {"max_steps": 6, "eval_steps": 6, "log_steps": 3, "batch_size": 24, "limit": 200}
     train(make_config({**fields, **steps, "output": str(tmp_path / "run")}), console=QUIET)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["warnings"] == []

@@ -233,14 +233,6 @@ def test_several_seeds(config, tmp_path):
     assert train_seeds(config.replace(max_steps=2), 2, resume=True, console=QUIET) == results
 
 
-@pytest.mark.parametrize("devices", [2])
-def test_several_ranks_write_one_run(devices, config, monkeypatch):
-    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
-    result = train(config.replace(max_steps=2), devices=devices, console=QUIET)
-    assert read_manifest(config.output).hardware.startswith("2 x cpu")
-    assert set(losses(result.folder)) == {1, 2}
-
-
 def test_fp16_needs_a_gpu(config):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
