@@ -445,6 +445,7 @@ def test_simcses_tool_adds_to_its_index(tiny_bert, tmp_path):
     assert tool.search(texts[25], threshold=0.999, top_k=1)[0][0] == texts[25]
 
 
+@pytest.mark.bf16
 def test_the_commands_index_and_search(tiny_bert, tmp_path, monkeypatch, capsys):
     (tmp_path / "docs.csv").write_text(
         "text,year\n" + "\n".join(f"{s},{2000 + i}" for i, s in enumerate(sentences(9)))
@@ -509,6 +510,7 @@ def smoothcse(monkeypatch, capsys, *arguments):
     return left.value.code or 0, capsys.readouterr()
 
 
+@pytest.mark.bf16
 def test_a_file_that_breaks_leaves_an_index_that_says_so(tiny_bert, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("smoothcse.search.index_writer.IndexWriter.COMMIT", 10)
     lines = [json.dumps({"text": text}) for text in sentences(50)]

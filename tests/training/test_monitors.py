@@ -163,6 +163,7 @@ def config(tiny_bert, corpus_file, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.bf16
 def test_a_healthy_run_gives_no_warning(minilm, shared, tmp_path):
     """The demo's encoder on real captions."""
     fields = {"corpus": str(shared / "data" / "corpus" / "captions.txt"), "model": minilm, "pooling": "cls"}
