@@ -190,9 +190,7 @@ def test_the_model_card_names_the_changes():
     ],
     ids=["ratio", "masked"],
 )
-def test_a_run_with_options_of_the_objective_resumes_and_names_them(
-    options, tiny_bert, corpus_file, tmp_path, monkeypatch
-):
+def test_a_run_resumes_and_names_its_options(options, tiny_bert, corpus_file, tmp_path, monkeypatch):
     fields = {"corpus": str(corpus_file), "model": tiny_bert, "output": str(tmp_path / "whole"), "precision": "fp32"}
     fields |= {"batch_size": 8, "noise_count": 0, "max_steps": 4, "eval_steps": 2, "log_steps": 1, "epochs": 2}
     config = make_config({**fields, "learning_rate": 1e-3, **options})
@@ -201,6 +199,5 @@ def test_a_run_with_options_of_the_objective_resumes_and_names_them(
     first, second = (load_file(run.folder / "last" / "model.safetensors") for run in (whole, resumed))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     words = dict(card(read_run(whole.folder)))["Method"]
-    assert all(
-        word in words for word in (("ratio 1.67", "hinge 0.3") if "ratio" in options else ("decoupled", "0.99"))
-    )
+    expected = ("ratio 1.67", "hinge 0.3", "both directions") if "ratio" in options else ("decoupled", "cosine 0.99")
+    assert all(word in words for word in expected)
