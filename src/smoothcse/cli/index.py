@@ -125,8 +125,8 @@ def index(
     typer.echo(f"{output} holds {len(made):,} documents.")
     if made.rerank == "maxsim":
         typer.echo(
-            "Searches compare the first 50 documents token by token (MaxSim), as the model recommends; "
-            "`smoothcse search --rerank none` leaves this out."
+            "Searches compare the first 50 documents token by token (MaxSim), as the model recommends; an option of "
+            "`smoothcse search` leaves this out."
         )
     if made.incomplete:
         typer.echo(f"smoothcse: {made.incomplete}", err=True)

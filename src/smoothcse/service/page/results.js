@@ -29,7 +29,8 @@ export function resultList(hits, { mark, choose, filter } = {}) {
 
 function scoreBar(score) {
   const bar = element("span", { className: "bar" });
-  bar.style.setProperty("--share", Math.max(0, Math.min(1, score)));
+  const share = score >= 2 ? score - 2 : score; // reranked documents have scores from 2 to 3
+  bar.style.setProperty("--share", Math.max(0, Math.min(1, share)));
   return bar;
 }
 
