@@ -80,7 +80,11 @@ def test_the_end_token_of_the_models_own_recipe_is_read(tmp_path):
     path, end = save_qwen_embedding(tmp_path / "start")
     built = build_encoder(path, dropout=0.1, projection=False, max_length=6, device="cpu")
     built.save_pretrained(str(tmp_path / "saved"))
-    for model in (built, load_encoder(tmp_path / "saved", device="cpu"), SentenceTransformer(str(tmp_path / "saved"))):
+    for model in (
+        built,
+        load_encoder(tmp_path / "saved", device="cpu"),
+        SentenceTransformer(str(tmp_path / "saved"), device="cpu"),
+    ):
         features = model.preprocess(["a", "the cat sat"])  # the second is truncated
         lengths = features["attention_mask"].sum(dim=1)
         assert lengths.tolist() == [2, 6]

@@ -83,8 +83,8 @@ def test_a_family_trains_resumes_and_ships(architecture, tmp_path, monkeypatch):
     model = build_encoder(start, dropout=0.1, device="cpu")
     pair = model.preprocess([TEXTS[0]] * 2)
     with torch.no_grad():
-        assert not torch.equal(*model.train()(dict(pair))[PROJECTION])
-        assert torch.equal(*model.eval()(dict(pair))[PROJECTION])
+        assert not torch.allclose(*model.train()(dict(pair))[PROJECTION], atol=1e-3)
+        assert torch.allclose(*model.eval()(dict(pair))[PROJECTION], atol=1e-6)
 
     config = TrainConfig(
         corpus=str(tmp_path / "text.txt"),

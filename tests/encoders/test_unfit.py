@@ -10,7 +10,6 @@ from smoothcse.encoders.inference import encode
 from smoothcse.encoders.length import check_length, positions_of
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import SmoothCSEError
-from smoothcse.runs.folder import RunFolder
 from smoothcse.training import TrainConfig, train
 from smoothcse.training.plan import plan_run
 from tiny import save_tiny_generator, save_tiny_model
@@ -39,7 +38,6 @@ def test_a_dropout_setting_that_is_ignored(tmp_path, corpus_file):
         SmoothCSEError, match="If it is set, the architecture ignores it: use views drawn from the text"
     ):
         train(config, console=Console(quiet=True))
-    assert not list(RunFolder(config.output).metrics())
 
 
 def test_only_dropout_views_need_dropout(corpus_file):
@@ -55,13 +53,13 @@ def test_no_attention_mask(tmp_path):
         build_encoder(save_tiny_model(tmp_path, "fnet"), "mean", dropout=0.1, device="cpu")
 
 
-@pytest.mark.parametrize("architecture", ["roberta", "mpnet", "xlm-roberta"])
-def test_positions_after_that_of_the_padding(architecture, tmp_path):
-    path = save_tiny_model(tmp_path, architecture)  # 64 rows of positions, the padding's first
+@pytest.mark.parametrize(("architecture", "positions"), [("roberta", 63), ("mpnet", 62), ("xlm-roberta", 63)])
+def test_positions_after_that_of_the_padding(architecture, positions, tmp_path):
+    path = save_tiny_model(tmp_path, architecture)  # 64 rows; MPNet's padding has row 1, whatever its token
     model = build_encoder(path, dropout=0.1, max_length=None, device="cpu")
-    assert positions_of(model) == model.max_seq_length == 63
-    assert check_length(63, model, "it") == 63
-    with pytest.raises(SmoothCSEError, match="max_length 64 exceeds the 63 positions of it"):
+    assert positions_of(model) == model.max_seq_length == positions
+    assert check_length(positions, model, "it") == positions
+    with pytest.raises(SmoothCSEError, match=f"max_length 64 exceeds the {positions} positions of it"):
         check_length(64, model, "it")
     assert encode(model, ["the cat sat on a mat " * 30]).shape == (1, 32)
 
