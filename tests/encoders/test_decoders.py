@@ -7,6 +7,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
+from transformers import Qwen2Tokenizer
 
 from smoothcse import TrainConfig, train
 from smoothcse.encoders.behaviour import is_causal, require_distinct_embeddings
@@ -19,6 +22,7 @@ from tiny import ARCHITECTURES, DECODERS, save_tiny_generator, save_tiny_model, 
 # Of different lengths, so that a batch is padded.
 TEXTS = ["the cat sat", "the cat sat on a mat while it rained", "dogs ran past old houses by the sea"]
 LINES = sentences(64)
+END = "<|endoftext|>"
 
 
 def pooling_of(model):
@@ -41,6 +45,55 @@ def test_a_decoder_uses_last_token_pooling(architecture, bos, side, tmp_path):
     np.testing.assert_allclose(encode(model, TEXTS), expected, atol=1e-5)
     np.testing.assert_allclose(encode(built, TEXTS), expected, atol=1e-5)
     assert np.corrcoef(expected)[0, 1] < 0.999
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+def test_a_saved_decoder_with_padding_on_the_left(architecture, tmp_path):
+    path = save_tiny_generator(tmp_path / "bare", architecture, pad_token="[PAD]", padding_side="left")
+    for pooling in ("lasttoken", "mean"):
+        folder = str(tmp_path / pooling)
+        SentenceTransformer(modules=[Transformer(path), Pooling(32, pooling)], device="cpu").save_pretrained(folder)
+        host = SentenceTransformer(folder, device="cpu")
+        assert host.tokenizer.padding_side == "left"
+        alone = np.concatenate([host.encode([text]) for text in TEXTS])
+        np.testing.assert_allclose(encode(load_encoder(folder, device="cpu"), TEXTS), alone, atol=1e-5)
+        built = build_encoder(folder, dropout=0.1, max_length=None, device="cpu")
+        np.testing.assert_allclose(encode(built, TEXTS), alone, atol=1e-5)
+        built.save_pretrained(str(tmp_path / f"{pooling}-saved"))
+        saved = SentenceTransformer(str(tmp_path / f"{pooling}-saved"), device="cpu")
+        np.testing.assert_allclose(saved.encode(TEXTS), alone, atol=1e-5)
+
+
+def save_qwen_embedding(folder):
+    """Save a decoder with Qwen's own tokenizer, which appends <|endoftext|> as that of Qwen3-Embedding does."""
+    path = save_tiny_generator(folder, "qwen3", words=400)
+    letters = sorted(ByteLevel.alphabet())
+    tokenizer = Qwen2Tokenizer(vocab={token: number for number, token in enumerate([*letters, END])}, merges=[])
+    end = tokenizer.convert_tokens_to_ids(END)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {END}", special_tokens=[(END, end)])
+    tokenizer.padding_side = "left"
+    tokenizer.save_pretrained(path)
+    return path, end
+
+
+def test_the_end_token_of_the_models_own_recipe_is_read(tmp_path):
+    path, end = save_qwen_embedding(tmp_path / "start")
+    built = build_encoder(path, dropout=0.1, projection=False, max_length=6, device="cpu")
+    built.save_pretrained(str(tmp_path / "saved"))
+    for model in (
+        built,
+        load_encoder(tmp_path / "saved", device="cpu"),
+        SentenceTransformer(str(tmp_path / "saved"), device="cpu"),
+    ):
+        features = model.preprocess(["a", "the cat sat"])  # the second is truncated
+        lengths = features["attention_mask"].sum(dim=1)
+        assert lengths.tolist() == [2, 6]
+        assert [ids[length - 1] for ids, length in zip(features["input_ids"].tolist(), lengths, strict=True)] == [
+            end
+        ] * 2
+        with torch.no_grad():
+            state = built[0].model(input_ids=features["input_ids"][:1, :2]).last_hidden_state[0, -1]
+        np.testing.assert_allclose(model.encode(["a", "the cat sat"])[0], state.numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -20,6 +20,7 @@ _SIZE = {
     "intermediate_size": 64,
     "max_position_embeddings": 64,
 }
+_ENDS = {"bos_token_id": 2, "eos_token_id": 3}
 _CONFIGS = {
     "bert": lambda vocab: transformers.BertConfig(vocab_size=vocab, **_SIZE),
     "roberta": lambda vocab: transformers.RobertaConfig(vocab_size=vocab, pad_token_id=0, **_SIZE),
@@ -33,8 +34,29 @@ _CONFIGS = {
     "electra": lambda vocab: transformers.ElectraConfig(vocab_size=vocab, embedding_size=32, **_SIZE),
 }
 ARCHITECTURES = sorted(_CONFIGS)
+_FURTHER = {
+    "albert": lambda vocab: transformers.AlbertConfig(vocab_size=vocab, embedding_size=16, pad_token_id=0, **_SIZE),
+    "deberta-v2": lambda vocab: transformers.DebertaV2Config(
+        vocab_size=vocab, pad_token_id=0, relative_attention=True, pos_att_type=["p2c", "c2p"], **_SIZE
+    ),
+    "eurobert": lambda vocab: transformers.EuroBertConfig(
+        vocab_size=vocab, num_key_value_heads=2, pad_token_id=0, mask_token_id=4, **_ENDS, **_SIZE
+    ),
+    "fnet": lambda vocab: transformers.FNetConfig(
+        vocab_size=vocab,
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+        pad_token_id=0,
+    ),
+    "mamba": lambda vocab: transformers.MambaConfig(vocab_size=vocab, hidden_size=32, num_hidden_layers=2, **_ENDS),
+    "mpt": lambda vocab: transformers.MptConfig(vocab_size=vocab, d_model=32, n_layers=2, n_heads=2, max_seq_len=64),
+    "nomic_bert": lambda vocab: transformers.NomicBertConfig(vocab_size=vocab, pad_token_id=0, **_SIZE),
+    "xlm-roberta": lambda vocab: transformers.XLMRobertaConfig(vocab_size=vocab, pad_token_id=0, **_SIZE),
+}
+"""Further encoders, and architectures that are unfit; few tests need each of them."""
 
-_ENDS = {"bos_token_id": 2, "eos_token_id": 3}
 _DECODERS = {
     "gpt2": lambda vocab: transformers.GPT2Config(
         vocab_size=vocab, n_embd=32, n_layer=2, n_head=2, n_positions=64, **_ENDS
@@ -45,8 +67,23 @@ _DECODERS = {
     "gemma": lambda vocab: transformers.GemmaConfig(
         vocab_size=vocab, num_key_value_heads=2, head_dim=16, pad_token_id=0, **_ENDS, **_SIZE
     ),
+    "qwen3": lambda vocab: transformers.Qwen3Config(
+        vocab_size=vocab, num_key_value_heads=2, head_dim=16, **_ENDS, **_SIZE
+    ),
 }
 DECODERS = sorted(_DECODERS)
+_FURTHER_DECODERS = {
+    "gemma3_text": lambda vocab: transformers.Gemma3TextConfig(
+        vocab_size=vocab, num_key_value_heads=2, head_dim=16, sliding_window=8, pad_token_id=0, **_ENDS, **_SIZE
+    ),
+    "gpt_neox": lambda vocab: transformers.GPTNeoXConfig(vocab_size=vocab, **_ENDS, **_SIZE),
+    "openai-gpt": lambda vocab: transformers.OpenAIGPTConfig(
+        vocab_size=vocab, n_embd=32, n_layer=2, n_head=2, n_positions=64, **_ENDS
+    ),
+    "phi3": lambda vocab: transformers.Phi3Config(
+        vocab_size=vocab, num_key_value_heads=2, pad_token_id=0, **_ENDS, **_SIZE
+    ),
+}
 _ENCODER_DECODERS = {
     "t5": lambda vocab: transformers.T5Config(
         vocab_size=vocab, d_model=32, d_ff=64, d_kv=16, num_layers=2, num_heads=2, decoder_start_token_id=0
@@ -85,12 +122,12 @@ def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None 
 
     Args:
         folder: Target folder.
-        architecture: One of ``ARCHITECTURES``.
+        architecture: One of ``ARCHITECTURES``, or a further encoder.
         words: Vocabulary size of the model. Default: that of the tokenizer.
         **changes: Changed fields of the configuration.
     """
     tokenizer = _tokenizer()
-    config = _CONFIGS[architecture](words or len(tokenizer))
+    config = (_CONFIGS | _FURTHER)[architecture](words or len(tokenizer))
     for name, value in changes.items():
         setattr(config, name, value)
     torch.manual_seed(0)
@@ -99,13 +136,16 @@ def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None 
     return str(folder)
 
 
-def save_tiny_generator(folder: Path, architecture: str, *, bos: bool = True, **tokens: object) -> str:
+def save_tiny_generator(
+    folder: Path, architecture: str, *, bos: bool = True, words: int | None = None, **tokens: object
+) -> str:
     """Write a decoder or an encoder-decoder with its language-model head, and return its path.
 
     Args:
         folder: Target folder.
-        architecture: One of ``DECODERS``, ``t5`` or ``bart``.
+        architecture: One of ``DECODERS``, a further decoder, ``t5`` or ``bart``.
         bos: Whether the tokenizer prepends a start token to each text.
+        words: Vocabulary size of the model. Default: a few more than that of the tokenizer.
         **tokens: Further arguments of the tokenizer, such as ``pad_token`` and ``padding_side``.
     """
     backend = _tokenizer().backend_tokenizer
@@ -115,9 +155,10 @@ def save_tiny_generator(folder: Path, architecture: str, *, bos: bool = True, **
     )
     names = {"unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]", "model_max_length": 64, **tokens}
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **names)
-    kind = transformers.AutoModelForCausalLM if architecture in _DECODERS else transformers.AutoModelForSeq2SeqLM
+    decoders = _DECODERS | _FURTHER_DECODERS
+    kind = transformers.AutoModelForCausalLM if architecture in decoders else transformers.AutoModelForSeq2SeqLM
     torch.manual_seed(0)
-    kind.from_config((_DECODERS | _ENCODER_DECODERS)[architecture](len(tokenizer) + 8)).save_pretrained(folder)
+    kind.from_config((decoders | _ENCODER_DECODERS)[architecture](words or len(tokenizer) + 8)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

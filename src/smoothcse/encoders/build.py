@@ -10,7 +10,8 @@ from torch import nn
 
 from smoothcse._utils.choices import PoolingName
 from smoothcse.encoders.assemble import assemble
-from smoothcse.encoders.behaviour import require_distinct_embeddings
+from smoothcse.encoders.behaviour import require_distinct_embeddings, require_no_effect_of_padding
+from smoothcse.encoders.bidirectional import attend_both_ways, reads_both_ways
 from smoothcse.encoders.dropout_rate import dropout_settings
 from smoothcse.encoders.length import check_length
 from smoothcse.encoders.pooling import check_pooling, pooling_settings, with_pooling
@@ -27,6 +28,8 @@ def build_encoder(
     *,
     device: str | None = None,
     seed: int = 0,
+    needs_dropout: bool = True,
+    bidirectional: bool = False,
 ) -> SentenceTransformer:
     """Build an encoder that can be trained with two dropout views.
 
@@ -36,13 +39,16 @@ def build_encoder(
             ``cls_before_pooler``), ``mean``, ``max``, ``lasttoken``, ``avg_first_last`` (mean over tokens of the
             average of the first and the last layer, the first being hidden state 1) or ``avg_top2`` (likewise, the
             last two layers). None keeps the pooling of a sentence-transformers model; other models use ``lasttoken``
-            if they are causal, otherwise ``cls``.
+            if they are causal, ``mean`` if they are causal by design and read in both directions, otherwise ``cls``.
         projection: Whether to add SimCSE's projection head, see :mod:`smoothcse.encoders.projection`.
         dropout: Rate for all of the encoder's dropout; None keeps the model's rates.
         max_length: Tokens per sentence, special tokens included. Longer sentences are truncated, by the saved model
             too. None keeps the model's limit, as :func:`smoothcse.train` does, which truncates in training only.
         device: Device, as torch names it; None for the best one available.
         seed: Seed of the head's initial weights.
+        needs_dropout: Whether an encoder without dropout is refused; false if its views differ by their text.
+        bidirectional: Whether each token of a causal model attends to all tokens, as in LLM2Vec. The saved model
+            does, too.
 
     Returns:
         A plain ``SentenceTransformer``; :func:`~smoothcse.encoders.projection.strip_projection` returns the model
@@ -50,18 +56,23 @@ def build_encoder(
 
     Raises:
         SmoothCSEError: If the model cannot be found or read, the pooling is unknown or does not suit the model, or no
-            dropout is active (two views of a sentence would be identical and the loss constant).
+            dropout is active (two views of a sentence would be identical and the loss constant), or the model cannot
+            attend in both directions, or its embeddings depend on the padding.
     """
     check_pooling(pooling)
     name = resolve_name(name_or_path)
     config = read_config(name)
-    config_kwargs = dropout_settings(config, dropout, name) | pooling_settings(pooling)
-    model = with_pooling(load_pretrained(name, config_kwargs, device), name, pooling, default="cls")
+    rates = dropout_settings(config, dropout, name) if needs_dropout or dropout is not None else {}
+    pretrained = load_pretrained(name, rates | pooling_settings(pooling), device)
+    if bidirectional:
+        attend_both_ways(pretrained, name)
+    model = with_pooling(pretrained, name, pooling, default="mean" if reads_both_ways(pretrained) else "cls")
     require_distinct_embeddings(model, name)
+    require_no_effect_of_padding(model, name)
     if projection:
         model = assemble(with_projection(list(model), seed), model)
     if max_length is not None:
-        model.max_seq_length = check_length(max_length, config, name)
+        model.max_seq_length = check_length(max_length, model, name)
     _freeze_unused_parts(model)
     return model
 

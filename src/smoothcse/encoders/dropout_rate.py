@@ -11,17 +11,20 @@ from smoothcse.errors import SmoothCSEError
 # Names under which Hugging Face configurations store the dropout rates of the encoder's layers. Those of task heads
 # (classifier_dropout, ...) are not changed, since no task head runs here.
 _DROPOUT_FIELDS = (
-    "hidden_dropout_prob",  # BERT, RoBERTa, MiniLM, MPNet, ALBERT, ELECTRA, DeBERTa
+    "hidden_dropout_prob",  # BERT, RoBERTa, XLM-R, MPNet, ALBERT, ELECTRA, DeBERTa
     "attention_probs_dropout_prob",
-    "dropout",  # DistilBERT, XLM, BART-likes
-    "attention_dropout",  # DistilBERT, ModernBERT
-    "embedding_dropout",  # ModernBERT
+    "dropout",  # DistilBERT, XLM, XLNet, OPT
+    "attention_dropout",  # DistilBERT, ModernBERT, GPT-NeoX; the only one of Llama, Mistral, Qwen, Gemma, EuroBERT
+    "embedding_dropout",  # ModernBERT, StarCoder2
     "mlp_dropout",  # ModernBERT
-    "hidden_dropout",  # GPT-NeoX-likes, NomicBERT
+    "hidden_dropout",  # GPT-NeoX, BLOOM, Falcon
     "activation_dropout",
-    "resid_pdrop",  # NomicBERT, GPT-likes
+    "residual_dropout",  # StarCoder2
+    "resid_pdrop",  # GPT-2, Phi
     "embd_pdrop",
     "attn_pdrop",
+    "resid_dropout",  # GPT-Neo
+    "embed_dropout",
     "dropout_rate",  # T5
 )
 
@@ -42,7 +45,8 @@ def dropout_settings(config: PretrainedConfig, dropout: float | None, name: str)
     if not fields:
         raise SmoothCSEError(
             f"{name} (a {config.model_type} model) has no known dropout setting, and without dropout the two views of "
-            "a sentence are identical; start from another encoder."
+            "a sentence are identical; use views drawn from the text, such as --views crops, or start from another "
+            "encoder."
         )
     if dropout is not None and not 0.0 < dropout < 1.0:
         raise SmoothCSEError(f"dropout must lie between 0 and 1 (both excluded), not {dropout}.")

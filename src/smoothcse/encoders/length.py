@@ -3,29 +3,48 @@
 from __future__ import annotations
 
 from sentence_transformers import SentenceTransformer
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
+from sentence_transformers.sentence_transformer.modules import Transformer
+from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 
 
-def check_length(max_length: int, config: PretrainedConfig, name: str) -> int:
+def positions_of(model: SentenceTransformer) -> int | None:
+    """Return the number of tokens for which a model has positions; None if it sets no limit, as T5 and BLOOM.
+
+    For rotary positions it is the length that the configuration names. RoBERTa and its relatives (XLM-R, MPNet,
+    Longformer) count from the row after the padding's, so that a table of 514 rows has 512 positions.
+    """
+    transformer = model[0]
+    if not isinstance(transformer, Transformer):
+        return None
+    positions = getattr(transformer.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return None
+    table = getattr(getattr(transformer.model, "embeddings", None), "position_embeddings", None)
+    skipped = table.padding_idx if isinstance(table, nn.Embedding) else None
+    return positions if skipped is None else positions - skipped - 1
+
+
+def check_length(max_length: int, model: SentenceTransformer, name: str) -> int:
     """Return a maximum length after checking that the model supports it.
 
     Args:
         max_length: Tokens of a text, special tokens included.
-        config: Configuration of the model.
+        model: Encoder.
         name: Name of the model in messages.
 
     Raises:
         SmoothCSEError: If the length is below 3, or exceeds the number of positions of the model.
     """
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = positions_of(model)
     if max_length < 3:
         raise SmoothCSEError(
             f"max_length must be at least 3 (two special tokens and one token of text), not {max_length}."
         )
-    if isinstance(positions, int) and 0 < positions < max_length:
+    if positions is not None and positions < max_length:
         raise SmoothCSEError(
             f"max_length {max_length} exceeds the {positions} positions of {name}; choose a smaller one."
         )

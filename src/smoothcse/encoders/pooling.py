@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import (
 )
 from sentence_transformers.util import is_sentence_transformer_model
 from torch import nn
+from transformers import PreTrainedTokenizerBase
 
 from smoothcse._utils.choices import PoolingName
 from smoothcse.encoders.assemble import assemble
@@ -39,7 +40,7 @@ def pooling_settings(pooling: PoolingName | None) -> dict[str, Any]:
 def with_pooling(
     model: SentenceTransformer, name: str, pooling: PoolingName | None, *, default: PoolingName
 ) -> SentenceTransformer:
-    """Return a model with the requested pooling.
+    """Return a model with the requested pooling, whose tokenizer pads on the right.
 
     Args:
         model: Model as the host loads it.
@@ -65,7 +66,7 @@ def with_pooling(
             f"{name} is causal: its first token sees none of the sentence, so --pooling cls gives every sentence the "
             "same embedding; use --pooling lasttoken or mean."
         )
-    if is_bare and causal:
+    if isinstance(model.tokenizer, PreTrainedTokenizerBase):
         model.tokenizer.padding_side = "right"  # padding on the left shifts the positions of GPT-2's tokens
     if is_bare and pooling is None:
         pooling = "lasttoken" if causal else default

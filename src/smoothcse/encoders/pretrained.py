@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from smoothcse._utils.paths import local_path
+from smoothcse.encoders.length import positions_of
 from smoothcse.encoders.packaged import PACKAGED_MINILM, packaged_minilm_folder
 from smoothcse.encoders.safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
 from smoothcse.errors import SmoothCSEError, first_line
@@ -90,6 +91,9 @@ def load_pretrained(name: str, config_kwargs: dict[str, Any], device: str | None
         host_log.setLevel(level)
     _check_vocabulary(model, name)
     _require_padding(model, name)
+    positions = positions_of(model)
+    if positions is not None and (model.max_seq_length or positions) >= positions:
+        model.max_seq_length = positions  # a tokenizer without a limit of its own names none or too many
     return model.float()  # fp32 master weights, also for a checkpoint saved in half precision
 
 

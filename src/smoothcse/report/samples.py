@@ -256,7 +256,16 @@ def _load(run: RecordedRun, key: str) -> SentenceTransformer:
     config = run.config
     device = "cpu" if find_hardware("auto").device_type == "cpu" else None
     if key == "start":
-        return build_encoder(config.model, config.pooling, False, config.dropout, None, device=device)
+        return build_encoder(
+            config.model,
+            config.pooling,
+            False,
+            config.dropout,
+            None,
+            device=device,
+            needs_dropout=False,
+            bidirectional=config.bidirectional,
+        )
     folder = {"best": run.folder.best, "last": run.folder.last}[key]
     if not folder.is_dir():
         raise SmoothCSEError(f"The model {folder} no longer exists.")

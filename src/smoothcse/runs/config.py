@@ -84,6 +84,12 @@ class TrainConfig:
             "lasttoken for causal models and cls for others."
         ),
     ] = None
+    bidirectional: Annotated[
+        bool,
+        Field(
+            description="Let each token of a decoder attend to all tokens, as LLM2Vec does; the saved models do, too."
+        ),
+    ] = False
     projection: Annotated[
         bool, Field(description="Train with SimCSE's projection head, which the saved models omit.")
     ] = True

@@ -18,6 +18,7 @@ class TrainOptions(TypedDict, total=False):
     limit: int | None
     model: str
     pooling: Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None
+    bidirectional: bool
     projection: bool
     max_length: int
     views: str | dict[str, float]

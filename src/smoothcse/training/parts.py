@@ -31,8 +31,10 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         max_length=None,  # truncate in training only; the saved model keeps the limit of the start model
         device="cpu" if on_cpu else None,
         seed=config.seed,
+        needs_dropout=plan.needs_dropout,
+        bidirectional=config.bidirectional,
     )
-    check_length(config.max_length, model[0].config, config.model)
+    check_length(config.max_length, model, config.model)
     if plan.method.prepare:
         model = plan.method.prepare(model, plan.settings)
     require_room(model, config.max_length)

@@ -11,7 +11,7 @@ from smoothcse.methods.table import Method, find_method
 from smoothcse.objectives import GaussianNoise, LossForm, Noise
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
-from smoothcse.views.choice import draws_text
+from smoothcse.views.choice import DROPOUT, draws_text
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,11 @@ class RunPlan:
     def settings(self) -> MethodSettings:
         """Settings of the method."""
         return self.config.method
+
+    @property
+    def needs_dropout(self) -> bool:
+        """Whether dropout alone makes the two views of a text differ."""
+        return self.config.columns is None and DROPOUT in self.config.views
 
 
 def plan_run(config: TrainConfig) -> RunPlan:

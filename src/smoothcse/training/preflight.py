@@ -15,7 +15,6 @@ from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import DEV_SCORE, CriterionEvaluator
 from smoothcse.training.text_check import TextCheck, check_text, warn_about_text, warn_about_views
 from smoothcse.training.warnings import Warnings
-from smoothcse.views.choice import DROPOUT
 
 
 def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCheck:
@@ -32,7 +31,7 @@ def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCh
     require_distinct_embeddings(model, config.model, first)
     if inputs.views:
         warn_about_views(inputs.views, warnings)
-    if not config.columns and DROPOUT in config.views:
+    if plan.needs_dropout:
         require_two_views(model, first, config.max_length)
     return check
 

@@ -16,7 +16,8 @@ def reading(config: TrainConfig, method: Method, pooling: str | None) -> str:
     """
     if method.prepare:
         return f"as the method {config.method.name} does"
-    return f"by {config.pooling or pooling or 'its own'} pooling"
+    attention = ", each token attending to all" if config.bidirectional else ""
+    return f"by {config.pooling or pooling or 'its own'} pooling{attention}"
 
 
 def closeness(config: TrainConfig) -> str:

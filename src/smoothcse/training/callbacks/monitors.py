@@ -31,7 +31,8 @@ def require_two_views(model: SentenceTransformer, sentences: list[str], max_leng
     if torch.equal(first, second):
         raise SmoothCSEError(
             "The two views of each sentence are identical, so dropout is not active in this model and the "
-            "encoder cannot learn; set dropout, e.g. --dropout 0.1, or start from another model."
+            "encoder cannot learn; set dropout, e.g. --dropout 0.1. If it is set, the architecture ignores it: use "
+            "views drawn from the text, such as --views crops, or start from another model."
         )
 
 
