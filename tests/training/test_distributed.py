@@ -41,7 +41,7 @@ OTHERS = {
 
 FORMS = {
     "ratio": LossForm(ratio=1.5, hinge=0.3, key_gradient="positives"),
-    "masked": LossForm(decoupled=True, adaptive_temperature=0.5, false_negative_threshold=0.95),
+    "masked": LossForm(decoupled=True, adaptive_temperature=0.5, false_negative_threshold=1 - 9e-6),  # about half
     "debiased": LossForm(positive_prior=0.01, key_gradient="none"),
 }
 """Options of the objective that look at the whole batch, or at a part of the gradient."""
