@@ -80,19 +80,15 @@ def test_the_end_token_of_the_models_own_recipe_is_read(tmp_path):
     path, end = save_qwen_embedding(tmp_path / "start")
     built = build_encoder(path, dropout=0.1, projection=False, max_length=6, device="cpu")
     built.save_pretrained(str(tmp_path / "saved"))
-    for model in (
-        built,
-        load_encoder(tmp_path / "saved", device="cpu"),
-        SentenceTransformer(str(tmp_path / "saved"), device="cpu"),
-    ):
+    loaded = load_encoder(tmp_path / "saved", device="cpu")
+    plain = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    for model in (built, loaded, plain):
         features = model.preprocess(["a", "the cat sat"])  # the second is truncated
-        lengths = features["attention_mask"].sum(dim=1)
-        assert lengths.tolist() == [2, 6]
-        assert [ids[length - 1] for ids, length in zip(features["input_ids"].tolist(), lengths, strict=True)] == [
-            end
-        ] * 2
+        ids, present = features["input_ids"], features["attention_mask"].bool()
+        assert present.sum(dim=1).tolist() == [2, 6]
+        assert [int(row[mask][-1]) for row, mask in zip(ids, present, strict=True)] == [end, end]
         with torch.no_grad():
-            state = built[0].model(input_ids=features["input_ids"][:1, :2]).last_hidden_state[0, -1]
+            state = built[0].model(input_ids=ids[:1][present[:1]].view(1, 2)).last_hidden_state[0, -1]
         np.testing.assert_allclose(model.encode(["a", "the cat sat"])[0], state.numpy(), atol=1e-5)
 
 
