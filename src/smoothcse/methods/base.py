@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.methods.judge import Judge
+from smoothcse.methods.negative_judge import NegativeJudge
 from smoothcse.methods.ranks import across_ranks, of_all_ranks
 from smoothcse.objectives import (
     INFO_NCE,
@@ -91,7 +91,7 @@ class ContrastiveLoss(nn.Module):
         self.settings = settings
         self.state: nn.Module | None = None
         threshold = form.false_negative_threshold
-        self.judge = None if threshold is None else Judge(model, threshold)
+        self.judge = None if threshold is None else NegativeJudge(model, threshold)
         self.step: int | None = None
         self.progress = 0.0
         self.last_noise_share: Tensor | None = None

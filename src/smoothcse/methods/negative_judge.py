@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 
-class Judge(nn.Module):
+class NegativeJudge(nn.Module):
     """Judgement on the negatives of a batch by a frozen copy of the encoder.
 
     It compares the texts of the anchors, the first column, with those of the positives: the same column if there is
