@@ -27,6 +27,7 @@ def build_encoder(
     *,
     device: str | None = None,
     seed: int = 0,
+    needs_dropout: bool = True,
 ) -> SentenceTransformer:
     """Build an encoder that can be trained with two dropout views.
 
@@ -43,6 +44,7 @@ def build_encoder(
             too. None keeps the model's limit, as :func:`smoothcse.train` does, which truncates in training only.
         device: Device, as torch names it; None for the best one available.
         seed: Seed of the head's initial weights.
+        needs_dropout: Whether an encoder without dropout is refused; false if adapters bring a dropout of their own.
 
     Returns:
         A plain ``SentenceTransformer``; :func:`~smoothcse.encoders.projection.strip_projection` returns the model
@@ -55,7 +57,8 @@ def build_encoder(
     check_pooling(pooling)
     name = resolve_name(name_or_path)
     config = read_config(name)
-    config_kwargs = dropout_settings(config, dropout, name) | pooling_settings(pooling)
+    rates = dropout_settings(config, dropout, name) if needs_dropout or dropout is not None else {}
+    config_kwargs = rates | pooling_settings(pooling)
     model = with_pooling(load_pretrained(name, config_kwargs, device), name, pooling, default="cls")
     require_distinct_embeddings(model, name)
     if projection:

@@ -46,6 +46,7 @@ class Method:
         encodes: Encoder passes per sentence and step; SimCSE has two.
         columns: Columns of text in a batch.
         pairs: Whether the method also trains on labelled pairs and triplets, and on views drawn from the text.
+        learns_tokens: Whether it adds tokens to the vocabulary and learns their embeddings.
         symmetric: Whether its contrast has a symmetric form, a loss in both directions.
         prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
         add_texts: Function that generates further columns from the dataset of sentences, the untrained encoder, the
@@ -60,6 +61,7 @@ class Method:
     encodes: float = 2.0
     columns: int = 1
     pairs: bool = False
+    learns_tokens: bool = False
     symmetric: bool = True
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None

@@ -20,6 +20,11 @@ class TrainOptions(TypedDict, total=False):
     pooling: Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None
     projection: bool
     max_length: int
+    lora_rank: int | None
+    lora_alpha: float | None
+    lora_dropout: float
+    lora_targets: list[str] | None
+    keep_adapters: bool
     views: str | dict[str, float]
     crop_length: list[float]
     crop_deletion: float

@@ -22,6 +22,7 @@ from smoothcse.methods.table import Method
 from smoothcse.objectives import Noise, log_expected_similarity
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.host_settings import accumulated_batches
+from smoothcse.training.callbacks.monitors import views_differ
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.reading import closeness, reading
@@ -118,7 +119,7 @@ def start_card(
         "of the sentences are duplicates after truncation",
         "encoder": f"{config.model}, {_trainable(config, inputs.model)}, read "
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
-        "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
+        "views": _views(config, inputs),
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {noise}",
         "loss": "the mean of both directions" if config.symmetric else "",
@@ -138,10 +139,24 @@ def start_card(
     return Panel(table, title=method_title(config, plan.method), expand=False)
 
 
+def _views(config: TrainConfig, inputs: RunInputs) -> str:
+    """Describe the views; under dropout, only if it is that of the adapters alone."""
+    if inputs.views:
+        return describe_views(config.views, config.crop_length, config.crop_deletion)
+    # Adapters start at 0, so that only the encoder's own dropout makes views differ now.
+    if (
+        config.columns
+        or not config.lora
+        or views_differ(inputs.model, inputs.corpus.dataset[:8]["sentence"], config.max_length)
+    ):
+        return ""
+    return "under the dropout of the LoRA adapters; the encoder itself has none"
+
+
 def _trainable(config: TrainConfig, model: SentenceTransformer) -> str:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) - trainable
-    rest = "" if config.train_layers is None else f" and {frozen / 1e6:.1f}M frozen ones"
+    rest = f" and {frozen / 1e6:.1f}M frozen ones" if config.train_layers or config.lora else ""
     return f"{trainable / 1e6:.1f}M trainable parameters{rest}"
 
 

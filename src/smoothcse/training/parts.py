@@ -13,6 +13,7 @@ from transformers.integrations import get_available_reporting_integrations
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.last_layers import train_last_layers
 from smoothcse.encoders.length import check_length, require_room
+from smoothcse.encoders.lora import add_lora
 from smoothcse.errors import SmoothCSEError, first_line, some_of
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.training.mini_batch import mini_batch_tokens
@@ -31,6 +32,7 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         max_length=None,  # truncate in training only; the saved model keeps the limit of the start model
         device="cpu" if on_cpu else None,
         seed=config.seed,
+        needs_dropout=not (plan.lora and plan.lora.dropout),
     )
     check_length(config.max_length, model[0].config, config.model)
     if plan.method.prepare:
@@ -38,6 +40,8 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
     require_room(model, config.max_length)
     if config.train_layers is not None:
         train_last_layers(model, config.train_layers, config.model)
+    if plan.lora:
+        add_lora(model, plan.lora, config.model, seed=config.seed)
     return model
 
 

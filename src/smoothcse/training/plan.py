@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smoothcse.encoders.hardware import Hardware, find_hardware
+from smoothcse.encoders.lora_settings import LoRA
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
@@ -25,6 +26,7 @@ class RunPlan:
         folder: Run folder.
         noise: Gaussian negatives of each step; none if the count is 0.
         rank_batch: Sentences per step on each rank.
+        lora: Adapters to train in place of the encoder's weights, or None.
     """
 
     config: TrainConfig
@@ -33,6 +35,7 @@ class RunPlan:
     folder: RunFolder
     noise: Noise
     rank_batch: int
+    lora: LoRA | None
 
     @property
     def settings(self) -> MethodSettings:
@@ -66,6 +69,11 @@ def plan_run(config: TrainConfig) -> RunPlan:
             f"The method {config.method.name} makes its own views of a sentence and takes none drawn from the text; "
             "leave out views, or choose another method, such as simcse."
         )
+    if config.lora_rank and method.learns_tokens:
+        raise SmoothCSEError(
+            f"The method {config.method.name} learns the embeddings of new tokens, which LoRA freezes; leave out "
+            "lora_rank, or choose another method, such as promptbert."
+        )
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(
             f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a "
@@ -78,6 +86,7 @@ def plan_run(config: TrainConfig) -> RunPlan:
         folder=RunFolder(config.output),
         noise=_noise_of(config),
         rank_batch=config.batch_size // hardware.world_size,
+        lora=config.lora,
     )
 
 

@@ -32,7 +32,8 @@ def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCh
     require_distinct_embeddings(model, config.model, first)
     if inputs.views:
         warn_about_views(inputs.views, warnings)
-    if not config.columns and DROPOUT in config.views:
+    by_adapters = config.lora is not None and config.lora.dropout > 0  # which start at 0, so that no view shows it yet
+    if not config.columns and DROPOUT in config.views and not by_adapters:
         require_two_views(model, first, config.max_length)
     return check
 
