@@ -22,9 +22,6 @@ from smoothcse.encoders.assemble import assemble
 from smoothcse.encoders.lora_settings import LoRA
 from smoothcse.errors import SmoothCSEError, first_line
 
-ADAPTER_SETTINGS = "adapter_config.json"
-"""File in which peft describes the adapters of a folder."""
-
 _ADAPTERS = "adapter_model.safetensors"
 _NAME = "default"
 _EXTRA = "lora"

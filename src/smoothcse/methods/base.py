@@ -180,4 +180,7 @@ class ContrastiveLoss(nn.Module):
         hard = None
         if hard_negatives is not None:
             hard = HardNegatives(across_ranks(hard_negatives)[0], self.hard_negative_log_weight)
-        return Keys(everywhere, hard, self.further_negatives(), first)
+        further = self.further_negatives()
+        if further is not None:
+            further = further[:, : positives.shape[1]]  # Matryoshka training truncates the views
+        return Keys(everywhere, hard, further, first)

@@ -189,6 +189,14 @@ class TrainConfig:
     hard_negative_log_weight: Annotated[
         float, Field(description="Added to the logit of each sentence's own hard negative; 0 is weight 1.")
     ] = 0.0
+    matryoshka: Annotated[
+        list[int] | None,
+        Field(
+            min_length=1,
+            description="Train embeddings that can be truncated: average the loss over these numbers of first "
+            "dimensions, such as 256,128,64, and over all dimensions. Needs --no-projection.",
+        ),
+    ] = None
     symmetric: Annotated[
         bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
     ] = False

@@ -19,6 +19,11 @@ def problems(config: TrainConfig) -> Iterator[str]:
     yield from _noise_problems(config)
     yield from _decay_problems(config)
     yield from _lora_problems(config)
+    if config.matryoshka and config.projection:
+        yield (
+            "matryoshka trains the first dimensions of the embedding, and the projection head mixes them; set "
+            "projection to false (--no-projection)."
+        )
 
 
 def _text_problems(config: TrainConfig) -> Iterator[str]:

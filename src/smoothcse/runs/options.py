@@ -41,6 +41,7 @@ class TrainOptions(TypedDict, total=False):
     noise_std: float
     temperature: float
     hard_negative_log_weight: float
+    matryoshka: list[int] | None
     symmetric: bool
     batch_size: int
     learning_rate: float

@@ -16,7 +16,6 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from smoothcse.encoders.pooling import pooling_of
-from smoothcse.encoders.prompts import prompt_of
 from smoothcse.methods import ContrastiveLoss
 from smoothcse.methods.table import Method
 from smoothcse.objectives import Noise, log_expected_similarity
@@ -50,11 +49,12 @@ def probe(
     model: SentenceTransformer,
     loss: ContrastiveLoss,
     columns: list[list[str]],
+    prompts: list[str],
     max_length: int,
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
     """Time one step after a warm-up step, without changing weights, gradients or random state."""
-    device, prompt = model.device, prompt_of(model)
+    device = model.device
     was_training = model.training
     loss.train()
     devices = [device] if device.type == "cuda" else []
@@ -62,7 +62,7 @@ def probe(
         for rows in (_WARM_UP, None):
             features = [
                 batch_to_device(model.preprocess(texts[:rows], prompt=prompt, max_length=max_length), device)
-                for texts in columns
+                for texts, prompt in zip(columns, prompts, strict=True)
             ]
             started = time.perf_counter()
             value = loss.loss_at(0, features)
@@ -123,6 +123,7 @@ def start_card(
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {noise}",
         "loss": "the mean of both directions" if config.symmetric else "",
+        "dimensions": ", ".join(map(str, _dimensions(config, inputs.model))),
         "weights": closeness(config),
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
@@ -137,6 +138,12 @@ def start_card(
         if words:
             table.add_row(term, Text(words))  # as text, so that a path is not read as markup or emoji
     return Panel(table, title=method_title(config, plan.method), expand=False)
+
+
+def _dimensions(config: TrainConfig, model: SentenceTransformer) -> list[int]:
+    """Return the widths of Matryoshka training, the full one first; empty without it."""
+    full = model.get_embedding_dimension() or 0
+    return sorted({*config.matryoshka, full}, reverse=True) if config.matryoshka else []
 
 
 def _views(config: TrainConfig, inputs: RunInputs) -> str:
