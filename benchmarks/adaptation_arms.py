@@ -45,6 +45,7 @@ OURS: dict[str, dict[str, Any]] = {
     "sentence-share0.4": {**_SENTENCE, **_NOISE, "noise_share": 0.4},
     "sentence-lr5e-5": {**_SENTENCE, "learning_rate": 5e-5},
     "sentence-lr1e-4": {**_SENTENCE, "learning_rate": 1e-4},
+    "sentence-lora16": {**_SENTENCE, "lora_rank": 16, "learning_rate": 2e-4},
     "sentence-crops": {"views": "sentence=1,crops=1"},
     "sentence-length128": {**_SENTENCE, "max_length": 128},
     "crops-length128": {"views": "crops", "max_length": 128},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
@@ -34,7 +36,9 @@ from smoothcse.fastpath import accelerate
 from smoothcse.fastpath.token_ids import PadTokenIds, tokenised_once
 from smoothcse.methods.esimcse import ESimCSE, ESimCSELoss
 from smoothcse.training.selection import label_free
+from smoothcse.views.collator import CollateViews
 from smoothcse.views.embed import dropout_views
+from smoothcse.views.mixture import TextViews
 from tiny import sentences
 
 TEXTS = sentences(24)
@@ -357,6 +361,31 @@ def test_a_run_trains_with_the_prompt(method, left_out, tmp_path, corpus_file):
     model.save_pretrained(str(tmp_path / "plain"))
     without, _ = losses(str(tmp_path / "plain"), "without")
     assert with_prompt[0] != without[0]
+
+
+@pytest.mark.parametrize(
+    ("weights", "first"),
+    [
+        ({"sentence": 1.0}, "query"),
+        ({"title": 1.0}, "query"),
+        ({"crops": 1.0}, "document"),
+        ({"crops": 1.0, "sentence": 1.0}, "query"),
+    ],
+)
+def test_views_drawn_from_the_text_have_the_prompts_of_their_roles(weights, first, prompted, host):
+    texts = Dataset.from_dict({"sentence": [f"{one}. {two}." for one, two in pairwise(TEXTS)]})
+    texts = texts.add_column("title", TEXTS[1:])
+    views = TextViews(texts, weights, seed=0)
+    model = load_encoder(prompted, device="cpu")
+    batch = CollateViews(views, model, 60)([{"row": row} for row in range(4)])
+    columns = views.draw(range(4), epoch=0)
+    for name, role, column in zip(("sentence", "positive"), (first, "document"), columns, strict=True):
+        features = {key: batch[f"{name}_{key}"] for key in ("input_ids", "attention_mask")}
+        if f"{name}_prompt_length" in batch:
+            features["prompt_length"] = batch[f"{name}_prompt_length"]
+        encoded = host.encode_query(column) if role == "query" else host.encode_document(column)
+        with torch.no_grad():
+            assert_equal(model.eval()(features)["sentence_embedding"].numpy(), encoded, 1e-5)
 
 
 def test_a_prompt_without_room_for_text_is_refused_in_training(prompted):

@@ -37,6 +37,17 @@ def poolings(names: list[str] | None) -> list[PoolingName]:
     return [known[name] for name in names or ()]
 
 
+def whole_numbers(flag: str, values: list[str]) -> list[int] | None:
+    """Return the whole numbers given to an option; None if there are none.
+
+    Raises:
+        SmoothCSEError: If a value is not a whole number.
+    """
+    if wrong := [value for value in values if not value.isdecimal()]:
+        raise SmoothCSEError(f"{flag} {wrong[0]!r} is not a whole number; give numbers such as 384,128,64.")
+    return [int(value) for value in values] or None
+
+
 def split(values: list[str] | None) -> list[str]:
     """Return the names given to an option, separated by commas or by repeating the option."""
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothcse._utils.choices import Precision
-from smoothcse.cli.arguments import PoolingOption, split
+from smoothcse.cli.arguments import PoolingOption, split, whole_numbers
 
 if TYPE_CHECKING:
     from smoothcse.evaluation.published import Published
@@ -89,6 +89,13 @@ def evaluate(
             "print what that costs.",
         ),
     ] = False,
+    dimensions: Annotated[
+        list[str] | None,
+        typer.Option(
+            rich_help_panel=_INFERENCE,
+            help="Numbers of first dimensions to score each model with, one row each, such as 384,128,64. [all]",
+        ),
+    ] = None,
     pooling: PoolingOption = None,
     precision: Annotated[
         Precision, typer.Option(rich_help_panel=_INFERENCE, help="Arithmetic of the model. auto is fp32 here.")
@@ -143,6 +150,7 @@ def evaluate(
         bm25=bm25,
         cosine_weight=cosine_weight,
         maxsim=maxsim,
+        dimensions=whole_numbers("--dimensions", split(dimensions)),
         pooling=pooling,
         precision=precision,
         batch_size=batch_size,

@@ -21,7 +21,7 @@ Command = Callable[..., None]
 
 _MAPPING = " Give KEY=VALUE; repeat for several."
 _LIST = " Separate them with commas, or repeat the option."
-_FLAGS = {"trainer_args": "--trainer-arg"}  # flags that differ from the field's name
+_FLAGS = {"trainer_args": "--trainer-arg", "lora_rank": "--lora"}  # flags that differ from the field's name
 
 # The only flag without a field: in the configuration, the settings of a method are part of `method`.
 _SETTINGS = "settings"

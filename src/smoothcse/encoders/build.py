@@ -46,7 +46,8 @@ def build_encoder(
             too. None keeps the model's limit, as :func:`smoothcse.train` does, which truncates in training only.
         device: Device, as torch names it; None for the best one available.
         seed: Seed of the head's initial weights.
-        needs_dropout: Whether an encoder without dropout is refused; false if its views differ by their text.
+        needs_dropout: Whether an encoder without dropout is refused; false if its views differ by their text, or by
+            the dropout of adapters.
         bidirectional: Whether each token of a causal model attends to all tokens, as in LLM2Vec. The saved model
             does, too.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
@@ -51,12 +53,13 @@ def check_length(max_length: int, model: SentenceTransformer, name: str) -> int:
     return max_length
 
 
-def require_room(model: SentenceTransformer, max_length: int) -> None:
+def require_room(model: SentenceTransformer, max_length: int, prompts: Sequence[str] | None = None) -> None:
     """Check that a maximum length leaves room for text beside the template, the prompt and the special tokens.
 
     Args:
         model: Encoder.
         max_length: Tokens of a text, all of these included.
+        prompts: Prompts of the texts; None for the prompt of a text without a role.
 
     Raises:
         SmoothCSEError: If there is no room. The tokenizer would then not truncate at all.
@@ -64,8 +67,9 @@ def require_room(model: SentenceTransformer, max_length: int) -> None:
     tokenizer = model.tokenizer
     added = 0
     if isinstance(tokenizer, PreTrainedTokenizerFast):
-        prompt = tokenizer(prompt_of(model), add_special_tokens=False, verbose=False)["input_ids"]
-        added = tokenizer.num_special_tokens_to_add() + len(prompt)
+        texts = [prompt_of(model)] if prompts is None else list(prompts)
+        ids = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        added = tokenizer.num_special_tokens_to_add() + max(map(len, ids))
     if max_length <= added:
         raise SmoothCSEError(
             f"max_length {max_length} leaves no room for a sentence: the model adds {added} tokens to each; set at "

@@ -11,9 +11,10 @@ query        ``SentenceTransformer.encode_query``      ``query``
 document     ``SentenceTransformer.encode_document``   the first of ``document``, ``passage``, ``corpus``
 ============ ========================================= ========================================================
 
-Queries are the texts that ``search`` and retrieval tasks search for; documents are the texts that ``index`` and
-retrieval tasks store. All other texts (training, ``encode``, ``similarity``, STS, transfer, geometry) have no input
-type.
+Queries are the texts that ``search`` and retrieval tasks search for, and in training the sentence of ``--views
+sentence`` and the title of ``--views title``. Documents are the texts that ``index`` and retrieval tasks store, and
+all other views that training draws from the text. All other texts (dropout views, labelled pairs, ``encode``,
+``similarity``, STS, transfer, geometry) have no input type.
 """
 
 from __future__ import annotations

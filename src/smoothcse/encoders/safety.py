@@ -21,11 +21,13 @@ SAFE_WEIGHTS: dict[str, Any] = {"use_safetensors": True, "weights_only": True}
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
-def require_safe_folder(folder: Path) -> None:
+def require_safe_folder(folder: Path, *, adapters: bool = False) -> None:
     """Refuse a model folder that could run code or refer to other locations; nothing is loaded from it.
 
     Args:
         folder: Model folder.
+        adapters: Whether the folder may hold adapters. Their settings name another model and modules to import, so
+            that only :func:`~smoothcse.encoders.lora.restore_adapters` may read such a folder.
 
     Raises:
         SmoothCSEError: If a file is not safe.
@@ -34,7 +36,9 @@ def require_safe_folder(folder: Path) -> None:
     for file in files:
         _require_inside(folder, file)
     _require_no_code(folder, files)
-    _require_no_pickle(files)
+    if not adapters:
+        _require_no_adapter(files)
+    _require_no_pickle(files, weights=["model.safetensors"] + ["adapter_model.safetensors"] * adapters)
     require_safe_settings(str(folder), lambda name: path if os.path.isfile(path := folder / name) else None)
     for file in files:
         if file.name == "config.json":
@@ -93,6 +97,10 @@ def _require_no_code(folder: Path, files: list[Path]) -> None:
                 f"The model {folder} contains code, {file.name}, which is never run; use a model with an "
                 "architecture that transformers knows, without code files in its folder."
             )
+
+
+def _require_no_adapter(files: list[Path]) -> None:
+    for file in files:
         if file.name == "adapter_config.json":
             raise SmoothCSEError(
                 f"{file} makes this an adapter of another model; merge it into that model, save the result, and give "
@@ -100,12 +108,12 @@ def _require_no_code(folder: Path, files: list[Path]) -> None:
             )
 
 
-def _require_no_pickle(files: list[Path]) -> None:
+def _require_no_pickle(files: list[Path], weights: list[str]) -> None:
     """Refuse pickled weights, unless the folder also has them as safetensors: then the pickle is never read."""
     for file in files:
         if file.suffix not in _PICKLES or file.with_suffix(".xml").is_file():  # OpenVINO's .bin is not a pickle
             continue
-        beside = ["model.safetensors"] + ["model.safetensors.index.json"] * (file.name != "pytorch_model.bin")
+        beside = weights + ["model.safetensors.index.json"] * (file.name != "pytorch_model.bin")
         if not any((file.parent / name).is_file() for name in beside):
             raise SmoothCSEError(
                 f"{file} contains pickled weights, which can run code when they are read; get the model as "

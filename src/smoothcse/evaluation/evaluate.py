@@ -34,6 +34,7 @@ def evaluate(
     bm25: bool = False,
     cosine_weight: float | None = None,
     maxsim: bool = False,
+    dimensions: Sequence[int] | None = None,
     pooling: PoolingName | None = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
@@ -61,6 +62,8 @@ def evaluate(
         cosine_weight: Weight of the model's cosine similarity in the fused score, from 0 to 1. Default 0.7.
         maxsim: With ``bm25``, whether to score also the fused ranking with its first 50 documents reordered by late
             interaction, as the row ``MODEL + BM25 + MaxSim``; see :mod:`smoothcse.evaluation.maxsim`.
+        dimensions: Numbers of first dimensions to score each model with, as the rows ``MODEL, 128 dimensions``, the
+            truncated embeddings scaled to length 1 again where cosines are taken. Default: all dimensions.
         pooling: Pooling to use instead of the models' own, for models given by path or name.
         precision: Arithmetic of the forward passes. ``"bf16"`` moves a score by some hundredths; ``"auto"`` is
             ``"fp32"`` on every machine. Default ``"fp32"``.
@@ -79,8 +82,8 @@ def evaluate(
     if pairs is not None:
         _check_sample(pairs, groups)
     weight = _fusion_weight(bm25, cosine_weight, groups)
-    if maxsim and not bm25:
-        raise SmoothCSEError("MaxSim reorders the model fused with BM25; add BM25, or leave out MaxSim.")
+    if maxsim:
+        _check_maxsim(bm25, dimensions)
     check_data(data, groups, columns)
     options_of: dict[str, dict[str, Any]] = {
         "sts": {"pairs": pairs},
@@ -104,7 +107,7 @@ def evaluate(
             "batch_size": batch_size,
             "show_progress": console is not None and console.is_terminal,
         }
-        scores |= _run(name, model, steps, options, console)
+        scores |= _run_widths(name, model, _widths(dimensions, model, name), steps, options, console)
         settings[name] = {"precision": options["precision"], "max_seq_length": model.max_seq_length}
     chosen: dict[str, Any] = {"columns": list(columns)} if columns else {}
     if weight is not None:
@@ -112,6 +115,22 @@ def evaluate(
     return Evaluation(
         scores, {"data": data and str(data), **chosen, "pairs": pairs, "pooling": pooling, "models": settings}
     )
+
+
+def _check_maxsim(bm25: bool, dimensions: Sequence[int] | None) -> None:
+    if not bm25:
+        raise SmoothCSEError("MaxSim reorders the model fused with BM25; add BM25, or leave out MaxSim.")
+    if dimensions:
+        raise SmoothCSEError("MaxSim compares tokens, whose vectors are not truncated; leave out the dimensions.")
+
+
+def _widths(dimensions: Sequence[int] | None, model: SentenceTransformer, name: str) -> list[int | None]:
+    """Return the numbers of dimensions to score a model with; None for all."""
+    full = model.get_embedding_dimension() or 0
+    for width in dimensions or ():
+        if not 1 <= width <= full:
+            raise SmoothCSEError(f"The embeddings of {name} have {full} dimensions, not {width}; give 1 to {full}.")
+    return list(dict.fromkeys(dimensions)) if dimensions else [None]
 
 
 def _check_sample(pairs: int, groups: Sequence[str]) -> None:
@@ -165,6 +184,25 @@ def _shortest(own: tuple[str, ...], everybody: Iterable[tuple[str, ...]]) -> str
     others = [parts for parts in everybody if parts != own]
     lengths = (n for n in range(1, len(own)) if all(own[-n:] != parts[-n:] for parts in others))
     return Path(*own[-next(lengths, len(own)) :]).as_posix()
+
+
+def _run_widths(
+    name: str,
+    model: SentenceTransformer,
+    widths: Sequence[int | None],
+    steps: Sequence[Step],
+    options: dict[str, Any],
+    console: Console | None,
+) -> dict[str, dict[str, list[Score]]]:
+    """Return the scores of a model with each number of dimensions; None keeps what the model has."""
+    rows: dict[str, dict[str, list[Score]]] = {}
+    for width in widths:
+        if width is None:
+            rows |= _run(name, model, steps, options, console)
+            continue
+        with model.truncate_embeddings(width):
+            rows |= _run(f"{name}, {width} dimensions", model, steps, options, console)
+    return rows
 
 
 def _run(

@@ -21,6 +21,7 @@ from smoothcse.corpus.hub_datasets import HubAddress
 from smoothcse.corpus.sources import PYTHON_DOCS, WIKI1M, WIKI1M_ADDRESS, WIKI1M_LINES
 from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.packaged import PACKAGED_MINILM
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction
@@ -172,7 +173,9 @@ def _measure(config: TrainConfig) -> _Cost:
     columns = [sentences] * (given or plan.method.columns)
     with accelerate(model, parts=PARTS if config.fast_path else ()):
         loss = make_loss(plan, model)
-        measured = probe(model, loss, columns, config.max_length, plan.hardware.autocast_dtype)
+        measured = probe(
+            model, loss, columns, [prompt_of(model)] * len(columns), config.max_length, plan.hardware.autocast_dtype
+        )
     peak = torch.cuda.max_memory_allocated() if plan.hardware.device_type == "cuda" else None
     return _Cost(measured.seconds, sum(p.numel() for p in model.parameters()), peak)
 

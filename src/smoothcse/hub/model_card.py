@@ -120,6 +120,11 @@ def _render(manifest: Manifest, config: TrainConfig, run: Path, folder: Path, re
         "settings": [
             (label, value) for name, label in _SETTINGS.items() if (value := getattr(config, name)) is not None
         ],
+        "matryoshka": config.matryoshka and sorted(config.matryoshka, reverse=True),
+        "adapters": config.lora and config.lora.describe(),
+        "parameters": manifest.parameters,
+        "trained_parameters": manifest.trained_parameters,
+        "peak_memory_mb": manifest.peak_memory_mb,
         "data": manifest.data,
         "hardware": manifest.hardware,
         "versions": manifest.versions,

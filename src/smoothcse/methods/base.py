@@ -227,5 +227,8 @@ class ContrastiveLoss(nn.Module):
         hard = None
         if hard_negatives is not None:
             hard = HardNegatives(across_ranks(hard_negatives)[0], self.hard_negative_log_weight)
+        further = self.further_negatives()
+        if further is not None:
+            further = further[:, : positives.shape[1]]  # Matryoshka training truncates the views
         judged = None if self.judge is None else self.judge.false_negatives(reverse=reverse)
-        return Keys(everywhere, hard, self.further_negatives(), first, judged)
+        return Keys(everywhere, hard, further, first, judged)

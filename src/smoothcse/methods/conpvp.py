@@ -107,5 +107,6 @@ METHOD = Method(
     settings=ConPVP,
     encodes=6.0,
     pairs=True,
+    learns_tokens=True,
     prepare=prepare,
 )

@@ -46,9 +46,14 @@ class VectorQueue(nn.Module):
         return self.rows[len(self.rows) - len(self) :]
 
     def with_new(self, vectors: Tensor) -> Tensor:
-        """Return the queue after a push of ``(n, width)`` vectors, without changing it; never fewer than n."""
-        unit = unit_rows(vectors.detach().to(self.rows))
-        return torch.cat([self.newest, unit])[-max(len(self.rows), len(unit)) :]
+        """Return the queue after a push of ``(n, d)`` vectors, without changing it; never fewer than n.
+
+        If ``d`` is below the width, the vectors of the queue are truncated and scaled to length 1 again.
+        """
+        unit, newest = unit_rows(vectors.detach().to(self.rows)), self.newest
+        if unit.shape[1] < newest.shape[1]:
+            newest = unit_rows(newest[:, : unit.shape[1]])
+        return torch.cat([newest, unit])[-max(len(self.rows), len(unit)) :]
 
     def push(self, vectors: Tensor) -> None:
         """Add vectors ``(n, width)`` and drop the oldest."""

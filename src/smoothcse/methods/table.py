@@ -46,6 +46,7 @@ class Method:
         encodes: Encoder passes per sentence and step; SimCSE has two.
         columns: Columns of text in a batch.
         pairs: Whether the method also trains on labelled pairs and triplets, and on views drawn from the text.
+        learns_tokens: Whether it adds tokens to the vocabulary and learns their embeddings.
         symmetric: Whether its contrast has a symmetric form, a loss in both directions.
         own_logits: Whether it makes the logits of the positive pairs itself.
         prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
@@ -61,6 +62,7 @@ class Method:
     encodes: float = 2.0
     columns: int = 1
     pairs: bool = False
+    learns_tokens: bool = False
     symmetric: bool = True
     own_logits: bool = False
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None

@@ -13,8 +13,9 @@ from pydantic import ConfigDict, Field, SkipValidation, ValidationError, field_v
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs, PydanticCustomError
 
-from smoothcse._utils.defaults import NOISE_COUNT
+from smoothcse._utils.defaults import LORA_DROPOUT, NOISE_COUNT
 from smoothcse._utils.validation import first_problem
+from smoothcse.encoders.lora_settings import LoRA
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import read_method
@@ -94,6 +95,36 @@ class TrainConfig:
         bool, Field(description="Train with SimCSE's projection head, which the saved models omit.")
     ] = True
     max_length: Annotated[int, Field(ge=3, description="Maximum tokens per sentence; longer ones are truncated.")] = 32
+    lora_rank: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="Train LoRA adapters of this rank, such as 16, in place of the encoder's weights (extra "
+            "lora); `best` and `last` are saved with the adapters merged. Unset: train the weights.",
+        ),
+    ] = None
+    lora_alpha: Annotated[
+        float | None, Field(gt=0, description="α of LoRA; its adapters are scaled by α / rank. Unset: twice the rank.")
+    ] = None
+    lora_dropout: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="Dropout of the adapters' input. It makes the views differ if the encoder has no dropout.",
+        ),
+    ] = LORA_DROPOUT
+    lora_targets: Annotated[
+        list[str] | None,
+        Field(min_length=1, description="Layers with adapters, such as query,value. Unset: all linear layers."),
+    ] = None
+    keep_adapters: Annotated[
+        bool,
+        Field(
+            description="Also save the adapters of `best` and `last`, in `best-adapters` and `last-adapters`, small "
+            "folders that sentence-transformers loads on top of the start model."
+        ),
+    ] = False
 
     # Views: what makes two views of one text differ.
     views: Annotated[
@@ -164,6 +195,14 @@ class TrainConfig:
     hard_negative_log_weight: Annotated[
         float, Field(description="Added to the logit of each sentence's own hard negative; 0 is weight 1.")
     ] = 0.0
+    matryoshka: Annotated[
+        list[int] | None,
+        Field(
+            min_length=1,
+            description="Train embeddings that can be truncated: average the loss over these numbers of first "
+            "dimensions, such as 256,128,64, and over all dimensions. Needs --no-projection.",
+        ),
+    ] = None
     symmetric: Annotated[
         bool, Field(description="Let each positive choose among the anchors, too, and take the mean of both losses.")
     ] = False
@@ -340,6 +379,13 @@ class TrainConfig:
         """Return the number of steps of a run for a corpus size; incomplete last batches are dropped."""
         batches = sentences // self.batch_size
         return self.max_steps or math.ceil(self.epochs * math.ceil(batches / accumulated_batches(self.trainer_args)))
+
+    @property
+    def lora(self) -> LoRA | None:
+        """Settings of the adapters to train, or None."""
+        if self.lora_rank is None:
+            return None
+        return LoRA(self.lora_rank, self.lora_alpha, self.lora_dropout, self.lora_targets)
 
     def noise_for(self, batch: int) -> int:
         """Return ``M`` for an effective batch size."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from smoothcse._utils.defaults import LORA_DROPOUT
 from smoothcse.views.choice import draws_text
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ def problems(config: TrainConfig) -> Iterator[str]:
     yield from _noise_problems(config)
     yield from _form_problems(config)
     yield from _decay_problems(config)
+    yield from _lora_problems(config)
+    if config.matryoshka and config.projection:
+        yield (
+            "matryoshka trains the first dimensions of the embedding, and the projection head mixes them; set "
+            "projection to false (--no-projection)."
+        )
 
 
 def _text_problems(config: TrainConfig) -> Iterator[str]:
@@ -81,4 +88,22 @@ def _decay_problems(config: TrainConfig) -> Iterator[str]:
         yield (
             f"start_decay {config.start_decay:g} at learning_rate {config.learning_rate:g} pulls the weights past the "
             f"start; give a start_decay of at most {1 / config.learning_rate:g}."
+        )
+
+
+def _lora_problems(config: TrainConfig) -> Iterator[str]:
+    if config.lora_rank is None:
+        defaults = {"lora_alpha": None, "lora_dropout": LORA_DROPOUT, "lora_targets": None, "keep_adapters": False}
+        for name in (name for name, default in defaults.items() if getattr(config, name) != default):
+            yield f"{name} applies to LoRA's adapters; set lora_rank (--lora 16), too, or leave it out."
+        return
+    if config.train_layers is not None:
+        yield (
+            "lora_rank trains adapters in all layers, and train_layers the weights of the last layers; leave out one "
+            "of them."
+        )
+    if config.start_decay:
+        yield (
+            "start_decay pulls the encoder's weights toward the start, and lora_rank freezes them; leave out "
+            "start_decay, or set weight_decay, which shrinks the adapters and so has the same aim."
         )

@@ -6,6 +6,7 @@
     metrics.jsonl    one line per log entry and evaluation
     best/            the selected model, a plain sentence-transformers folder
     last/            the model after the last step, in the same format
+    best-adapters/   the adapters of best, and last-adapters/ those of last, if they are kept
     checkpoints/     checkpoints for --resume, in the trainer's format
     texts.arrow      texts that the method generated from the sentences, if it does
 """
@@ -48,7 +49,7 @@ class RunFolder:
         """
         checkpoint = newest_intact(self.checkpoints)
         if checkpoint:
-            require_safe_folder(checkpoint)
+            require_safe_folder(checkpoint, adapters=True)  # read as numbers only
         return checkpoint
 
     def kept(self) -> str:

@@ -96,6 +96,8 @@ class Manifest(_Part):
         text: Shares of unknown and truncated tokens, and of duplicates after truncation. Older runs name them
             ``unknown``, ``cut`` and ``twins``.
         model_fingerprint: Fingerprint of the encoder before training.
+        parameters: Weights of the encoder, those of its adapters and its head included.
+        trained_parameters: Those of them that training changes.
         dev_fingerprint: Fingerprint of the labelled data that selects the best step; None without labels.
         dev_precision: Arithmetic of the dev evaluations.
         result: Scores; None until the run has finished.
@@ -117,6 +119,8 @@ class Manifest(_Part):
     data: TextSummary | None = None
     text: dict[str, float] | None = None
     model_fingerprint: str | None = None
+    parameters: int | None = None
+    trained_parameters: int | None = None
     dev_fingerprint: str | None = None
     dev_precision: str | None = None
     result: Scores | None = None

@@ -21,6 +21,11 @@ class TrainOptions(TypedDict, total=False):
     bidirectional: bool
     projection: bool
     max_length: int
+    lora_rank: int | None
+    lora_alpha: float | None
+    lora_dropout: float
+    lora_targets: list[str] | None
+    keep_adapters: bool
     views: str | dict[str, float]
     crop_length: list[float]
     crop_deletion: float
@@ -37,6 +42,7 @@ class TrainOptions(TypedDict, total=False):
     noise_std: float
     temperature: float
     hard_negative_log_weight: float
+    matryoshka: list[int] | None
     symmetric: bool
     ratio: float | None
     hinge: float | None

@@ -41,6 +41,8 @@ def running_manifest(
         "pooling": config.pooling or pooling_of(model),
         "data": corpus.report.as_dict(),
         "model_fingerprint": fingerprint(model),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "dev_fingerprint": dev_fingerprint,
         "dev_precision": resolve_precision("auto", "measure", hardware.device_type),
         **provenance(hardware.describe()),

@@ -16,13 +16,13 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 
 from smoothcse.encoders.pooling import pooling_of
-from smoothcse.encoders.prompts import prompt_of
 from smoothcse.methods import ContrastiveLoss
 from smoothcse.methods.table import Method
 from smoothcse.objectives import Noise, log_expected_similarity
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.host_settings import accumulated_batches
 from smoothcse.runs.loss_words import describe_loss
+from smoothcse.training.callbacks.monitors import views_differ
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.reading import closeness, reading
@@ -50,11 +50,12 @@ def probe(
     model: SentenceTransformer,
     loss: ContrastiveLoss,
     columns: list[list[str]],
+    prompts: list[str],
     max_length: int,
     autocast_dtype: torch.dtype | None,
 ) -> Probe:
     """Time one step after a warm-up step, without changing weights, gradients or random state."""
-    device, prompt = model.device, prompt_of(model)
+    device = model.device
     was_training = model.training
     loss.train()
     devices = [device] if device.type == "cuda" else []
@@ -62,7 +63,7 @@ def probe(
         for rows in (_WARM_UP, None):
             features = [
                 batch_to_device(model.preprocess(texts[:rows], prompt=prompt, max_length=max_length), device)
-                for texts in columns
+                for texts, prompt in zip(columns, prompts, strict=True)
             ]
             started = time.perf_counter()
             value = loss.loss_at(0, features)
@@ -119,10 +120,11 @@ def start_card(
         "of the sentences are duplicates after truncation",
         "encoder": f"{config.model}, {_trainable(config, inputs.model)}, read "
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
-        "views": describe_views(config.views, config.crop_length, config.crop_deletion) if inputs.views else "",
+        "views": _views(config, inputs),
         "steps": f"{steps:,} of batch {config.batch_size} ({sentences / len(corpus):.2f} epochs)",
         "negatives": f"{config.batch_size - 1} in the batch{hard} + {noise}",
         "loss": describe_loss(config),
+        "dimensions": ", ".join(map(str, _dimensions(config, inputs.model))),
         "weights": closeness(config),
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
@@ -139,10 +141,30 @@ def start_card(
     return Panel(table, title=method_title(config, plan.method), expand=False)
 
 
+def _dimensions(config: TrainConfig, model: SentenceTransformer) -> list[int]:
+    """Return the widths of Matryoshka training, the full one first; empty without it."""
+    full = model.get_embedding_dimension() or 0
+    return sorted({*config.matryoshka, full}, reverse=True) if config.matryoshka else []
+
+
+def _views(config: TrainConfig, inputs: RunInputs) -> str:
+    """Describe the views; under dropout, only if it is that of the adapters alone."""
+    if inputs.views:
+        return describe_views(config.views, config.crop_length, config.crop_deletion)
+    # Adapters start at 0, so that only the encoder's own dropout makes views differ now.
+    if (
+        config.columns
+        or not config.lora
+        or views_differ(inputs.model, inputs.corpus.dataset[:8]["sentence"], config.max_length)
+    ):
+        return ""
+    return "under the dropout of the LoRA adapters; the encoder itself has none"
+
+
 def _trainable(config: TrainConfig, model: SentenceTransformer) -> str:
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) - trainable
-    rest = "" if config.train_layers is None else f" and {frozen / 1e6:.1f}M frozen ones"
+    rest = f" and {frozen / 1e6:.1f}M frozen ones" if config.train_layers or config.lora else ""
     return f"{trainable / 1e6:.1f}M trainable parameters{rest}"
 
 

@@ -79,7 +79,9 @@ class Execution:
         kept = self.loss.state
         self.state = None if kept is None else MethodState(kept, plan.folder.checkpoints, writes=is_main_process())
         self.warnings = Warnings(console)
-        self.selection = Selection(plan.folder, inputs.model, writes=is_main_process())
+        self.selection = Selection(
+            plan.folder, inputs.model, writes=is_main_process(), keep_adapters=plan.config.keep_adapters
+        )
         self.bar = ProgressBar(console, self.selection)
         self.stop = StopOnSignal()
         self.evaluator = CriterionEvaluator(inputs.criterion, start_metrics)
@@ -154,7 +156,8 @@ class Execution:
                 self._train(checkpoint)
             if is_main_process():
                 note = {"step": steps, "score": self.selection.last_score}
-                model_folder.save_model(self.inputs.model, folder.last, note)
+                keep = self.plan.config.keep_adapters
+                model_folder.save_model(self.inputs.model, folder.last, note, keep_adapters=keep)
         finally:
             self.bar.close()
         return start_score

@@ -8,12 +8,14 @@ from dataclasses import dataclass, replace
 from sentence_transformers import SentenceTransformer
 
 from smoothcse.corpus import Corpus, load_sentences
+from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.config import TrainConfig
 from smoothcse.training.parts import read_start
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.selection import Criterion, choose_criterion
 from smoothcse.views.choice import draws_text
+from smoothcse.views.collator import view_prompts
 from smoothcse.views.mixture import TextViews
 
 
@@ -38,6 +40,13 @@ class RunInputs:
     def texts(self, rows: Sequence[int]) -> list[list[str]]:
         """Return the columns of text that the encoder reads of some rows, in the first epoch."""
         return [*self.corpus.dataset[rows].values()] if self.views is None else self.views.draw(rows, epoch=0)
+
+    @property
+    def prompts(self) -> list[str]:
+        """Prompt of each column of text, empty for none: views drawn from text have roles, other texts none."""
+        if self.views is None:
+            return [prompt_of(self.model)] * len(self.corpus.dataset.column_names)
+        return view_prompts(self.model, self.views.weights)
 
 
 def read_inputs(plan: RunPlan, criterion: Criterion | None = None) -> RunInputs:

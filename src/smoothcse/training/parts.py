@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
@@ -13,10 +13,14 @@ from transformers.integrations import get_available_reporting_integrations
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.last_layers import train_last_layers
 from smoothcse.encoders.length import check_length, require_room
+from smoothcse.encoders.lora import add_lora
 from smoothcse.errors import SmoothCSEError, first_line, some_of
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
+from smoothcse.methods.matryoshka import with_matryoshka
 from smoothcse.training.mini_batch import mini_batch_tokens
 from smoothcse.training.plan import RunPlan
+from smoothcse.views.choice import draws_text
+from smoothcse.views.collator import view_prompts
 
 
 def read_start(plan: RunPlan) -> SentenceTransformer:
@@ -37,9 +41,12 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
     check_length(config.max_length, model, config.model)
     if plan.method.prepare:
         model = plan.method.prepare(model, plan.settings)
-    require_room(model, config.max_length)
+    prompts = view_prompts(model, config.views) if draws_text(config.views) else None
+    require_room(model, config.max_length, prompts)
     if config.train_layers is not None:
         train_last_layers(model, config.train_layers, config.model)
+    if plan.lora:
+        add_lora(model, plan.lora, config.model, seed=config.seed)
     return model
 
 
@@ -47,7 +54,11 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     """Return the loss of the method, with gradient caching if the batch is large."""
     config, method = plan.config, plan.method
     tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
-    kind = method.loss if tokens is None else partial(with_gradient_caching(method.loss), mini_batch_tokens=tokens)
+    plain = method.loss if config.matryoshka is None else with_matryoshka(method.loss)
+    kind: Callable[..., ContrastiveLoss] = plain
+    further: dict[str, Any] = {} if config.matryoshka is None else {"dimensions": config.matryoshka}
+    if tokens is not None:
+        kind, further["mini_batch_tokens"] = with_gradient_caching(plain), tokens
     loss = kind(
         model,
         settings=plan.settings,
@@ -57,6 +68,7 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
         hard_negative_log_weight=config.hard_negative_log_weight,
         symmetric=config.symmetric,
         seed=config.seed,
+        **further,
     )
     if loss.state is not None:
         _require_shared_steps(plan, loss.state)

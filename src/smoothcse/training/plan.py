@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from smoothcse.encoders.hardware import Hardware, find_hardware
+from smoothcse.encoders.lora_settings import LoRA
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
@@ -26,6 +27,7 @@ class RunPlan:
         noise: Gaussian negatives of each step; none if the count is 0.
         form: Formula of the loss.
         rank_batch: Sentences per step on each rank.
+        lora: Adapters to train in place of the encoder's weights, or None.
     """
 
     config: TrainConfig
@@ -35,6 +37,7 @@ class RunPlan:
     noise: Noise
     form: LossForm
     rank_batch: int
+    lora: LoRA | None
 
     @property
     def settings(self) -> MethodSettings:
@@ -43,8 +46,12 @@ class RunPlan:
 
     @property
     def needs_dropout(self) -> bool:
-        """Whether dropout alone makes the two views of a text differ."""
-        return self.config.columns is None and DROPOUT in self.config.views
+        """Whether the encoder's dropout alone makes the two views of a text differ.
+
+        The dropout of adapters does so, too, but not before the first step, as adapters start at 0.
+        """
+        by_adapters = self.lora is not None and self.lora.dropout > 0
+        return self.config.columns is None and DROPOUT in self.config.views and not by_adapters
 
 
 def plan_run(config: TrainConfig) -> RunPlan:
@@ -74,6 +81,11 @@ def plan_run(config: TrainConfig) -> RunPlan:
             "leave out views, or choose another method, such as simcse."
         )
     _require_applicable_form(config, method)
+    if config.lora_rank and method.learns_tokens:
+        raise SmoothCSEError(
+            f"The method {config.method.name} learns the embeddings of new tokens, which LoRA freezes; leave out "
+            "lora_rank, or choose another method, such as promptbert."
+        )
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(
             f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a "
@@ -87,6 +99,7 @@ def plan_run(config: TrainConfig) -> RunPlan:
         noise=_noise_of(config),
         form=LossForm(**{field.name: getattr(config, field.name) for field in fields(LossForm)}),
         rank_batch=config.batch_size // hardware.world_size,
+        lora=config.lora,
     )
 
 

@@ -64,6 +64,7 @@ def time_step(plan: RunPlan, inputs: RunInputs, loss: ContrastiveLoss, rank: int
     """
     rows = min(plan.rank_batch, WHOLE_BATCH)
     texts = inputs.texts(range(rows * rank, rows * (rank + 1)))
-    measured = probe(inputs.model, loss, texts, plan.config.max_length, plan.hardware.autocast_dtype)
+    length, dtype = plan.config.max_length, plan.hardware.autocast_dtype
+    measured = probe(inputs.model, loss, texts, inputs.prompts, length, dtype)
     batches = accumulated_batches(plan.config.trainer_args)
     return measured, measured.seconds * batches * plan.rank_batch / rows

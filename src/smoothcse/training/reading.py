@@ -1,4 +1,4 @@
-"""The pooling of an encoder, and what keeps it close to the start, in words."""
+"""The pooling of an encoder, its adapters, and what keeps it close to the start, in words."""
 
 from __future__ import annotations
 
@@ -25,4 +25,6 @@ def closeness(config: TrainConfig) -> str:
     words = [f"decay {config.start_decay:g} toward the start"] if config.start_decay else []
     if config.train_layers is not None:
         words.append(f"transformer layers trained: the last {config.train_layers}")
+    if config.lora:
+        words.append(config.lora.describe())
     return "; ".join(words)

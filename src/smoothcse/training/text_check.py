@@ -13,6 +13,7 @@ from smoothcse.corpus import Corpus
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.training.warnings import Warnings
+from smoothcse.views.collator import view_prompts
 from smoothcse.views.mixture import TextViews
 from smoothcse.views.sentence import count_sentences
 
@@ -60,8 +61,8 @@ def check_text(
     columns = [_token_ids(tokenizer, column) for column in texts]
     ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
-    [prompt] = _token_ids(tokenizer, [prompt_of(model)])
-    longest = max_length - tokenizer.num_special_tokens_to_add() - len(prompt)
+    prompts = [prompt_of(model)] if views is None else view_prompts(model, views.weights)
+    longest = max_length - tokenizer.num_special_tokens_to_add() - max(map(len, _token_ids(tokenizer, prompts)))
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
         truncated=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import PrinterCallback, TrainerCallback
 
+from smoothcse.encoders.lora import has_adapters, restore_adapters
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.methods import ContrastiveLoss
 from smoothcse.training.callbacks import ViewEpoch
@@ -29,6 +31,13 @@ class _Trainer(SentenceTransformerTrainer):
         """Save the model of a checkpoint; the trainer adds its own state."""
         if self.args.should_save:
             self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        """Restore the model of a checkpoint; one of adapters holds nothing else."""
+        if has_adapters(self.model):
+            restore_adapters(self.model, Path(checkpoint_path))
+        else:
+            super()._load_from_checkpoint(checkpoint_path)
 
 
 def make_trainer(

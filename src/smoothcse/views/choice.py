@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from smoothcse._utils.choices import InputType
 from smoothcse.errors import SmoothCSEError, did_you_mean
 
 VIEWS = {
@@ -17,6 +18,8 @@ VIEWS = {
 """Name of each way to make two views of a text, and what the two views are."""
 
 DROPOUT = "dropout"
+
+_ASYMMETRIC = {"sentence", "title"}  # the first view is short and asks for the second
 
 
 def read_views(given: object) -> dict[str, float]:
@@ -42,6 +45,18 @@ def read_views(given: object) -> dict[str, float]:
         if not _is_weight(weight):
             raise SmoothCSEError(f"views: the weight of {name} is {weight!r}, but must be a number greater than 0.")
     return {name: float(weights[name]) for name in VIEWS if name in weights}
+
+
+def input_types(views: Mapping[str, float]) -> tuple[InputType, InputType]:
+    """Return the roles of the first and of the second view, which select their prompts.
+
+    In views of different kinds, the first view is a query: a sentence asks for the rest of its passage, and a title
+    for its text. A mixture with such a kind gives the first view of each row this role.
+
+    Args:
+        views: Weight of each view.
+    """
+    return ("query" if _ASYMMETRIC & set(views) else "document", "document")
 
 
 def draws_text(views: Mapping[str, float]) -> bool:

@@ -19,11 +19,15 @@ class Selection(TrainerCallback):
         folder: Run folder.
         model: Model being trained.
         writes: Whether this process writes files.
+        keep_adapters: Whether to save adapters beside the merged model.
     """
 
-    def __init__(self, folder: RunFolder, model: SentenceTransformer, *, writes: bool) -> None:
+    def __init__(
+        self, folder: RunFolder, model: SentenceTransformer, *, writes: bool, keep_adapters: bool = False
+    ) -> None:
         self.folder = folder
         self.model = model
+        self.keep_adapters = keep_adapters
         self.writes = writes
         note = model_folder.read_note(folder.best) or {}
         self.best_score: float | None = note.get("score")
@@ -51,4 +55,5 @@ class Selection(TrainerCallback):
             return
         self.best_score, self.best_step = self.last_score, state.global_step
         if self.writes:
-            model_folder.save_model(self.model, self.folder.best, {"step": self.best_step, "score": self.best_score})
+            note = {"step": self.best_step, "score": self.best_score}
+            model_folder.save_model(self.model, self.folder.best, note, keep_adapters=self.keep_adapters)

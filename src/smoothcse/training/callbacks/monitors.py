@@ -27,13 +27,18 @@ def require_two_views(model: SentenceTransformer, sentences: list[str], max_leng
     Raises:
         SmoothCSEError: If the two views are identical, so that the encoder cannot learn from them.
     """
-    first, second = dropout_views(model, sentences[:8], max_length=max_length)
-    if torch.equal(first, second):
+    if not views_differ(model, sentences, max_length):
         raise SmoothCSEError(
             "The two views of each sentence are identical, so dropout is not active in this model and the "
             "encoder cannot learn; set dropout, e.g. --dropout 0.1. If it is set, the architecture ignores it: use "
             "views drawn from the text, such as --views crops, or start from another model."
         )
+
+
+def views_differ(model: SentenceTransformer, sentences: list[str], max_length: int) -> bool:
+    """Return whether dropout makes the two views of some sentences differ."""
+    first, second = dropout_views(model, sentences[:8], max_length=max_length)
+    return not torch.equal(first, second)
 
 
 class NoiseShareMonitor(TrainerCallback):
