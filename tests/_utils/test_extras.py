@@ -17,7 +17,8 @@ PIP = r'pip install -c constraints.txt "\.\[{}\]"'
 
 
 def test_one_sentence_for_every_missing_package(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    for name in ("matplotlib", "matplotlib.pyplot"):  # another test may have imported them
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match="Pictures: the package matplotlib is not.*" + PIP.format("plots")):
         require("matplotlib.pyplot", "plots", "Pictures")
 

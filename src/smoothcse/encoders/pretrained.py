@@ -16,6 +16,8 @@ from smoothcse.encoders.packaged import PACKAGED_MINILM, packaged_minilm_folder
 from smoothcse.encoders.safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
 from smoothcse.errors import SmoothCSEError, first_line
 
+_LARGEST_LENGTH = 2**31 - 1  # of a model without positions; tokenizers cannot count to 10^30
+
 
 def resolve_name(name_or_path: str | Path) -> str:
     """Return the folder or hub name of a model, as the host accepts it.
@@ -91,10 +93,16 @@ def load_pretrained(name: str, config_kwargs: dict[str, Any], device: str | None
         host_log.setLevel(level)
     _check_vocabulary(model, name)
     _require_padding(model, name)
-    positions = positions_of(model)
-    if positions is not None and (model.max_seq_length or positions) >= positions:
-        model.max_seq_length = positions  # a tokenizer without a limit of its own names none or too many
+    _limit_length(model)
     return model.float()  # fp32 master weights, also for a checkpoint saved in half precision
+
+
+def _limit_length(model: SentenceTransformer) -> None:
+    """Cut the length limit to the positions of the model; a tokenizer without a limit of its own names 10^30."""
+    positions, own = positions_of(model), model.max_seq_length
+    limit = positions if own is None else min(own, positions or _LARGEST_LENGTH)
+    if limit != own:
+        model.max_seq_length = limit
 
 
 def _check_vocabulary(model: SentenceTransformer, name: str) -> None:
