@@ -46,7 +46,7 @@ def main() -> None:
         print(f"### {domain}, {encoder}, {steps} steps\n")
         print(arm_table(arguments.results, members, arguments.against))
     print("### Criteria without labels\n")
-    print(criteria_table(list(groups.values())))
+    print(criteria_table(list(by(("domain", "encoder"), rows).values())))
 
 
 def by(names: Sequence[str], rows: Iterable[Row]) -> dict[Any, list[Row]]:

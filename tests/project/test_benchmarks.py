@@ -66,6 +66,16 @@ def test_each_benchmark_is_tried():
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
+def test_the_page_of_the_adaptation_study_has_the_tables_of_its_runs(monkeypatch, capsys):
+    folder = REPOSITORY / "docs" / "results" / "adaptation"
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.setattr(sys, "argv", ["adaptation_tables.py", str(folder / "runs.jsonl")])
+    runpy.run_path(str(FOLDER / "adaptation_tables.py"), run_name="__main__")
+    tables = capsys.readouterr().out
+    assert tables.count("|") > 100
+    assert tables.strip() in (folder / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def look(shared, minilm, tiny_bert, tmp_path_factory):
     """Runs a benchmark as its command does, but in this process: the imports take longer than the tiny shapes."""
