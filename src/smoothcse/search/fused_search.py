@@ -8,7 +8,8 @@ the cosine similarities and so give BM25 less than its weight. A document outsid
 among the best by the fused score and yet among the best by neither.
 
 BM25 is that of LanceDB: the formula of :mod:`smoothcse.evaluation.bm25`. Its statistics leave out documents without
-words and, until the table is next optimised, up to a tenth of the documents: those that came last.
+words and, until the table is next optimised, up to a tenth of the documents: those that came last. Where LanceDB has
+built its index in several partitions, scores may deviate by a few percent.
 """
 
 from __future__ import annotations
