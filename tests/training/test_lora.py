@@ -102,6 +102,8 @@ def test_resuming_keeps_the_precision_of_adapters_on_a_start_in_half_precision(
 
 
 def test_gradients_with_caching_and_on_the_fast_path_are_those_of_the_plain_path(config, tmp_path):
+    # Adam would turn the rounding of a gradient near 0 into a whole step
+    config = config.replace(trainer_args={"optim": "sgd"}, learning_rate=0.5)
     trained = {
         name: weights(
             train(
@@ -114,9 +116,11 @@ def test_gradients_with_caching_and_on_the_fast_path_are_those_of_the_plain_path
             "cached": {"dropout": 1e-9, "mini_batch": 40},
         }.items()
     }
+    start = weights(tmp_path / "plain" / "best")  # the constant criterion selects step 0
+    assert max((tensor - start[key]).abs().max() for key, tensor in trained["plain"].items()) > 2e-5
     for name in ("fast", "cached"):
         for key, tensor in trained["plain"].items():
-            torch.testing.assert_close(trained[name][key], tensor, rtol=0, atol=5e-4)
+            torch.testing.assert_close(trained[name][key], tensor, rtol=0, atol=2e-6)
 
 
 def test_the_dropout_of_adapters_makes_the_views_of_an_encoder_that_has_none(config, tmp_path, capsys):
