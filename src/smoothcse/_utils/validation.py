@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ConfigDict, ValidationError
+
+from smoothcse.errors import SmoothCSEError
+
+Settings = TypeVar("Settings")
 
 CHECKED = ConfigDict(extra="forbid", allow_inf_nan=False)
 """Configuration of the dataclasses that hold settings."""
@@ -60,3 +65,19 @@ def first_problem(error: ValidationError, *, depth: int | None = None) -> Proble
         unknown=found["type"] in _UNKNOWN,
         missing=found["type"] in _MISSING,
     )
+
+
+def in_one_sentence(values: Any, build: Callable[[Any], Settings]) -> Settings:
+    """Build checked settings, for a ``wrap`` validator of their class.
+
+    Args:
+        values: Values as they were given.
+        build: Function that checks the values and returns the settings.
+
+    Raises:
+        SmoothCSEError: If a value does not exist, is missing, or is out of range; the first problem in a sentence.
+    """
+    try:
+        return build(values)
+    except ValidationError as error:
+        raise SmoothCSEError(f"{first_problem(error, depth=1)}.") from error

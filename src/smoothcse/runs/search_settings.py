@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from sentence_transformers.util import load_file_path
 
 from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
 from smoothcse._utils.choices import Rerank
 from smoothcse._utils.json_files import read_object
-from smoothcse._utils.validation import CHECKED, first_problem
+from smoothcse._utils.validation import CHECKED, in_one_sentence
 from smoothcse.encoders.load import model_source
 from smoothcse.errors import SmoothCSEError
 
@@ -38,10 +38,7 @@ class SearchSettings:
     @model_validator(mode="wrap")
     @classmethod
     def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
-        try:
-            return build(values)
-        except ValidationError as error:
-            raise SmoothCSEError(f"{first_problem(error, depth=1)}.") from error
+        return in_one_sentence(values, build)
 
 
 def write_search_settings(folder: Path, settings: SearchSettings) -> None:

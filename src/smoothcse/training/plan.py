@@ -27,7 +27,6 @@ class RunPlan:
         noise: Gaussian negatives of each step; none if the count is 0.
         form: Formula of the loss.
         rank_batch: Sentences per step on each rank.
-        lora: Adapters to train in place of the encoder's weights, or None.
     """
 
     config: TrainConfig
@@ -37,12 +36,16 @@ class RunPlan:
     noise: Noise
     form: LossForm
     rank_batch: int
-    lora: LoRA | None
 
     @property
     def settings(self) -> MethodSettings:
         """Settings of the method."""
         return self.config.method
+
+    @property
+    def lora(self) -> LoRA | None:
+        """Adapters to train in place of the encoder's weights, or None."""
+        return self.config.lora
 
     @property
     def needs_dropout(self) -> bool:
@@ -99,7 +102,6 @@ def plan_run(config: TrainConfig) -> RunPlan:
         noise=_noise_of(config),
         form=LossForm(**{field.name: getattr(config, field.name) for field in fields(LossForm)}),
         rank_batch=config.batch_size // hardware.world_size,
-        lora=config.lora,
     )
 
 

@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from smoothcse._utils.validation import CHECKED, first_problem
-from smoothcse.errors import SmoothCSEError
+from smoothcse._utils.validation import CHECKED, in_one_sentence
 
 
 @dataclass(config=CHECKED, frozen=True, kw_only=True)
@@ -33,10 +32,7 @@ class AdaptRequest:
     @model_validator(mode="wrap")
     @classmethod
     def _in_one_sentence(cls, values: Any, build: Callable[[Any], Self]) -> Self:
-        try:
-            return build(values)
-        except ValidationError as error:
-            raise SmoothCSEError(f"{first_problem(error, depth=1)}.") from error
+        return in_one_sentence(values, build)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
