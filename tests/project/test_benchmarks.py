@@ -44,6 +44,7 @@ OTHERS = {
     "domains": "{output} --packages {packages} --documents 4",
     "adaptation": "{domain}.jsonl {domain} --encoder {model} --arms start sentence sentence-mined "
     "host-simcse --quick --seconds 0.01",
+    "static_student": "{domain} --model {tiny} --quick",
     "adaptation_tables": "{domain}.jsonl",  # of the benchmark before
 }
 

@@ -22,8 +22,11 @@ IndexQuantisation = Literal["pq", "int8", "binary"]
 Engine = Literal["local", "ray"]
 """Where ``smoothcse encode`` runs: in this process, or on a Ray cluster."""
 
-ExportFormat = Literal["onnx", "openvino", "safetensors"]
-"""File format of an exported model."""
+ExportFormat = Literal["onnx", "openvino", "static", "safetensors"]
+"""Form of an exported model; static is one vector per token, averaged over the text."""
+
+Backend = Literal["torch", "onnx", "openvino"]
+"""Runtime of a model; a folder may hold files for several of them."""
 
 ExportQuantisation = Literal["int8"]
 """Quantisation of an exported model's weights and activations."""

@@ -31,14 +31,16 @@ def export(
         str,
         typer.Option(
             rich_help_panel=_CHECK,
-            help="Sentences for comparison, timing and calibration: any source that `smoothcse train` takes.",
+            help="Sentences for comparison, timing and calibration, and documents that a static model learns from: "
+            "any source that `smoothcse train` takes.",
         ),
     ] = "python-docs",
     sentences: Annotated[int, typer.Option(min=2, rich_help_panel=_CHECK, help="Number of sentences.")] = 512,
 ) -> None:
-    """Export a model to ONNX, OpenVINO or safetensors, and verify the result.
+    """Export a model to ONNX, OpenVINO, a static model or safetensors, and verify the result.
 
-    Prints size, speed and STS-B dev score before and after. Writes nothing if the embeddings do not match.
+    Prints size, speed and STS-B dev score before and after. Writes nothing if the embeddings do not match. A static
+    model (model2vec) is one vector per token; give the documents that you search with `--texts`.
 
     Example: `smoothcse export my-encoder --format onnx --quantize int8 -o my-encoder-onnx`
     """
@@ -50,6 +52,7 @@ def export(
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
     from smoothcse.export.export_model import CALIBRATION, export_model
+    from smoothcse.export.static import LEARNED_TEXTS
     from smoothcse.hub.model_card import require_card, write_model_card
     from smoothcse.runs.search_settings import find_search_settings, write_search_settings
 
@@ -57,14 +60,15 @@ def export(
     require_card(model)
     settings = find_search_settings(model)
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
-    found = load_sentences(texts, limit=sentences + CALIBRATION).dataset["sentence"][:]
+    limit = max(sentences, LEARNED_TEXTS) if format == "static" else sentences + CALIBRATION
+    found = load_sentences(texts, limit=limit).dataset["sentence"][:]
     comparison = export_model(
         load_encoder(model, pooling, device="cpu"),
         output,
         format,
         found[:sentences],
         quantize=quantize,
-        calibration=found[sentences:],  # sentences that are not compared, if there are enough
+        calibration=found if format == "static" else found[sentences:],  # not compared, if there are enough
         sts=sts,
     )
     write_model_card(output, source=model)

@@ -15,6 +15,7 @@ from smoothcse._utils.choices import InputType, Precision
 from smoothcse.encoders.bf16_weights import with_bf16_weights
 from smoothcse.encoders.precision import resolve_precision, without_autocast
 from smoothcse.encoders.prompts import prompt_of
+from smoothcse.encoders.static_inference import encode_static, is_static
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +44,8 @@ def encode(
     these input types.
 
     Sentences are batched by their number of tokens. The host sorts by characters, which adds a fifth more padding for
-    short sentences. Embeddings are returned in the order of the sentences.
+    short sentences. Embeddings are returned in the order of the sentences. A static model takes 1,024 sentences at a
+    time.
 
     Args:
         model: Any sentence-transformers model.
@@ -68,6 +70,8 @@ def encode(
     prompt = prompt_of(model, input_type, prompt_name=prompt_name, prompt=prompt)
     if not len(sentences):
         return np.zeros((0, model.get_embedding_dimension() or 0), dtype=np.float32)
+    if is_static(model):
+        return encode_static(model, [prompt + sentence for sentence in sentences], normalize=normalize)
     counts = token_counts(model, sentences, prompt)
     order = np.argsort(-counts, kind="stable")  # the longest first, so that memory runs out at once if it does
     batches = list(_batches(order, counts, batch_size, tokens_at_a_time(model.device.type)))

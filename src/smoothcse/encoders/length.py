@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from sentence_transformers import SentenceTransformer
@@ -28,6 +29,12 @@ def positions_of(model: SentenceTransformer) -> int | None:
     table = getattr(getattr(transformer.model, "embeddings", None), "position_embeddings", None)
     skipped = table.padding_idx if isinstance(table, nn.Embedding) else None
     return positions if skipped is None else positions - skipped - 1
+
+
+def length_limit(model: SentenceTransformer) -> int | None:
+    """Return the maximum number of tokens of a text; None for a static model, whose tokenizer truncates by itself."""
+    limit = model.max_seq_length
+    return None if limit is None or limit == math.inf else int(limit)
 
 
 def check_length(max_length: int, model: SentenceTransformer, name: str) -> int:

@@ -14,7 +14,17 @@ from smoothcse._utils.paths import local_path
 from smoothcse.encoders.length import positions_of
 from smoothcse.encoders.packaged import PACKAGED_MINILM, packaged_minilm_folder
 from smoothcse.encoders.safety import SAFE_WEIGHTS, require_safe_folder, require_safe_repository
+from smoothcse.encoders.static_inference import is_static
 from smoothcse.errors import SmoothCSEError, first_line
+
+
+class _StaticConfig(PretrainedConfig):
+    """Settings of a static model of model2vec, so that transformers knows the architecture."""
+
+    model_type = "model2vec"
+
+
+AutoConfig.register(_StaticConfig.model_type, _StaticConfig, exist_ok=True)
 
 _LARGEST_LENGTH = 2**31 - 1  # of a model without positions; tokenizers cannot count to 10^30
 
@@ -99,6 +109,8 @@ def load_pretrained(name: str, config_kwargs: dict[str, Any], device: str | None
 
 def _limit_length(model: SentenceTransformer) -> None:
     """Cut the length limit to the positions of the model; a tokenizer without a limit of its own names 10^30."""
+    if is_static(model):  # its tokenizer truncates
+        return
     positions, own = positions_of(model), model.max_seq_length
     limit = positions if own is None else min(own, positions or _LARGEST_LENGTH)
     if limit != own:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse.encoders.length import length_limit
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import check_precision, resolve_precision
 from smoothcse.errors import SmoothCSEError
@@ -108,7 +109,7 @@ def evaluate(
             "show_progress": console is not None and console.is_terminal,
         }
         scores |= _run_widths(name, model, _widths(dimensions, model, name), steps, options, console)
-        settings[name] = {"precision": options["precision"], "max_seq_length": model.max_seq_length}
+        settings[name] = {"precision": options["precision"], "max_seq_length": length_limit(model)}
     chosen: dict[str, Any] = {"columns": list(columns)} if columns else {}
     if weight is not None:
         chosen["cosine_weight"] = weight

@@ -22,6 +22,7 @@ from smoothcse.evaluation.sts import STSTask
 from smoothcse.export.comparison import Comparison, compare
 from smoothcse.export.onnx import quantize_onnx, write_onnx
 from smoothcse.export.openvino import write_openvino
+from smoothcse.export.static import LEARNED_TEXTS, write_static
 
 LEAST_COSINE = 0.9999
 """Minimum cosine between the embeddings of each sentence before and after a change of format; measured: 1 - 1e-7."""
@@ -29,11 +30,16 @@ LEAST_COSINE = 0.9999
 LEAST_INT8_COSINE = 0.95
 """Minimum mean cosine for int8; measured on all-MiniLM-L6-v2: 0.993 (ONNX) and 0.996 (OpenVINO)."""
 
+LEAST_STATIC_COSINE = 0.5
+"""Minimum mean cosine for a static model; measured on all-MiniLM-L6-v2: 0.9, on texts that it learned from."""
+
 CALIBRATION = 300
 """Sentences to calibrate OpenVINO's int8 quantisation with, the same number as in the host."""
 
 RECORD = "export.json"
 """File in the exported folder with the format and the comparison."""
+
+_GRAPHS = ("onnx", "openvino")
 
 
 def export_model(
@@ -56,10 +62,12 @@ def export_model(
     Args:
         model: Model on the CPU. Its projection head is not exported.
         target: Folder to write, which must not exist.
-        format: ``onnx``, ``openvino`` or ``safetensors`` (the plain sentence-transformers folder).
+        format: ``onnx``, ``openvino``, ``static`` (see :mod:`smoothcse.export.static`) or ``safetensors`` (the plain
+            sentence-transformers folder).
         sentences: Sentences to compare and time the models with.
-        quantize: ``int8`` for 8-bit weights and activations, not for safetensors; None (default) keeps float32.
-        calibration: Sentences to calibrate OpenVINO's int8 quantisation with, at most 300; None uses ``sentences``.
+        quantize: ``int8`` for 8-bit weights and activations, for onnx and openvino; None (default) keeps float32.
+        calibration: Sentences to calibrate OpenVINO's int8 quantisation with, at most 300, or documents that a static
+            model learns from, at most 10,000; None uses ``sentences``.
         sts: STS-B dev, to score both models; None (default) skips the scores.
         console: Console for the progress bar; None uses standard error.
 
@@ -77,16 +85,16 @@ def export_model(
     try:
         with progress_bar(console) as progress:
             task = progress.add_task(f"writing {format}", total=1)
-            files = _write(model, new, format, quantize, list(calibration or sentences)[:CALIBRATION])
+            files = _write(model, new, format, quantize, list(calibration or sentences))
             progress.advance(task)
             exported = (
-                SentenceTransformer(str(new), device="cpu")
-                if format == "safetensors"
-                else load_exported(new, backend=format)
+                load_exported(new, backend=format)
+                if format in _GRAPHS
+                else SentenceTransformer(str(new), device="cpu").float()
             )
             names = ("before: torch, float32", f"after: {format}, {quantize or 'float32'}")
             comparison = compare(model, exported, files, sentences, names=names, sts=sts, progress=progress)
-        _require_match(comparison, quantize)
+        _require_match(comparison, format, quantize)
         record = {"format": format, "quantize": quantize, **comparison.as_dict()}
         (new / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         new.rename(target)
@@ -104,8 +112,8 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
         raise SmoothCSEError(f"The format {format!r} is unknown; choose one of {', '.join(get_args(ExportFormat))}.")
     if quantize not in (None, *get_args(ExportQuantisation)):
         raise SmoothCSEError(f"The quantisation {quantize!r} is unknown; choose int8.")
-    if quantize and format == "safetensors":
-        raise SmoothCSEError("int8 is not available for safetensors; choose onnx or openvino.")
+    if quantize and format not in _GRAPHS:
+        raise SmoothCSEError(f"int8 is not available for {format}; choose onnx or openvino.")
     if is_exported(model):
         raise SmoothCSEError("The model is already exported and cannot be exported again; give the original model.")
     if target.exists():
@@ -114,7 +122,7 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
         raise SmoothCSEError(
             f"This model starts with a {type(model[0]).__name__}, not a transformer; use --format safetensors."
         )
-    if format != "safetensors" and any(isinstance(module, WeightedLayerPooling) for module in model):
+    if format in _GRAPHS and any(isinstance(module, WeightedLayerPooling) for module in model):
         raise SmoothCSEError(
             f"This pooling averages several layers, and {format} files contain only the last one; "
             "give --pooling cls or mean, or --format safetensors."
@@ -124,7 +132,9 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
 def _write(
     model: SentenceTransformer, folder: Path, format: ExportFormat, quantize: str | None, calibration: list[str]
 ) -> list[Path]:
-    """Write the folder and return the files with the transformer's weights."""
+    """Write the folder and return the files with the transformer's weights, or with what replaces them."""
+    if format == "static":
+        return write_static(model, folder, calibration[:LEARNED_TEXTS])
     model.save_pretrained(str(folder), create_model_card=False)
     weights = sorted(folder.glob("model*.safetensors"))
     if format == "safetensors":
@@ -133,7 +143,7 @@ def _write(
         file.unlink()
     if format == "openvino":
         path = folder / OPENVINO_FILE
-        write_openvino(model, path, calibration if quantize else None)
+        write_openvino(model, path, calibration[:CALIBRATION] if quantize else None)
         return [path, path.with_suffix(".bin")]
     path = folder / ONNX_FILE
     write_onnx(model, path)
@@ -144,11 +154,14 @@ def _write(
     return [path]
 
 
-def _require_match(found: Comparison, quantize: str | None) -> None:
-    cosine, least = (found.mean_cosine, LEAST_INT8_COSINE) if quantize else (found.min_cosine, LEAST_COSINE)
+def _require_match(found: Comparison, format: str, quantize: str | None) -> None:
+    cosine, least, remedy = found.min_cosine, LEAST_COSINE, "Use --format safetensors, and please report this."
+    if format == "static":
+        cosine, least, remedy = found.mean_cosine, LEAST_STATIC_COSINE, "Give more text, or use --format onnx."
+    elif quantize:
+        cosine, least, remedy = found.mean_cosine, LEAST_INT8_COSINE, "Export it without --quantize."
     if not cosine >= least:  # true for NaN, too
         raise SmoothCSEError(
             f"The exported model differs from the original: the cosine of their embeddings is {cosine:.4f}, and the "
-            f"minimum is {least}; nothing was written. "
-            + ("Export it without --quantize." if quantize else "Use --format safetensors, and please report this.")
+            f"minimum is {least}; nothing was written. {remedy}"
         )

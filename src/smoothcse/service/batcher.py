@@ -20,6 +20,7 @@ import numpy as np
 from smoothcse._utils.choices import InputType
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.inference import encode, token_counts, tokens_at_a_time
+from smoothcse.encoders.length import length_limit
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.evaluation.maxsim import late_interaction_of
 from smoothcse.service.limits import Refusal
@@ -87,7 +88,7 @@ class Batcher:
         on_batch: Callable[[int], None] = lambda texts: None,
     ) -> None:
         self._model = model
-        self._longest = int(model.max_seq_length or 512)
+        self._longest = length_limit(model) or 512
         self._waiting_texts = waiting_texts
         self._on_batch = on_batch
         tokens = _FORWARDS_IN_A_BATCH * tokens_at_a_time(model.device.type)
