@@ -18,15 +18,17 @@ from statistics import median
 from typing import Any
 
 from harness import alternate, keep, ratios, show, spread
+from model2vec import StaticModel
+from model2vec.distill.inference import apply_pca, compute_weights
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.ranking import rank
-from smoothcse.evaluation.retrieval import RetrievalTask, cosine_blocks, embed_task, evaluate_retrieval
+from smoothcse.evaluation.retrieval import RetrievalTask, cosine_blocks, embed_task
 from smoothcse.evaluation.retrieval_data import load_retrieval
-from smoothcse.export.static import distilled, write_static
+from smoothcse.export.static import FloatArray, distilled, save_static
 
 TIMED = 256  # documents per timing
 
@@ -41,10 +43,13 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     model = load_encoder(arguments.model, device="cpu")
+    student = distilled(model)
     found = {}
     for number, domain in enumerate(arguments.domains, 1):
         print(f"domain {number} of {len(arguments.domains)}: {domain.name}", flush=True)
-        found[domain.name] = measure(model, load_retrieval(domain), 1 if arguments.quick else arguments.repeats)
+        found[domain.name] = measure(
+            model, student, load_retrieval(domain), 1 if arguments.quick else arguments.repeats
+        )
     rows = [[name, *cells(domain)] for name, domain in found.items()]
     headings = ["domain", "encoder, MRR", "model2vec", "static", "kept", "half seen", "times as fast"]
     sizes = next(iter(found.values()))["megabytes"]
@@ -62,22 +67,27 @@ def cells(domain: dict[str, Any]) -> list[str]:
     ]
 
 
-def measure(model: SentenceTransformer, task: RetrievalTask, repeats: int) -> dict[str, Any]:
+def measure(model: SentenceTransformer, tokens: StaticModel, task: RetrievalTask, repeats: int) -> dict[str, Any]:
     """Return scores, sizes and times of an encoder and its students on a task."""
     queries, documents = embed_task(model, task)
-    mrr = {"encoder": rank(cosine_blocks(queries, documents), task.relevant, task.gains).metrics()["MRR"]}
-    plain = distilled(model, sif_coefficient=1e-4)
-    vectors = [plain.encode(texts, use_multiprocessing=False) for texts in (task.queries, task.documents)]
-    mrr["model2vec"] = rank(cosine_blocks(*vectors), task.relevant, task.gains).metrics()["MRR"]
+    mrr = {"encoder": score(queries, documents, task)}
+    weights = compute_weights(len(tokens.embedding), 1e-4)[:, None]  # the defaults of model2vec's distill
+    plain = StaticModel(apply_pca(tokens.embedding, 256) * weights, tokens.tokenizer)
+    mrr["model2vec"] = score(plain.encode(task.queries), plain.encode(task.documents), task)
     with tempfile.TemporaryDirectory() as folder:
         for name, step in {"half": 2, "static": 1}.items():
-            files = write_static(model, Path(folder) / name, task.documents[::step])
+            file = save_static(Path(folder) / name, tokens, task.documents[::step], documents[::step])
             student = load_encoder(Path(folder) / name, device="cpu")
-            mrr[name] = evaluate_retrieval(student, task)["MRR"]
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in model[0].parameters())
-        sizes = {"encoder": weights / 1e6, "static": sum(file.stat().st_size for file in files) / 1e6}
+            mrr[name] = score(*embed_task(student, task), task)
+        size = sum(parameter.numel() * parameter.element_size() for parameter in model[0].parameters())
+        sizes = {"encoder": size / 1e6, "static": file.stat().st_size / 1e6}
     seconds = times(model, student, task.documents[:: max(1, len(task.documents) // TIMED)], repeats)
     return {"documents": len(task.documents), "queries": len(task), "mrr": mrr, "megabytes": sizes} | seconds
+
+
+def score(queries: FloatArray, documents: FloatArray, task: RetrievalTask) -> float:
+    """Return the MRR in percent."""
+    return rank(cosine_blocks(queries, documents), task.relevant, task.gains).metrics()["MRR"]
 
 
 def times(model: SentenceTransformer, student: SentenceTransformer, texts: list[str], repeats: int) -> dict[str, Any]:

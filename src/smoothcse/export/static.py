@@ -8,9 +8,9 @@ model2vec embeds each token of the vocabulary alone, which gives vectors :math:`
 where a row of :math:`X` holds the share of each token in a text, and the row of :math:`T` the encoder's embedding of
 that text, scaled to length 1 and centred, less :math:`s X S(V - \bar v)`. :math:`S` has the weights
 :math:`a / (a + p_t)` for tokens of frequency :math:`p_t` on its diagonal (SIF: Arora et al., ICLR 2017), and :math:`s`
-is the best scale for :math:`C = 0`. This ridge regression has a closed form. Tokens that do not occur in the texts keep
-their distilled vectors. The mean of the embeddings is added to all vectors at the end, so that the static model and
-the encoder share one space.
+is the best scale for :math:`C = 0`. This ridge regression has a closed form. Tokens that do not occur in the texts
+keep their distilled vectors. The mean of the embeddings is added to all vectors at the end, so that the static model
+and the encoder share one space.
 """
 
 from __future__ import annotations
@@ -61,32 +61,43 @@ def write_static(model: SentenceTransformer, folder: Path, texts: Sequence[str])
     Raises:
         SmoothCSEError: If the extra ``static`` is not installed, or model2vec cannot read the model.
     """
-    student = distilled(model)
-    targets = unit_rows(encode(model, texts, "document"))
-    if targets.shape[1] != student.dim:
+    width, own = model.get_embedding_dimension(), model[0].get_embedding_dimension()
+    if width != own:
         raise SmoothCSEError(
-            f"The embeddings of this model have {targets.shape[1]} dimensions and those of its tokens {student.dim}, "
-            "so it has no static form; use --format onnx or safetensors."
+            f"The embeddings of this model have {width} dimensions and those of its tokens {own}, so it has no static "
+            "form; use --format onnx or safetensors."
         )
+    return [save_static(folder, distilled(model), texts, encode(model, texts, "document"))]
+
+
+def save_static(folder: Path, student: Any, texts: Sequence[str], embeddings: FloatArray) -> Path:
+    """Fit a static model to the embeddings of texts, write it, and return the file with the vectors.
+
+    Args:
+        folder: Folder to write.
+        student: Result of :func:`distilled`.
+        texts: n texts.
+        embeddings: The encoder's embeddings of these texts, ``(n, d)``.
+    """
     ids = [encoding.ids for encoding in student.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-    vectors = fit_vectors(student.embedding, token_shares(ids, len(student.tokens)), targets)
+    vectors = fit_vectors(student.embedding, token_shares(ids, len(student.tokens)), unit_rows(embeddings))
+    limit = student.tokenizer.truncation and student.tokenizer.truncation["max_length"]
     config = {"model_type": "model2vec", "architectures": ["StaticModel"], "hidden_dim": student.dim}
     require("model2vec.persistence", "static", "The format static").save_pretrained(
         folder,
         vectors.astype(np.float32),  # in float16 the host's Normalize makes NaN of an empty text
         student.tokenizer,
-        config | {"normalize": True, "max_length": model.max_seq_length},
+        config | {"normalize": True, "max_length": limit},
         create_model_card=False,
     )
-    return [folder / "model.safetensors"]
+    return folder / "model.safetensors"
 
 
-def distilled(model: SentenceTransformer, *, sif_coefficient: float | None = None) -> Any:
+def distilled(model: SentenceTransformer) -> Any:
     """Return model2vec's static model, made of the tokens alone, which truncates texts where the encoder does.
 
     Args:
         model: Model that starts with a transformer.
-        sif_coefficient: Weight of tokens by their rank, as model2vec takes it; None (default) for none.
 
     Raises:
         SmoothCSEError: If the extra ``static`` is not installed, or model2vec cannot read the model.
@@ -102,7 +113,7 @@ def distilled(model: SentenceTransformer, *, sif_coefficient: float | None = Non
                 model.tokenizer,
                 device=str(model.device),
                 pca_dims=None,
-                sif_coefficient=sif_coefficient,
+                sif_coefficient=None,
                 quantize_to="float32",
                 pooling=_POOLINGS.get(pooling_of(model) or "", "mean"),
             )
@@ -110,6 +121,7 @@ def distilled(model: SentenceTransformer, *, sif_coefficient: float | None = Non
         raise SmoothCSEError(
             f"model2vec cannot distil this {network.config.model_type} model ({first_line(error)}); use --format onnx."
         ) from error
+    student.tokenizer.no_truncation()
     if model.max_seq_length is not None:
         student.tokenizer.enable_truncation(model.max_seq_length)
     return student
