@@ -44,7 +44,7 @@ def main() -> None:
     quiet_libraries()
     model = load_encoder(arguments.model, device="cpu")
     student = distilled(model)
-    found = {}
+    found, repeats = {}, 1 if arguments.quick else arguments.repeats
     for number, domain in enumerate(arguments.domains, 1):
         print(f"domain {number} of {len(arguments.domains)}: {domain.name}", flush=True)
         found[domain.name] = measure(
