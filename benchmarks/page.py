@@ -24,7 +24,10 @@ from plots import draw, draw_long_run
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 EXPLANATIONS = DOCS / "explanations"
-PAGES = tuple(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliability", "methods", "why-scores-differ"))
+PAGES = (
+    *(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliability", "methods", "why-scores-differ")),
+    DOCS / "how-to" / "export.md",
+)
 
 
 def main() -> None:
@@ -180,6 +183,29 @@ def encoding(found: dict[str, Any]) -> str:
     return f"{table}\n\n{agreement} {measured_on(found)}"
 
 
+def static_student(found: dict[str, Any]) -> str:
+    """Return the table of the static student by domain."""
+    rows = []
+    for name, domain in found["domains"].items():
+        mrr, speeds = domain["mrr"], domain["per_second"]
+        scores = [f"{mrr[way]:.1f}" for way in ("encoder", "model2vec", "static")]
+        kept = [f"{mrr[way] / mrr['encoder']:.0%}" for way in ("static", "half")]
+        speed = [f"{speeds[way]:,.0f}" for way in ("encoder", "static")]
+        rows.append([f"{name}, {domain['documents']:,}", *scores, *kept, *speed, spread(domain["ratios"], 0)])
+    headings = [
+        "domain, documents",
+        "encoder, MRR",
+        "model2vec, MRR",
+        "static, MRR",
+        "kept",
+        "kept, half of them seen",
+    ]
+    table = markdown([*headings, "encoder, documents/s", "static, documents/s", "ratio"], rows)
+    sizes = domain["megabytes"]
+    words = f"{found['model']}: {sizes['encoder']:.0f} MB of weights; its static models: {sizes['static']:.0f} MB."
+    return f"{table}\n\n{words} {measured_on(found)}"
+
+
 def sts_evaluation(found: dict[str, Any]) -> str:
     """Return the table of the seven STS tasks."""
     rows = [[name, spread(values, 0)] for name, values in found["seconds"].items()]
@@ -330,6 +356,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         loss_alone,
         batch_memory,
         encoding,
+        static_student,
         sts_evaluation,
         transfer_parity,
         data_path,

@@ -44,12 +44,11 @@ def main() -> None:
     quiet_libraries()
     model = load_encoder(arguments.model, device="cpu")
     student = distilled(model)
-    found, repeats = {}, 1 if arguments.quick else arguments.repeats
+    found = {}
+    repeats = 1 if arguments.quick else arguments.repeats
     for number, domain in enumerate(arguments.domains, 1):
         print(f"domain {number} of {len(arguments.domains)}: {domain.name}", flush=True)
-        found[domain.name] = measure(
-            model, student, load_retrieval(domain), 1 if arguments.quick else arguments.repeats
-        )
+        found[domain.name] = measure(model, student, load_retrieval(domain), repeats)
     rows = [[name, *cells(domain)] for name, domain in found.items()]
     headings = ["domain", "encoder, MRR", "model2vec", "static", "kept", "half seen", "times as fast"]
     sizes = next(iter(found.values()))["megabytes"]

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from smoothcse.cli import app
 from smoothcse.encoders.build import build_encoder
-from smoothcse.encoders.exported import backend_of
+from smoothcse.encoders.exported import backend_of, is_exported
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, open_openvino
@@ -190,7 +190,7 @@ def test_nan_embeddings_do_not_match(tiny_bert, written_before, tmp_path):
 @pytest.mark.parametrize(
     ("format_", "quantize", "message"),
     [
-        ("gguf", None, "The format 'gguf' is unknown; choose one of onnx, openvino, safetensors"),
+        ("gguf", None, "The format 'gguf' is unknown; choose one of onnx, openvino, static, safetensors"),
         ("onnx", "int4", "'int4' is unknown"),
         ("safetensors", "int8", "choose onnx or openvino"),
     ],
@@ -232,6 +232,35 @@ def test_an_exported_folder_keeps_its_pooling_and_is_refused_if_damaged(onnx_fol
     (tmp_path / "damaged" / "modules.json").write_text("{}")
     with pytest.raises(SmoothCSEError, match=r"modules\.json must list the model's modules"):
         load_encoder(tmp_path / "damaged")
+
+
+def test_a_folder_with_weights_and_a_graph_runs_in_the_backend_asked_for(model, onnx_folder, tmp_path):
+    both, plain = tmp_path / "both", tmp_path / "plain"
+    export_model(model, plain, "safetensors", sentences(5), console=QUIET)
+    shutil.copytree(plain, both)
+    shutil.copytree(onnx_folder / "onnx", both / "onnx")
+    for backend, exported in ((None, False), ("torch", False), ("onnx", True)):
+        loaded = load_encoder(both, backend=backend)
+        assert is_exported(loaded) == exported
+        np.testing.assert_allclose(encode(loaded, TEXT), encode(model, TEXT), atol=2e-6)
+    assert is_exported(load_encoder(onnx_folder, backend="onnx"))
+    for folder, backend, message in (
+        (onnx_folder, "torch", "is exported to onnx and holds no weights for torch"),
+        (plain, "onnx", r"has no onnx/model\.onnx, which --backend onnx needs"),
+        (onnx_folder, "openvino", r"has no openvino/openvino_model\.xml"),
+        (plain, "tensorrt", "'tensorrt' is unknown; choose one of torch, onnx, openvino"),
+    ):
+        with pytest.raises(SmoothCSEError, match=message):
+            load_encoder(folder, backend=backend)
+
+
+@pytest.mark.parametrize(
+    "command", [["evaluate", "--tasks", "retrieval"], ["serve", "--port", "0"]], ids=lambda c: c[0]
+)
+def test_the_commands_take_a_backend(command, tiny_bert):
+    result = CliRunner().invoke(app, [*command, str(tiny_bert), "--backend", "onnx"])
+    assert result.exit_code == 2
+    assert "which --backend onnx needs" in " ".join(result.output.split())
 
 
 def write_sts_dev(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse._utils.choices import Backend, PoolingName, Precision
 from smoothcse.errors import SmoothCSEError
 
 ModelArgument = Annotated[
@@ -18,6 +18,12 @@ ModelArgument = Annotated[
 ]
 PoolingOption = Annotated[
     PoolingName | None, typer.Option(help="Pooling to use instead of the model's own.", show_default=False)
+]
+BackendOption = Annotated[
+    Backend | None,
+    typer.Option(
+        help="Runtime of the model. [the one that its folder was exported for, else torch]", show_default=False
+    ),
 ]
 PrecisionOption = Annotated[
     Precision,

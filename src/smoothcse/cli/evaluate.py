@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smoothcse._utils.choices import Precision
-from smoothcse.cli.arguments import PoolingOption, split, whole_numbers
+from smoothcse.cli.arguments import BackendOption, PoolingOption, split, whole_numbers
 
 if TYPE_CHECKING:
     from smoothcse.evaluation.published import Published
@@ -97,6 +97,7 @@ def evaluate(
         ),
     ] = None,
     pooling: PoolingOption = None,
+    backend: BackendOption = None,
     precision: Annotated[
         Precision, typer.Option(rich_help_panel=_INFERENCE, help="Arithmetic of the model. auto is fp32 here.")
     ] = "fp32",
@@ -152,6 +153,7 @@ def evaluate(
         maxsim=maxsim,
         dimensions=whole_numbers("--dimensions", split(dimensions)),
         pooling=pooling,
+        backend=backend,
         precision=precision,
         batch_size=batch_size,
         console=Console(stderr=True),

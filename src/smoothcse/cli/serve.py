@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from smoothcse._utils.choices import Rerank
-from smoothcse.cli.arguments import PrecisionOption, poolings
+from smoothcse.cli.arguments import BackendOption, PrecisionOption, poolings
 
 _NETWORK = "Network"
 
@@ -51,6 +51,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    backend: BackendOption = None,
     precision: PrecisionOption = "auto",
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
@@ -96,6 +97,7 @@ def serve(
         poolings(pooling),
         cosine_weight=cosine_weight,
         rerank=rerank,
+        backend=backend,
         host=host,
         port=port,
         token=token,

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,15 +17,17 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig
 from transformers.modeling_outputs import BaseModelOutput
 
+from smoothcse._utils.choices import Backend
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, OUTPUT, open_onnx, open_openvino
 from smoothcse.errors import SmoothCSEError
 
-Backend = Literal["onnx", "openvino"]
+Exported = Literal["onnx", "openvino"]
+"""Runtimes other than torch."""
 
-_FILES: dict[Backend, Path] = {"onnx": ONNX_FILE, "openvino": OPENVINO_FILE}
+_FILES: dict[Exported, Path] = {"onnx": ONNX_FILE, "openvino": OPENVINO_FILE}
 
 
-def backend_of(folder: str | Path) -> Backend | None:
+def backend_of(folder: str | Path) -> Exported | None:
     """Return the runtime that a model folder was exported for; None if torch can read it or it does not exist.
 
     Args:
@@ -37,12 +39,42 @@ def backend_of(folder: str | Path) -> Backend | None:
     return next((backend for backend, file in _FILES.items() if (folder / file).is_file()), None)
 
 
+def choose_backend(folder: str | Path, wanted: Backend | None) -> Exported | None:
+    """Return the runtime to load a model with; None for torch.
+
+    Args:
+        folder: Model folder or hub name.
+        wanted: Runtime asked for; None takes the one that the folder was exported for, or torch.
+
+    Raises:
+        SmoothCSEError: If the runtime is unknown, or the folder has no files for it.
+    """
+    if wanted not in (None, *get_args(Backend)):
+        raise SmoothCSEError(f"The backend {wanted!r} is unknown; choose one of {', '.join(get_args(Backend))}.")
+    found = backend_of(folder)
+    if wanted is None or wanted == found:
+        return found
+    if wanted == "torch":
+        if found:
+            raise SmoothCSEError(
+                f"{folder} is exported to {found} and holds no weights for torch; give the original model, or leave out "
+                "--backend."
+            )
+        return None
+    if not (Path(folder) / _FILES[wanted]).is_file():
+        raise SmoothCSEError(
+            f"{folder} has no {_FILES[wanted]}, which --backend {wanted} needs; write it with `smoothcse export` and "
+            f"--format {wanted}, and give the new folder."
+        )
+    return wanted
+
+
 def is_exported(model: SentenceTransformer) -> bool:
     """Return whether a runtime other than torch runs the model."""
     return isinstance(model[0], _ExportedTransformer)
 
 
-def load_exported(folder: Path, backend: Backend) -> SentenceTransformer:
+def load_exported(folder: Path, backend: Exported) -> SentenceTransformer:
     """Load a model written by :func:`~smoothcse.export.export_model.export_model`, to run on the CPU.
 
     The other runtime runs the transformer; pooling and everything after it stay in torch.
@@ -79,7 +111,7 @@ class _Network(nn.Module):
 
     device = torch.device("cpu")
 
-    def __init__(self, folder: Path, backend: Backend, config: PretrainedConfig) -> None:
+    def __init__(self, folder: Path, backend: Exported, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
         path = folder / _FILES[backend]
@@ -119,7 +151,7 @@ class _ExportedTransformer(Transformer):
         model_name_or_path: str,
         transformer_task: str,
         config: PretrainedConfig,
-        backend: Backend,
+        backend: Exported,
         *_: Any,
         **__: Any,
     ) -> nn.Module:

@@ -7,16 +7,20 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.choices import PoolingName
+from smoothcse._utils.choices import Backend, PoolingName
 from smoothcse.encoders.behaviour import require_distinct_embeddings
-from smoothcse.encoders.exported import backend_of, load_exported
+from smoothcse.encoders.exported import choose_backend, load_exported
 from smoothcse.encoders.pooling import check_pooling, pooling_settings, with_pooling
 from smoothcse.encoders.pretrained import load_pretrained, read_config, resolve_name
 from smoothcse.errors import SmoothCSEError
 
 
 def load_encoder(
-    name_or_path: str | Path, pooling: PoolingName | None = None, *, device: str | None = None
+    name_or_path: str | Path,
+    pooling: PoolingName | None = None,
+    *,
+    device: str | None = None,
+    backend: Backend | None = None,
 ) -> SentenceTransformer:
     """Load a model for inference: a run folder (its ``best``), a sentence-transformers or a Hugging Face model.
 
@@ -29,18 +33,21 @@ def load_encoder(
         pooling: Pooling that replaces the model's own. A Hugging Face model without one uses ``lasttoken`` if it is
             causal, otherwise ``mean``.
         device: Device, as torch names it; None for the best one available.
+        backend: Runtime, for a folder that holds files for several; None for the one that the folder was exported
+            for, or torch.
 
     Raises:
         SmoothCSEError: If the model cannot be found or read, gives different sentences the same embedding, or the
-            pooling is unknown, does not suit the model, or is set for an exported model.
+            pooling is unknown, does not suit the model, or is set for an exported model, or the folder has no files
+            for the backend.
     """
     check_pooling(pooling)
     name = model_source(name_or_path)
     read_config(name)
-    if backend := backend_of(name):
+    if exported := choose_backend(name, backend):
         if pooling is not None:
             raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
-        model = load_exported(Path(name), backend)
+        model = load_exported(Path(name), exported)
     else:
         pretrained = load_pretrained(name, pooling_settings(pooling), device)
         model = with_pooling(pretrained, name, pooling, default="mean")

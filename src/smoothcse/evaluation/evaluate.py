@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smoothcse._utils.choices import PoolingName, Precision
+from smoothcse._utils.choices import Backend, PoolingName, Precision
 from smoothcse.encoders.length import length_limit
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.precision import check_precision, resolve_precision
@@ -37,6 +37,7 @@ def evaluate(
     maxsim: bool = False,
     dimensions: Sequence[int] | None = None,
     pooling: PoolingName | None = None,
+    backend: Backend | None = None,
     precision: Precision = "fp32",
     batch_size: int | None = None,
     console: Console | None = None,
@@ -66,6 +67,8 @@ def evaluate(
         dimensions: Numbers of first dimensions to score each model with, as the rows ``MODEL, 128 dimensions``, the
             truncated embeddings scaled to length 1 again where cosines are taken. Default: all dimensions.
         pooling: Pooling to use instead of the models' own, for models given by path or name.
+        backend: Runtime of these models, see :func:`~smoothcse.encoders.load.load_encoder`. Default: that of each
+            folder.
         precision: Arithmetic of the forward passes. ``"bf16"`` moves a score by some hundredths; ``"auto"`` is
             ``"fp32"`` on every machine. Default ``"fp32"``.
         batch_size: Sentences per batch. Default: chosen for the device.
@@ -91,7 +94,7 @@ def evaluate(
         "retrieval": {"columns": columns, "cosine_weight": weight, "maxsim": maxsim},
     }
     steps = read_steps(groups, data, options_of)
-    loaders = _loaders(models, pooling)
+    loaders = _loaders(models, pooling, backend)
     if weight is not None and "BM25" in loaders:
         raise SmoothCSEError(
             "A model is named BM25, like the row of BM25 itself; rename its folder, or leave out BM25."
@@ -113,6 +116,8 @@ def evaluate(
     chosen: dict[str, Any] = {"columns": list(columns)} if columns else {}
     if weight is not None:
         chosen["cosine_weight"] = weight
+    if backend is not None:
+        chosen["backend"] = backend
     return Evaluation(
         scores, {"data": data and str(data), **chosen, "pairs": pairs, "pooling": pooling, "models": settings}
     )
@@ -154,14 +159,17 @@ def _fusion_weight(bm25: bool, cosine_weight: float | None, groups: Sequence[str
     return weight
 
 
-def _loaders(models: Models, pooling: PoolingName | None) -> dict[str, Callable[[], SentenceTransformer]]:
+def _loaders(
+    models: Models, pooling: PoolingName | None, backend: Backend | None
+) -> dict[str, Callable[[], SentenceTransformer]]:
     """Return a loading function for each model by name, as not all of them may fit into memory at once."""
     if isinstance(models, Mapping):
         return {name: partial(_same, model) for name, model in models.items()}
     sources = [models] if isinstance(models, str | Path) else list(models)
     if not sources:
         raise SmoothCSEError("There is no model to evaluate; give a run folder, a model folder or a Hub name.")
-    return {name: partial(load_encoder, source, pooling) for name, source in shortest_names(sources).items()}
+    load = partial(load_encoder, pooling=pooling, backend=backend)
+    return {name: partial(load, source) for name, source in shortest_names(sources).items()}
 
 
 def _same(model: SentenceTransformer) -> SentenceTransformer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
-from smoothcse._utils.choices import InputType, PoolingName, Rerank
+from smoothcse._utils.choices import Backend, InputType, PoolingName, Rerank
 from smoothcse.encoders.fingerprint import fingerprint
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.prompts import prompt_of
@@ -167,6 +167,7 @@ def load_served(
     poolings: Sequence[PoolingName] = (),
     cosine_weight: float | None = None,
     rerank: Rerank | None = None,
+    backend: Backend | None = None,
 ) -> list[Served]:
     """Load models, and assign each index to the model that built it.
 
@@ -176,6 +177,7 @@ def load_served(
         poolings: One pooling per model, to use instead of its own. Default: the models' own.
         cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
         rerank: Default second stage of a search. Default: that of each index.
+        backend: Runtime of the models, see :func:`~smoothcse.encoders.load.load_encoder`. Default: that of each folder.
 
     Raises:
         SmoothCSEError: If a model or an index cannot be read, an index has no words for the weight, a model has no
@@ -186,7 +188,7 @@ def load_served(
     if poolings and len(poolings) != len(models):
         raise SmoothCSEError(f"{len(poolings)} poolings are given for {len(models)} models; give one per model.")
     chosen: list[PoolingName | None] = [*poolings] or [None] * len(models)
-    encoders = [load_encoder(name, pooling) for name, pooling in zip(models, chosen, strict=True)]
+    encoders = [load_encoder(name, pooling, backend=backend) for name, pooling in zip(models, chosen, strict=True)]
     made_by = {fingerprint(encoder): number for number, encoder in enumerate(encoders)}
     found: dict[int, Index] = {}
     for path in indexes:

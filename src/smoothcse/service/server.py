@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from smoothcse._utils.choices import PoolingName, Precision, Rerank
+from smoothcse._utils.choices import Backend, PoolingName, Precision, Rerank
 from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
 
@@ -34,6 +34,7 @@ def serve_models(
     *,
     cosine_weight: float | None = None,
     rerank: Rerank | None = None,
+    backend: Backend | None = None,
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
@@ -49,6 +50,7 @@ def serve_models(
         poolings: One pooling per model, to use instead of its own.
         cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
         rerank: Default second stage of a search. Default: that of each index.
+        backend: Runtime of the models, see :func:`smoothcse.service.served.load_served`.
         host: Address to listen on.
         port: Port to listen on; 0 for a free one.
         token: Bearer token that requests must send.
@@ -68,7 +70,8 @@ def serve_models(
     from smoothcse.service.connection import make_server
     from smoothcse.service.served import load_served
 
-    served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings, cosine_weight, rerank)]
+    loaded = load_served(models, indexes, poolings, cosine_weight, rerank, backend)
+    served = [_in_precision(one, precision) for one in loaded]
     _warm_up(served)
     limits = Limits()
     app = create_app(served, limits=limits, token=token, batch_texts=batch_texts, local=local and token is None)
