@@ -198,7 +198,7 @@ def static_student(found: dict[str, Any]) -> str:
         "model2vec, MRR",
         "static, MRR",
         "kept",
-        "kept, half of them seen",
+        "kept, half seen",
     ]
     table = markdown([*headings, "encoder, documents/s", "static, documents/s", "ratio"], rows)
     sizes = domain["megabytes"]

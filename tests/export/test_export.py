@@ -254,13 +254,11 @@ def test_a_folder_with_weights_and_a_graph_runs_in_the_backend_asked_for(model, 
             load_encoder(folder, backend=backend)
 
 
-@pytest.mark.parametrize(
-    "command", [["evaluate", "--tasks", "retrieval"], ["serve", "--port", "0"]], ids=lambda c: c[0]
-)
+@pytest.mark.parametrize("command", ["evaluate", "serve"])
 def test_the_commands_take_a_backend(command, tiny_bert):
-    result = CliRunner().invoke(app, [*command, str(tiny_bert), "--backend", "onnx"])
-    assert result.exit_code == 2
-    assert "which --backend onnx needs" in " ".join(result.output.split())
+    options = {"evaluate": ["--tasks", "retrieval"], "serve": ["--port", "0"]}[command]
+    result = CliRunner().invoke(app, [command, str(tiny_bert), "--backend", "onnx", *options])
+    assert "which --backend onnx needs" in str(result.exception)
 
 
 def write_sts_dev(folder: Path) -> None:

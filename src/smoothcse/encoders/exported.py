@@ -57,8 +57,8 @@ def choose_backend(folder: str | Path, wanted: Backend | None) -> Exported | Non
     if wanted == "torch":
         if found:
             raise SmoothCSEError(
-                f"{folder} is exported to {found} and holds no weights for torch; give the original model, or leave out "
-                "--backend."
+                f"{folder} is exported to {found} and holds no weights for torch; give the original model, or "
+                "leave out --backend."
             )
         return None
     if not (Path(folder) / _FILES[wanted]).is_file():

@@ -116,11 +116,8 @@ def evaluate(
     chosen: dict[str, Any] = {"columns": list(columns)} if columns else {}
     if weight is not None:
         chosen["cosine_weight"] = weight
-    if backend is not None:
-        chosen["backend"] = backend
-    return Evaluation(
-        scores, {"data": data and str(data), **chosen, "pairs": pairs, "pooling": pooling, "models": settings}
-    )
+    chosen |= {"pairs": pairs, "pooling": pooling} | ({"backend": backend} if backend else {})
+    return Evaluation(scores, {"data": data and str(data), **chosen, "models": settings})
 
 
 def _check_maxsim(bm25: bool, dimensions: Sequence[int] | None) -> None:

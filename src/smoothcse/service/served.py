@@ -177,7 +177,8 @@ def load_served(
         poolings: One pooling per model, to use instead of its own. Default: the models' own.
         cosine_weight: Default weight of the cosine similarity in a search. Default: that of each index.
         rerank: Default second stage of a search. Default: that of each index.
-        backend: Runtime of the models, see :func:`~smoothcse.encoders.load.load_encoder`. Default: that of each folder.
+        backend: Runtime of the models, see :func:`~smoothcse.encoders.load.load_encoder`. Default: that of each
+            folder.
 
     Raises:
         SmoothCSEError: If a model or an index cannot be read, an index has no words for the weight, a model has no
