@@ -255,8 +255,10 @@ def test_a_folder_with_weights_and_a_graph_runs_in_the_backend_asked_for(model, 
 
 
 @pytest.mark.parametrize("command", ["evaluate", "serve"])
-def test_the_commands_take_a_backend(command, tiny_bert):
-    options = {"evaluate": ["--tasks", "retrieval"], "serve": ["--port", "0"]}[command]
+def test_the_commands_take_a_backend(command, tiny_bert, tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("query,document\na cat,a mat\nthe sea,the stars\n")
+    options = {"evaluate": ["--tasks", "retrieval", "--data", str(pairs)], "serve": ["--port", "0"]}[command]
     result = CliRunner().invoke(app, [command, str(tiny_bert), "--backend", "onnx", *options])
     assert "which --backend onnx needs" in str(result.exception)
 
