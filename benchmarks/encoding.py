@@ -3,7 +3,7 @@
 Both encode real sentences of mixed length, alternately. Embeddings in bf16 and fp32 are compared on every machine, on
 some of the sentences only, because bf16 is slow on processors without instructions for it.
 
-    python benchmarks/encoding.py [--sentences 4000] [--repeats 3] [--quick]
+    python benchmarks/encoding.py [--sentences 4000] [--repeats 3] [--model packaged-minilm] [--quick]
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=4000, help="number of sentences")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     count, repeats = (64, 1) if arguments.quick else (arguments.sentences, arguments.repeats)
     text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
     sentences: list[str] = load_sentences(text, limit=count, seed=0).dataset["sentence"][:]
-    model = load_encoder("packaged-minilm")
+    model = load_encoder(arguments.model)
     embeddings = {}
 
     def ours(precision: str) -> None:

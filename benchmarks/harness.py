@@ -25,6 +25,33 @@ RESULTS = Path(__file__).parent / "results"
 SHARED = Path(os.environ.get("SMOOTHCSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 Seconds = dict[str, list[float]]
 
+REHEARSAL = "SMOOTHCSE_REHEARSE_GPU"
+"""Environment variable for tests: if set, the benchmarks do on the CPU what they do on a GPU."""
+
+
+class Budget:
+    """Time that a benchmark may take.
+
+    Args:
+        seconds: Seconds from now; None for no limit.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.started = time.perf_counter()
+        self.seconds = float("inf") if seconds is None else seconds
+
+    def spent(self) -> float:
+        """Return the seconds since the start."""
+        return time.perf_counter() - self.started
+
+    def left(self) -> float:
+        """Return the seconds left; infinite without a limit."""
+        return self.seconds - self.spent()
+
+    def __str__(self) -> str:
+        limit = "" if self.seconds == float("inf") else f", {max(0.0, self.left()):.0f} s left"
+        return f"{self.spent():.0f} s{limit}"
+
 
 def alternate(ways: Mapping[str, Callable[[], float | None]], repeats: int) -> Seconds:
     """Time each function in turn, several times, so that a slow minute of the machine affects all of them.
@@ -52,9 +79,6 @@ def ratios(seconds: Seconds, ours: str, peer: str) -> list[float]:
 
 def environment() -> dict[str, Any]:
     """Return date, hardware, versions and revision."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    ).stdout.strip()
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": processor(),
@@ -62,8 +86,20 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "load_average": round(os.getloadavg()[0], 1),
         "versions": {name: metadata.version(name) for name in ("torch", "sentence-transformers", "transformers")},
-        "commit": commit,
+        "commit": revision(),
     }
+
+
+def revision() -> str:
+    """Return the variable SMOOTHCSE_COMMIT if set, else git's description of the repository, else ``unknown``."""
+    if named := os.environ.get("SMOOTHCSE_COMMIT"):
+        return named
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        described = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+        return "unknown"
+    return described.stdout.strip()
 
 
 def processor() -> str:
@@ -74,7 +110,12 @@ def processor() -> str:
 
 
 def first_device() -> str:
-    """Return the device of the benchmarks: ``cuda`` if available, else ``cpu``."""
+    """Return the kind of device to benchmark: ``cuda`` if available or rehearsed, else ``cpu``."""
+    return "cuda" if os.environ.get(REHEARSAL) else tensor_device()
+
+
+def tensor_device() -> str:
+    """Return the device of the tensors: ``cuda`` if available, else ``cpu``, also in a rehearsal."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -86,7 +127,7 @@ def wait_for_device() -> None:
 
 def matmul_peak(dtype: torch.dtype = torch.float32, quick: bool = False) -> float:
     """Return the highest measured GFLOP/s of a square matrix product on the device of the benchmarks."""
-    device = first_device()
+    device = tensor_device()
     size = 8192 if device == "cuda" else 2048  # on a GPU, launching a small product takes longer than computing it
     size = 128 if quick else size
     a = torch.randn(size, size, device=device).to(dtype)
