@@ -9,10 +9,13 @@ some of the sentences only, because bf16 is slow on processors without instructi
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from shapes import encoder_of
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
@@ -34,7 +37,8 @@ def main() -> None:
     count, repeats = (64, 1) if arguments.quick else (arguments.sentences, arguments.repeats)
     text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
     sentences: list[str] = load_sentences(text, limit=count, seed=0).dataset["sentence"][:]
-    model = load_encoder(arguments.model)
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_encoder(encoder_of("MiniLM", arguments.model, Path(folder)))
     embeddings = {}
 
     def ours(precision: str) -> None:

@@ -62,7 +62,8 @@ def test_the_page_is_up_to_date(monkeypatch):
 
 def test_each_benchmark_is_tried():
     parts = {f"adaptation_{part}" for part in ("arms", "domain", "host", "mining")}
-    tried = {*PRECISE, *OTHERS, *parts, "harness", "page", "plots"}
+    on_a_gpu = {"gpu", "gpu_candidates", "gpu_packed", "gpu_steps"}  # test_gpu_command.py
+    tried = {*PRECISE, *OTHERS, *parts, *on_a_gpu, "harness", "page", "plots", "shapes"}
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
