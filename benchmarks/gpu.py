@@ -36,7 +36,7 @@ class Part:
 
     Attributes:
         module: Benchmark to run, or ``pytest``.
-        share: Share of the time, relative to the other parts.
+        share: Share of the time left, relative to the parts that follow, which get what it does not use.
         arguments: Arguments of the benchmark.
         keeps_time: Whether it takes ``--seconds``.
         reads_model: Whether it takes ``--model``.
@@ -51,7 +51,7 @@ class Part:
 
 STEPS = ("--batch", "64", "512", "4096", "--precision", "bf16", "defaults", "--repeats", "2")
 PARTS = {
-    "tests": Part("pytest", 0.15, ("-q", "-p", "no:cacheprovider", "tests/training/test_gpu.py")),
+    "tests": Part("pytest", 0.35, ("-q", "-p", "no:cacheprovider", "tests/training/test_gpu.py")),
     "steps": Part("training_step", 0.45, STEPS, keeps_time=True, reads_model=True),
     "candidates": Part("gpu_candidates", 0.3, (), keeps_time=True, reads_model=True),
     "encoding": Part("encoding", 0.1, ("--sentences", "8000", "--repeats", "2"), reads_model=True),
