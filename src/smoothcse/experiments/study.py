@@ -22,6 +22,10 @@ A value of the grid can set other fields too::
 Each run is scored by the criterion that selects its best step, and optionally on the seven STS tasks::
 
     evaluate: {data: ../shared/data/sts, which: last}   # see SevenTasks
+
+Statistical tests are named in the same file, before the runs::
+
+    tests: {same: [[share-0.4, ratio-1.67]], margin: 0.1}   # see StudyTests
 """
 
 from __future__ import annotations
@@ -30,18 +34,19 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_seven_tasks
+from smoothcse.experiments.study_tests import StudyTests, read_tests
 from smoothcse.runs.config import make_config
 from smoothcse.runs.config_file import read_config_file
 
 _MOST_RUNS = 100_000
-_KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate")
+_KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate", "tests")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Study:
         control: Variant that the others are compared with, or None.
         evaluate: Settings of the scoring on the seven STS tasks; None to skip it. If they change, models are scored
             again, but not trained again.
+        tests: Statistical tests of the study; None for intervals only.
     """
 
     about: str
@@ -66,6 +72,7 @@ class Study:
     seeds: list[int]
     control: str | None
     evaluate: SevenTasks | None = None
+    tests: StudyTests | None = None
 
     def points(self) -> list[dict[str, Any]]:
         """Return the points of the grid; one empty point without a grid."""
@@ -133,22 +140,15 @@ def read_study(file: Path) -> Study:
         },
         seeds=values["seeds"],
         control=values.get("control"),
-        evaluate=_seven_tasks(file, values),
     )
     count = math.prod([len(study.variants), len(study.seeds), *map(len, study.grid.values())])
     if count > _MOST_RUNS:
         raise SmoothCSEError(f"{file}: the study has {count:,} runs, more than the {_MOST_RUNS:,} of the largest.")
     try:
+        study = replace(study, evaluate=read_seven_tasks(values.get("evaluate")))
         for run in study.runs():
             _require_own_folder(run)
-    except SmoothCSEError as error:
-        raise SmoothCSEError(f"{file}: {error}") from error
-    return study
-
-
-def _seven_tasks(file: Path, values: Mapping[str, Any]) -> SevenTasks | None:
-    try:
-        return read_seven_tasks(values.get("evaluate"))
+        return replace(study, tests=read_tests(values.get("tests"), study))
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{file}: {error}") from error
 
