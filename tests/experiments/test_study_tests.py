@@ -7,18 +7,14 @@ import io
 
 import numpy as np
 import pytest
-import yaml
 from rich.console import Console
 from scipy.stats import t, ttest_rel
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.evaluation.sts_tasks import SEVEN_STS
 from smoothcse.experiments.comparisons import compare, comparison_tables
-from smoothcse.experiments.run_records import Record
-from smoothcse.experiments.study import read_study
 from smoothcse.experiments.summary import write_summary
+from study_records import made_record, made_study
 
-VARIANTS = {"plain": {"noise_count": 0}, "gs": {}, "share": {"noise_share": 0.4}}
 TESTS = {
     "score": "last",
     "differ": [["gs", "plain"], ["share", "plain"], ["share", "gs"]],
@@ -29,38 +25,17 @@ TESTS = {
 
 
 def study_of(folder, tests, **changes):
-    values = {"about": "Does it?", "base": {"corpus": "text.txt"}, "seeds": [0, 1, 2, 3], "control": "plain"}
-    values |= {"variants": VARIANTS, "grid": {"batch_size": [32, 64]}, "tests": tests, **changes}
-    file = folder / "study.yaml"
-    file.write_text(yaml.safe_dump(values, sort_keys=False))
-    return read_study(file)
+    return made_study(folder, **{"grid": {"batch_size": [32, 64]}, "tests": tests, **changes})
 
 
-def records_of(study, seeds=None):
+def records_of(study, seeds=(0, 1, 2, 3)):
     """A record of each run, with scores of which some pairs differ and others do not."""
     draws, found = np.random.default_rng(5), []
     for run in study.runs():
         gain = {"plain": 0.0, "gs": 0.02, "share": 2.0 if run.point.get("batch_size") == 32 else 0.1}[run.variant]
-        last, best, average = 80 + 3 * run.seed + gain + draws.normal(0, 0.15, 3)
-        if seeds is None or run.seed in seeds:
-            found.append(
-                Record(
-                    variant=run.variant,
-                    point=run.point,
-                    seed=run.seed,
-                    start=70.0,
-                    best=float(best),
-                    last=float(last),
-                    curve=[(0, 70.0), (4, float(last))],
-                    noise_share=None,
-                    seconds=1.0,
-                    config=run.config.as_dict(),
-                    environment={},
-                    evaluated=study.evaluate,
-                    sts={**dict.fromkeys(SEVEN_STS, 1.0), "avg": float(average)} if study.evaluate else None,
-                )
-            )
-    return found
+        scores = 80 + 3 * run.seed + gain + draws.normal(0, 0.15, 3)
+        found.append(made_record(run, *scores, evaluated=study.evaluate))
+    return [record for record in found if record.seed in seeds]
 
 
 def scores(records, variant, batch_size, read=lambda record: record.last):
@@ -170,16 +145,9 @@ def test_a_seed_that_one_side_lacks_is_left_out(tmp_path):
 
 def test_equal_scores_have_p_1(tmp_path):
     study = study_of(tmp_path, {"differ": [["gs", "plain"]], "same": [["gs", "plain"]]}, grid={})
-    different, same = compare(study, [r for run in study.runs() for r in [flat(run)]])
+    different, same = compare(study, [made_record(run, 80 + run.seed) for run in study.runs()])
     assert (different.p, different.established) == (1.0, False)
     assert (same.p, same.established) == (0.0, True)
-
-
-def flat(run):
-    """A record whose score is its seed's, whatever the variant."""
-    return Record(
-        run.variant, run.point, run.seed, 0.0, run.seed, run.seed, [(0, 0.0)], None, 1.0, run.config.as_dict(), {}
-    )
 
 
 def test_tables_file_and_plot_have_all_tests(tmp_path):

@@ -78,37 +78,43 @@ class Study:
         """Return the points of the grid; one empty point without a grid."""
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
-    def runs(self, only: Sequence[str] | None = None) -> list[PlannedRun]:
+    def runs(self, only: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[PlannedRun]:
         """Return the runs, seed by seed, so that an interrupted study has runs of each variant.
 
         Args:
             only: Names of the variants whose runs are returned; None for all.
+            seeds: Seeds whose runs are returned; None for all.
 
         Raises:
-            SmoothCSEError: If there is no such variant.
+            SmoothCSEError: If there is no such variant or seed.
         """
         for name in only or ():
             if name not in self.variants:
                 raise SmoothCSEError(f"The study has no variant {name!r}.{did_you_mean(name, list(self.variants))}")
+        for seed in seeds or ():
+            if seed not in self.seeds:
+                raise SmoothCSEError(f"The study has no seed {seed}; its seeds are {self.seeds}.")
         return [
             self._run(variant, point, seed)
             for seed in self.seeds
+            if not seeds or seed in seeds
             for point in self.points()
             for variant in self.variants
             if not only or variant in only
         ]
 
-    def plan(self, folder: Path, only: Sequence[str] | None = None) -> Plan:
+    def plan(self, folder: Path, only: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Plan:
         """Return the plan of the study.
 
         Args:
             folder: Folder that holds the run folders.
             only: Names of the variants whose runs are due now; None for all.
+            seeds: Seeds whose runs are due now; None for all.
 
         Raises:
-            SmoothCSEError: If there is no such variant.
+            SmoothCSEError: If there is no such variant or seed.
         """
-        return Plan(self.runs(), folder, self.evaluate, due=self.runs(only))
+        return Plan(self.runs(), folder, self.evaluate, due=self.runs(only, seeds))
 
     def _run(self, variant: str, point: Mapping[str, Any], seed: int) -> PlannedRun:
         fields = {**self.base, **self._fields_at(point), **self.variants[variant], "seed": seed}
