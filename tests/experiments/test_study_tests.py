@@ -186,6 +186,18 @@ def test_a_study_without_tests_has_no_tables_of_them(tmp_path):
     assert not (tmp_path / "tests.png").exists()
 
 
+def test_the_masked_share_of_the_negatives_has_a_column(tmp_path):
+    study = made_study(tmp_path)
+    records = [made_record(run, masked_share=[None, 0.01, 0.0][run.seed % 3]) for run in study.runs()]
+    write_summary(study, [r for r in records if (r.variant == "gs") == (r.masked_share is not None)], tmp_path)
+    assert "| variant | seeds | last | best | last - control | best - control | masked share | s/run |" in (
+        tmp_path / "summary.md"
+    ).read_text().replace("  ", " ")
+    rows = list(csv.DictReader((tmp_path / "runs.csv").open()))
+    assert {row["masked_share"] for row in rows if row["variant"] == "gs"} == {"0.01", "0.0"}
+    assert "| 0.50% |" in (tmp_path / "summary.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("tests", "changes", "said"),
     [

@@ -27,7 +27,10 @@ from smoothcse.experiments.tests_plot import plot_tests
 _NAMES = ("variant", "comparison")
 """Headings of the columns that name a row, after the fields of the grid."""
 
-_HEADINGS = ("seeds", "last", "best", "last - control", "best - control", "noise share", "s/run", "s/step", "MB")
+_HEADINGS = (
+    *("seeds", "last", "best", "last - control", "best - control"),
+    *("noise share", "masked share", "s/run", "s/step", "MB"),
+)
 _STS_HEADINGS = ("seeds", *(STS_HEADINGS.get(figure, figure) for figure in FIGURES), f"{AVERAGE} - control")
 
 
@@ -84,8 +87,9 @@ def summary_rows(study: Study, records: Sequence[Record]) -> tuple[list[str], li
     """Return headings and cells, one row per variant and point of the grid.
 
     ``last`` and ``best`` are mean ± sd over seeds of the score after the last step and of the best evaluation. The
-    differences are paired by seed, with a 95% interval of Student's t. ``s/step`` and ``MB`` are the mean time of a
-    step and its mean peak memory above the loaded model. Empty columns are left out.
+    differences are paired by seed, with a 95% interval of Student's t. The masked share is the share of the negatives
+    that ``false_negative_threshold`` removed. ``s/step`` and ``MB`` are the mean time of a step and its mean peak
+    memory above the loaded model. Empty columns are left out.
     """
     return _without_empty(*_rows(study, records, _HEADINGS, _cells))
 
@@ -118,6 +122,7 @@ def _cells(found: Sequence[Record], control: Sequence[Record]) -> Iterator[str]:
     yield _difference(found, control, lambda record: record.last)
     yield _difference(found, control, lambda record: record.best)
     yield _mean([record.noise_share for record in found], ".1%")
+    yield _mean([record.masked_share for record in found], ".2%")
     yield _mean([record.seconds for record in found], ".0f")
     yield _mean([record.step_seconds for record in found], ".3g")
     yield _mean([record.peak_memory_mb for record in found], ",.0f")
@@ -176,7 +181,7 @@ def _write_csv(file: Path, study: Study, records: Sequence[Record]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     figures = FIGURES if study.evaluate else ()
-    measured = ("start", "last", "best", "noise_share", "seconds", "step_seconds", "peak_memory_mb")
+    measured = ("start", "last", "best", "noise_share", "masked_share", "seconds", "step_seconds", "peak_memory_mb")
     writer.writerow([*study.grid, "variant", "seed", *measured, *figures])
     for record in records:
         sts = _sts(record) if record.has(study.evaluate) else {}
