@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy.stats import t, ttest_rel
+from scipy.stats import t, ttest_1samp, ttest_rel
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.comparisons import compare, comparison_tables
@@ -92,6 +93,37 @@ def test_pairs_are_the_same_where_both_one_sided_tests_say_so(tmp_path):
         assert row.difference.high == pytest.approx(gaps.mean() + t.ppf(0.95, 3) * error)
         assert row.adjusted_p is None
     assert {row.established for row in found} == {True, False}
+
+
+def test_slopes_are_those_of_lines_over_the_logarithm(tmp_path):
+    """Each seed has a line over log2 of the batch size; slopes are compared with 0, or with each other."""
+    sizes = [32, 64, 256]
+    tests = {"differ": [["gs", "plain"]], "slope": [["plain"], ["gs", "plain"]]}
+    study = study_of(tmp_path, tests, grid={"batch_size": sizes})
+    records = [
+        r if r.variant == "gs" else replace(r, last=r.last - 0.5 * np.log2(r.point["batch_size"]))
+        for r in records_of(study)
+    ]
+    found = [row for row in compare(study, records) if row.key == "slope"]
+    x = np.log2(sizes)
+    plain, gs = (
+        np.array([np.polyfit(x, row, 1)[0] for row in np.array([scores(records, name, n) for n in sizes]).T])
+        for name in ("plain", "gs")
+    )
+    assert [(row.name, row.control, row.point["batch_size"]) for row in found] == [
+        ("plain", "", "slope per doubling"),
+        ("gs - plain", "plain", "slope per doubling"),
+    ]
+    for row, slopes in zip(found, (plain, gs - plain), strict=True):
+        interval = ttest_1samp(slopes, 0).confidence_interval(0.95)
+        assert row.difference.mean == pytest.approx(slopes.mean())
+        assert (row.difference.low, row.difference.high) == pytest.approx((interval.low, interval.high))
+        assert row.p == pytest.approx(ttest_1samp(slopes, 0).pvalue)
+    every = [row.p for row in compare(study, records)]
+    assert [row.adjusted_p for row in compare(study, records)] == pytest.approx(holm_by_definition(every))
+    assert len(every) == study.tests.family_size(3) == 5
+    assert [r.difference.n for r in compare(study, records[:-1]) if r.key == "slope"] == [4, 4]  # of share
+    assert [r.difference.n for r in compare(study, records[:-2]) if r.key == "slope"] == [4, 3]
 
 
 @pytest.mark.parametrize(
@@ -204,8 +236,12 @@ def test_the_masked_share_of_the_negatives_has_a_column(tmp_path):
         ({"differ": [["gsi", "plain"]]}, {}, "differ: there is no variant 'gsi'. Did you mean 'gs'"),
         ({"same": [["gs", "nobody"]]}, {}, "same: there is no variant 'nobody'."),
         ({"same": [["gs", "gs"]]}, {}, "same: gs is compared with itself"),
-        ({"differ": [["gs", "plain"], ["plain", "gs"]]}, {}, "differ: plain and gs are compared twice"),
+        ({"differ": [["gs", "plain"], ["plain", "gs"]]}, {}, "differ: [plain, gs] is named twice"),
         ({"interact": [["gs", "plain"]]}, {"grid": {}}, "interact compares points of a grid"),
+        ({"slope": [["gs"]]}, {"grid": {"views": ["crops", "dropout"]}}, "slope needs a grid of one field with"),
+        ({"slope": [["gs"]]}, {"grid": {"batch_size": [64]}}, "slope needs a grid of one field with two or more"),
+        ({"slope": [["gs"], ["gs"]]}, {}, "slope: [gs] is named twice"),
+        ({"slope": [["a", "b", "c"]]}, {}, "slope.0 is ['a', 'b', 'c'], but list should have at most 2 items"),
         ({"score": "sts"}, {}, "the score sts needs the seven tasks"),
         ({"score": "avg"}, {}, "score is 'avg', but input should be 'sts', 'last' or 'best'"),
         ({"margin": 0}, {}, "margin is 0, but input should be greater than 0"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,16 +36,16 @@ class PairedTest:
 
     Attributes:
         key: Key of the study file that names the pair.
-        point: Point of the grid, field to value; the values of an interaction are words such as ``64 - 32``.
+        point: Point of the grid, field to value; words such as ``64 - 32`` for an interaction.
         treated: Name of the treated variant.
-        control: Name of the variant that it is compared with.
+        control: Name of the variant that it is compared with; empty for a slope that is compared with 0.
         difference: Mean paired difference, with an interval of 95%, or of 90% for an equivalence.
         p: p-value; None for a single seed.
         adjusted_p: p-value after Holm's correction; None for a single seed and for an equivalence.
         established: Whether the difference or the equivalence is established at :data:`LEVEL`.
     """
 
-    key: Literal["differ", "interact", "same"]
+    key: Literal["differ", "interact", "slope", "same"]
     point: Point
     treated: str
     control: str
@@ -56,7 +57,7 @@ class PairedTest:
     @property
     def name(self) -> str:
         """Name of the comparison, e.g. ``gs - infonce``."""
-        return f"{self.treated} - {self.control}"
+        return f"{self.treated} - {self.control}" if self.control else self.treated
 
 
 def compare(study: Study, records: Sequence[Record]) -> list[PairedTest]:
@@ -67,15 +68,19 @@ def compare(study: Study, records: Sequence[Record]) -> list[PairedTest]:
         records: Records of its finished runs.
 
     Returns:
-        The comparisons whose variants share a seed: of ``differ``, ``interact`` and ``same``, in the order of the
-        file. The correction counts those that lack runs, too, so that an unfinished study is corrected like a
+        The comparisons whose variants share a seed: of ``differ``, ``interact``, ``slope`` and ``same``, in the order
+        of the file. The correction counts those that lack runs, too, so that an unfinished study is corrected like a
         finished one.
     """
     tests, points = study.tests, study.points()
     if tests is None:
         return []
     scores_at = partial(_scores, study, tests.score, records)
-    family = [*_differ(tests.differ, points, scores_at), *_interact(tests.interact, points, scores_at)]
+    family = [
+        *_differ(tests.differ, points, scores_at),
+        *_interact(tests.interact, points, scores_at),
+        *_slope(tests.slope, points, scores_at),
+    ]
     adjusted = holm([1.0 if test.p is None else test.p for test in family])
     tested = [test.result(p) for test, p in zip(family, adjusted, strict=True) if test.treated]
     return [*tested, *_same(tests.same, tests.margin, points, scores_at)]
@@ -85,7 +90,7 @@ def compare(study: Study, records: Sequence[Record]) -> list[PairedTest]:
 class _Test:
     """One test of the family, with the scores of the seeds that both sides have, which may be none."""
 
-    key: Literal["differ", "interact"]
+    key: Literal["differ", "interact", "slope"]
     point: Point
     pair: Pair
     treated: list[float]
@@ -112,7 +117,22 @@ def _interact(pairs: Sequence[Pair], points: Sequence[Point], scores_at: _Scores
         words = {
             field: value if value == first[field] else f"{value} - {first[field]}" for field, value in point.items()
         }
-        yield _Test("interact", words, pair, *_paired(*(_gaps(scores_at, pair, place) for place in (point, first))))
+        sides = (_weighted(scores_at, name, [(point, 1.0), (first, -1.0)]) for name in pair)
+        yield _Test("interact", words, pair, *_paired(*sides))
+
+
+def _slope(names: Sequence[Sequence[str]], points: Sequence[Point], scores_at: _ScoresAt) -> Iterator[_Test]:
+    if not names:
+        return
+    x = [math.log2(*point.values()) for point in points]
+    mean = math.fsum(x) / len(x)
+    spread = math.fsum((value - mean) ** 2 for value in x)
+    weights = [(point, (value - mean) / spread) for point, value in zip(points, x, strict=True)]
+    words = dict.fromkeys(points[0], "slope per doubling")
+    for treated, *others in names:
+        slopes = _weighted(scores_at, treated, weights)
+        against = _weighted(scores_at, others[0], weights) if others else dict.fromkeys(slopes, 0.0)
+        yield _Test("slope", words, (treated, others[0] if others else ""), *_paired(slopes, against))
 
 
 def _same(pairs: Sequence[Pair], margin: float, points: Sequence[Point], scores_at: _ScoresAt) -> Iterator[PairedTest]:
@@ -130,10 +150,11 @@ def _scores(study: Study, score: str, records: Sequence[Record], variant: str, p
     return {record.seed: record.last if score == "last" else record.best for record in found}
 
 
-def _gaps(scores_at: _ScoresAt, pair: Pair, point: Point) -> Scores:
-    """Return the difference of a pair at a point of the grid, for each seed that both have."""
-    treated, control = (scores_at(name, point) for name in pair)
-    return {seed: score - control[seed] for seed, score in treated.items() if seed in control}
+def _weighted(scores_at: _ScoresAt, variant: str, weights: Sequence[tuple[Point, float]]) -> Scores:
+    """Return the weighted sum of a variant's scores over points of the grid, for each seed that all of them have."""
+    parts = [(weight, scores_at(variant, point)) for point, weight in weights]
+    seeds = [seed for seed in parts[0][1] if all(seed in scores for _, scores in parts)]
+    return {seed: math.fsum(weight * scores[seed] for weight, scores in parts) for seed in seeds}
 
 
 def _paired(treated: Scores, control: Scores) -> tuple[list[float], list[float]]:

@@ -8,8 +8,9 @@ In a study file; all keys are optional::
       same: [[share-0.4, ratio-1.67]]   # equivalence within the margin
       margin: 0.1
       interact: [[gs, infonce]]         # whether the difference changes between points of the grid
+      slope: [[infonce], [gs, infonce]] # slope per doubling of the grid's field: against 0, and of two variants
 
-Runs are paired by seed. All tests of ``differ`` and ``interact``, at all points of the grid, are one family;
+Runs are paired by seed. All tests of ``differ``, ``interact`` and ``slope`` are one family;
 :mod:`smoothcse.experiments.comparisons` carries them out.
 """
 
@@ -49,6 +50,8 @@ class StudyTests:
         same: Pairs that are tested for equivalence, at each point of the grid.
         margin: Differences up to this size count as the same, in the unit of the score.
         interact: Pairs whose difference at each further point of the grid is compared with that at the first.
+        slope: Variants whose slope is compared with 0, and pairs whose slopes are compared. A slope is that of the
+            least-squares line of a seed's scores over the binary logarithm of the grid's only field.
     """
 
     score: Literal["sts", "last", "best"]
@@ -56,14 +59,15 @@ class StudyTests:
     same: list[Pair] = Field(default_factory=list)
     margin: Annotated[float, Field(gt=0)] = 0.1
     interact: list[Pair] = Field(default_factory=list)
+    slope: list[Annotated[list[str], Field(min_length=1, max_length=2)]] = Field(default_factory=list)
 
     def score_words(self) -> str:
         """Return the name of the score for headings."""
         return _SCORE_WORDS[self.score]
 
     def family_size(self, points: int) -> int:
-        """Return the number of tests for differences and interactions, given the number of points of the grid."""
-        return points * len(self.differ) + (points - 1) * len(self.interact)
+        """Return the number of tests of the family, given the number of points of the grid."""
+        return points * len(self.differ) + (points - 1) * len(self.interact) + len(self.slope)
 
 
 def read_tests(values: Any, study: Study) -> StudyTests | None:
@@ -96,24 +100,33 @@ def _against_control(study: Study) -> list[Pair]:
 
 
 def _problems(tests: StudyTests, study: Study) -> Iterator[str]:
-    for key, pairs in (("differ", tests.differ), ("same", tests.same), ("interact", tests.interact)):
+    named = {"differ": tests.differ, "same": tests.same, "interact": tests.interact, "slope": tests.slope}
+    for key, pairs in named.items():
         yield from (f"{key}: {problem}" for problem in _pair_problems(pairs, list(study.variants)))
-    if not (tests.differ or tests.same or tests.interact):
+    if not any(named.values()):
         yield "there is nothing to test; name pairs in differ or same, or give a control and other variants."
     if tests.score == "sts" and not study.evaluate:
         yield "the score sts needs the seven tasks; add e.g. evaluate: {data: hub}, or choose last or best."
     if tests.interact and len(study.points()) < 2:
         yield "interact compares points of a grid, but the study has a single one; add a grid, or leave interact out."
+    if tests.slope and not _has_logarithms(study):
+        yield "slope needs a grid of one field with two or more values above 0; change the grid, or leave slope out."
     if len(study.seeds) < 2:
         yield f"runs are paired by seed, and one seed has no spread; give at least two seeds, not {study.seeds}."
 
 
-def _pair_problems(pairs: Sequence[Pair], variants: Sequence[str]) -> Iterator[str]:
+def _has_logarithms(study: Study) -> bool:
+    """Return whether a line can be drawn over the logarithm of the grid's only field."""
+    values = [value for point in study.points() for value in point.values()]
+    return len(study.grid) == 1 and len(values) > 1 and all(type(v) in (int, float) and v > 0 for v in values)
+
+
+def _pair_problems(pairs: Sequence[Sequence[str]], variants: Sequence[str]) -> Iterator[str]:
     for name in itertools.chain(*pairs):
         if name not in variants:
             yield f"there is no variant {name!r}.{did_you_mean(name, variants)}"
-    for number, (treated, control) in enumerate(pairs):
-        if treated == control:
-            yield f"{treated} is compared with itself; name two variants."
-        if {treated, control} in map(set, pairs[:number]):
-            yield f"{treated} and {control} are compared twice, which counts as two tests; remove one."
+    for number, pair in enumerate(pairs):
+        if len(set(pair)) < len(pair):
+            yield f"{pair[0]} is compared with itself; name two variants."
+        if set(pair) in map(set, pairs[:number]):
+            yield f"[{', '.join(pair)}] is named twice, which would count as two tests; remove one."

@@ -27,7 +27,10 @@ def plot_tests(study: Study, found: Sequence[PairedTest], file: Path) -> None:
     assert study.tests is not None
     margin = study.tests.margin if study.tests.same else None
     kinds = (
-        (f"Differences: 95% intervals, established at {LEVEL:.0%} after Holm's correction", ("differ", "interact")),
+        (
+            f"Differences: 95% intervals, established at {LEVEL:.0%} after Holm's correction",
+            ("differ", "interact", "slope"),
+        ),
         (f"Equivalences: 90% intervals, established at {LEVEL:.0%} if within ±{margin or 0:g}", ("same",)),
     )
     shown = [(title, rows) for title, keys in kinds if (rows := [row for row in found if row.key in keys])]
