@@ -100,7 +100,12 @@ def _against_control(study: Study) -> list[Pair]:
 
 
 def _problems(tests: StudyTests, study: Study) -> Iterator[str]:
-    named = {"differ": tests.differ, "same": tests.same, "interact": tests.interact, "slope": tests.slope}
+    named: dict[str, Sequence[Sequence[str]]] = {
+        "differ": tests.differ,
+        "same": tests.same,
+        "interact": tests.interact,
+        "slope": tests.slope,
+    }
     for key, pairs in named.items():
         yield from (f"{key}: {problem}" for problem in _pair_problems(pairs, list(study.variants)))
     if not any(named.values()):
