@@ -27,7 +27,7 @@ import httpx  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from smoothcse.search import Document, Index  # noqa: E402
-from smoothcse.service import Limits, Served, batcher, create_app  # noqa: E402
+from smoothcse.service import Limits, Served, create_app, readings  # noqa: E402
 
 LIMITS = Limits(body_bytes=100_000, upload_seconds=2.0)
 
@@ -263,7 +263,7 @@ class Held:
 
     def __init__(self, monkeypatch):
         self.texts, self.go = [], threading.Event()
-        monkeypatch.setattr(batcher, "encode", self)
+        monkeypatch.setattr(readings, "encode", self)
 
     def __call__(self, model, texts, **options):
         self.texts += texts

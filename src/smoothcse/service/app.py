@@ -12,15 +12,20 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from smoothcse import __version__
+from smoothcse._utils.choices import TokenIdsOf
 from smoothcse.service.error_answers import add_error_handlers
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
 from smoothcse.service.openai_routes import router as openai_routes
 from smoothcse.service.prometheus import RequestCounter, ServiceMetrics
+from smoothcse.service.queues import Encoders
+from smoothcse.service.rerank_routes import router as rerank_routes
 from smoothcse.service.schemas import ErrorAnswer
 from smoothcse.service.search_routes import router as search_routes
-from smoothcse.service.served import Encoders, Served
+from smoothcse.service.served import Reranker, Served
+from smoothcse.service.similarity_routes import router as similarity_routes
 from smoothcse.service.static_files import add_documentation, add_page
+from smoothcse.service.tei_routes import router as tei_routes
 
 BATCH_TEXTS = 64
 
@@ -48,6 +53,8 @@ def create_app(
     token: str | None = None,
     batch_texts: int = BATCH_TEXTS,
     local: bool = False,
+    reranker: Reranker | None = None,
+    token_ids: TokenIdsOf = "cl100k_base",
 ) -> FastAPI:
     """Create the application.
 
@@ -57,13 +64,16 @@ def create_app(
         token: Bearer token that requests must send, or None for no authentication.
         batch_texts: Maximum texts of different requests per batch; 1 encodes each text alone. Default 64.
         local: Whether to accept only requests addressed to this machine by a loopback name (localhost, 127.0.0.1).
+        reranker: Cross-encoder for the endpoints that rerank.
+        token_ids: Tokenizer of the token ids in requests of OpenAI's API, see
+            :mod:`smoothcse.service.openai_tokens`.
 
     Returns:
         An ASGI application; the threads of its encoders end with its lifespan.
     """
     limits = limits or Limits()
     metrics = ServiceMetrics()
-    encoders = Encoders(served, limits, batch_texts, metrics)
+    encoders = Encoders(served, limits, batch_texts, metrics, reranker, token_ids)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,10 +85,10 @@ def create_app(
     )
     app.state.encoders = encoders
     shown = [Depends(HTTPBearer(auto_error=False))] if token else []  # for the documentation; the gate checks tokens
-    for router in (openai_routes, search_routes):
+    for router in (openai_routes, search_routes, similarity_routes, rerank_routes, tei_routes):
         app.include_router(router, dependencies=shown)
     _add_operations(app, metrics)
-    open_paths = {"/healthz", *add_documentation(app), *add_page(app)}
+    open_paths = {"/healthz", "/health", *add_documentation(app), *add_page(app)}
     add_error_handlers(app)
     hosts = LOOPBACK_NAMES if local else None
     app.add_middleware(Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts)

@@ -29,7 +29,7 @@ _HEADERS = {
 }
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PIECE = 64 * 1024
-_ALWAYS_ANSWERED = ("/healthz", "/metrics")
+_ALWAYS_ANSWERED = ("/healthz", "/health", "/metrics")
 
 
 class Gate:
