@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -341,16 +339,3 @@ def test_a_full_queue_and_a_busy_model(encoders, monkeypatch):
         go.set()
         until(lambda: 'smoothcse_waiting_texts{model="first"} 0.0' in client.get("/metrics").text)
         assert client.post("/v1/embeddings", json={"input": TEXTS[:2]}).status_code == 200
-
-
-@pytest.mark.parametrize("example", ["langchain_search.py", "llama_index_search.py"])
-def test_stock_clients(example, address, tmp_path):
-    package = {"langchain_search.py": "langchain_openai", "llama_index_search.py": "llama_index"}[example]
-    pytest.importorskip(package, reason="needs the extra 'integrations'")
-    from repository import REPOSITORY
-
-    (tmp_path / "docs.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    command = [sys.executable, REPOSITORY / "examples" / example, f"{address}/v1", "first", tmp_path / "docs.txt"]
-    result = subprocess.run([*map(str, command), TEXTS[7]], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[0].endswith(TEXTS[7])
