@@ -13,7 +13,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.service.limits import Refusal
 from smoothcse.service.schemas import FORMS, UNUSABLE
 
-_KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
 _LONGEST = 600  # maximum characters of a message, which may quote what a client sent
 

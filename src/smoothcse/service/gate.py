@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 
 from smoothcse.service.arrival import Arrivals, too_large
+from smoothcse.service.compression import check_encoding, decompressed
 from smoothcse.service.error_answers import error_answer
 from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, HEADERS, Limits, Refusal
 from smoothcse.service.presence import while_present
@@ -70,6 +71,7 @@ class Gate:
             self._check(scope["path"], Headers(scope=scope))
             body = await self._arrivals.whole_body(receive)
             self._check_running(scope["path"])
+            scope, body = await decompressed(scope, body, self.limits)
         except Refusal as refusal:
             await error_answer(refusal.status, refusal.message)(scope, receive, sending)
             return
@@ -89,6 +91,7 @@ class Gate:
             raise Refusal(421, f"This service answers only to {', '.join(self.hosts)}, not to {host!r}.")
         if self.token is not None and path not in self.open_paths and not self._has_token(headers):
             raise Refusal(401, "This service requires a token: send the header 'Authorization: Bearer TOKEN'.")
+        check_encoding(headers)
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self.limits.body_bytes:
             raise Refusal(413, too_large(self.limits))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic_core import to_json
@@ -152,14 +151,20 @@ class Encoders:
         """
         try:
             async with asyncio.timeout(self.limits.answer_seconds):
-                return await asyncio.wrap_future(self.submit(served, texts, reading))
+                return await asyncio.wrap_future(self._batchers[served.name].submit(texts, reading))
         except TimeoutError as error:
-            message = f"The model was busy for {self.limits.answer_seconds:g} seconds; try again with fewer texts."
-            raise Refusal(503, message) from error
+            raise self._busy() from error
 
-    def submit(self, served: Served | Reranker, texts: Sequence[str], reading: Reading) -> Future[Encoded]:
-        """Do as :meth:`ask` does, and return a future for threads that may wait."""
-        return self._batchers[served.name].submit(texts, reading)
+    def wait(self, served: Served | Reranker, texts: Sequence[str], reading: Reading) -> Encoded:
+        """Do as :meth:`ask` does, in a thread that may wait."""
+        try:
+            return self._batchers[served.name].submit(texts, reading).result(self.limits.answer_seconds)
+        except TimeoutError as error:
+            raise self._busy() from error
+
+    def _busy(self) -> Refusal:
+        message = f"The model was busy for {self.limits.answer_seconds:g} seconds; try again with fewer texts."
+        return Refusal(503, message)
 
     async def corpus_map(self, name: str | None) -> bytes:
         """Return the map of an encoder's index as JSON; it is computed once, and again after a change of the index."""
