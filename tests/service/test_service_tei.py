@@ -15,6 +15,7 @@ for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client"):
 
 import httpx  # noqa: E402
 from huggingface_hub import InferenceClient  # noqa: E402
+from huggingface_hub.errors import HfHubHTTPError  # noqa: E402
 
 from smoothcse.service import Limits, Served, create_app  # noqa: E402
 
@@ -51,6 +52,8 @@ def test_hugging_face_client(address, model, monkeypatch):
     np.testing.assert_allclose(found, encode(model, TEXTS[:1], prompt_name="query"), atol=1e-3)
     scores = client.sentence_similarity(TEXTS[0], other_sentences=TEXTS[1:], model=f"{address}/similarity")
     assert scores == pytest.approx((expected[1:] @ expected[0]).tolist(), abs=1e-3)
+    with pytest.raises(HfHubHTTPError, match="The model has no prompt 'qeury'; it has: query, document"):
+        client.feature_extraction("a", model=f"{address}/embed", prompt_name="qeury")
 
 
 def test_embeddings_in_every_form(client, model):

@@ -77,4 +77,4 @@ def load_reranker(name: str, taken: Sequence[str]) -> Reranker:
     if model.num_labels != 1:
         raise SmoothCSEError(f"The reranker {name} has {model.num_labels} outputs; give a model with one.")
     short = Path(name).name
-    return Reranker(name if short in taken else short, model)
+    return Reranker(name if short in taken else short, model.float())  # fp32, also if saved in half precision

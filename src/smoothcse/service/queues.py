@@ -54,6 +54,7 @@ class Encoders:
         self._openai_tokens = OpenAITokens() if token_ids == "cl100k_base" else None
         self._tokens: dict[str, ModelTokens] = {}
         self._writing = {name: asyncio.Lock() for name in self.by_name}
+        every: list[Served | Reranker] = [*served, *([reranker] if reranker else [])]
         self._batchers = {
             entry.name: Batcher(
                 entry.model,
@@ -61,7 +62,7 @@ class Encoders:
                 waiting_texts=limits.waiting_texts,
                 on_batch=metrics.batch_texts.labels(entry.name).observe,
             )
-            for entry in (*served, *([reranker] if reranker else []))
+            for entry in every
         }
         for name, batcher in self._batchers.items():
             metrics.watch_queue(name, batcher)

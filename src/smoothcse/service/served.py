@@ -96,8 +96,8 @@ def load_served(
             found[number] = Index.open(path, encoders[number])
         if cosine_weight is not None:
             found[number].check_cosine_weight(cosine_weight)
-        if rerank == "maxsim":
-            check_token_embeddings(encoders[number])
+    for encoder in encoders if rerank == "maxsim" else ():
+        check_token_embeddings(encoder)
     names = _names(models, chosen)
     return [
         Served(name, model, found.get(row), cosine_weight, rerank, maxsim=(rerank or _own_rerank(source)) == "maxsim")

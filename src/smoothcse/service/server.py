@@ -18,7 +18,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.service.cross_origin import check_origins
 
 if TYPE_CHECKING:
-    from smoothcse.service.served import Served
+    from smoothcse.service.served import Reranker, Served
 
 _DRAIN_SECONDS = 60
 
@@ -81,7 +81,7 @@ def serve_models(
 
     served = [_in_precision(one, precision) for one in load_served(models, indexes, poolings, cosine_weight, rerank)]
     cross_encoder = None if reranker is None else load_reranker(reranker, [one.name for one in served])
-    _warm_up(served)
+    _warm_up(served, cross_encoder)
     limits = Limits()
     app = create_app(
         served,
@@ -98,6 +98,8 @@ def serve_models(
     names = " and ".join(
         one.name if one.index is None else f"{one.name}, {len(one.index):,} documents" for one in served
     )
+    if cross_encoder is not None:
+        names += f" with the reranker {cross_encoder.name}"
     console.print(f"Serving {names}, at {_url(bound)} (API: /docs). Ctrl-C stops it.", soft_wrap=True, markup=False)
     for one in served:
         for sentence in () if one.index is None else (one.index.incomplete, one.index.without_words):
@@ -155,9 +157,12 @@ def _in_precision(one: Served, precision: Precision) -> Served:
     return replace(one, model=in_precision(one.model, precision))
 
 
-def _warm_up(served: Sequence[Served]) -> None:
-    """Encode once, so that the first request is not slow and a broken model is reported now."""
+def _warm_up(served: Sequence[Served], reranker: Reranker | None) -> None:
+    """Use each model once, so that the first request is not slow and a broken model is reported now."""
     from smoothcse.encoders.inference import encode
+    from smoothcse.service.cross_encoder import Logits
 
     for one in served:
         encode(one.model, ["a first sentence"])
+    if reranker is not None:
+        Logits("a query").rows(reranker.model, ["a first sentence"])
