@@ -275,7 +275,7 @@ def test_the_documentation_comes_from_this_machine(client):
             "/similarity",
             "/map",
         ),
-        *("/rerank", "/v1/rerank", "/v2/rerank", "/embed", "/tokenize", "/decode", "/info", "/documents"),
+        *("/rerank", "/v1/rerank", "/v2/rerank", "/", "/embed", "/tokenize", "/decode", "/info", "/documents"),
         *("/healthz", "/health", "/metrics"),
     }
 

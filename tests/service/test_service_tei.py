@@ -46,8 +46,9 @@ def test_hugging_face_client(address, model, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # it would refuse this machine as well
     client = InferenceClient(token="s3cret")
     expected = encode(model, TEXTS, normalize=True)
-    found = client.feature_extraction(TEXTS, model=f"{address}/embed")
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    for path in ("/embed", ""):
+        found = client.feature_extraction(TEXTS, model=f"{address}{path}")
+        np.testing.assert_allclose(found, expected, atol=1e-3)
     found = client.feature_extraction(TEXTS[0], model=f"{address}/embed", normalize=False, prompt_name="query")
     np.testing.assert_allclose(found, encode(model, TEXTS[:1], prompt_name="query"), atol=1e-3)
     scores = client.sentence_similarity(TEXTS[0], other_sentences=TEXTS[1:], model=f"{address}/similarity")
@@ -137,6 +138,8 @@ def test_info_and_health(client, address):
     assert found["auto_truncate"] is True
     assert httpx.get(f"{address}/health").status_code == 200  # needs no token, as the health check of a container
     assert httpx.get(f"{address}/info").status_code == 401
+    assert httpx.get(address).status_code == 200  # the page, whose address also takes texts, with a token
+    assert httpx.post(address, json={"inputs": "a text"}).status_code == 401
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,8 @@ def serve(
     rerank: Annotated[
         Rerank | None,
         typer.Option(
-            help="maxsim compares the first 50 documents of a search with the query token by token, which takes "
-            "longer. [the model's, else none]",
+            help="maxsim compares the first 50 documents of a search, and texts to rerank, with the query token by "
+            "token, which takes longer. [the model's, else none]",
             show_default=False,
         ),
     ] = None,

@@ -30,6 +30,7 @@ _HEADERS = {
 }
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PIECE = 64 * 1024
+_READING = ("GET", "HEAD")
 _ALWAYS_ANSWERED = ("/healthz", "/health", "/metrics")
 
 
@@ -42,7 +43,7 @@ class Gate:
         app: Application behind the middleware.
         limits: Limits on concurrent requests, and on size and time of the body.
         token: Bearer token that requests must send, or None.
-        open_paths: Paths that need no token: the page, the documentation, the health check.
+        open_paths: Paths that can be read without a token: the page, the documentation, the health checks.
         hosts: Host names that requests may be addressed to, or None for any. Otherwise, a website whose name resolves
             to this machine (DNS rebinding) could read from a service that trusts all local requests.
     """
@@ -68,7 +69,7 @@ class Gate:
             return
         sending = _Sending(send, self._running)
         try:
-            self._check(scope["path"], Headers(scope=scope))
+            self._check(scope, Headers(scope=scope))
             body = await self._arrivals.whole_body(receive)
             self._check_running(scope["path"])
             scope, body = await decompressed(scope, body, self.limits)
@@ -83,13 +84,14 @@ class Gate:
         finally:
             self._running.discard(sending)
 
-    def _check(self, path: str, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         if len(headers) > HEADERS or sum(len(name) + len(value) for name, value in headers.raw) > HEAD_BYTES:
             raise Refusal(431, HEAD_IS_TOO_LARGE)
         host = headers.get("host", "").lower()
         if self.hosts is not None and host not in self.hosts and host.rpartition(":")[0] not in self.hosts:
             raise Refusal(421, f"This service answers only to {', '.join(self.hosts)}, not to {host!r}.")
-        if self.token is not None and path not in self.open_paths and not self._has_token(headers):
+        is_open = scope["path"] in self.open_paths and scope["method"] in _READING
+        if self.token is not None and not is_open and not self._has_token(headers):
             raise Refusal(401, "This service requires a token: send the header 'Authorization: Bearer TOKEN'.")
         check_encoding(headers)
         length = headers.get("content-length", "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tokenizers import Tokenizer
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.service.inputs import TokenIds
+from smoothcse.service.request_inputs import TokenIds
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder, SentenceTransformer

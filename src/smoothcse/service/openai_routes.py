@@ -10,9 +10,9 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse.bulk.quantisation import EmbeddingFormat
-from smoothcse.service.inputs import as_texts
 from smoothcse.service.limits import Refusal
 from smoothcse.service.openai_schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
+from smoothcse.service.request_inputs import as_texts
 from smoothcse.service.the_encoders import TheEncoders
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from smoothcse import __version__
-from smoothcse.service.inputs import Input
+from smoothcse.service.request_inputs import Input
 from smoothcse.service.schemas import UNUSABLE, Body
 
 _OTHER_PROMPTS = ("prompt", "instruction", "task", "task_type")

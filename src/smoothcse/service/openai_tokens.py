@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse.errors import first_line
-from smoothcse.service.inputs import TokenIds
 from smoothcse.service.limits import Refusal
+from smoothcse.service.request_inputs import TokenIds
 
 if TYPE_CHECKING:
     from tiktoken import Encoding

@@ -11,11 +11,11 @@ from starlette.concurrency import run_in_threadpool
 
 from smoothcse._utils.choices import InputType, TokenIdsOf
 from smoothcse.service.batcher import Batcher, Encoded
-from smoothcse.service.inputs import TokenIds
 from smoothcse.service.limits import Limits, Refusal
 from smoothcse.service.model_tokens import ModelTokens
 from smoothcse.service.openai_tokens import OpenAITokens
 from smoothcse.service.readings import Embeddings, Reading
+from smoothcse.service.request_inputs import TokenIds
 from smoothcse.service.served import Reranker, Served
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from smoothcse.bulk.quantisation import EmbeddingFormat
 from smoothcse.encoders.inference import tokens_at_a_time
 from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.prompts import prompt_of
-from smoothcse.service.inputs import TokenIds, as_texts
 from smoothcse.service.readings import Embeddings
+from smoothcse.service.request_inputs import TokenIds, as_texts
 from smoothcse.service.tei_schemas import TeiDecodeRequest, TeiEmbedRequest, TeiInfo, TeiToken, TeiTokenizeRequest
 from smoothcse.service.the_encoders import TheEncoders
 from smoothcse.service.truncation import check_truncation
@@ -34,6 +34,7 @@ router = APIRouter(tags=["text-embeddings-inference"])
 
 
 @router.post("/embed", response_model=list[list[float]])
+@router.post("/", response_model=list[list[float]])
 async def embed(request: TeiEmbedRequest, encoders: TheEncoders) -> Response:
     """Embed texts."""
     served = encoders.find(request.model)

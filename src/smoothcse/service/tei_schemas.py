@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from smoothcse.service.inputs import Input, TokenIds
 from smoothcse.service.readings import Side
+from smoothcse.service.request_inputs import Input, TokenIds
 from smoothcse.service.schemas import OWN_FORM, TEI_FORM, Body, SimilarityRequest
 
 _Side = Annotated[Side, BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)]
