@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from smoothcse.bulk.quantisation import EmbeddingFormat
 from smoothcse.service.limits import Refusal
 from smoothcse.service.openai_schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
-from smoothcse.service.request_inputs import as_texts
+from smoothcse.service.request_inputs import texts_of
 from smoothcse.service.the_encoders import TheEncoders
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ async def model(name: str, encoders: TheEncoders) -> OpenAIModel:
 async def embeddings(request: EmbeddingRequest, encoders: TheEncoders) -> Response:
     """Embed texts; the embeddings have length 1."""
     served = encoders.find(request.model)
-    texts = await as_texts(request.input, lambda rows: encoders.decode(served, rows))
-    encoders.limits.check_texts(texts, "input")
+    texts = await texts_of(request.input, "input", encoders.limits, lambda rows: encoders.decode(served, rows))
     encoded = await encoders.encode(served, texts, request.input_type, request.prompt_name)
     body = await run_in_threadpool(_written, encoded, served.name, request)
     return Response(body, media_type="application/json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
@@ -14,14 +14,15 @@ from smoothcse.bulk.quantisation import EmbeddingFormat
 from smoothcse.encoders.inference import tokens_at_a_time
 from smoothcse.encoders.pooling import pooling_of
 from smoothcse.encoders.prompts import prompt_of
+from smoothcse.service.limits import Refusal
 from smoothcse.service.readings import Embeddings
-from smoothcse.service.request_inputs import TokenIds, as_texts
+from smoothcse.service.request_inputs import TokenIds, texts_of
 from smoothcse.service.tei_schemas import TeiDecodeRequest, TeiEmbedRequest, TeiInfo, TeiToken, TeiTokenizeRequest
 from smoothcse.service.the_encoders import TheEncoders
 from smoothcse.service.truncation import check_truncation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sentence_transformers import SentenceTransformer
     from tokenizers import Encoding
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from smoothcse.service.model_tokens import ModelTokens
     from smoothcse.service.queues import Encoders
     from smoothcse.service.served import Served
+
+_CHARACTERS = 1_000_000
+"""Maximum characters of a request to /tokenize, whose answer is many times as large."""
 
 router = APIRouter(tags=["text-embeddings-inference"])
 
@@ -38,8 +42,7 @@ router = APIRouter(tags=["text-embeddings-inference"])
 async def embed(request: TeiEmbedRequest, encoders: TheEncoders) -> Response:
     """Embed texts."""
     served = encoders.find(request.model)
-    texts = await as_texts(request.inputs, lambda rows: _decoded(encoders, served, rows))
-    encoders.limits.check_texts(texts, "inputs")
+    texts = await texts_of(request.inputs, "inputs", encoders.limits, lambda rows: _decoded(encoders, served, rows))
     reading = Embeddings.of(
         served.model,
         prompt_name=request.prompt_name,
@@ -49,31 +52,36 @@ async def embed(request: TeiEmbedRequest, encoders: TheEncoders) -> Response:
     await check_truncation(encoders, served, request, [reading.prompt + text for text in texts], "inputs")
     encoded = await encoders.ask(served, texts, reading)
     rows = EmbeddingFormat(request.dimensions, normalize=request.normalize).quantise(encoded.vectors)
-    # row by row, because serialising a million numbers in one call would block the event loop
-    body = await run_in_threadpool(lambda: b"[%b]" % b",".join(to_json(row.tolist()) for row in rows))
-    return Response(body, media_type="application/json")
+    return await _written(row.tolist() for row in rows)
 
 
-@router.post("/tokenize")
-async def tokenize(request: TeiTokenizeRequest, encoders: TheEncoders) -> list[list[TeiToken]]:
+@router.post("/tokenize", response_model=list[list[TeiToken]])
+async def tokenize(request: TeiTokenizeRequest, encoders: TheEncoders) -> Response:
     """Split texts into the tokens of the model, without truncation."""
     served = encoders.find(request.model)
     texts = [request.inputs] if isinstance(request.inputs, str) else request.inputs
     encoders.limits.check_texts(texts, "inputs")
+    if (characters := sum(map(len, texts))) > _CHARACTERS:
+        raise Refusal(
+            413, f"inputs has {characters} characters, and the limit is {_CHARACTERS}; send several requests."
+        )
     prompt = "" if request.prompt_name is None else prompt_of(served.model, prompt_name=request.prompt_name)
     read = [prompt + text for text in texts]
     tokens = await _tokens(encoders, served)
     encoded = await run_in_threadpool(lambda: tokens.encode(read, special=request.add_special_tokens))
-    return [_tokens_of(text, encoding) for text, encoding in zip(read, encoded, strict=True)]
+    return await _written(_tokens_of(text, encoding) for text, encoding in zip(read, encoded, strict=True))
 
 
-@router.post("/decode")
-async def decode(request: TeiDecodeRequest, encoders: TheEncoders) -> list[str]:
+@router.post("/decode", response_model=list[str])
+async def decode(request: TeiDecodeRequest, encoders: TheEncoders) -> Response:
     """Return the text of each list of token ids."""
     ids = request.ids
     rows = [row for row in ids if isinstance(row, list)] or [[id for id in ids if isinstance(id, int)]]
+    encoders.limits.check_count(len(rows), "ids")
     tokens = await _tokens(encoders, encoders.find(request.model))
-    return await run_in_threadpool(lambda: tokens.decode(rows, skip_special=request.skip_special_tokens))
+    return await _written(
+        await run_in_threadpool(lambda: tokens.decode(rows, skip_special=request.skip_special_tokens))
+    )
 
 
 @router.get("/info")
@@ -98,6 +106,12 @@ async def health() -> str:
     return "ok"
 
 
+async def _written(rows: Iterable[Any]) -> Response:
+    """Serialise an answer row by row in a thread, since a large one would block the event loop."""
+    body = await run_in_threadpool(lambda: b"[%b]" % b",".join(map(to_json, rows)))
+    return Response(body, media_type="application/json")
+
+
 def _dtype_of(model: SentenceTransformer) -> str:
     weights = next(model.parameters(), None)  # exported models have none
     return "float32" if weights is None else str(weights.dtype).removeprefix("torch.")
@@ -112,15 +126,12 @@ async def _tokens(encoders: Encoders, served: Served) -> ModelTokens:
     return await run_in_threadpool(encoders.tokens_of, served)
 
 
-def _tokens_of(text: str, encoding: Encoding) -> list[TeiToken]:
+def _tokens_of(text: str, encoding: Encoding) -> list[dict[str, Any]]:
+    """Return the fields of a :class:`TeiToken` for each token."""
     parts = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
     return [
-        TeiToken(
-            id=id,
-            text=token if special else text[start:stop],
-            special=bool(special),
-            start=None if special else start,
-            stop=None if special else stop,
-        )
+        {"id": id, "text": token, "special": True, "start": None, "stop": None}
+        if special
+        else {"id": id, "text": text[start:stop], "special": False, "start": start, "stop": stop}
         for id, token, special, (start, stop) in parts
     ]
