@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
@@ -23,18 +24,36 @@ TEXTS = sentences(24)
 FIRST, NEW = TEXTS[:8], TEXTS[8:]
 
 
-@pytest.fixture
-def index(tiny_bert, tmp_path):
+def built(folder, model):
     documents = [Document(text, str(row), {"year": 2000 + row}) for row, text in enumerate(FIRST)]
-    return Index.build(tmp_path / "docs.index", tiny_bert, documents, console=Console(quiet=True))
+    return Index.build(folder / "docs.index", model, documents, console=Console(quiet=True))
 
 
-@pytest.fixture
-def client(index):
+@contextmanager
+def served(index):
     app = create_app([Served("first", index.model, index)], token="s3cret")
     headers = {"Authorization": "Bearer s3cret"}
     with listening(app) as url, httpx.Client(base_url=url, headers=headers, timeout=30) as found:
         yield found
+
+
+@pytest.fixture
+def index(tiny_bert, tmp_path):
+    return built(tmp_path, tiny_bert)
+
+
+@pytest.fixture
+def client(index):
+    with served(index) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def unchanged(tiny_bert, tmp_path_factory):
+    """An index for the tests that change nothing, and its client."""
+    index = built(tmp_path_factory.mktemp("unchanged"), tiny_bert)
+    with served(index) as found:
+        yield index, found
 
 
 def best(client, query):
@@ -77,7 +96,8 @@ def test_changes_at_the_same_time_wait_for_each_other(client):
     assert all(search.result() for search in searches)
 
 
-def test_nobody_changes_an_index_without_a_token(client, index):
+def test_nobody_changes_an_index_without_a_token(unchanged):
+    index, client = unchanged
     body = {"documents": [{"text": "a text"}]}
     for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
         assert client.post("/documents", json=body, headers=headers).status_code == 401
@@ -101,7 +121,8 @@ def test_nobody_changes_an_index_without_a_token(client, index):
         ({"documents": [{"text": "a"}], "model": "second"}, 404, "no model 'second'"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_changes(client, index, body, status, sentence):
+def test_what_is_wrong_is_said_and_nothing_changes(unchanged, body, status, sentence):
+    index, client = unchanged
     answer = client.post("/documents", json=body)
     assert answer.status_code == status, answer.text
     assert sentence in answer.json()["error"]["message"]
