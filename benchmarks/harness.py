@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -27,6 +28,10 @@ Seconds = dict[str, list[float]]
 
 REHEARSAL = "SMOOTHCSE_REHEARSE_GPU"
 """Environment variable for tests: if set, the benchmarks do on the CPU what they do on a GPU."""
+
+
+LOADED_VARIABLE = "SMOOTHCSE_LOADED"
+"""Environment variable: if set, benchmarks measure on a machine that other programs use, too."""
 
 
 class Budget:
@@ -56,20 +61,48 @@ class Budget:
 def alternate(ways: Mapping[str, Callable[[], float | None]], repeats: int) -> Seconds:
     """Time each function in turn, several times, so that a slow minute of the machine affects all of them.
 
+    After each round, the number of rounds and the time left are printed to standard error.
+
     Args:
         ways: Functions by name. A function may return its own time in seconds.
-        repeats: Number of rounds.
+        repeats: Number of rounds. With more than one, the machine must be idle.
 
     Returns:
         Seconds per round, by name.
     """
+    if repeats > 1:
+        require_idle_machine()
     seconds: Seconds = {name: [] for name in ways}
-    for _ in range(repeats):
+    whole = Budget()
+    for number in range(1, repeats + 1):
         for name, way in ways.items():
             started = time.perf_counter()
             own = way()
             seconds[name].append(time.perf_counter() - started if own is None else own)
+        if number < repeats:
+            left = whole.spent() / number * (repeats - number)
+            print(f"round {number} of {repeats}, about {left:.0f} s left", file=sys.stderr, flush=True)
     return seconds
+
+
+@cache
+def require_idle_machine() -> None:
+    """End the benchmark if other programs use more than a tenth of the processors, unless LOADED_VARIABLE is set."""
+    before = cpu_times()
+    time.sleep(1)
+    idle, whole = (after - first for after, first in zip(cpu_times(), before, strict=True))
+    busy = 1 - idle / whole
+    if busy > 0.1 and not os.environ.get(LOADED_VARIABLE):
+        raise SystemExit(
+            f"Other programs use {busy:.0%} of the processors, and timings would be wrong; stop them, or set "
+            f"{LOADED_VARIABLE}=1 to measure all the same."
+        )
+
+
+def cpu_times() -> tuple[int, int]:
+    """Return the idle time and the whole time of all processors since the system started, in clock ticks."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
 
 
 def ratios(seconds: Seconds, ours: str, peer: str) -> list[float]:
