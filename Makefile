@@ -7,7 +7,7 @@ PRECISE = tests/training/test_monitors.py tests/search/test_search.py
 # A small selection that trains, evaluates, encodes and reads each kind of file: for other versions and installations.
 SMOKE = tests/objectives tests/corpus/test_readers.py tests/encoders/test_build.py tests/evaluation/test_sts.py tests/methods/test_loss.py tests/views/test_views.py tests/training/test_determinism.py
 
-.PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation audit clean
+.PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation gpu audit clean
 
 help:
 	@echo "make demo      adapt an encoder to the documentation of this machine's Python and score it"
@@ -18,6 +18,7 @@ help:
 	@echo "make lowest    a selection of the tests with the lowest versions that pyproject.toml allows"
 	@echo "make wheel     build the wheel, install it elsewhere, and use the command and the library"
 	@echo "make mutation  mutation testing of the losses and the statistics (an hour or more)"
+	@echo "make gpu       on a CUDA device, at most 10 minutes: its tests, training steps, candidates, encoding"
 	@echo "make audit     look for known vulnerabilities in the pinned dependencies (needs the network)"
 	@echo "make clean     remove the virtual environments and everything that the other targets made"
 
@@ -72,6 +73,10 @@ mutation: $(VENV)/mutation.installed
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 SMOOTHCSE_SHARED="$${SMOOTHCSE_SHARED:-$(abspath ../shared)}" \
 		nice $(BIN)/mutmut run --max-children 1
 	$(BIN)/python tests/mutation/report.py
+
+# GPU="--minutes 5 --parts tests steps" chooses; see benchmarks/gpu.py.
+gpu: $(VENV)/dev.installed
+	$(BIN)/python benchmarks/gpu.py $(GPU)
 
 audit: $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit

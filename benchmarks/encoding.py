@@ -3,16 +3,19 @@
 Both encode real sentences of mixed length, alternately. Embeddings in bf16 and fp32 are compared on every machine, on
 some of the sentences only, because bf16 is slow on processors without instructions for it.
 
-    python benchmarks/encoding.py [--sentences 4000] [--repeats 3] [--quick]
+    python benchmarks/encoding.py [--sentences 4000] [--repeats 3] [--model packaged-minilm] [--quick]
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
 from statistics import median
 
 import numpy as np
 from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from shapes import encoder_of
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
@@ -27,13 +30,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=4000, help="number of sentences")
     parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
     quiet_libraries()
     count, repeats = (64, 1) if arguments.quick else (arguments.sentences, arguments.repeats)
     text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
     sentences: list[str] = load_sentences(text, limit=count, seed=0).dataset["sentence"][:]
-    model = load_encoder("packaged-minilm")
+    with tempfile.TemporaryDirectory() as folder:
+        model = load_encoder(encoder_of("MiniLM", arguments.model, Path(folder)))
     embeddings = {}
 
     def ours(precision: str) -> None:

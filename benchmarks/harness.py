@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -25,24 +26,83 @@ RESULTS = Path(__file__).parent / "results"
 SHARED = Path(os.environ.get("SMOOTHCSE_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 Seconds = dict[str, list[float]]
 
+REHEARSAL = "SMOOTHCSE_REHEARSE_GPU"
+"""Environment variable for tests: if set, the benchmarks do on the CPU what they do on a GPU."""
+
+
+LOADED_VARIABLE = "SMOOTHCSE_LOADED"
+"""Environment variable: if set, benchmarks measure on a machine that other programs use, too."""
+
+
+class Budget:
+    """Time that a benchmark may take.
+
+    Args:
+        seconds: Seconds from now; None for no limit.
+    """
+
+    def __init__(self, seconds: float | None = None) -> None:
+        self.started = time.perf_counter()
+        self.seconds = float("inf") if seconds is None else seconds
+
+    def spent(self) -> float:
+        """Return the seconds since the start."""
+        return time.perf_counter() - self.started
+
+    def left(self) -> float:
+        """Return the seconds left; infinite without a limit."""
+        return self.seconds - self.spent()
+
+    def __str__(self) -> str:
+        limit = "" if self.seconds == float("inf") else f", {max(0.0, self.left()):.0f} s left"
+        return f"{self.spent():.0f} s{limit}"
+
 
 def alternate(ways: Mapping[str, Callable[[], float | None]], repeats: int) -> Seconds:
     """Time each function in turn, several times, so that a slow minute of the machine affects all of them.
 
+    After each round, the number of rounds and the time left are printed to standard error.
+
     Args:
         ways: Functions by name. A function may return its own time in seconds.
-        repeats: Number of rounds.
+        repeats: Number of rounds. With more than one, the machine must be idle.
 
     Returns:
         Seconds per round, by name.
     """
+    if repeats > 1:
+        require_idle_machine()
     seconds: Seconds = {name: [] for name in ways}
-    for _ in range(repeats):
+    whole = Budget()
+    for number in range(1, repeats + 1):
         for name, way in ways.items():
             started = time.perf_counter()
             own = way()
             seconds[name].append(time.perf_counter() - started if own is None else own)
+        if number < repeats:
+            left = whole.spent() / number * (repeats - number)
+            print(f"round {number} of {repeats}, about {left:.0f} s left", file=sys.stderr, flush=True)
     return seconds
+
+
+@cache
+def require_idle_machine() -> None:
+    """End the benchmark if other programs use more than a tenth of the processors, unless LOADED_VARIABLE is set."""
+    before = cpu_times()
+    time.sleep(1)
+    idle, whole = (after - first for after, first in zip(cpu_times(), before, strict=True))
+    busy = 1 - idle / whole
+    if busy > 0.1 and not os.environ.get(LOADED_VARIABLE):
+        raise SystemExit(
+            f"Other programs use {busy:.0%} of the processors, and timings would be wrong; stop them, or set "
+            f"{LOADED_VARIABLE}=1 to measure all the same."
+        )
+
+
+def cpu_times() -> tuple[int, int]:
+    """Return the idle time and the whole time of all processors since the system started, in clock ticks."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
 
 
 def ratios(seconds: Seconds, ours: str, peer: str) -> list[float]:
@@ -52,9 +112,6 @@ def ratios(seconds: Seconds, ours: str, peer: str) -> list[float]:
 
 def environment() -> dict[str, Any]:
     """Return date, hardware, versions and revision."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
-    ).stdout.strip()
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
         "processor": processor(),
@@ -62,8 +119,20 @@ def environment() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "load_average": round(os.getloadavg()[0], 1),
         "versions": {name: metadata.version(name) for name in ("torch", "sentence-transformers", "transformers")},
-        "commit": commit,
+        "commit": revision(),
     }
+
+
+def revision() -> str:
+    """Return the variable SMOOTHCSE_COMMIT if set, else git's description of the repository, else ``unknown``."""
+    if named := os.environ.get("SMOOTHCSE_COMMIT"):
+        return named
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        described = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+        return "unknown"
+    return described.stdout.strip()
 
 
 def processor() -> str:
@@ -74,7 +143,12 @@ def processor() -> str:
 
 
 def first_device() -> str:
-    """Return the device of the benchmarks: ``cuda`` if available, else ``cpu``."""
+    """Return the kind of device to benchmark: ``cuda`` if available or rehearsed, else ``cpu``."""
+    return "cuda" if os.environ.get(REHEARSAL) else tensor_device()
+
+
+def tensor_device() -> str:
+    """Return the device of the tensors: ``cuda`` if available, else ``cpu``, also in a rehearsal."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -86,7 +160,7 @@ def wait_for_device() -> None:
 
 def matmul_peak(dtype: torch.dtype = torch.float32, quick: bool = False) -> float:
     """Return the highest measured GFLOP/s of a square matrix product on the device of the benchmarks."""
-    device = first_device()
+    device = tensor_device()
     size = 8192 if device == "cuda" else 2048  # on a GPU, launching a small product takes longer than computing it
     size = 128 if quick else size
     a = torch.randn(size, size, device=device).to(dtype)

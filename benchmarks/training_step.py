@@ -2,27 +2,44 @@
 
 Both run in their trainer, from text to updated weights, alternately. The recipe is two equal columns under
 ``MultipleNegativesRankingLoss``, or under its cached version for batches of more than 1,024, for which this package
-caches gradients too. On a GPU, BERT-base and BERT-large with random weights are measured too.
+caches gradients too: that is how a batch of 4,096 with BERT-large fits into the memory of one GPU. On a GPU, BERT-base
+and BERT-large with random weights are measured too, and a run has more steps. The table and the results are complete
+after each step measured, in case that the next one fails; --seconds names those that did not fit into the time.
 
 Without hardware support for bf16, both default to fp32, and only fp32 is measured.
 
-    python benchmarks/training_step.py [--batch 64 512] [--precision fp32 bf16] [--repeats 3] [--quick]
+    python benchmarks/training_step.py [--batch 64 512] [--models MiniLM] [--precision fp32 bf16] [--repeats 3]
+        [--seconds 90] [--quick]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
-from itertools import pairwise
+from collections.abc import Iterator
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from datasets import Dataset
-from harness import SHARED, alternate, first_device, keep, matmul_peak, precisions, ratios, show, spread
+from harness import (
+    SHARED,
+    Budget,
+    alternate,
+    first_device,
+    keep,
+    matmul_peak,
+    precisions,
+    ratios,
+    show,
+    spread,
+    tensor_device,
+)
 from rich.console import Console
 from sentence_transformers import (
     SentenceTransformer,
@@ -33,7 +50,8 @@ from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from transformers import BertConfig, BertModel, PrinterCallback, TrainerCallback
+from shapes import MAX_LENGTH, SHAPES, encoder_of, useful_gflop
+from transformers import PrinterCallback, TrainerCallback
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
@@ -43,9 +61,6 @@ from smoothcse.training import make_config, train
 from smoothcse.training.mini_batch import WHOLE_BATCH
 from smoothcse.training.selection import DEV_SCORE
 
-MAX_LENGTH = 32
-LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
-SHAPES: dict[str, dict[str, int]] = {"bert-base": {}, "bert-large": LARGE}
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 PEER = "sentence-transformers"
 
@@ -68,35 +83,67 @@ def main() -> None:
         help="text file to read sentences from",
     )
     parser.add_argument("--model", default="packaged-minilm", help="model folder or hub name")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=list(SHAPES),
+        help="encoders: MiniLM is --model, the others have random weights (default: MiniLM; on a GPU, all)",
+    )
+    parser.add_argument("--seconds", type=float, help="start no further measurement that would end after this time")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
+    budget = Budget(arguments.seconds)
     quiet_libraries()
+    found: dict[str, Any] = {"matmul_gflops": {}, "steps": [], "failed": [], "left_out": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for way in measurements(arguments, Path(folder), budget, found):
+            print(f"{way}; {budget}", flush=True)
+            keep("training_step", found, arguments.quick)
+    headings = ["model, batch, precision", "ours", PEER, "ratio", "of peak"]
+    caption = f"left out for lack of time: {'; '.join(found['left_out'])}" if found["left_out"] else ""
+    show("Seconds per training step", headings, [row(entry) for entry in found["steps"]], caption)
+    if found["failed"]:
+        sys.exit("\n".join(found["failed"]))
+
+
+def measurements(arguments: argparse.Namespace, folder: Path, budget: Budget, found: dict[str, Any]) -> Iterator[str]:
+    """Measure what was asked for into ``found``, the first precision first; yield a line after each measurement."""
     batches, repeats = ([8], 1) if arguments.quick else (arguments.batch, arguments.repeats)
     wanted = arguments.precision or (["fp32", "bf16", "defaults"] if len(precisions()) > 1 else ["fp32"])
-    with tempfile.TemporaryDirectory() as folder:
-        models = {"MiniLM" if arguments.model == "packaged-minilm" else arguments.model: arguments.model}
-        if first_device() == "cuda":
-            models |= {name: random_bert(Path(folder) / name, shape) for name, shape in SHAPES.items()}
-        found = [
-            measure(Path(folder), arguments.text, name, model, batch, precision, repeats)
-            for name, model in models.items()
-            for batch in batches
-            for precision in wanted
-        ]
-    computed_in = sorted({entry["computes_in"] for entry in found})
-    peaks = {precision: matmul_peak(DTYPES[precision], arguments.quick) for precision in computed_in}
-    for entry in found:
-        gflops = entry["useful_gflop"] / median(entry["seconds"]["ours"])
-        entry["peak_share"] = gflops / peaks[entry["computes_in"]]
-    headings = ["model, batch, precision", "ours", PEER, "ratio", "of peak"]
-    show("Seconds per training step", headings, [row(entry) for entry in found])
-    keep("training_step", {"matmul_gflops": peaks, "steps": found}, arguments.quick)
+    names = arguments.models or (list(SHAPES) if first_device() == "cuda" else ["MiniLM"])
+    models: dict[str, str] = {}
+    longest: dict[str, float] = {}
+    for precision, batch, name in product(wanted, batches, names):
+        label, started = f"{name}, {batch}, {precision}", budget.spent()
+        needed = longest.get(name) or 3 * max(longest.values(), default=0.0)  # models come in the order of size
+        if budget.left() < needed:
+            found["left_out"].append(label)
+            continue
+        try:
+            models[name] = models.get(name) or encoder_of(name, arguments.model, folder, arguments.quick)
+            entry = measure(folder, arguments.text, name, models[name], batch, precision, repeats)
+            found["steps"].append(with_peak(entry, found["matmul_gflops"], arguments.quick))
+            yield ", ".join(row(entry))
+        except Exception as error:  # the others are still worth their time
+            found["failed"].append(f"{label}: {type(error).__name__}: {error}")
+            yield found["failed"][-1]
+        longest[name] = max(longest.get(name, 0.0), budget.spent() - started)
+
+
+def with_peak(entry: dict[str, Any], peaks: dict[str, float], quick: bool) -> dict[str, Any]:
+    """Add the share of the matmul peak, which is measured at the first use of a precision."""
+    dtype = entry["computes_in"]
+    if dtype not in peaks:
+        peaks[dtype] = matmul_peak(DTYPES[dtype], quick)
+    entry["peak_share"] = entry["useful_gflop"] / median(entry["seconds"]["ours"]) / peaks[dtype]
+    return entry
 
 
 def row(entry: dict[str, Any]) -> list[str]:
     """Return the cells of one measurement."""
     label = f"{entry['model']}, {entry['batch']}, {entry['precision']}"
-    seconds = [spread(entry["seconds"][way]) for way in ("ours", PEER)]
+    digits = 4 if first_device() == "cuda" else 2
+    seconds = [spread(entry["seconds"][way], digits) for way in ("ours", PEER)]
     return [label, *seconds, spread(entry["ratios"]), f"{entry['peak_share']:.0%}"]
 
 
@@ -104,7 +151,7 @@ def measure(
     folder: Path, text: Path, name: str, model: str, batch: int, precision: str, repeats: int
 ) -> dict[str, Any]:
     """Alternate short runs of both and return their times."""
-    steps = max(2, min(6, 1024 // batch))
+    steps = max(3, min(20, 8192 // batch)) if tensor_device() == "cuda" else max(2, min(6, 1024 // batch))
     sentences = load_sentences(text, limit=batch * (steps + 1), seed=0).dataset["sentence"][:]
     (folder / "text.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
     ours = {"precision": "auto" if precision == "defaults" else precision}
@@ -155,7 +202,7 @@ def their_step(
             report_to="none",
             disable_tqdm=True,
             learning_rate=3e-5,
-            use_cpu=first_device() == "cpu",  # sentence-transformers refuses bf16 on a CPU without it
+            use_cpu=tensor_device() == "cpu",  # sentence-transformers refuses bf16 on a CPU without it
             **options,
         ),
         train_dataset=Dataset.from_dict({"first": sentences, "second": sentences}),
@@ -170,11 +217,11 @@ def their_step(
 def their_loss(encoder: SentenceTransformer, batch: int) -> torch.nn.Module:
     """Return the loss of the recipe, with gradient caching above the same batch size as ours.
 
-    On a GPU, the mini-batch is larger than its default of 32.
+    On a GPU, the mini-batch is larger than its default of 32, and BERT-large in fp32 still fits into 80 GB.
     """
     if batch <= WHOLE_BATCH:
         return MultipleNegativesRankingLoss(encoder)
-    return CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=1024 if first_device() == "cuda" else 32)
+    return CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=512 if first_device() == "cuda" else 32)
 
 
 class Clock(TrainerCallback):
@@ -187,21 +234,6 @@ class Clock(TrainerCallback):
         """Record the time of the log entry of a step."""
         if "loss" in logs:
             self.times.append(time.perf_counter())
-
-
-def useful_gflop(model: str, sentences: list[str]) -> float:
-    """Return the GFLOP of two views of a batch without padding: 6 FLOP per token and non-embedding weight."""
-    encoder: SentenceTransformer = build_encoder(model, "cls", max_length=MAX_LENGTH)
-    layers = sum(p.numel() for name, p in encoder[0].named_parameters() if ".encoder." in name or ".layer." in name)
-    tokens = 2 * int(encoder.preprocess(sentences)["attention_mask"].sum())
-    return 6 * layers * tokens / 1e9
-
-
-def random_bert(folder: Path, shape: dict[str, int]) -> str:
-    """Save a BERT of a published shape with random weights and MiniLM's tokenizer; return its folder."""
-    BertModel(BertConfig(**shape)).save_pretrained(folder)
-    build_encoder("packaged-minilm").tokenizer.save_pretrained(folder)
-    return str(folder)
 
 
 def _median_gap(times: list[float]) -> float:

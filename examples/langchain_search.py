@@ -25,7 +25,7 @@ embeddings = OpenAIEmbeddings(
     base_url=args.url,
     model=args.model,
     api_key="unused",
-    check_embedding_ctx_length=False,  # otherwise it sends token ids of OpenAI's tokenizer
+    check_embedding_ctx_length=False,  # otherwise it sends token ids, which the service has to decode
 )
 store = InMemoryVectorStore(embeddings)
 store.add_texts(args.documents.read_text(encoding="utf-8").splitlines())

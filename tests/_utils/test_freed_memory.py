@@ -11,7 +11,7 @@ import pytest
 from smoothcse._utils import freed_memory
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.load import load_encoder
-from smoothcse.service import batcher
+from smoothcse.service import batcher, readings
 from smoothcse.service.batcher import Batcher
 
 HOLES = """
@@ -54,8 +54,8 @@ def test_the_service_gives_back_after_every_256_texts(tiny_bert, monkeypatch):
     pytest.importorskip("fastapi", reason="needs the extra 'serve'")
     given_back = threading.Semaphore(0)
     monkeypatch.setattr(batcher, "give_back_freed_memory", given_back.release)
-    monkeypatch.setattr(batcher, "encode", lambda model, texts, **options: np.zeros((len(texts), 2), np.float32))
-    monkeypatch.setattr(batcher, "token_counts", lambda model, texts, prompt: np.ones(len(texts), int))
+    monkeypatch.setattr(readings, "encode", lambda model, texts, **options: np.zeros((len(texts), 2), np.float32))
+    monkeypatch.setattr(readings, "token_counts", lambda model, texts, prompt: np.ones(len(texts), int))
     encoder = Batcher(load_encoder(tiny_bert, device="cpu"), batch_texts=64, waiting_texts=10_000)
     encoder.submit(["text"] * 250).result(10)
     assert not given_back.acquire(timeout=0.2)

@@ -34,6 +34,7 @@ OTHERS = {
     "avg_first_last",
     "avg_top2",
     "build_index",
+    "check_embedding_ctx_length",  # LangChain
     "en_core_web_sm",
     "help_option_names",
     "max_chars",

@@ -281,10 +281,12 @@ def test_the_service_applies_prompts(client, prompted, host):
 
 def test_a_batch_may_mix_prompts(prompted, host):
     from smoothcse.service.batcher import Batcher
+    from smoothcse.service.readings import Embeddings
 
-    batcher = Batcher(load_encoder(prompted, device="cpu"), batch_texts=64, waiting_texts=1000)
+    model = load_encoder(prompted, device="cpu")
+    batcher = Batcher(model, batch_texts=64, waiting_texts=1000)
     kinds = [None, "query", "document"] * 4
-    futures = [batcher.submit([text], kind) for text, kind in zip(TEXTS, kinds, strict=False)]
+    futures = [batcher.submit([text], Embeddings.of(model, kind)) for text, kind in zip(TEXTS, kinds, strict=False)]
     rows = np.concatenate([future.result(30).vectors for future in futures])
     batcher.close()
     methods = {None: host.encode, "query": host.encode_query, "document": host.encode_document}

@@ -13,12 +13,15 @@ from torch import nn
 from interrupted import train_interrupted
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.planned_runs import PlannedRun
+from smoothcse.experiments.run_records import record_of
 from smoothcse.methods import ContrastiveLoss, base, with_gradient_caching
 from smoothcse.methods.state import FrozenEncoder
 from smoothcse.objectives import Keys, LossForm, dense_contrast
 from smoothcse.objectives.rows import unit_rows
 from smoothcse.report.facts import card
 from smoothcse.report.read import read_run
+from smoothcse.runs.folder import RunFolder
 from smoothcse.training import make_config, train
 from tiny import sentences
 
@@ -175,6 +178,18 @@ def test_the_judge_compares_anchors_with_the_texts_of_the_positives(encoder):
     loss([encoder.preprocess(first), encoder.preprocess(second)])
     assert loss.judge.false_negatives().among(0, 4).nonzero().tolist() == [[0, 2]]
     assert loss.judge.false_negatives(reverse=True).among(0, 4).nonzero().tolist() == [[2, 0]]
+    assert loss.batch_masked_share() == 1 / 12
+
+
+def test_the_masked_share_leaves_out_each_anchors_own_text(encoder):
+    texts = [*sentences(5), sentences(5)[1]]
+    loss = ContrastiveLoss(encoder, form=LossForm(false_negative_threshold=1 - 1e-9))
+    assert loss.batch_masked_share() is None  # before the first batch
+    loss([encoder.preprocess(texts)])
+    assert loss.batch_masked_share() == 2 / 30
+    loss([encoder.preprocess(texts[:1])])
+    assert loss.batch_masked_share() == 0  # no negatives
+    assert loss_of(LossForm()).batch_masked_share() is None
 
 
 def test_the_model_card_names_the_changes():
@@ -198,6 +213,17 @@ def test_a_run_resumes_and_names_its_options(options, tiny_bert, corpus_file, tm
     resumed = train_interrupted(config.replace(output=str(tmp_path / "cut")), 3, monkeypatch)
     first, second = (load_file(run.folder / "last" / "model.safetensors") for run in (whole, resumed))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    logged, again = (
+        [entry.get("masked_share") for entry in RunFolder(run.folder).metrics() if "loss" in entry]
+        for run in (whole, resumed)
+    )
+    assert logged == again
+    record = record_of(PlannedRun("whole", "", config), RunFolder(whole.folder))
+    if config.false_negative_threshold is None:
+        assert (logged, record.masked_share) == ([None] * 4, None)
+    else:
+        assert all(0 < share <= 1 for share in logged)
+        assert record.masked_share == pytest.approx(sum(logged) / 4)
     words = dict(card(read_run(whole.folder)))["Method"]
     expected = ("ratio 1.67", "hinge 0.3", "both directions") if "ratio" in options else ("decoupled", "cosine 0.99")
     assert all(word in words for word in expected)

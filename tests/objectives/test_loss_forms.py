@@ -20,6 +20,7 @@ from smoothcse.objectives import (
     LossForm,
     Noise,
     dense_contrast,
+    false_negatives,
     info_nce,
     similarity_logits,
     streamed_contrast,
@@ -282,6 +283,18 @@ def test_an_own_positive_is_never_a_false_negative(engine):
     same = torch.eye(4).double()
     found = engine(z1, Keys(z2, false_negatives=FalseNegatives(same, same, 0.9)), temperature=0.3).loss
     torch.testing.assert_close(found, info_nce(z1, z2, temperature=0.3))
+
+
+@pytest.mark.parametrize("block", [1, 10, 2**24])
+@pytest.mark.parametrize("first", [0, 2, 4])
+def test_false_negatives_are_counted_without_own_positives(first, block, monkeypatch):
+    monkeypatch.setattr(false_negatives, "_BLOCK_ELEMENTS", block)
+    anchors, positives = unit_rows(rows(3, 4, 0).detach()), unit_rows(rows(7, 4, 1).detach())
+    found = FalseNegatives(anchors, positives, 0.2).count(first)
+    expected = [
+        (i, j) for i in range(3) for j in range(7) if j != first + i and float(anchors[i] @ positives[j]) > 0.2
+    ]
+    assert int(found) == len(expected) > 3
 
 
 @ENGINES

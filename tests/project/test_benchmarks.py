@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import runpy
 import sys
@@ -63,7 +64,8 @@ def test_the_page_is_up_to_date(monkeypatch):
 
 def test_each_benchmark_is_tried():
     parts = {f"adaptation_{part}" for part in ("arms", "domain", "host", "mining")}
-    tried = {*PRECISE, *OTHERS, *parts, "harness", "page", "plots"}
+    on_a_gpu = {"gpu", "gpu_candidates", "gpu_packed", "gpu_steps"}  # test_gpu_command.py
+    tried = {*PRECISE, *OTHERS, *parts, *on_a_gpu, "harness", "page", "plots", "shapes"}
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
@@ -159,3 +161,19 @@ def test_a_quick_look(name, look, monkeypatch, capsys):
     printed = capsys.readouterr().out
     rows = ("600 documents, 20 queries", "exact", "pq", "int8", "binary")
     assert name != "search_recall" or all(row in printed for row in rows)
+
+
+def test_a_loaded_machine_is_refused_unless_told(monkeypatch):
+    monkeypatch.syspath_prepend(FOLDER)
+    harness = importlib.import_module("harness")
+    ticks = iter([(0, 0), (50, 100), (0, 0), (50, 100), (0, 0), (99, 100)])
+    monkeypatch.setattr(harness, "cpu_times", lambda: next(ticks))
+    monkeypatch.setattr(harness.time, "sleep", lambda seconds: None)
+    monkeypatch.delenv(harness.LOADED_VARIABLE, raising=False)
+    check = harness.require_idle_machine.__wrapped__  # without its cache
+    with pytest.raises(SystemExit, match=r"Other programs use 50% of the processors.*SMOOTHCSE_LOADED=1"):
+        check()
+    monkeypatch.setenv(harness.LOADED_VARIABLE, "1")
+    check()
+    monkeypatch.delenv(harness.LOADED_VARIABLE)
+    check()

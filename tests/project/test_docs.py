@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from repository import REPOSITORY
 from smoothcse.cli import COMMANDS, main
 from smoothcse.experiments.adapt.candidates import CANDIDATES
+from smoothcse.experiments.study import read_study
 from tiny import save_tiny_model, sentences
 
 DOCS = REPOSITORY / "docs"
@@ -93,3 +95,18 @@ def test_the_guide_to_adapt_lists_the_candidates():
     )
     listed = {name: about.replace("`", "") for name, about in rows}
     assert listed == {candidate.name: candidate.about for candidate in CANDIDATES}
+
+
+def test_the_study_of_the_guide_can_be_read_and_all_keys_of_its_tests_are_listed(tmp_path):
+    page = (DOCS / "how-to" / "studies.md").read_text(encoding="utf-8")
+    [(_, text)] = [block for block in BLOCK.findall(page) if block[0] == "yaml"]
+    file = tmp_path / "study.yaml"
+    file.write_text(text, encoding="utf-8")
+    study = read_study(file)
+    assert study.tests.score == "sts"
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == {field.name for field in fields(study.tests)}
+
+
+@pytest.mark.parametrize("file", sorted((DOCS / "results").rglob("study*.yaml")), ids=lambda f: f.parent.name + f.stem)
+def test_the_studies_of_the_results_can_be_read(file):
+    assert read_study(file).runs()

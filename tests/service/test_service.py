@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +25,12 @@ import httpx  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from smoothcse.search import Document, Index  # noqa: E402
-from smoothcse.service import Limits, Served, create_app  # noqa: E402
-from smoothcse.service import batcher as batcher_module  # noqa: E402
+from smoothcse.service import (  # noqa: E402
+    Limits,
+    Served,
+    create_app,
+    readings,
+)
 
 TEXTS = sentences(40)
 
@@ -94,6 +96,9 @@ def test_openai_client(address, index):
     cut = expected[0, :8] / np.linalg.norm(expected[0, :8])
     assert short == pytest.approx(cut, abs=2e-2)
     assert [model.id for model in client.models.list()] == ["first", "second"]
+    assert client.models.retrieve("second").id == "second"
+    with pytest.raises(openai.NotFoundError, match="no model 'a/third'; available: first, second"):
+        client.models.retrieve("a/third")
     with pytest.raises(openai.NotFoundError, match="no model 'third'; available: first, second"):
         client.embeddings.create(model="third", input="a text")
     with pytest.raises(openai.BadRequestError, match="40 dimensions"):
@@ -228,7 +233,9 @@ def test_the_map_is_drawn_once(client, monkeypatch):
         ("/similarity", {"a": ["x", " \n"]}, 400, "a: text 1 (from 0) is empty; leave it out."),
         ("/similarity", {"a": ["x"] * 300, "b": ["y"] * 300}, 413, "90000 pairs, and the limit is 65536"),
         ("/v1/embeddings", {"input": ["x"] * 2049}, 413, "2049 texts, and the limit is 2048"),
-        ("/v1/embeddings", {"input": [[1, 2], [3]]}, 422, "not token ids"),
+        ("/v1/embeddings", {"input": [[1, 2], "x", 3]}, 422, "input: must be a text, a list of texts, or lists of"),
+        ("/v1/embeddings", {"input": [True]}, 422, "lists of token ids"),
+        ("/v1/embeddings", {"input": []}, 400, "input is empty"),
         ("/v1/embeddings", {"input": "x", "encoding_format": "int8"}, 422, "encoding_format"),
         ("/nowhere", {}, 404, "There is nothing at POST /nowhere"),
         ("/healthz", {}, 405, "There is no POST /healthz"),
@@ -258,8 +265,18 @@ def test_the_documentation_comes_from_this_machine(client):
     for file in ("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/openapi.json"):
         assert client.get(file).status_code == 200
     assert set(client.get("/openapi.json").json()["paths"]) == {
-        *("/v1/models", "/v1/embeddings", "/models", "/search", "/neighbours", "/similarity", "/map"),
-        *("/healthz", "/metrics"),
+        *(
+            "/v1/models",
+            "/v1/models/{name}",
+            "/v1/embeddings",
+            "/models",
+            "/search",
+            "/neighbours",
+            "/similarity",
+            "/map",
+        ),
+        *("/rerank", "/v1/rerank", "/v2/rerank", "/", "/embed", "/tokenize", "/decode", "/info", "/documents"),
+        *("/healthz", "/health", "/metrics"),
     }
 
 
@@ -307,7 +324,7 @@ def test_a_full_queue_and_a_busy_model(encoders, monkeypatch):
         assert go.wait(20)
         return encode(model, texts, **options)
 
-    monkeypatch.setattr(batcher_module, "encode", held)
+    monkeypatch.setattr(readings, "encode", held)
     app = create_app(encoders, limits=Limits(waiting_texts=4, answer_seconds=1.0))
     with listening(app) as url, httpx.Client(base_url=url) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(client.post, "/v1/embeddings", json={"input": TEXTS[:3]})
@@ -322,16 +339,3 @@ def test_a_full_queue_and_a_busy_model(encoders, monkeypatch):
         go.set()
         until(lambda: 'smoothcse_waiting_texts{model="first"} 0.0' in client.get("/metrics").text)
         assert client.post("/v1/embeddings", json={"input": TEXTS[:2]}).status_code == 200
-
-
-@pytest.mark.parametrize("example", ["langchain_search.py", "llama_index_search.py"])
-def test_stock_clients(example, address, tmp_path):
-    package = {"langchain_search.py": "langchain_openai", "llama_index_search.py": "llama_index"}[example]
-    pytest.importorskip(package, reason="needs the extra 'integrations'")
-    from repository import REPOSITORY
-
-    (tmp_path / "docs.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    command = [sys.executable, REPOSITORY / "examples" / example, f"{address}/v1", "first", tmp_path / "docs.txt"]
-    result = subprocess.run([*map(str, command), TEXTS[7]], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[0].endswith(TEXTS[7])

@@ -18,9 +18,10 @@ pytest.importorskip("fastapi", reason="needs the extra 'serve'")
 
 from smoothcse.encoders import inference as encoding
 from smoothcse.encoders.bf16_weights import with_bf16_weights
-from smoothcse.service import batcher as module
+from smoothcse.service import readings
 from smoothcse.service.batcher import Batcher
 from smoothcse.service.limits import Refusal
+from smoothcse.service.readings import LateInteraction
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ class Held:
 
     def __init__(self, monkeypatch):
         self.batches, self.go = [], threading.Event()
-        monkeypatch.setattr(module, "encode", self)
+        monkeypatch.setattr(readings, "encode", self)
 
     def __call__(self, model, texts, **options):
         self.batches.append(texts)
@@ -83,7 +84,7 @@ def test_documents_are_compared_with_their_own_query(make, model):
     """Requests with different queries share a batch, and a long list of documents is compared in portions."""
     batcher = make(batch_texts=8)
     queries, documents = sentences(4), sentences(20, seed=1)
-    asked = [batcher.compare(query, documents) for query in queries]
+    asked = [batcher.submit(documents, LateInteraction(query)) for query in queries]
     encoded = batcher.submit(documents)
     expected = late_interaction(model, queries, documents, np.tile(np.arange(20), (4, 1)))
     found = [future.result(30).vectors for future in asked]

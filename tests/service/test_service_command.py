@@ -71,6 +71,8 @@ def test_sigterm_lets_requests_end(tiny_bert):
         ({"token": "naïve"}, "The token must consist of printable ASCII"),
         ({"indexes": [Path("nowhere.index")]}, "nowhere.index"),
         ({"poolings": ["median"]}, "median"),
+        ({"origins": ["*"]}, "every website"),
+        ({"reranker": "nowhere"}, "The model nowhere is neither a folder"),
     ],
 )
 def test_what_cannot_be_served_is_said(tiny_bert, options, sentence):

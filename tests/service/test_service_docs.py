@@ -20,6 +20,8 @@ from tiny import sentences
 for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb"):
     pytest.importorskip(package, reason="needs the extra 'serve'")
 
+import httpx  # noqa: E402
+
 from smoothcse.search import Document, Index  # noqa: E402
 from smoothcse.service import Limits, Served, create_app  # noqa: E402
 
@@ -55,7 +57,7 @@ def test_curl(address, line):
 
 
 def test_all_endpoints_are_shown():
-    assert len(CURLS) == 8
+    assert len(CURLS) == 10
 
 
 def test_the_client_of_openai(address):
@@ -64,6 +66,12 @@ def test_the_client_of_openai(address):
     names: dict[str, object] = {}
     exec(program.replace("http://127.0.0.1:8000", address), names)
     assert len(names["answer"].data) == 2
+
+
+def test_every_path_is_on_the_page(address):
+    shown = PAGE.replace("NAME", "{name}")
+    for path in httpx.get(f"{address}/openapi.json").json()["paths"]:
+        assert re.search(rf"{re.escape(path)}(?![a-z])", shown), path
 
 
 def test_the_command_has_the_options_that_are_shown():

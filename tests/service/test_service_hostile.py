@@ -27,7 +27,7 @@ import httpx  # noqa: E402
 from starlette.testclient import TestClient  # noqa: E402
 
 from smoothcse.search import Document, Index  # noqa: E402
-from smoothcse.service import Limits, Served, batcher, create_app  # noqa: E402
+from smoothcse.service import Limits, Served, create_app, readings  # noqa: E402
 
 LIMITS = Limits(body_bytes=100_000, upload_seconds=2.0)
 
@@ -58,7 +58,7 @@ def test_schemathesis_finds_no_fault(address, tmp_path):
     assert httpx.get(f"{address}/healthz").text == "ok"
 
 
-@pytest.mark.parametrize("path", ["/v1/embeddings", "/search", "/similarity"])
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/search", "/similarity", "/rerank", "/embed"])
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -91,6 +91,9 @@ def test_every_body_gets_a_sentence(address, path, body, status):
         ("/search", r'{"query": "x", "where": {"year": "\udfff"}}'),
         ("/search", r'{"query": "x", "where": {"\udfff": 1}}'),
         ("/similarity", r'{"a": ["\ud800"]}'),
+        ("/similarity", r'{"inputs": {"source_sentence": "x", "sentences": ["\ud800"]}}'),
+        ("/rerank", r'{"query": "\ud800", "documents": ["x"]}'),
+        ("/rerank", r'{"query": "x", "texts": ["\ud800"]}'),
     ],
 )
 def test_half_a_character(address, path, body):
@@ -103,7 +106,7 @@ def test_half_a_character(address, path, body):
 @pytest.mark.parametrize("body", [b'{"query": "x"}', b"\xff\x00", b'"\\ud800"'], ids=["json", "binary", "string"])
 def test_a_body_of_another_type_is_told_the_right_one(address, kind, body):
     headers = {} if kind is None else {"Content-Type": kind}
-    for path in ("/v1/embeddings", "/search", "/similarity"):
+    for path in ("/v1/embeddings", "/search", "/similarity", "/rerank", "/embed"):
         answer = httpx.post(f"{address}{path}", content=body, headers=headers, timeout=20)
         assert answer.status_code == 422, answer.text
         assert "Content-Type: application/json" in answer.json()["error"]["message"]
@@ -263,7 +266,7 @@ class Held:
 
     def __init__(self, monkeypatch):
         self.texts, self.go = [], threading.Event()
-        monkeypatch.setattr(batcher, "encode", self)
+        monkeypatch.setattr(readings, "encode", self)
 
     def __call__(self, model, texts, **options):
         self.texts += texts

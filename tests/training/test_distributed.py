@@ -87,6 +87,8 @@ def gradients(
         found |= {f"state.{name}": p.grad for name, p in loss_module.state.named_parameters() if p.requires_grad}
         kept = {name: tensor for name, tensor in loss_module.state.named_buffers() if tensor.is_floating_point()}
         found |= {f"state.{name}": tensor for name, tensor in kept.items()}
+    if loss_module.judge is not None:
+        found["state.masked_share"] = torch.tensor(loss_module.batch_masked_share(), dtype=torch.float64)
     return loss.item(), found
 
 

@@ -33,3 +33,6 @@ ExportQuantisation = Literal["int8"]
 
 Rerank = Literal["maxsim", "none"]
 """Second stage of a search: late interaction over the first results, or nothing."""
+
+TokenIdsOf = Literal["cl100k_base", "model"]
+"""Tokenizer of the token ids in requests of OpenAI's API: that of OpenAI's embedding models, or the served model's."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from smoothcse._utils.choices import Rerank
+from smoothcse._utils.choices import Rerank, TokenIdsOf
 from smoothcse.cli.arguments import BackendOption, PrecisionOption, poolings
 
 _NETWORK = "Network"
@@ -46,12 +46,27 @@ def serve(
     rerank: Annotated[
         Rerank | None,
         typer.Option(
-            help="maxsim compares the first 50 documents of a search with the query token by token, which takes "
-            "longer. [the model's, else none]",
+            help="maxsim compares the first 50 documents of a search, and texts to rerank, with the query token by "
+            "token, which takes longer. [the model's, else none]",
             show_default=False,
         ),
     ] = None,
     backend: BackendOption = None,
+    reranker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Cross-encoder for the endpoints that rerank: model folder or Hub name. [the encoder itself]",
+            show_default=False,
+        ),
+    ] = None,
+    token_ids: Annotated[
+        TokenIdsOf,
+        typer.Option(
+            help="Tokenizer of the token ids in requests of OpenAI's API: that of OpenAI's embedding models, or the "
+            "model's own."
+        ),
+    ] = "cl100k_base",
     precision: PrecisionOption = "auto",
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
@@ -71,6 +86,16 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            rich_help_panel=_NETWORK,
+            help="Origin of web pages that may use the service, such as https://example.org; repeat it for several. "
+            "'*' allows all, and needs a token.",
+            show_default=False,
+        ),
+    ] = None,
     without_token: Annotated[
         bool,
         typer.Option(
@@ -80,10 +105,10 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Serve embeddings, similarities and search over HTTP, with a web page to try them.
+    """Serve embeddings, similarities, reranking and search over HTTP, with a web page to try them.
 
-    `/v1/embeddings` is compatible with OpenAI's API; `/docs` documents all endpoints. SIGTERM stops the service after
-    it has answered the requests in progress.
+    Clients of OpenAI, Cohere, Jina and text-embeddings-inference work unchanged; `/docs` documents all endpoints.
+    SIGTERM stops the service after it has answered the requests in progress.
 
     Example: `smoothcse serve my-encoder --index documents.index`
     """
@@ -104,4 +129,7 @@ def serve(
         without_token=without_token,
         batch_texts=batch_texts,
         precision=precision,
+        reranker=reranker,
+        token_ids=token_ids,
+        origins=allow_origin or [],
     )

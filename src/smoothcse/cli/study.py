@@ -9,13 +9,18 @@ import typer
 
 
 def study(
-    file: Annotated[Path, typer.Argument(help="YAML file: about, base, variants, seeds, control, grid, evaluate.")],
+    file: Annotated[Path, typer.Argument(help="YAML file of the study: base, variants, seeds, tests.")],
     output: Annotated[
         Path | None, typer.Option(help="Folder for runs.jsonl, tables and plots. [folder of the file]")
     ] = None,
     runs: Annotated[Path | None, typer.Option(help="Folder for run folders, with their models. [OUTPUT/runs]")] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Runs at a time. [one per visible GPU]")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Run only this variant now; repeatable.")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Run only this seed now; repeatable.")] = None,
+    merge: Annotated[
+        list[Path] | None,
+        typer.Option(help="Add records from this runs.jsonl or folder, without training; repeatable."),
+    ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="List the runs and stop.")] = False,
 ) -> None:
     """Compare variants of a configuration over seeds, with confidence intervals.
@@ -28,12 +33,15 @@ def study(
 
     checked = read_study(file)
     if plan:
-        for run in checked.runs(only):
+        for run in checked.runs(only, seed):
             typer.echo(run.name)
         return
 
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.experiments.run_study import run_study
+    from smoothcse.experiments.run_study import merge_study, run_study
 
     quiet_libraries()
-    run_study(checked, output or file.parent, runs_folder=runs, only=only, jobs=jobs)
+    if merge:
+        merge_study(checked, output or file.parent, merge)
+        return
+    run_study(checked, output or file.parent, runs_folder=runs, only=only, seeds=seed, jobs=jobs)

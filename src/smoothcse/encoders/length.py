@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
 from transformers import PreTrainedTokenizerFast
@@ -31,7 +31,7 @@ def positions_of(model: SentenceTransformer) -> int | None:
     return positions if skipped is None else positions - skipped - 1
 
 
-def length_limit(model: SentenceTransformer) -> int | None:
+def length_limit(model: SentenceTransformer | CrossEncoder) -> int | None:
     """Return the maximum number of tokens of a text; None for a static model, whose tokenizer truncates by itself."""
     limit = model.max_seq_length
     return None if limit is None or limit == math.inf else int(limit)

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from smoothcse.evaluation.bm25s_import import bm25s
 from smoothcse.evaluation.lexical import Words, detect_language
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import regex
 import Stemmer
-from bm25s import stopwords
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.evaluation.bm25s_import import stopwords
 
 _STOP_WORDS: dict[str, frozenset[str]] = {
     "danish": frozenset(stopwords.STOPWORDS_DANISH),

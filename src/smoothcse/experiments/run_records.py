@@ -42,6 +42,7 @@ class Record:
         fingerprint: Fingerprint of the text; None in old records.
         best_step: Step of the highest score, 0 for the start; None in old records.
         diagnoses: Problems with the scores in ``sts``.
+        masked_share: Share of the negatives masked as likely false, mean over the logged steps; None without a mask.
     """
 
     variant: str
@@ -62,6 +63,7 @@ class Record:
     fingerprint: str | None = None
     best_step: int | None = None
     diagnoses: list[str] = field(default_factory=list)
+    masked_share: float | None = None
 
     @property
     def name(self) -> str:
@@ -130,6 +132,7 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
     result = result_of(folder.path, manifest)
     times = manifest.times or Times()
     shares = [entry["noise_share"] for entry in metrics if entry.get("noise_share")]
+    masked = [entry["masked_share"] for entry in metrics if entry.get("masked_share") is not None]
     return Record(
         variant=run.variant,
         point=run.point,
@@ -146,6 +149,7 @@ def record_of(run: PlannedRun, folder: RunFolder) -> Record:
         peak_memory_mb=manifest.peak_memory_mb,
         fingerprint=manifest.fingerprint,
         best_step=result.best_step,
+        masked_share=sum(masked) / len(masked) if masked else None,
     )
 
 

@@ -10,12 +10,15 @@ from rich.console import Console
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse._utils.progress import progress_bar
 from smoothcse.errors import SmoothCSEError
+from smoothcse.experiments.merge_records import merge_records
 from smoothcse.experiments.planned_runs import Plan
 from smoothcse.experiments.run_records import Record, recorded
 from smoothcse.experiments.runner import RunFailed, missing_runs, run_missing
 from smoothcse.experiments.study import Study
 from smoothcse.experiments.subprocesses import Subprocesses
 from smoothcse.experiments.summary import write_summary
+
+_WHEN_LOCKED = "wait until that study ends, or give another --output"
 
 
 def run_study(
@@ -24,6 +27,7 @@ def run_study(
     *,
     runs_folder: Path | None = None,
     only: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
     jobs: int | None = None,
     console: Console | None = None,
 ) -> list[Record]:
@@ -38,6 +42,7 @@ def run_study(
         output: Folder of ``runs.jsonl``, ``runs.csv``, ``summary.md`` and the plots.
         runs_folder: Folder that holds the run folders, with the models; None for ``output/runs``.
         only: Variants to run now; None for all.
+        seeds: Seeds to run now; None for all.
         jobs: Runs at a time; None for one per visible GPU, or one without GPUs. On a CPU they share the cores.
         console: Console for progress and tables; None for standard error.
 
@@ -48,9 +53,9 @@ def run_study(
         SmoothCSEError: If runs fail, after all others have ended; the message names their logs.
     """
     console = console or Console(stderr=True)
-    plan = study.plan(runs_folder or output / "runs", only)
+    plan = study.plan(runs_folder or output / "runs", only, seeds)
     output.mkdir(parents=True, exist_ok=True)
-    with lock_folder(output, remedy="wait until that study ends, or give another --output"):
+    with lock_folder(output, remedy=_WHEN_LOCKED):
         failed = _run(study, plan, output, Subprocesses(jobs), console)
         records = recorded(plan.runs, output / "runs.jsonl")
         write_summary(study, records, output, console=console)
@@ -58,6 +63,33 @@ def run_study(
         raise SmoothCSEError(
             f"{len(failed)} of the study's runs failed; start it again to retry: {', '.join(failed)}."
         )
+    return records
+
+
+def merge_study(
+    study: Study, output: Path, sources: Sequence[Path], *, console: Console | None = None
+) -> list[Record]:
+    """Add the records of a study's runs from elsewhere, and update tables and plots. Nothing is trained.
+
+    Args:
+        study: Study from :func:`~smoothcse.experiments.study.read_study`.
+        output: Folder of the merged ``runs.jsonl``, ``runs.csv``, ``summary.md`` and the plots.
+        sources: Files named ``runs.jsonl``, or folders that contain such files at any depth.
+        console: Console for the tables; None for standard error.
+
+    Returns:
+        The records of this study's runs, in the order of the study.
+
+    Raises:
+        SmoothCSEError: If the records are not of the same study; see
+            :func:`~smoothcse.experiments.merge_records.merge_records`.
+    """
+    console = console or Console(stderr=True)
+    output.mkdir(parents=True, exist_ok=True)
+    with lock_folder(output, remedy=_WHEN_LOCKED):
+        console.print(str(merge_records(study, output, sources)), markup=False, highlight=False)
+        records = recorded(study.runs(), output / "runs.jsonl")
+        write_summary(study, records, output, console=console)
     return records
 
 

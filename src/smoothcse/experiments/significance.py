@@ -8,7 +8,7 @@ import numpy as np
 
 
 def paired_p(treated: Sequence[float], control: Sequence[float]) -> float | None:
-    """Return the two-sided p-value of the paired t-test; None for a single pair.
+    """Return the two-sided p-value of the paired t-test: 1 if all scores are equal, None for a single pair.
 
     Args:
         treated: Score of each seed.
@@ -18,6 +18,8 @@ def paired_p(treated: Sequence[float], control: Sequence[float]) -> float | None
 
     if len(treated) == 1:
         return None
+    if all(a == b for a, b in zip(treated, control, strict=True)):
+        return 1.0  # the statistic is 0 / 0
     return float(ttest_rel(treated, control).pvalue)
 
 

@@ -35,10 +35,19 @@ class Difference:
         """Whether the interval excludes zero."""
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval; 0 for a single pair."""
+        return 0.0 if self.low is None or self.high is None else (self.high - self.low) / 2
+
     def __str__(self) -> str:
         """Return e.g. ``+0.33 [-0.76, +1.42]``."""
-        interval = "" if self.low is None else f" [{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.mean:+.2f}{interval}"
+        return self.words(2)
+
+    def words(self, decimals: int) -> str:
+        """Return mean and interval, rounded to a number of decimals."""
+        interval = "" if self.low is None else f" [{self.low:+.{decimals}f}, {self.high:+.{decimals}f}]"
+        return f"{self.mean:+.{decimals}f}{interval}"
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:

@@ -22,6 +22,10 @@ A value of the grid can set other fields too::
 Each run is scored by the criterion that selects its best step, and optionally on the seven STS tasks::
 
     evaluate: {data: ../shared/data/sts, which: last}   # see SevenTasks
+
+Statistical tests are named in the same file, before the runs::
+
+    tests: {same: [[share-0.4, ratio-1.67]], margin: 0.1}   # see StudyTests
 """
 
 from __future__ import annotations
@@ -30,18 +34,19 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from smoothcse.errors import SmoothCSEError, did_you_mean
 from smoothcse.experiments.planned_runs import Plan, PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_seven_tasks
+from smoothcse.experiments.study_tests import StudyTests, read_tests
 from smoothcse.runs.config import make_config
 from smoothcse.runs.config_file import read_config_file
 
 _MOST_RUNS = 100_000
-_KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate")
+_KEYS = ("about", "base", "seeds", "control", "variants", "grid", "evaluate", "tests")
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Study:
         control: Variant that the others are compared with, or None.
         evaluate: Settings of the scoring on the seven STS tasks; None to skip it. If they change, models are scored
             again, but not trained again.
+        tests: Statistical tests of the study; None for intervals only.
     """
 
     about: str
@@ -66,42 +72,49 @@ class Study:
     seeds: list[int]
     control: str | None
     evaluate: SevenTasks | None = None
+    tests: StudyTests | None = None
 
     def points(self) -> list[dict[str, Any]]:
         """Return the points of the grid; one empty point without a grid."""
         return [dict(zip(self.grid, values, strict=True)) for values in itertools.product(*self.grid.values())]
 
-    def runs(self, only: Sequence[str] | None = None) -> list[PlannedRun]:
+    def runs(self, only: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[PlannedRun]:
         """Return the runs, seed by seed, so that an interrupted study has runs of each variant.
 
         Args:
             only: Names of the variants whose runs are returned; None for all.
+            seeds: Seeds whose runs are returned; None for all.
 
         Raises:
-            SmoothCSEError: If there is no such variant.
+            SmoothCSEError: If there is no such variant or seed.
         """
         for name in only or ():
             if name not in self.variants:
                 raise SmoothCSEError(f"The study has no variant {name!r}.{did_you_mean(name, list(self.variants))}")
+        for seed in seeds or ():
+            if seed not in self.seeds:
+                raise SmoothCSEError(f"The study has no seed {seed}; its seeds are {self.seeds}.")
         return [
             self._run(variant, point, seed)
             for seed in self.seeds
+            if not seeds or seed in seeds
             for point in self.points()
             for variant in self.variants
             if not only or variant in only
         ]
 
-    def plan(self, folder: Path, only: Sequence[str] | None = None) -> Plan:
+    def plan(self, folder: Path, only: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> Plan:
         """Return the plan of the study.
 
         Args:
             folder: Folder that holds the run folders.
             only: Names of the variants whose runs are due now; None for all.
+            seeds: Seeds whose runs are due now; None for all.
 
         Raises:
-            SmoothCSEError: If there is no such variant.
+            SmoothCSEError: If there is no such variant or seed.
         """
-        return Plan(self.runs(), folder, self.evaluate, due=self.runs(only))
+        return Plan(self.runs(), folder, self.evaluate, due=self.runs(only, seeds))
 
     def _run(self, variant: str, point: Mapping[str, Any], seed: int) -> PlannedRun:
         fields = {**self.base, **self._fields_at(point), **self.variants[variant], "seed": seed}
@@ -133,22 +146,15 @@ def read_study(file: Path) -> Study:
         },
         seeds=values["seeds"],
         control=values.get("control"),
-        evaluate=_seven_tasks(file, values),
     )
     count = math.prod([len(study.variants), len(study.seeds), *map(len, study.grid.values())])
     if count > _MOST_RUNS:
         raise SmoothCSEError(f"{file}: the study has {count:,} runs, more than the {_MOST_RUNS:,} of the largest.")
     try:
+        study = replace(study, evaluate=read_seven_tasks(values.get("evaluate")))
         for run in study.runs():
             _require_own_folder(run)
-    except SmoothCSEError as error:
-        raise SmoothCSEError(f"{file}: {error}") from error
-    return study
-
-
-def _seven_tasks(file: Path, values: Mapping[str, Any]) -> SevenTasks | None:
-    try:
-        return read_seven_tasks(values.get("evaluate"))
+        return replace(study, tests=read_tests(values.get("tests"), study))
     except SmoothCSEError as error:
         raise SmoothCSEError(f"{file}: {error}") from error
 

@@ -89,7 +89,7 @@ def export_model(
             progress.advance(task)
             exported = (
                 load_exported(new, backend=format)
-                if format in _GRAPHS
+                if format == "onnx" or format == "openvino"
                 else SentenceTransformer(str(new), device="cpu").float()
             )
             names = ("before: torch, float32", f"after: {format}, {quantize or 'float32'}")

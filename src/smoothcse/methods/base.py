@@ -193,6 +193,13 @@ class ContrastiveLoss(nn.Module):
             return None
         return float(of_all_ranks(self.last_noise_share.reshape(1)).mean())
 
+    def batch_masked_share(self) -> float | None:
+        """Return the share of the negatives of the last batch that the judge masked; None without a judge or batch.
+
+        Ranks exchange their counts, so all of them must call this method.
+        """
+        return None if self.judge is None else self.judge.masked_share()
+
     def current_step(self) -> int:
         """Return the step for which noise and views are drawn."""
         return self._forwards if self.step is None else self.step

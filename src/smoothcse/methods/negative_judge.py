@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from smoothcse.methods.ranks import of_all_ranks
+from smoothcse.methods.ranks import first_row, of_all_ranks
 from smoothcse.methods.state import FrozenEncoder
 from smoothcse.objectives import FalseNegatives
 from smoothcse.objectives.rows import unit_rows
@@ -47,3 +47,15 @@ class NegativeJudge(nn.Module):
         if reverse:
             anchors, positives = positives, anchors
         return FalseNegatives(anchors, of_all_ranks(positives), self.threshold)
+
+    def masked_share(self) -> float | None:
+        """Return the share of the in-batch negatives of the last batch that are false; None before the first batch.
+
+        Ranks exchange their counts, so all of them must call this method.
+        """
+        if not self._vectors:
+            return None
+        judged = self.false_negatives()
+        found = of_all_ranks(judged.count(first_row(self._vectors[-1])).reshape(1)).sum()
+        size = len(judged.positives)
+        return int(found) / max(1, size * (size - 1))

@@ -11,7 +11,12 @@ def across_ranks(keys: Tensor) -> tuple[Tensor, int]:
     if not _several():
         return keys, 0
     gathered: Tensor = all_gather_with_grad(keys)
-    return gathered, distributed.get_rank() * len(keys)
+    return gathered, first_row(keys)
+
+
+def first_row(keys: Tensor) -> int:
+    """Return the first row of this rank among the keys ``(N, d)`` of all ranks."""
+    return distributed.get_rank() * len(keys) if _several() else 0
 
 
 def of_all_ranks(vectors: Tensor) -> Tensor:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -252,6 +252,7 @@ class Index:
         source: str = "documents",
         complete: bool = False,
         console: Console | None = None,
+        embed: Callable[[Sequence[str]], NDArray[np.float32]] | None = None,
     ) -> None:
         """Add documents; a document with a known id replaces the earlier one.
 
@@ -261,12 +262,17 @@ class Index:
             source: Name of the documents' source, as in :meth:`build`.
             complete: Whether to mark the index as complete afterwards, as in :meth:`build`.
             console: Console for the progress bar. Default: standard error.
+            embed: Function from texts to the model's embeddings of them as documents, ``(n, d)``, for callers that
+                share the model with other threads. Default: the model encodes them here.
 
         Raises:
             SmoothCSEError: If the metadata of a document do not fit the index, or another process is writing to it.
         """
+        writer = self._writer
+        if embed is not None:
+            writer = IndexWriter(self.path, self._store, lambda texts: self._kept(embed(texts)))
         with locked(self.path):
-            self._writer.add(documents, source, skip_known=skip_known, complete=complete, console=console)
+            writer.add(documents, source, skip_known=skip_known, complete=complete, console=console)
 
     def update(
         self,

@@ -12,15 +12,22 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from smoothcse import __version__
+from smoothcse._utils.choices import TokenIdsOf
+from smoothcse.service.cross_origin import allow_origins
+from smoothcse.service.document_routes import router as document_routes
 from smoothcse.service.error_answers import add_error_handlers
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
 from smoothcse.service.openai_routes import router as openai_routes
 from smoothcse.service.prometheus import RequestCounter, ServiceMetrics
+from smoothcse.service.queues import Encoders
+from smoothcse.service.rerank_routes import router as rerank_routes
 from smoothcse.service.schemas import ErrorAnswer
 from smoothcse.service.search_routes import router as search_routes
-from smoothcse.service.served import Encoders, Served
+from smoothcse.service.served import Reranker, Served
+from smoothcse.service.similarity_routes import router as similarity_routes
 from smoothcse.service.static_files import add_documentation, add_page
+from smoothcse.service.tei_routes import router as tei_routes
 
 BATCH_TEXTS = 64
 
@@ -29,9 +36,11 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for status, description in {
         400: "Invalid JSON, or an invalid value",
         401: "Missing or wrong token",
+        403: "The service requires no token, so that an index cannot be changed",
         404: "Unknown model, index or document",
         408: "The body took too long to arrive",
         413: "Too large",
+        415: "The body is compressed in another way than gzip",
         421: "Addressed to another host",
         422: "A field is missing, unknown or of the wrong type",
         429: "Too many waiting texts; try again",
@@ -48,6 +57,9 @@ def create_app(
     token: str | None = None,
     batch_texts: int = BATCH_TEXTS,
     local: bool = False,
+    reranker: Reranker | None = None,
+    token_ids: TokenIdsOf = "cl100k_base",
+    origins: Sequence[str] = (),
 ) -> FastAPI:
     """Create the application.
 
@@ -57,13 +69,17 @@ def create_app(
         token: Bearer token that requests must send, or None for no authentication.
         batch_texts: Maximum texts of different requests per batch; 1 encodes each text alone. Default 64.
         local: Whether to accept only requests addressed to this machine by a loopback name (localhost, 127.0.0.1).
+        reranker: Cross-encoder for the endpoints that rerank.
+        token_ids: Tokenizer of the token ids in requests of OpenAI's API, see
+            :mod:`smoothcse.service.openai_tokens`.
+        origins: Origins of web pages that may use the service, see :mod:`smoothcse.service.cross_origin`.
 
     Returns:
         An ASGI application; the threads of its encoders end with its lifespan.
     """
     limits = limits or Limits()
     metrics = ServiceMetrics()
-    encoders = Encoders(served, limits, batch_texts, metrics)
+    encoders = Encoders(served, limits, batch_texts, metrics, reranker, token_ids)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,14 +90,16 @@ def create_app(
         title="smoothcse", version=__version__, lifespan=lifespan, responses=_ERRORS, docs_url=None, redoc_url=None
     )
     app.state.encoders = encoders
+    app.state.authenticated = token is not None
     shown = [Depends(HTTPBearer(auto_error=False))] if token else []  # for the documentation; the gate checks tokens
-    for router in (openai_routes, search_routes):
+    for router in (openai_routes, search_routes, similarity_routes, rerank_routes, document_routes, tei_routes):
         app.include_router(router, dependencies=shown)
     _add_operations(app, metrics)
-    open_paths = {"/healthz", *add_documentation(app), *add_page(app)}
+    open_paths = {"/healthz", "/health", *add_documentation(app), *add_page(app)}
     add_error_handlers(app)
     hosts = LOOPBACK_NAMES if local else None
     app.add_middleware(Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts)
+    allow_origins(app, origins)
     app.add_middleware(RequestCounter, metrics=metrics)  # the middleware added last sees a request first
     return app
 

@@ -17,18 +17,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smoothcse._utils.choices import InputType
 from smoothcse._utils.freed_memory import give_back_freed_memory
-from smoothcse.encoders.inference import encode, token_counts, tokens_at_a_time
+from smoothcse.encoders.inference import tokens_at_a_time
 from smoothcse.encoders.length import length_limit
-from smoothcse.encoders.prompts import prompt_of
-from smoothcse.evaluation.maxsim import late_interaction_of
 from smoothcse.service.limits import Refusal
+from smoothcse.service.readings import Embeddings, Reading
 from smoothcse.service.schedule import Schedule
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import CrossEncoder, SentenceTransformer
 
 _FORWARDS_IN_A_BATCH = 4  # for long texts; with more, a small request would wait for seconds
 _CHARACTERS_OF_A_TOKEN = 4
@@ -40,7 +38,7 @@ class Encoded:
     """Result of a request.
 
     Attributes:
-        vectors: Unit vectors, float32 ``(n, d)``; of texts compared with a query, their late interaction, ``(n,)``.
+        vectors: One row per text, float32: its embedding, ``(n, d)``, or its score, ``(n,)``.
         tokens: Number of tokens that the model processed.
     """
 
@@ -48,32 +46,11 @@ class Encoded:
     tokens: int
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """What the model is asked about texts; those with equal readings are encoded together.
-
-    Attributes:
-        input_type: Kind of text, see :func:`~smoothcse.encoders.inference.encode`.
-        prompt: Text in front of each text.
-        query: Query to compare the texts with token by token; None to encode them.
-    """
-
-    input_type: InputType | None
-    prompt: str
-    query: str | None = None
-
-    def of(self, model: SentenceTransformer, texts: list[str]) -> NDArray[np.float32]:
-        """Return one row per text."""
-        if self.query is not None:
-            return late_interaction_of(model, self.query, texts)
-        return encode(model, texts, input_type=self.input_type, prompt=self.prompt, normalize=True)
-
-
 class Batcher:
-    """Encodes the texts of many callers with one model.
+    """Answers the requests of many callers with one model.
 
     Args:
-        model: Model for exclusive use.
+        model: Encoder or cross-encoder, for exclusive use.
         batch_texts: Maximum texts per batch; 1 encodes each text alone.
         waiting_texts: Number of waiting texts above which callers are refused.
         on_batch: Function called with the number of texts of each batch.
@@ -81,7 +58,7 @@ class Batcher:
 
     def __init__(
         self,
-        model: SentenceTransformer,
+        model: SentenceTransformer | CrossEncoder,
         *,
         batch_texts: int,
         waiting_texts: int,
@@ -104,31 +81,17 @@ class Batcher:
         """Number of texts of all unanswered requests."""
         return self._waiting
 
-    def submit(
-        self, texts: Sequence[str], input_type: InputType | None = None, prompt: str | None = None
-    ) -> Future[Encoded]:
-        """Request the vectors of texts; a cancelled future is not processed further.
+    def submit(self, texts: Sequence[str], reading: Reading | None = None) -> Future[Encoded]:
+        """Request a row per text; a cancelled future is not processed further.
 
         Args:
             texts: Texts of one request.
-            input_type: Kind of text, see :func:`~smoothcse.encoders.inference.encode`.
-            prompt: Text to put in front of each text, or None for the model's own choice.
+            reading: What the model is asked about them. Default: their embeddings, with the model's default prompt.
 
         Raises:
             Refusal: Status 429 if too many texts are waiting, 503 after :meth:`close`.
         """
-        return self._submit(texts, _Reading(input_type, prompt_of(self._model, input_type, prompt=prompt)))
-
-    def compare(self, query: str, documents: Sequence[str]) -> Future[Encoded]:
-        """Request the late interaction of a query with each of some documents, as :meth:`submit` does.
-
-        Args:
-            query: The query.
-            documents: Texts of one request.
-        """
-        return self._submit(documents, _Reading("document", prompt_of(self._model, "document"), query))
-
-    def _submit(self, texts: Sequence[str], reading: _Reading) -> Future[Encoded]:
+        reading = reading or Embeddings.of(self._model)
         count = len(texts)
         with self._changed:
             if self._closing:
@@ -172,8 +135,7 @@ class Batcher:
         texts = [text for _, portion in batch for text in portion]
         reading = batch[0][0].reading
         try:
-            vectors = reading.of(self._model, texts)
-            tokens = token_counts(self._model, texts, reading.prompt)
+            vectors, tokens = reading.rows(self._model, texts), reading.tokens(self._model, texts)
         except Exception as error:  # any error goes to the callers; this thread continues with other requests
             for job, _ in batch:
                 job.fail(error)
@@ -194,7 +156,7 @@ class _Job:
         reading: What the model is asked about them.
     """
 
-    def __init__(self, texts: Sequence[str], longest: int, reading: _Reading) -> None:
+    def __init__(self, texts: Sequence[str], longest: int, reading: Reading) -> None:
         self.reading = reading
         self.result: Future[Encoded] = Future()
         self.costs = [min(1 + len(text) // _CHARACTERS_OF_A_TOKEN, longest) for text in texts]
@@ -225,7 +187,7 @@ class _Job:
 
 def _of_one_reading(batch: list[tuple[_Job, list[str]]]) -> list[list[tuple[_Job, list[str]]]]:
     """Split a batch into parts whose requests share a reading."""
-    parts: dict[_Reading, list[tuple[_Job, list[str]]]] = {}
+    parts: dict[Reading, list[tuple[_Job, list[str]]]] = {}
     for job, portion in batch:
         parts.setdefault(job.reading, []).append((job, portion))
     return list(parts.values())

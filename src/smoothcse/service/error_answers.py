@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.limits import Refusal
-from smoothcse.service.schemas import UNUSABLE
+from smoothcse.service.schemas import FORMS, UNUSABLE
 
-_KINDS = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
 _LONGEST = 600  # maximum characters of a message, which may quote what a client sent
 
@@ -64,7 +64,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _what_is_invalid(error: dict[str, Any]) -> tuple[int, str]:
     """Return status and message for the first error that pydantic found."""
-    kind, place = error["type"], error["loc"]
+    kind, place = error["type"], tuple(part for part in error["loc"] if part not in FORMS)
     if kind == "json_invalid":
         return 400, f"The body is not JSON: {error['ctx']['error']} at character {place[-1]}."
     if kind == UNUSABLE:

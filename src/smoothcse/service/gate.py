@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers, MutableHeaders
 
 from smoothcse.service.arrival import Arrivals, too_large
+from smoothcse.service.compression import check_encoding, decompressed
 from smoothcse.service.error_answers import error_answer
 from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, HEADERS, Limits, Refusal
 from smoothcse.service.presence import while_present
@@ -29,7 +30,8 @@ _HEADERS = {
 }
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PIECE = 64 * 1024
-_ALWAYS_ANSWERED = ("/healthz", "/metrics")
+_READING = ("GET", "HEAD")
+_ALWAYS_ANSWERED = ("/healthz", "/health", "/metrics")
 
 
 class Gate:
@@ -41,7 +43,7 @@ class Gate:
         app: Application behind the middleware.
         limits: Limits on concurrent requests, and on size and time of the body.
         token: Bearer token that requests must send, or None.
-        open_paths: Paths that need no token: the page, the documentation, the health check.
+        open_paths: Paths that can be read without a token: the page, the documentation, the health checks.
         hosts: Host names that requests may be addressed to, or None for any. Otherwise, a website whose name resolves
             to this machine (DNS rebinding) could read from a service that trusts all local requests.
     """
@@ -67,9 +69,10 @@ class Gate:
             return
         sending = _Sending(send, self._running)
         try:
-            self._check(scope["path"], Headers(scope=scope))
+            self._check(scope, Headers(scope=scope))
             body = await self._arrivals.whole_body(receive)
             self._check_running(scope["path"])
+            scope, body = await decompressed(scope, body, self.limits)
         except Refusal as refusal:
             await error_answer(refusal.status, refusal.message)(scope, receive, sending)
             return
@@ -81,14 +84,16 @@ class Gate:
         finally:
             self._running.discard(sending)
 
-    def _check(self, path: str, headers: Headers) -> None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         if len(headers) > HEADERS or sum(len(name) + len(value) for name, value in headers.raw) > HEAD_BYTES:
             raise Refusal(431, HEAD_IS_TOO_LARGE)
         host = headers.get("host", "").lower()
         if self.hosts is not None and host not in self.hosts and host.rpartition(":")[0] not in self.hosts:
             raise Refusal(421, f"This service answers only to {', '.join(self.hosts)}, not to {host!r}.")
-        if self.token is not None and path not in self.open_paths and not self._has_token(headers):
+        is_open = scope["path"] in self.open_paths and scope["method"] in _READING
+        if self.token is not None and not is_open and not self._has_token(headers):
             raise Refusal(401, "This service requires a token: send the header 'Authorization: Bearer TOKEN'.")
+        check_encoding(headers)
         length = headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self.limits.body_bytes:
             raise Refusal(413, too_large(self.limits))

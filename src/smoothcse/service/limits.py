@@ -81,12 +81,7 @@ class Limits:
         Raises:
             Refusal: Status 400 or 413.
         """
-        if not texts:
-            raise Refusal(400, f"{field} is empty; give at least one text.")
-        if len(texts) > self.texts:
-            raise Refusal(
-                413, f"{field} has {len(texts)} texts, and the limit is {self.texts}; send several requests."
-            )
+        self.check_count(len(texts), field)
         for number, text in enumerate(texts):
             if not text.strip():
                 raise Refusal(400, f"{field}: text {number} (from 0) is empty; leave it out.")
@@ -96,6 +91,13 @@ class Limits:
                     f"{field}: text {number} (from 0) has {len(text)} characters, and the limit is "
                     f"{self.text_characters}; shorten it.",
                 )
+
+    def check_count(self, count: int, field: str) -> None:
+        """Refuse a number of texts that is 0 or too large, as :meth:`check_texts` does, before they are decoded."""
+        if not count:
+            raise Refusal(400, f"{field} is empty; give at least one text.")
+        if count > self.texts:
+            raise Refusal(413, f"{field} has {count} texts, and the limit is {self.texts}; send several requests.")
 
     def check_pairs(self, first: int, second: int) -> None:
         """Refuse a similarity request with too many pairs."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Response
 from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse.bulk.quantisation import EmbeddingFormat
-from smoothcse.service.schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
-from smoothcse.service.served import Encoders
+from smoothcse.service.limits import Refusal
+from smoothcse.service.openai_schemas import EmbeddingAnswer, EmbeddingRequest, OpenAIModel, OpenAIModels
+from smoothcse.service.request_inputs import texts_of
+from smoothcse.service.the_encoders import TheEncoders
 
 if TYPE_CHECKING:
     from smoothcse.service.batcher import Encoded
@@ -19,27 +21,25 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
 
-def the_encoders(request: Request) -> Encoders:
-    """Return the encoders of the application that handles a request."""
-    found: Encoders = request.app.state.encoders
-    return found
-
-
-TheEncoders = Annotated[Encoders, Depends(the_encoders)]
-
-
 @router.get("/models")
 async def models(encoders: TheEncoders) -> OpenAIModels:
-    """List the encoders."""
-    return OpenAIModels(data=[OpenAIModel(id=name) for name in encoders.by_name])
+    """List the models: the encoders, and the reranker if there is one."""
+    return OpenAIModels(data=[OpenAIModel(id=name) for name in encoders.names])
+
+
+@router.get("/models/{name:path}")
+async def model(name: str, encoders: TheEncoders) -> OpenAIModel:
+    """Describe one model."""
+    if name not in encoders.names:
+        raise Refusal(404, f"There is no model {name!r}; available: {', '.join(encoders.names)}.")
+    return OpenAIModel(id=name)
 
 
 @router.post("/embeddings", response_model=EmbeddingAnswer)
 async def embeddings(request: EmbeddingRequest, encoders: TheEncoders) -> Response:
     """Embed texts; the embeddings have length 1."""
     served = encoders.find(request.model)
-    texts = [request.input] if isinstance(request.input, str) else request.input
-    encoders.limits.check_texts(texts, "input")
+    texts = await texts_of(request.input, "input", encoders.limits, lambda rows: encoders.decode(served, rows))
     encoded = await encoders.encode(served, texts, request.input_type, request.prompt_name)
     body = await run_in_threadpool(_written, encoded, served.name, request)
     return Response(body, media_type="application/json")

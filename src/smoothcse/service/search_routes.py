@@ -12,7 +12,7 @@ from smoothcse._utils.choices import Rerank
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.service.limits import Refusal
-from smoothcse.service.openai_routes import TheEncoders
+from smoothcse.service.relevance import reranked
 from smoothcse.service.schemas import (
     FoundDocument,
     MapAnswer,
@@ -20,9 +20,8 @@ from smoothcse.service.schemas import (
     SearchAnswer,
     SearchRequest,
     ServedModel,
-    SimilarityAnswer,
-    SimilarityRequest,
 )
+from smoothcse.service.the_encoders import TheEncoders
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,7 +67,7 @@ async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
         index.fused, request.query, encoded.vectors[0], count, where=request.where, cosine_weight=weight
     )
     if rerank == "maxsim":
-        hits = await encoders.rerank(served, request.query, hits)
+        hits = await reranked(encoders, served, request.query, hits)
     return _found(hits[: request.k], index, weight, started, rerank)
 
 
@@ -88,20 +87,6 @@ async def neighbours(
     except SmoothCSEError as error:
         raise Refusal(404, f"There is no document {id!r}.") from error
     return _found(hits, index, 1.0, started)
-
-
-@router.post("/similarity")
-async def similarity(request: SimilarityRequest, encoders: TheEncoders) -> SimilarityAnswer:
-    """Compute the similarity of each text with each other text."""
-    served = encoders.find(request.model)
-    second = request.a if request.b is None else request.b
-    encoders.limits.check_pairs(len(request.a), len(second))
-    encoders.limits.check_texts(request.a, "a")
-    if request.b is not None:
-        encoders.limits.check_texts(request.b, "b")
-    encoded = await encoders.encode(served, request.a if request.b is None else [*request.a, *request.b])
-    first, last = encoded.vectors[: len(request.a)], encoded.vectors[-len(second) :]
-    return SimilarityAnswer(scores=(first @ last.T).clip(-1, 1).tolist())
 
 
 @router.get("/map", response_model=MapAnswer)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from smoothcse._utils.choices import Backend, PoolingName, Precision, Rerank
+from smoothcse._utils.choices import Backend, PoolingName, Precision, Rerank, TokenIdsOf
 from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
+from smoothcse.service.cross_origin import check_origins
 
 if TYPE_CHECKING:
-    from smoothcse.service.served import Served
+    from smoothcse.service.served import Reranker, Served
 
 _DRAIN_SECONDS = 60
 
@@ -41,6 +42,9 @@ def serve_models(
     without_token: bool = False,
     batch_texts: int = 64,
     precision: Precision = "auto",
+    reranker: str | None = None,
+    token_ids: TokenIdsOf = "cl100k_base",
+    origins: Sequence[str] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests in progress are answered before the service stops.
 
@@ -57,29 +61,48 @@ def serve_models(
         without_token: Whether to allow an address that other machines can reach without authentication.
         batch_texts: Maximum texts of different requests per batch.
         precision: Arithmetic of the models, see :func:`~smoothcse.encoders.inference.encode`; the choice is printed.
+        reranker: Cross-encoder for the endpoints that rerank: a model folder or Hub name.
+        token_ids: Tokenizer of the token ids in requests of OpenAI's API, see
+            :mod:`smoothcse.service.openai_tokens`.
+        origins: Origins of web pages that may use the service, see :mod:`smoothcse.service.cross_origin`.
 
     Raises:
-        SmoothCSEError: If a model or an index cannot be used, the port is taken, or authentication is missing.
+        SmoothCSEError: If a model, an index or an origin cannot be used, the port is taken, or authentication is
+            missing.
     """
     check_precision(precision, "encode")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
     local = _is_loopback(host)
     _check_token(token, needed=not local and not without_token)
+    check_origins(origins, authenticated=token is not None)
     bound = _bind(host, port)  # before anything is loaded, so that a port in use is reported at once
     from smoothcse.service import Limits, create_app
     from smoothcse.service.connection import make_server
+    from smoothcse.service.cross_encoder import load_reranker
     from smoothcse.service.served import load_served
 
     loaded = load_served(models, indexes, poolings, cosine_weight, rerank, backend)
     served = [_in_precision(one, precision) for one in loaded]
-    _warm_up(served)
+    cross_encoder = None if reranker is None else load_reranker(reranker, [one.name for one in served])
+    _warm_up(served, cross_encoder)
     limits = Limits()
-    app = create_app(served, limits=limits, token=token, batch_texts=batch_texts, local=local and token is None)
+    app = create_app(
+        served,
+        limits=limits,
+        token=token,
+        batch_texts=batch_texts,
+        local=local and token is None,
+        reranker=cross_encoder,
+        token_ids=token_ids,
+        origins=origins,
+    )
     console = Console(stderr=True, highlight=False)
     console.print(precision_notice(precision, resolve_precision(precision, "encode", served[0].model.device.type)))
     names = " and ".join(
         one.name if one.index is None else f"{one.name}, {len(one.index):,} documents" for one in served
     )
+    if cross_encoder is not None:
+        names += f" with the reranker {cross_encoder.name}"
     console.print(f"Serving {names}, at {_url(bound)} (API: /docs). Ctrl-C stops it.", soft_wrap=True, markup=False)
     for one in served:
         for sentence in () if one.index is None else (one.index.incomplete, one.index.without_words):
@@ -137,9 +160,12 @@ def _in_precision(one: Served, precision: Precision) -> Served:
     return replace(one, model=in_precision(one.model, precision))
 
 
-def _warm_up(served: Sequence[Served]) -> None:
-    """Encode once, so that the first request is not slow and a broken model is reported now."""
+def _warm_up(served: Sequence[Served], reranker: Reranker | None) -> None:
+    """Use each model once, so that the first request is not slow and a broken model is reported now."""
     from smoothcse.encoders.inference import encode
+    from smoothcse.service.cross_encoder import Logits
 
     for one in served:
         encode(one.model, ["a first sentence"])
+    if reranker is not None:
+        Logits("a query").rows(reranker.model, ["a first sentence"])

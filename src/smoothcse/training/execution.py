@@ -22,12 +22,12 @@ from smoothcse.runs.manifest import Manifest, write_manifest
 from smoothcse.runs.result import TrainResult
 from smoothcse.runs.start import settle
 from smoothcse.training.callbacks import (
+    BatchShares,
     CollapseMonitor,
     FiniteLoss,
     GiveBackFreedMemory,
     MethodState,
     Metrics,
-    NoiseShare,
     NoiseShareMonitor,
     NoiseStep,
     ProgressBar,
@@ -100,7 +100,7 @@ class Execution:
             self.selection,
             self.stop,
             *([self.state] if self.state else []),
-            NoiseShare(self.loss),
+            BatchShares(self.loss),
             *([Metrics(folder)] if is_main_process() else []),
             WriteChecksums(folder.checkpoints, writes=is_main_process()),
             GiveBackFreedMemory(),

@@ -1,4 +1,4 @@
-"""A callback that logs the noise share beside the loss."""
+"""A callback that logs shares of the negatives of a batch beside the loss."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from smoothcse.methods import ContrastiveLoss
 
 
-class NoiseShare(TrainerCallback):
-    """Callback that adds the batch's noise share to each log entry with a training loss.
+class BatchShares(TrainerCallback):
+    """Callback that adds the noise share and the masked share of the batch to each log entry with a training loss.
+
+    The noise share is the noise's part of the negative mass. The masked share is the fraction of the negatives that
+    are likely false, by the judge of ``false_negative_threshold``; it is missing without one.
 
     Every rank needs it, as the ranks exchange their shares, and it must come before the callbacks that read the entry.
     The exchange happens right after the trainer has gathered the loss, so that it makes no further step wait.
@@ -30,7 +33,8 @@ class NoiseShare(TrainerCallback):
         logs: dict[str, float],
         **kwargs: Any,
     ) -> None:
-        """Add the noise share to the entry."""
-        share = self.loss.batch_noise_share() if "loss" in logs else None
-        if share is not None:
-            logs["noise_share"] = share
+        """Add the shares to the entry."""
+        if "loss" not in logs:
+            return
+        shares = {"noise_share": self.loss.batch_noise_share(), "masked_share": self.loss.batch_masked_share()}
+        logs |= {name: share for name, share in shares.items() if share is not None}
