@@ -251,3 +251,18 @@ def known_figures(rows):
                     show(differences(rows, variant, other, measure, point)) for other in variants if other != variant
                 }
     return known
+
+
+def test_the_report_has_the_figures_of_the_runs(tmp_path, monkeypatch):
+    pytest.importorskip("typst", reason="needs the extra 'paper'")
+    pypdf = pytest.importorskip("pypdf", reason="needs the extra 'documents'")
+    script, file = REPOSITORY / "docs" / "paper" / "build.py", tmp_path / "new" / "smoothing.pdf"
+    monkeypatch.setattr(sys, "argv", [str(script), str(file)])
+    runpy.run_path(str(script), run_name="__main__")
+    pages = pypdf.PdfReader(file).pages
+    text = "".join("".join(page.extract_text() for page in pages).split()).replace("−", "-")
+    assert len(pages) >= 4
+    for key, (_, mean, low, high, *_) in smoothing_tests().items():
+        assert f"{mean:+.3f}[{low:+.3f},{high:+.3f}]" in text, key
+    for variant in study_of(SMOOTHING)["variants"]:
+        assert show_score(list(by_seed(raw_runs(SMOOTHING), variant, "avg", {}).values())).replace(" ", "") in text
