@@ -7,13 +7,14 @@ PRECISE = tests/training/test_monitors.py tests/search/test_search.py
 # A small selection that trains, evaluates, encodes and reads each kind of file: for other versions and installations.
 SMOKE = tests/objectives tests/corpus/test_readers.py tests/encoders/test_build.py tests/evaluation/test_sts.py tests/methods/test_loss.py tests/views/test_views.py tests/training/test_determinism.py
 
-.PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation gpu audit clean
+.PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation gpu audit paper clean
 
 help:
 	@echo "make demo      adapt an encoder to the documentation of this machine's Python and score it"
 	@echo "make test      lint, types, imports, documentation and all tests"
 	@echo "make pytest    all tests"
 	@echo "make docs      build the documentation site in site/; a broken link is an error"
+	@echo "make paper     build the technical report, build/smoothing.pdf, from the committed runs"
 	@echo "make coverage  the tests with line coverage, which must stay above the floor in pyproject.toml"
 	@echo "make lowest    a selection of the tests with the lowest versions that pyproject.toml allows"
 	@echo "make wheel     build the wheel, install it elsewhere, and use the command and the library"
@@ -45,6 +46,9 @@ imports: $(VENV)/dev.installed
 
 docs: $(VENV)/dev.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+paper: $(VENV)/paper.installed
+	$(BIN)/python docs/paper/build.py build/smoothing.pdf
 
 coverage: $(VENV)/dev.installed
 	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --cov

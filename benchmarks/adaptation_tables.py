@@ -32,6 +32,9 @@ CRITERIA: dict[str, Criterion] = {
     "probe, fused": lambda row: row["probe"]["fused"],
     "-(alignment + uniformity)": lambda row: -row["geometry"]["alignment"] - row["geometry"]["uniformity"],
 }
+RESAMPLES = 2_000
+"""Samples of a bootstrap; with 10,000 the tables take a minute, and few last digits change."""
+
 LEAST_RUNS = 10
 """Runs of a domain and encoder from which on the criteria are judged by them; three runs have a correlation of 0.5 by
 chance."""
@@ -125,7 +128,9 @@ def differences(results: Path, treated: list[Row], control: list[Row], way: str)
         return ["", ""]
     ours, theirs = zip(*pairs, strict=True)
     over_seeds = paired_difference([row["mrr"][way] for row in ours], [row["mrr"][way] for row in theirs])
-    over_queries = paired_bootstrap(mean_ranks(results, ours, way), mean_ranks(results, theirs, way))
+    over_queries = paired_bootstrap(
+        mean_ranks(results, ours, way), mean_ranks(results, theirs, way), resamples=RESAMPLES
+    )
     return [str(over_seeds), str(over_queries)]
 
 

@@ -1,0 +1,233 @@
+"""Write the summary of all results and the page of the smoothing study from their runs.
+
+    python docs/results_summary.py            # both pages, and the figure of the adaptation study
+    python docs/results_summary.py --check    # exit with 1 if a page differs from its runs
+
+The sentences are in ``docs/templates``; every figure in them comes from a function of :func:`figures`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from results_figure import plot_gains
+
+from smoothcse.experiments.statistics import paired_difference, show_mean_sd
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS / "results"
+PAGES = {"results.md": RESULTS / "README.md", "smoothing.md": RESULTS / "smoothing" / "README.md"}
+"""Page of each template."""
+
+DOMAINS = ("python-docs", "manpages", "debian")
+ENCODER = "packaged-minilm"
+
+Run = Mapping[str, Any]
+
+
+def main() -> None:
+    """Write or check the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare the pages with the runs; write nothing")
+    arguments = parser.parse_args()
+    if arguments.check:
+        stale = [str(page) for name, page in PAGES.items() if page.read_text(encoding="utf-8") != render(name)]
+        raise SystemExit(f"{', '.join(stale)}: run `python docs/results_summary.py`." if stale else 0)
+    for name, page in PAGES.items():
+        page.write_text(render(name), encoding="utf-8")
+    plot_gains(runs("adaptation"), DOMAINS, ENCODER, RESULTS / "adaptation" / "gains.png")
+
+
+def render(name: str) -> str:
+    """Return the page of a template."""
+    loader = FileSystemLoader(DOCS / "templates", encoding="utf-8")
+    environment = Environment(
+        loader=loader, undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, autoescape=False
+    )
+    return environment.get_template(name).render(figures())
+
+
+def figures() -> dict[str, Callable[..., str]]:
+    """Return the functions that a template may call, by name."""
+    return {
+        "differ": differ,
+        "same": same,
+        "verdict": verdict,
+        "adjusted_p": adjusted_p,
+        "paired": paired,
+        "between": between,
+        "spread": spread,
+        "share": share,
+        "score": score,
+        "sd5": sd5,
+        "seeds": seeds,
+        "count": count,
+        "arm_seeds": arm_seeds,
+        "gain": gain,
+        "gains": gains,
+        "cell": cell,
+        "table": table,
+    }
+
+
+# ---- runs of a study ---------------------------------------------------------------------------------------------
+
+
+@cache
+def runs(study: str) -> tuple[Run, ...]:
+    """Return the runs of a folder of ``docs/results`` that did not fail, in the order of their seeds."""
+    lines = (RESULTS / study / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if "failed" not in row]
+    return tuple(sorted(rows, key=lambda row: row["seed"]))
+
+
+def scores(study: str, variant: str, measure: str = "last", **point: Any) -> dict[int, float]:
+    """Return the score of each seed of a variant: ``last``, ``best``, or ``avg`` of the seven tasks."""
+    rows = [row for row in runs(study) if row["variant"] == variant and row.get("point", {}) == point]
+    return {row["seed"]: row["sts"]["avg"] if measure == "avg" else row[measure] for row in rows}
+
+
+def paired(study: str, treated: str, control: str, measure: str = "last", **point: Any) -> str:
+    """Return the difference of two variants over their common seeds, with its interval."""
+    return difference(scores(study, treated, measure, **point), scores(study, control, measure, **point))
+
+
+def difference(treated: Mapping[int, float], control: Mapping[int, float], decimals: int = 2) -> str:
+    """Return the mean of the paired differences with its interval."""
+    common = [seed for seed in treated if seed in control]
+    found = paired_difference([treated[seed] for seed in common], [control[seed] for seed in common])
+    return found.words(decimals)
+
+
+def between(study: str, variant: str, field: str, value: Any, base: Any) -> str:
+    """Return the score of a variant at a value of the grid's field minus that at another value."""
+    return difference(*(scores(study, variant, **{field: at}) for at in (value, base)))
+
+
+def spread(study: str, treated: str, control: str, field: str, values: Sequence[Any]) -> str:
+    """Return the smallest and the largest difference of two variants over the values of a field of the grid."""
+    found = []
+    for value in values:
+        ours, theirs = (scores(study, variant, **{field: value}) for variant in (treated, control))
+        found.append(fmean(ours[seed] - theirs[seed] for seed in ours if seed in theirs))
+    return f"{min(found):+.2f} to {max(found):+.2f}"
+
+
+def score(study: str, variant: str, measure: str = "last", **point: Any) -> str:
+    """Return mean ± sd over seeds."""
+    return show_mean_sd(list(scores(study, variant, measure, **point).values()))
+
+
+def sd5(study: str, treated: str, control: str) -> str:
+    """Return the standard deviation of the paired differences of the seven-task average over the first five seeds."""
+    ours, theirs = (scores(study, variant, "avg") for variant in (treated, control))
+    return f"{stdev(ours[seed] - theirs[seed] for seed in range(5)):.3f}"
+
+
+def share(study: str, variant: str, **point: Any) -> str:
+    """Return the mean noise share of a variant."""
+    return f"{fmean(scores(study, variant, 'noise_share', **point).values()):.1%}"
+
+
+def seeds(study: str, variant: str) -> str:
+    """Return the number of seeds of a variant."""
+    return str(len({row["seed"] for row in runs(study) if row["variant"] == variant}))
+
+
+def count(study: str) -> str:
+    """Return the number of runs of a study."""
+    return str(len(runs(study)))
+
+
+# ---- tests of a study --------------------------------------------------------------------------------------------
+
+
+@cache
+def tests(study: str) -> dict[tuple[str, str, str], Mapping[str, str]]:
+    """Return the tests of a study by kind, treated variant and control."""
+    lines = (RESULTS / study / "tests.csv").read_text(encoding="utf-8").splitlines()
+    return {(row["test"], row["treated"], row["control"]): row for row in csv.DictReader(lines)}
+
+
+def tested(study: str, kind: str, treated: str, control: str, decimals: int) -> str:
+    """Return difference and interval of a test."""
+    row = tests(study)[kind, treated, control]
+    mean, low, high = (f"{float(row[name]):+.{decimals}f}" for name in ("difference", "low", "high"))
+    return f"{mean} [{low}, {high}]"
+
+
+def differ(study: str, treated: str, control: str) -> str:
+    """Return difference and 95% interval of a test for a difference."""
+    return tested(study, "differ", treated, control, decimals=2)
+
+
+def same(study: str, treated: str, control: str) -> str:
+    """Return difference and 90% interval of a test for equivalence."""
+    return tested(study, "same", treated, control, decimals=3)
+
+
+def verdict(study: str, kind: str, treated: str, control: str) -> str:
+    """Return whether a test established its claim, in words."""
+    words = {"differ": ("established", "not established"), "same": ("the same", "not the same")}[kind]
+    return words[0] if tests(study)[kind, treated, control]["established"] == "yes" else words[1]
+
+
+def adjusted_p(study: str, treated: str, control: str) -> str:
+    """Return the p-value of a test for a difference after Holm's correction."""
+    return f"{float(tests(study)['differ', treated, control]['adjusted_p']):.2g}"
+
+
+def table(study: str, title: str) -> str:
+    """Return the table of ``summary.md`` below the line that starts with ``title``."""
+    parts = (RESULTS / study / "summary.md").read_text(encoding="utf-8").strip().split("\n\n")
+    [found] = [rows for about, rows in zip(parts[::2], parts[1::2], strict=True) if about.startswith(title)]
+    return found
+
+
+# ---- the adaptation study ----------------------------------------------------------------------------------------
+
+
+def found(domain: str, arm: str, way: str, encoder: str) -> dict[int, float]:
+    """Return the MRR × 100 of each seed of an arm."""
+    wanted = (domain, arm, encoder)
+    rows = [row for row in runs("adaptation") if (row["domain"], row["arm"], row["encoder"]) == wanted]
+    return {row["seed"]: row["mrr"][way] for row in rows}
+
+
+def arm_seeds(arm: str) -> str:
+    """Return the number of seeds of an arm, the smallest over the domains."""
+    return str(min(len(found(domain, arm, "cosine", ENCODER)) for domain in DOMAINS))
+
+
+def gain(
+    domain: str, arm: str, over: str = "start", way: str = "cosine", encoder: str = ENCODER, decimals: int = 2
+) -> str:
+    """Return the MRR of an arm minus that of another with the interval over seeds; the start has one score."""
+    treated, control = found(domain, arm, way, encoder), found(domain, over, way, encoder)
+    if over == "start":
+        control = dict.fromkeys(treated, control[0])
+    return difference(treated, control, decimals)
+
+
+def gains(arm: str, over: str = "start", way: str = "cosine", domains: Sequence[str] = DOMAINS) -> str:
+    """Return the mean gain on each domain, over the seeds of the arm."""
+    return ", ".join(f"{gain(domain, arm, over, way, decimals=1).split()[0]} on {domain}" for domain in domains)
+
+
+def cell(page: str, row: str, column: int) -> str:
+    """Return a cell of a table of a page of ``docs/results``, whose tables have a test of their own."""
+    lines = (RESULTS / page).read_text(encoding="utf-8").splitlines()
+    [line] = [line for line in lines if line.startswith(f"| {row} |")]
+    return line.strip("| ").split(" | ")[column]
+
+
+if __name__ == "__main__":
+    main()
