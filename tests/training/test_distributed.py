@@ -14,6 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
@@ -50,6 +51,16 @@ FORMS = {
 """Options of the objective that look at the whole batch, or at a part of the gradient."""
 
 
+def with_adapters(model_path: str) -> SentenceTransformer:
+    """Return an encoder with adapters whose ``B`` is not 0, which would hide the gradient of ``A``."""
+    encoder = build_encoder(model_path, device="cpu")
+    add_lora(encoder, LoRA(2), model_path, seed=1)
+    for name, parameter in encoder.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return encoder
+
+
 def gradients(
     model_path: str,
     columns: int,
@@ -63,12 +74,7 @@ def gradients(
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the loss and all gradients of one batch, this rank's share if there are several, and what is kept."""
     torch.manual_seed(0)
-    encoder = build_encoder(model_path, device="cpu")
-    if lora:
-        add_lora(encoder, LoRA(2), model_path, seed=1)
-        for name, parameter in encoder.named_parameters():
-            if "lora_B" in name:  # at 0 they would hide the gradient of A
-                torch.nn.init.normal_(parameter, std=0.1)
+    encoder = with_adapters(model_path) if lora else build_encoder(model_path, device="cpu")
     # No dropout, as its masks depend on the shape of the batch; float64, as equal views make the gradient a small
     # difference of large terms.
     encoder.eval().double()
