@@ -448,10 +448,11 @@ def test_a_mistake_ends_in_one_sentence_and_blocks_no_second_try(
     assert call(ten, tmp_path / "out").record.summary.startswith("Keep your model")
 
 
+@pytest.mark.slow
 def test_a_multilingual_encoder_adapts_to_text_without_spaces(call, tmp_path):
     characters, generator = "天気学校公園電車駅本猫犬山川海空花森町人車道家店", random.Random(0)
     texts = ["".join("".join(generator.choices(characters, k=9)) + "。" for _ in range(4)) for _ in range(86)]
     start = save_tiny_model(tmp_path / "start", "xlm-roberta", text=f"{characters}。")
     result = call(save(tmp_path / "docs.jsonl", texts), tmp_path / "out", model=start, language="zh")
-    assert {trial.candidate for trial in result.record.trials} == {"start", "sentence", "dropout"}
+    assert {trial.candidate for trial in result.record.trials} == {"sentence", "dropout"}
     assert SentenceTransformer(str(result.model), device="cpu").tokenizer.tokenize("天花") == ["天", "花"]
