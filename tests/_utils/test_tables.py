@@ -155,11 +155,12 @@ def test_start_card(tiny_bert):
     card = start_card(
         dataclasses.replace(plan, hardware=hardware),
         RunInputs(Corpus(range(1_000_000), report), build_encoder(tiny_bert, device="cpu"), criterion, 15_625),
-        text=TextCheck(0.012, 0.034, 0.001),
+        text=TextCheck(0.012, 0.034, 0.001, 0.056, 1.321),
         measured=Probe(1.2, 0.1234), step_seconds=1.2, start_score=31.42, evaluation_seconds=9.0,
     )  # fmt: skip
     text = printed(card)
     require_whole(text, ["15,625", "31.42", "12.3%", MODELS[0], "[H100]"])
+    require_whole(text, ["1.32 a word", "1.2% unknown", "5.6%"])
     assert any(CORPUS in "".join(line[start:78].strip() for line in text.splitlines()) for start in range(10, 20))
 
 

@@ -118,3 +118,17 @@ def test_the_fingerprint_depends_on_content_and_order_only(other):
     assert report.fingerprint == run_build(["a ", "a", "", "b"])[1].fingerprint
     assert report.fingerprint != run_build([*other, "zz"])[1].fingerprint
     assert report.fingerprint == "d6e261bcbe244f330a9164cb18d7811c"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u200fשלום, world\u200f",
+        "می\u200cخواهم",
+        "吾輩は猫である。名前はまだ無い",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u2764\ufe0f",
+    ],
+    ids=["direction marks", "Persian joiner", "no spaces", "emoji"],
+)
+def test_what_gives_a_script_its_form_is_kept(text):
+    assert cleaned([f"\u3000{text}\u00a0"]) == [text]

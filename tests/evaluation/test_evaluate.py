@@ -40,7 +40,7 @@ from smoothcse.evaluation.task_groups import task_groups
 from smoothcse.evaluation.transfer import TRANSFER_TASKS
 from smoothcse.evaluation.transfer_tasks import TRANSFER_FILES
 from sts_files import ROWS, sts_file, write
-from tiny import save_tiny_model, sentences
+from tiny import save_tiny_generator, save_tiny_model, sentences
 
 
 @pytest.fixture(scope="module")
@@ -560,3 +560,17 @@ def test_groups_are_named_once_and_in_any_case():
     assert task_groups(["geometry", "all"]) == ["geometry", "sts", "transfer", "retrieval"]
     with pytest.raises(SmoothCSEError, match="No tasks are named"):
         task_groups([])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+def test_a_decoder_is_scored_by_its_last_tokens_whatever_the_padding(architecture, tmp_path):
+    path = save_tiny_generator(tmp_path / architecture, architecture, pad_token="[PAD]", padding_side="left")
+    found = evaluate(path, ["retrieval"]).models[architecture]["retrieval"]
+    model, rows = load_encoder(path, device="cpu"), []
+    for text in sentences(40):
+        ids = torch.tensor([model.tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            state = model[0].model(input_ids=ids).last_hidden_state[0, -1]
+        rows.append(state / state.norm())
+    cosines = torch.stack(rows[:20]) @ torch.stack(rows[20:]).T
+    assert found["MRR"] == pytest.approx(rank([cosines.numpy()], np.arange(20)).metrics()["MRR"], abs=1e-4)

@@ -33,7 +33,7 @@ from smoothcse.export import openvino as openvino_module
 from smoothcse.export.export_model import export_model
 from smoothcse.export.openvino import write_openvino
 from smoothcse.runs.search_settings import SearchSettings, read_search_settings, write_search_settings
-from tiny import save_tiny_model, sentences
+from tiny import save_tiny_generator, save_tiny_model, sentences
 
 QUIET = Console(quiet=True)
 TEXT = [*sentences(40), "the", "", "the cat sat on a mat " * 30]
@@ -165,6 +165,15 @@ def test_other_architectures(architecture, tmp_path):
     pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
     encoder = load_encoder(save_tiny_model(tmp_path / "start", architecture), "cls", device="cpu")
     encoder.max_seq_length = 32  # RoBERTa and MPNet count positions from 2, and the tiny models have 64
+    export_model(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
+    assert cosines(encoder, load_encoder(tmp_path / "onnx")).min() > 0.999999
+
+
+@pytest.mark.slow
+def test_a_decoder(tmp_path):
+    pytest.importorskip("onnxscript", reason="needs the extra 'onnx'")
+    path = save_tiny_generator(tmp_path / "start", "qwen3", pad_token="[PAD]", padding_side="left")
+    encoder = load_encoder(path, device="cpu")
     export_model(encoder, tmp_path / "onnx", "onnx", sentences(20), console=QUIET)
     assert cosines(encoder, load_encoder(tmp_path / "onnx")).min() > 0.999999
 

@@ -117,16 +117,19 @@ def sentences(count: int, seed: int = 0) -> list[str]:
     return list(found)
 
 
-def save_tiny_model(folder: Path, architecture: str = "bert", words: int | None = None, **changes: object) -> str:
+def save_tiny_model(
+    folder: Path, architecture: str = "bert", words: int | None = None, *, text: str = WORDS, **changes: object
+) -> str:
     """Write a plain Hugging Face model folder and return its path.
 
     Args:
         folder: Target folder.
         architecture: One of ``ARCHITECTURES``, or a further encoder.
         words: Vocabulary size of the model. Default: that of the tokenizer.
+        text: Text that the tokenizer is trained on.
         **changes: Changed fields of the configuration.
     """
-    tokenizer = _tokenizer()
+    tokenizer = _tokenizer(text)
     config = (_CONFIGS | _FURTHER)[architecture](words or len(tokenizer))
     for name, value in changes.items():
         setattr(config, name, value)
@@ -163,13 +166,13 @@ def save_tiny_generator(
     return str(folder)
 
 
-def _tokenizer() -> transformers.PreTrainedTokenizerFast:
+def _tokenizer(text: str = WORDS) -> transformers.PreTrainedTokenizerFast:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordPieceTrainer(vocab_size=200, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator([WORDS], trainer)
+    tokenizer.train_from_iterator([text], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

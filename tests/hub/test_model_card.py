@@ -211,3 +211,25 @@ def test_a_card_needs_no_torch():
         "assert not {'torch', 'transformers', 'sentence_transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_card_says_how_to_load_what_was_trained(runs, tmp_path):
+    run = changed(
+        runs[0] / "seed-42",
+        tmp_path,
+        config={
+            "matryoshka": [8, 16],
+            "projection": False,
+            "bidirectional": True,
+            "lora_rank": 4,
+            "keep_adapters": True,
+        },
+        width_scores={"16": 31.256, "8": 20.5},
+        text={"unknown": 0.012, "truncated": 0.034, "duplicates": 0.0, "truncated_texts": 0.25, "fertility": 1.456},
+    )
+    card = model_card(run, run / "best")
+    assert 'SentenceTransformer("changed/best", truncate_dim=8)` keeps the first 8 dimensions' in card
+    assert "| 16 | 31.26 |\n| 8 | 20.50 |\n" in card
+    assert "`is_causal: false` in `config.json`, which needs transformers 5.2 or newer" in card
+    assert "loading needs no peft; the run's `best-adapters` and" in card
+    assert "| tokens | 1.46 a word, 1.2% unknown; 25.0% of the texts truncated, 3.4% of the tokens |" in card

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from smoothcse.encoders.build import build_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import CachedGSInfoNCELoss, GSInfoNCELoss, base
+from smoothcse.methods import cached as cached_module
 from smoothcse.methods.cached import _order_of_length, _sorted
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest, write_manifest
@@ -28,6 +29,18 @@ def step(loss, columns):
     (2.0 * value).backward()  # as gradient accumulation and loss scaling do
     gradients = {name: p.grad.clone() for name, p in loss.model.named_parameters() if p.grad is not None}
     return value.detach(), loss.last_noise_share, gradients
+
+
+def note_sizes(monkeypatch):
+    """Return a list that fills with the rows and the padded width of each mini-batch that is encoded."""
+    sizes, original = [], cached_module.embed
+
+    def noted(model, piece):
+        sizes.append(tuple(piece["input_ids"].shape))
+        return original(model, piece)
+
+    monkeypatch.setattr(cached_module, "embed", noted)
+    return sizes
 
 
 def assert_equal(first, second):
@@ -175,3 +188,35 @@ def test_a_cached_run_resumed_equals_an_uninterrupted_one(tiny_bert, corpus_file
     for model in ("best", "last"):
         first, second = (load_file(run.folder / model / "model.safetensors") for run in (whole, resumed))
         assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_padding_counts_toward_the_budget(tiny_bert, monkeypatch):
+    """One long row after many short ones, in either column, would pad them all to its length."""
+    encoder = build_encoder(tiny_bert, device="cpu").eval().double()
+    long = " ".join(sentences(9))
+    columns = [["the cat"] * 20 + [long, "the"], ["the dogs"] * 7 + [long] + ["a mat"] * 14]
+    sizes = note_sizes(monkeypatch)
+    features = [encoder.preprocess(texts) for texts in columns]
+    cached = step(CachedGSInfoNCELoss(encoder, mini_batch_tokens=70, noise_count=16), features)
+    assert max(rows * width for rows, width in sizes if rows > 1) <= 70
+    assert len(sizes) < 2 * 2 * len(columns[0]) / 4  # few pieces all the same
+    assert_equal(step(GSInfoNCELoss(encoder, noise_count=16), features), cached)
+
+
+@pytest.mark.slow
+def test_documents_of_8192_tokens_are_encoded_one_at_a_time(tmp_path, monkeypatch):
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    size |= {"layer_types": ["full_attention"], "max_position_embeddings": 8192, "attention_dropout": 0.1}
+    path = save_tiny_model(tmp_path, "modernbert", **size)
+    encoder = build_encoder(path, max_length=8192, device="cpu").eval()
+    words = " ".join(sentences(2000)).split()
+    documents = [" ".join(words[first : first + count]) for first, count in ((0, 9000), (40, 3000))]
+    sizes = note_sizes(monkeypatch)
+    features = [encoder.preprocess(documents, max_length=8192), encoder.preprocess(sentences(2))]
+    assert features[0]["attention_mask"].sum(dim=1)[0] == 8192
+    cached = step(CachedGSInfoNCELoss(encoder, mini_batch_tokens=8192), features)
+    assert max(rows * width for rows, width in sizes) == 8192
+    plain = step(GSInfoNCELoss(encoder), features)
+    torch.testing.assert_close(cached[0], plain[0], rtol=1e-5, atol=1e-5)
+    largest = max(gradient.abs().max() for gradient in plain[2].values())
+    assert all((cached[2][name] - gradient).abs().max() < 1e-4 * largest for name, gradient in plain[2].items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -13,11 +14,14 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from forked import run_ranks
 from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.lora import add_lora
+from smoothcse.encoders.lora_settings import LoRA
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
 from smoothcse.objectives import NO_NOISE, GaussianNoise, LossForm, Noise
@@ -47,6 +51,16 @@ FORMS = {
 """Options of the objective that look at the whole batch, or at a part of the gradient."""
 
 
+def with_adapters(model_path: str) -> SentenceTransformer:
+    """Return an encoder with adapters whose ``B`` is not 0, which would hide the gradient of ``A``."""
+    encoder = build_encoder(model_path, device="cpu")
+    add_lora(encoder, LoRA(2), model_path, seed=1)
+    for name, parameter in encoder.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return encoder
+
+
 def gradients(
     model_path: str,
     columns: int,
@@ -56,12 +70,14 @@ def gradients(
     cached: bool = False,
     method: str = "gs-infonce",
     form: str = "",
+    lora: bool = False,
 ) -> tuple[float, dict[str, torch.Tensor]]:
     """Return the loss and all gradients of one batch, this rank's share if there are several, and what is kept."""
     torch.manual_seed(0)
+    encoder = with_adapters(model_path) if lora else build_encoder(model_path, device="cpu")
     # No dropout, as its masks depend on the shape of the batch; float64, as equal views make the gradient a small
     # difference of large terms.
-    encoder = build_encoder(model_path, device="cpu").eval().double()
+    encoder.eval().double()
     settings = {"noise": Noise(16, source=GaussianNoise(5)), "hard_negative_log_weight": 0.5, "seed": 5}
     kind = ContrastiveLoss
     if form:
@@ -110,6 +126,9 @@ def prompted_gradients(
     return loss.item(), {name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}
 
 
+WITH_PEFT = importlib.util.find_spec("peft") is not None
+"""Whether the extra 'lora' is installed."""
+
 PROMPTED = ("promptbert", "conpvp", "sncse")
 
 
@@ -120,12 +139,13 @@ class Case(NamedTuple):
     columns: int = 1
     cached: bool = False
     form: str = ""
+    lora: bool = False
 
     def gradients(self, folder: str, rank: int = 0, world: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
         """Return the loss and all gradients of one batch, this rank's share of it if there are several."""
         if self.method in PROMPTED:
             return prompted_gradients(f"{folder}/long", self.method, rank, world)
-        options = {"cached": self.cached, "method": self.method, "form": self.form}
+        options = {"cached": self.cached, "method": self.method, "form": self.form, "lora": self.lora}
         return gradients(f"{folder}/model", self.columns, rank, world, **options)
 
 
@@ -139,6 +159,7 @@ CASES = {
         *(Case(method, cached=cached) for method in ("esimcse", "is-cse") for cached in (False, True)),
         *map(Case, PROMPTED),
         *(Case("gs-infonce", 2, cached, form) for cached in (False, True) for form in FORMS),
+        *(Case("gs-infonce", 3, cached, lora=True) for cached in (False, True) if WITH_PEFT),
     ],
     4: [Case("gs-infonce", 2), Case("gs-infonce", 2, cached=True)],
 }
@@ -187,14 +208,21 @@ def note_own_shares(file: Path) -> None:
     ContrastiveLoss.batch_noise_share = noted
 
 
+KINDS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "cached": {"mini_batch": 60, "start_decay": 100.0, "train_layers": 1},
+    **({"lora": {"lora_rank": 2}} if WITH_PEFT else {}),
+}
+"""Settings of whole runs of two ranks."""
+
+
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:
-    """Train, then go on from the last checkpoint but one of a copy; plain, and cached with a pull toward the start."""
+    """Train a run of each kind, then go on from the last checkpoint but one of a copy."""
     note_own_shares(Path(folder) / f"shares-{rank}.txt")
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "SMOOTHCSE_CPU": "1"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    near_start = {"mini_batch": 60, "start_decay": 100.0, "train_layers": 1}
-    for kind, changes in (("plain", {}), ("cached", near_start)):
+    for kind, changes in KINDS.items():
         config = make_config({**fields, "output": f"{folder}/{kind}", **changes})
         train(config, console=Console(quiet=True))
         cut = config.replace(output=f"{folder}/{kind}-resumed")
@@ -210,7 +238,7 @@ def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[
 
 @pytest.fixture(scope="module")
 def resumed_runs(tiny_bert, tmp_path_factory):
-    """Runs of two ranks, whole and resumed, with gradient caching and without."""
+    """Runs of two ranks, whole and resumed, of each kind."""
     tmp_path = tmp_path_factory.mktemp("resumed")
     corpus_file = tmp_path / "sentences.txt"
     corpus_file.write_text("\n".join(sentences(64)) + "\n", encoding="utf-8")
@@ -226,7 +254,7 @@ def resumed_runs(tiny_bert, tmp_path_factory):
 
 
 def test_resumed_ranks_equal_uninterrupted_ones(resumed_runs):
-    for kind in ("plain", "cached"):
+    for kind in KINDS:
         whole, resumed = (
             load_file(resumed_runs / name / "last" / "model.safetensors") for name in (kind, f"{kind}-resumed")
         )

@@ -120,6 +120,11 @@ def test_mostly_truncated_text_is_warned_about(tiny_bert, tmp_path, warnings):
         len(ids) for ids in encoder.tokenizer(long.dataset["sentence"][:], add_special_tokens=False)["input_ids"]
     ]
     assert check.truncated == pytest.approx(1 - 20 * 8 / sum(tokens))
+    assert check.truncated_texts == 1
+    words = sum(len(text.split()) for text in long.dataset["sentence"][:])
+    assert check.fertility == pytest.approx(sum(tokens) / words)
+    half = corpus(tmp_path, [*sentences(5), *(" ".join(sentences(9, seed=n)) for n in range(5))])
+    assert check_text(encoder, half, 40).truncated_texts == 0.5
     warn_about_text(check, "tiny", 10, warnings)
     expected = f"max_length 10 truncates {check.truncated:.0%} of the text; raise max_length"
     assert warnings.messages[0].startswith(expected)

@@ -11,10 +11,12 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from scipy.spatial.distance import pdist
 from sentence_transformers import SentenceTransformer
 
 import smoothcse
 from interrupted import train_interrupted
+from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
@@ -69,7 +71,8 @@ def test_a_run_writes_all_documented_files(config, tmp_path):
     assert manifest["status"] == "finished"
     assert manifest["config"] == config.as_dict()
     assert manifest["data"]["kept"] == 64
-    assert manifest["text"] == {"unknown": 0.0, "truncated": 0.0, "duplicates": 0.0}
+    assert manifest["text"].pop("fertility") >= 1
+    assert manifest["text"] == {"unknown": 0.0, "truncated": 0.0, "duplicates": 0.0, "truncated_texts": 0.0}
     assert manifest["versions"]["torch"] == torch.__version__
     times = manifest["times"]
     assert times["total_seconds"] > times["evaluation_seconds"] > 0
@@ -319,3 +322,16 @@ def test_a_text_and_fields_train_like_a_configuration(config, tmp_path):
     first = train(TrainConfig(corpus=config.corpus, **fields), console=QUIET)
     second = smoothcse.train(config.corpus, **{**fields, "output": str(tmp_path / "other")}, console=QUIET)
     assert losses(first.folder) == losses(second.folder)
+
+
+def test_the_best_model_is_scored_at_each_width_of_matryoshka_training(config):
+    result = train(config.replace(matryoshka=[8, 16], projection=False, max_steps=1, max_length=8), console=QUIET)
+    scores = read_manifest(result.folder).width_scores
+    assert list(scores) == [16, 8]
+    model, lines = load_encoder(result.best, device="cpu"), sorted(Path(config.corpus).read_text().splitlines())
+    cut = {width: unit_rows(encode(model, lines)[:, :width]) for width in scores}
+    spread = {width: np.log(np.exp(-2 * pdist(rows) ** 2).mean()) for width, rows in cut.items()}
+    recorded = {width: -score for width, score in scores.items()}
+    assert all(recorded[width] > spread[width] for width in scores)  # alignment, the rest, is not negative
+    assert scores[8] != scores[16]
+    assert "## Fewer dimensions" in (result.best / "README.md").read_text()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from datasets import Dataset
@@ -64,6 +66,34 @@ def test_scripts_without_spaces_are_cropped_by_character():
     assert 3 <= len(first) <= 5
     assert 3 <= len(second) <= 5
     assert first in text
+
+
+def test_crops_never_part_a_character_from_its_marks_nor_an_emoji_from_its_joiners():
+    thai, family = "ที่นี่มีน้ำเย็นและเก้าอี้", "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+    starts = [place for place, char in enumerate(thai) if not unicodedata.category(char).startswith("M")]
+    letters = [thai[first:last] for first, last in pairwise([*starts, len(thai)])]
+    for row in range(40):
+        for crop in crops(thai, row_random(0, 0, row), lengths=(1, 4)):
+            assert crop in {"".join(letters[first:last]) for first in range(len(letters)) for last in range(first + 5)}
+        for crop in crops(f"猫{family}犬 {family} \U00020bb7野家", row_random(0, 0, row), lengths=(1, 3)):
+            assert crop.count("\u200d") == 2 * crop.count("\U0001f467")
+    assert crops("\U00020bb7野家", row_random(0, 0, 0), lengths=(1, 1))[0] in "\U00020bb7野家"
+
+
+@pytest.mark.parametrize(
+    ("language", "pieces"),
+    [
+        ("zh", ["今天下雨了。", "我们在家看书！", "你呢？"]),
+        ("ja", ["吾輩は猫である。", "名前はまだ無い。"]),
+        ("ar", ["هل قرأت الكتاب؟", "قرأته أمس."]),
+        ("he", ["החתול ישן.", "הכלב רץ."]),
+        ("en", ["The cat sleeps \U0001f63a.", "Dogs run \U0001f415\u200d\U0001f9ba!"]),
+    ],
+)
+def test_sentences_end_where_the_script_ends_them(language, pieces):
+    text = ("" if language in ("zh", "ja") else " ").join(pieces)
+    drawn = {sentence_and_rest(text, row_random(0, 0, row), language=language)[0] for row in range(60)}
+    assert drawn == set(pieces)
 
 
 def test_words_are_deleted_at_the_rate_asked_for():

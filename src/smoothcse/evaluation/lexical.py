@@ -43,7 +43,7 @@ NO_LANGUAGE = "none"
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}ー\p{Hangul}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
 _TOKEN = regex.compile(rf"(?P<run>{_UNSPACED}+)|[[\w\p{{M}}]--{_UNSPACED}]+", regex.V1)
 _CHARACTER = regex.compile(r"\X")
-_UNIT = regex.compile(rf"{_UNSPACED}|[\S--{_UNSPACED}]+", regex.V1)
+_UNIT = regex.compile(rf"{_UNSPACED}\p{{M}}*|[\S--{_UNSPACED}]+", regex.V1)
 
 _DETECTION_TEXTS = 2000
 _DETECTION_SHARE = 0.1  # of all words; running text has 20 to 50 % stop words of its own language
@@ -98,7 +98,9 @@ def _split(text: str) -> Iterator[str]:
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:
-    """Return start and end of each word with its punctuation; a character of a script without spaces is a word.
+    """Return start and end of each word with its punctuation.
+
+    In scripts without spaces, a character with its marks is a word.
 
     >>> word_spans("a cat. 東京")
     [(0, 1), (2, 6), (7, 8), (8, 9)]

@@ -17,6 +17,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.licence import card_of, licence_of
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.manifest import Manifest, Scores, manifest_file, read_manifest
+from smoothcse.runs.text_words import describe_tokens
 from smoothcse.views.choice import describe_views, draws_text
 
 CARD = "README.md"
@@ -121,7 +122,9 @@ def _render(manifest: Manifest, config: TrainConfig, run: Path, folder: Path, re
             (label, value) for name, label in _SETTINGS.items() if (value := getattr(config, name)) is not None
         ],
         "matryoshka": config.matryoshka and sorted(config.matryoshka, reverse=True),
+        "width_scores": manifest.width_scores,
         "adapters": config.lora and config.lora.describe(),
+        "tokens": describe_tokens(manifest.text),
         "parameters": manifest.parameters,
         "trained_parameters": manifest.trained_parameters,
         "peak_memory_mb": manifest.peak_memory_mb,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,7 +29,7 @@ class GradientCaching(CachedLossMixin):
 
     Args:
         model: Encoder.
-        mini_batch_tokens: Tokens per mini-batch, without padding. A mini-batch has at least one sentence.
+        mini_batch_tokens: Maximum tokens of a mini-batch, padding included. A mini-batch has at least one sentence.
         **settings: Arguments of the loss.
 
     Raises:
@@ -50,6 +50,21 @@ class GradientCaching(CachedLossMixin):
         self._back = order.argsort()
         loss: Tensor = CachedLossMixin.forward_cached(self, _sorted(columns, order))
         return loss
+
+    def embed_minibatch_iter(
+        self,
+        sentence_feature: Features,
+        with_grad: bool,
+        copy_random_state: bool,
+        random_states: list[RandContext] | None = None,
+        ranges: list[tuple[int, int]] | None = None,
+    ) -> Iterator[tuple[Tensor, RandContext | None]]:
+        """Embed a column in mini-batches that count padding, which the host's ``ranges`` do not."""
+        ranges = _ranges(_widths(sentence_feature["attention_mask"]), self.mini_batch_num_tokens)
+        pieces: Iterator[tuple[Tensor, RandContext | None]] = super().embed_minibatch_iter(
+            sentence_feature, with_grad, copy_random_state, random_states, ranges
+        )
+        return pieces
 
     def embed_minibatch(
         self,
@@ -107,6 +122,24 @@ class CachedGSInfoNCELoss(GradientCaching, GSInfoNCELoss):
 def with_gradient_caching(loss: type[ContrastiveLoss]) -> Callable[..., ContrastiveLoss]:
     """Return a subclass of a method's loss with gradient caching, which also takes ``mini_batch_tokens``."""
     return type(f"Cached{loss.__name__}", (GradientCaching, loss), {})
+
+
+def _widths(mask: Tensor) -> list[int]:
+    """Return the number of places that each row takes up to its last token, at least 1."""
+    places = torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    widths: list[int] = (mask.bool() * places).amax(dim=1).clamp(min=1).tolist()
+    return widths
+
+
+def _ranges(widths: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Divide rows into consecutive ranges of at most ``most`` places each, padding included, or of a single row."""
+    ranges, first, longest = [], 0, 0
+    for row, width in enumerate(widths):
+        longest = max(longest, width)
+        if row > first and (row + 1 - first) * longest > most:
+            ranges.append((first, row))
+            first, longest = row, width
+    return [*ranges, (first, len(widths))]
 
 
 def _fill_gradients(reps: list[list[Tensor]]) -> None:

@@ -12,6 +12,7 @@ from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.config_forms import with_settings_inside
 from smoothcse.runs.loss_words import describe_loss
 from smoothcse.runs.manifest import TextSummary, Times
+from smoothcse.runs.text_words import describe_tokens
 from smoothcse.training.card import duration, method_title
 from smoothcse.training.reading import closeness, reading
 from smoothcse.views.choice import describe_views, draws_text
@@ -27,6 +28,7 @@ def card(run: RecordedRun) -> list[tuple[str, str]]:
     facts = [
         ("Encoder", f"{config.model}, read {read}"),
         ("Text", _text_words(config.corpus, manifest.data)),
+        ("Tokens", describe_tokens(manifest.text)),
         ("Fingerprint of the text", manifest.fingerprint),
         ("Views", _views(config)),
         ("Method", _method(run)),

@@ -93,8 +93,8 @@ class Manifest(_Part):
         config: Configuration as the version that started the run recorded it; see :meth:`train_config`.
         pooling: Pooling that the configuration resolved to.
         data: Training text.
-        text: Shares of unknown and truncated tokens, and of duplicates after truncation. Older runs name them
-            ``unknown``, ``cut`` and ``twins``.
+        text: Shares of unknown and truncated tokens, of truncated texts and of duplicates after truncation, and
+            tokens per word (``fertility``). Older runs have ``unknown``, ``cut`` and ``twins`` alone.
         model_fingerprint: Fingerprint of the encoder before training.
         parameters: Weights of the encoder, those of its adapters and its head included.
         trained_parameters: Those of them that training changes.
@@ -103,6 +103,7 @@ class Manifest(_Part):
         result: Scores; None until the run has finished.
         warnings: Warnings that were printed.
         times: Durations; None until the run has finished.
+        width_scores: Scores of the best model cut to each number of first dimensions of Matryoshka training.
         peak_memory_mb: Peak memory of a step above the loaded model, in millions of bytes; None if unknown.
         started: Start time, UTC.
         hardware: Devices and precision.
@@ -126,6 +127,7 @@ class Manifest(_Part):
     result: Scores | None = None
     warnings: list[str] = Field(default_factory=list)
     times: Times | None = None
+    width_scores: dict[int, float] = Field(default_factory=dict)
     peak_memory_mb: float | None = None
     started: str | None = None
     hardware: str | None = None

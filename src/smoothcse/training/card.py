@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from rich.panel import Panel
@@ -22,6 +22,7 @@ from smoothcse.objectives import Noise, log_expected_similarity
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.host_settings import accumulated_batches
 from smoothcse.runs.loss_words import describe_loss
+from smoothcse.runs.text_words import describe_tokens
 from smoothcse.training.callbacks.monitors import views_differ
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.plan import RunPlan
@@ -33,7 +34,7 @@ _WARM_UP = 8
 """Sentences of the warm-up step, which loads the kernels and is not timed."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Probe:
     """Duration and noise share of one step, measured on the first sentences.
 
@@ -116,8 +117,8 @@ def start_card(
     hard = f" + {config.batch_size} hard" if len(config.columns or ()) > 2 else ""
     rows = {
         corpus.report.unit: f"{len(corpus):,} from {config.corpus}",
-        "text": f"{text.unknown:.1%} of the tokens unknown, {text.truncated:.1%} truncated; {text.duplicates:.1%} "
-        "of the sentences are duplicates after truncation",
+        "tokens": describe_tokens(dataclasses.asdict(text)),
+        "duplicates": f"{text.duplicates:.1%} of the sentences, after truncation",
         "encoder": f"{config.model}, {_trainable(config, inputs.model)}, read "
         f"{reading(config, plan.method, pooling_of(inputs.model))}",
         "views": _views(config, inputs),

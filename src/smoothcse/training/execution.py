@@ -43,7 +43,7 @@ from smoothcse.training.launch import is_main_process
 from smoothcse.training.parts import make_loss
 from smoothcse.training.plan import RunPlan
 from smoothcse.training.preflight import check_inputs, score_start, time_step
-from smoothcse.training.selection import CriterionEvaluator
+from smoothcse.training.selection import CriterionEvaluator, score_widths
 from smoothcse.training.text_check import TextCheck
 from smoothcse.training.trainer import make_trainer
 from smoothcse.training.warnings import Warnings
@@ -51,6 +51,7 @@ from smoothcse.training.warnings import Warnings
 if TYPE_CHECKING:
     pass
 
+_NAMED_TRUNCATION = 0.01  # share of truncated texts from which the last line names it
 _MONITORED_SENTENCES = 256  # sample that CollapseMonitor embeds at each evaluation
 
 
@@ -134,6 +135,7 @@ class Execution:
             status="finished",
             text=dataclasses.asdict(text),
             result=result.as_dict(),
+            width_scores=self._width_scores(),
             warnings=self.warnings.messages,
             times=self._times(time.perf_counter() - started),
             peak_memory_mb=self.cost.peak_memory_mb,
@@ -141,6 +143,10 @@ class Execution:
         self._write_cards()
         self.console.print(result.verdict(), style="bold", markup=False)
         self.console.print(f"The model is in {result.best}.", markup=False, soft_wrap=True)
+        if text.truncated_texts >= _NAMED_TRUNCATION:
+            length = self.plan.config.max_length
+            words = f"Training truncated {text.truncated_texts:.0%} of the texts to {length} tokens (--max-length)."
+            self.console.print(words, highlight=False, markup=False)
         return result
 
     def _train_from(self, checkpoint: Path | None, text: TextCheck) -> float:
@@ -213,6 +219,13 @@ class Execution:
             last_score=start_score if last is None else last,
             criterion=self.inputs.criterion.name,
         )
+
+    def _width_scores(self) -> dict[int, float]:
+        """Score the best model at each width of Matryoshka training."""
+        if not is_main_process():
+            return {}
+        widths = self.plan.config.matryoshka or []
+        return score_widths(self.inputs.criterion, self.plan.folder.best, widths, self.inputs.model.device)
 
     def _times(self, total: float) -> dict[str, float | None]:
         return {

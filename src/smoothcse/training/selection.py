@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.own_labels import is_own_labels, load_own_labels
 from smoothcse.objectives.geometry import alignment, uniformity
 from smoothcse.runs.config import TrainConfig
@@ -67,6 +68,25 @@ class CriterionEvaluator(BaseEvaluator):
         metrics = self.criterion.score(model)
         self.seconds += time.perf_counter() - started
         return metrics
+
+
+def score_widths(criterion: Criterion, folder: Path, widths: Sequence[int], device: torch.device) -> dict[int, float]:
+    """Score a saved model with its embeddings cut to each number of first dimensions.
+
+    Args:
+        criterion: Criterion of the run.
+        folder: Model folder.
+        widths: Numbers of dimensions.
+        device: Device to score on.
+    """
+    if not widths:
+        return {}
+    model = load_encoder(folder, device=str(device))
+    scores = {}
+    for width in sorted(widths, reverse=True):
+        with model.truncate_embeddings(width):
+            scores[width] = criterion.score(model)[DEV_SCORE]
+    return scores
 
 
 def choose_criterion(config: TrainConfig, corpus: Corpus) -> Criterion:

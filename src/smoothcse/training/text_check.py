@@ -1,4 +1,4 @@
-"""Check how well a tokenizer covers the text: unknown tokens, truncation, and duplicates after truncation."""
+"""Check how well a tokenizer covers the text: tokens per word, unknown tokens, truncation, and duplicates after it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformer
 from smoothcse.corpus import Corpus
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.lexical import word_spans
 from smoothcse.training.warnings import Warnings
 from smoothcse.views.collator import view_prompts
 from smoothcse.views.mixture import TextViews
@@ -26,7 +27,7 @@ _MANY_UNKNOWN, _MOSTLY_UNKNOWN = 0.05, 0.5
 
 @dataclass(frozen=True)
 class TextCheck:
-    """Coverage of a sample of the text by a tokenizer, as shares between 0 and 1.
+    """Coverage of a sample of the text by a tokenizer. All figures but the fertility are shares between 0 and 1.
 
     Older run folders record ``truncated`` as ``cut`` and ``duplicates`` as ``twins``.
 
@@ -35,11 +36,15 @@ class TextCheck:
         truncated: Share of the tokens beyond the length limit.
         duplicates: Share of the sentences that are duplicates of another one of the sample after truncation. In a
             batch they are each other's negatives. For pairs, the larger share of the two columns.
+        truncated_texts: Share of the texts with tokens beyond the length limit.
+        fertility: Tokens per word, special tokens not counted. A character of a script without spaces is a word.
     """
 
     unknown: float
     truncated: float
     duplicates: float
+    truncated_texts: float = 0.0
+    fertility: float = 0.0
 
 
 def check_text(
@@ -48,7 +53,7 @@ def check_text(
     """Tokenise a sample of up to 5,000 rows and measure its coverage.
 
     Args:
-        model: Encoder. Without a Hugging Face tokenizer, all shares are 0.
+        model: Encoder. Without a Hugging Face tokenizer, all figures are 0.
         corpus: Training corpus.
         max_length: Tokens per sentence in training.
         seed: Seed of the sample.
@@ -57,7 +62,7 @@ def check_text(
     if not callable(tokenizer := model.tokenizer):
         return TextCheck(0.0, 0.0, 0.0)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(corpus))[:_SAMPLE])
-    texts = corpus.dataset[chosen].values() if views is None else views.draw(chosen.tolist(), epoch=0)
+    texts = list(corpus.dataset[chosen].values() if views is None else views.draw(chosen.tolist(), epoch=0))
     columns = [_token_ids(tokenizer, column) for column in texts]
     ids = [row for column in columns for row in column]
     total = sum(map(len, ids))
@@ -67,6 +72,8 @@ def check_text(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
         truncated=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),
         duplicates=max(_duplicates([tuple(row[:longest]) for row in column]) for column in columns[:2]),
+        truncated_texts=sum(len(row) > longest for row in ids) / max(len(ids), 1),
+        fertility=total / max(_count_words(texts), 1),
     )
 
 
@@ -128,6 +135,10 @@ def warn_about_views(views: TextViews, warnings: Warnings) -> None:
             f"{single:.0%} of the texts have a single sentence, so that the view 'sentence' is the text twice, under "
             "dropout; give one passage a line."
         )
+
+
+def _count_words(columns: list[list[str]]) -> int:
+    return sum(len(word_spans(text)) for column in columns for text in column)
 
 
 def _duplicates(rows: list[tuple[int, ...]]) -> float:

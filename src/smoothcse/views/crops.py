@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from random import Random
 
 from smoothcse.views.row_random import below
 
-# A word is a run of non-space characters, or a single character of a script that is written without spaces: Thai and
-# Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+# A word is a run of non-space characters, or a single character, with its marks, of a script that is written without
+# spaces: Thai and Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_MARKS = "".join(mark for mark in map(chr, range(0x0E00, 0x3100)) if unicodedata.category(mark).startswith("M"))
+_WORD = re.compile(rf"[{_UNSPACED}][{_MARKS}\ufe00-\ufe0f\U000e0100-\U000e01ef]*|[^\s{_UNSPACED}]+")
 
 
 def crops(text: str, random: Random, *, lengths: Sequence[float], deletion: float = 0.0) -> tuple[str, str]:

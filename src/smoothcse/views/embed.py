@@ -113,7 +113,8 @@ def run(model: nn.Module, features: Features, *, every_token: bool = False) -> F
 
 
 def _read_shipped(model: nn.Module, features: Features) -> Tensor:
-    return run(model, features)["sentence_embedding"]  # type: ignore[no-any-return]
+    embeddings: Tensor = run(model, features)["sentence_embedding"]
+    return embeddings[:, : getattr(model, "truncate_dim", None)]  # as the host's ``encode`` returns them
 
 
 def read_without_dropout(model: nn.Module, features: Features) -> Tensor:

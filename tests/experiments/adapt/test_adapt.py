@@ -31,7 +31,7 @@ from smoothcse.experiments.adapt.trials import Trial
 from smoothcse.experiments.adapt.verdict import Verdict
 from smoothcse.runs.disk import explain_failed_writes
 from smoothcse.runs.search_settings import SearchSettings, read_search_settings
-from tiny import WORDS
+from tiny import WORDS, save_tiny_model
 
 FEW_CANDIDATES = (
     Candidate("sentence", "", {"views": "sentence"}),
@@ -446,3 +446,13 @@ def test_a_mistake_ends_in_one_sentence_and_blocks_no_second_try(
     [sentence] = [line for line in said.splitlines() if line.startswith("smoothcse: ")]
     assert message in sentence
     assert call(ten, tmp_path / "out").record.summary.startswith("Keep your model")
+
+
+@pytest.mark.slow
+def test_a_multilingual_encoder_adapts_to_text_without_spaces(call, tmp_path):
+    characters, generator = "天気学校公園電車駅本猫犬山川海空花森町人車道家店", random.Random(0)
+    texts = ["".join("".join(generator.choices(characters, k=9)) + "。" for _ in range(4)) for _ in range(86)]
+    start = save_tiny_model(tmp_path / "start", "xlm-roberta", text=f"{characters}。")
+    result = call(save(tmp_path / "docs.jsonl", texts), tmp_path / "out", model=start, language="zh")
+    assert {trial.candidate for trial in result.record.trials} == {"sentence", "dropout"}
+    assert SentenceTransformer(str(result.model), device="cpu").tokenizer.tokenize("天花") == ["天", "花"]
