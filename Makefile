@@ -7,7 +7,7 @@ PRECISE = tests/training/test_monitors.py tests/search/test_search.py
 # A small selection that trains, evaluates, encodes and reads each kind of file: for other versions and installations.
 SMOKE = tests/objectives tests/corpus/test_readers.py tests/encoders/test_build.py tests/evaluation/test_sts.py tests/methods/test_loss.py tests/views/test_views.py tests/training/test_determinism.py
 
-.PHONY: help demo test pytest lint types imports docs coverage lowest wheel mutation gpu audit paper clean
+.PHONY: help demo test pytest lint types imports docs coverage lowest wheel container mutation gpu audit paper clean
 
 help:
 	@echo "make demo      adapt an encoder to the documentation of this machine's Python and score it"
@@ -18,6 +18,7 @@ help:
 	@echo "make coverage  the tests with line coverage, which must stay above the floor in pyproject.toml"
 	@echo "make lowest    a selection of the tests with the lowest versions that pyproject.toml allows"
 	@echo "make wheel     build the wheel, install it elsewhere, and use the command and the library"
+	@echo "make container do the steps of the Dockerfile in a virtual environment: install, serve, search"
 	@echo "make mutation  mutation testing of the losses and the statistics (an hour or more)"
 	@echo "make gpu       on a CUDA device, at most 10 minutes: its tests, training steps, candidates, encoding"
 	@echo "make audit     look for known vulnerabilities in the pinned dependencies (needs the network)"
@@ -71,6 +72,10 @@ wheel:
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
 	cd $$(mktemp -d) && $(abspath $(VENV)-wheel)/bin/python $(abspath tests/project/installed_wheel.py)
+
+# CONTAINER="--python .venv/bin/python" installs nothing; see tests/project/container_steps.py.
+container:
+	$(PYTHON) tests/project/container_steps.py $(CONTAINER)
 
 # Interrupted, it continues where it stopped. One process, so that nothing fails for lack of time or memory.
 mutation: $(VENV)/mutation.installed

@@ -36,6 +36,7 @@ OTHERS = {
     "build_index",
     "check_embedding_ctx_length",  # LangChain
     "en_core_web_sm",
+    "get_document",  # a tool of the MCP server
     "help_option_names",
     "max_chars",
     "max_tokens",

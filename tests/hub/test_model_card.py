@@ -13,9 +13,12 @@ from huggingface_hub import ModelCard, metadata_load
 from rich.console import Console
 
 from smoothcse.errors import SmoothCSEError
+from smoothcse.evaluation.own_labels import METRICS
 from smoothcse.experiments.seeds import train_seeds
+from smoothcse.hub.eval_results import _METRICS, eval_results
 from smoothcse.hub.licence import licence_of
 from smoothcse.hub.model_card import find_run, model_card, write_model_card
+from smoothcse.runs.manifest import Scores
 from smoothcse.training import TrainConfig
 from tiny import save_tiny_model, sentences
 
@@ -115,6 +118,33 @@ def changed(run, tmp_path, config=(), result=(), **fields):
     target.mkdir()
     (target / "run.json").write_text(json.dumps(record))
     return target
+
+
+@pytest.mark.parametrize(
+    ("criterion", "expected"),
+    [
+        ("STS-B dev, Spearman x 100", ("semantic-similarity", "stsb", "STS-B dev", "spearman_cosine")),
+        (
+            "retrieval in the Python documentation, MRR x 100",
+            ("information-retrieval", "python-docs", "retrieval in the Python documentation", "mrr"),
+        ),
+        (
+            "1,200 triplets of my data.csv, accuracy x 100",
+            ("triplet", "1-200-triplets-of-my-data.csv", "1,200 triplets of my data.csv", "cosine_accuracy"),
+        ),
+        ("label-free: -(alignment + uniformity)", None),
+    ],
+)
+def test_a_labelled_score_is_in_the_schema_of_the_hub(criterion, expected):
+    scores = Scores(start_score=40, best_score=43.216, best_step=70, last_score=43, criterion=criterion)
+    results = eval_results(scores)
+    found = [(one.task_type, one.dataset_type, one.dataset_name, one.metric_type) for one in results]
+    assert found == ([expected] if expected else [])
+    assert all(one.metric_value == 43.22 for one in results)
+
+
+def test_own_labels_have_metrics_that_the_hub_is_told():
+    assert set(METRICS.values()) == set(_METRICS)
 
 
 def test_names_of_the_hub_and_a_benchmark_are_linked(runs, tmp_path):

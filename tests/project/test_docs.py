@@ -15,14 +15,17 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer.main
+import yaml
 
 from repository import REPOSITORY
-from smoothcse.cli import COMMANDS, main
+from smoothcse.cli import COMMANDS, app, main
 from smoothcse.experiments.adapt.candidates import CANDIDATES
 from smoothcse.experiments.study import read_study
 from tiny import save_tiny_model, sentences
 
 DOCS = REPOSITORY / "docs"
+SKILL = REPOSITORY / "skills" / "smoothcse" / "SKILL.md"
 ELSEWHERE = {"search.md", "service.md"}
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MODELS = ("bert-base-uncased", "my-encoder")
@@ -83,10 +86,30 @@ def test_the_blocks_of_a_page_run(page, workplace, tiny_bert, monkeypatch):
 
 
 def test_every_command_that_the_pages_name_exists():
-    pages = [*DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/*.md")]
+    pages = [*DOCS.glob("*.md"), *DOCS.glob("tutorials/*.md"), *DOCS.glob("how-to/*.md"), SKILL]
     for page in pages:
         named = re.findall(r"(?:^|`)smoothcse ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE)
         assert set(named) <= set(COMMANDS), page
+
+
+def test_the_skill_gives_agents_commands_that_can_be_called():
+    text = SKILL.read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---\n")[1])
+    assert front["name"] == SKILL.parent.name
+    assert len(front["description"]) <= 1024  # the format's limit
+    lines = [line for language, block in BLOCK.findall(text) if language == "sh" for line in block.splitlines()]
+    lines += [f"smoothcse {rest}" for rest in re.findall(r"`smoothcse ([a-z]+ [^`]+)`", text)]
+    assert {"train", "adapt", "evaluate", "index", "search", "serve"} <= {line.split()[1] for line in lines}
+    group = typer.main.get_command(app)
+    options = {"--help", "--debug"}
+    for line in lines:
+        program, name, *arguments = shlex.split(line)
+        assert program == "smoothcse"
+        command = group.get_command(None, name)
+        assert command.make_context(name, arguments).params, line  # parses the arguments, and runs nothing
+    for name in COMMANDS:
+        options.update(option for one in group.get_command(None, name).params for option in one.opts)
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)) <= options
 
 
 def test_the_guide_to_adapt_lists_the_candidates():

@@ -9,11 +9,16 @@ import typer
 
 from smoothcse._utils.choices import Rerank, TokenIdsOf
 from smoothcse.cli.arguments import BackendOption, PrecisionOption, poolings
+from smoothcse.errors import SmoothCSEError
 
 _NETWORK = "Network"
 
+_OF_HTTP = ("reranker", "token_ids", "batch_texts", "host", "port", "token", "allow_origin", "without_token")
+"""Parameters that a server on standard input and output does not have."""
+
 
 def serve(
+    context: typer.Context,
     models: Annotated[
         list[str],
         typer.Argument(
@@ -68,6 +73,14 @@ def serve(
         ),
     ] = "cl100k_base",
     precision: PrecisionOption = "auto",
+    mcp: Annotated[
+        bool,
+        typer.Option(
+            "--mcp",
+            help="Serve the index to agents over the Model Context Protocol, on standard input and output instead of "
+            "HTTP.",
+        ),
+    ] = False,
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
     ] = 64,
@@ -108,14 +121,23 @@ def serve(
     """Serve embeddings, similarities, reranking and search over HTTP, with a web page to try them.
 
     Clients of OpenAI, Cohere, Jina and text-embeddings-inference work unchanged; `/docs` documents all endpoints.
-    SIGTERM stops the service after it has answered the requests in progress.
+    SIGTERM stops the service after it has answered the requests in progress. With `--mcp`, agents search the index
+    instead.
 
     Example: `smoothcse serve my-encoder --index documents.index`
     """
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.service.server import serve_models
 
     quiet_libraries()
+    if mcp:
+        _refuse_http_options(context)
+        from smoothcse.service.mcp_server import serve_mcp
+
+        return serve_mcp(
+            models, index or [], poolings(pooling), cosine_weight=cosine_weight, rerank=rerank, precision=precision
+        )
+    from smoothcse.service.server import serve_models
+
     serve_models(
         models,
         index or [],
@@ -133,3 +155,11 @@ def serve(
         token_ids=token_ids,
         origins=allow_origin or [],
     )
+
+
+def _refuse_http_options(context: typer.Context) -> None:
+    for name in _OF_HTTP:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = name.replace("_", "-")
+            raise SmoothCSEError(f"--mcp uses standard input and output instead of HTTP; leave out --{option}.")

@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
 from smoothcse._utils.json_files import read_object
 from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
+from smoothcse.hub.eval_results import eval_results
 from smoothcse.hub.licence import card_of, licence_of
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.manifest import Manifest, Scores, manifest_file, read_manifest
@@ -146,18 +147,7 @@ def _render(manifest: Manifest, config: TrainConfig, run: Path, folder: Path, re
 
 def _front_matter(config: TrainConfig, result: Scores | None, licence: dict[str, Any], name: str) -> str:
     start, corpus = _hub_name(config.model), _hub_name(config.corpus)
-    scores = []
-    if result and result.criterion.startswith("STS-B dev"):
-        scores = [
-            EvalResult(
-                task_type="semantic-similarity",
-                dataset_type="stsb",
-                dataset_name="STS-B dev",
-                metric_type="spearman_cosine",
-                metric_name="Spearman of the cosine, x 100",
-                metric_value=round(result.best_score, 2),
-            )
-        ]
+    scores = eval_results(result)
     learning = "supervised" if config.columns else "unsupervised"
     data = ModelCardData(
         library_name="sentence-transformers",

@@ -9,6 +9,7 @@
     best-adapters/   the adapters of best, and last-adapters/ those of last, if they are kept
     checkpoints/     checkpoints for --resume, in the trainer's format
     texts.arrow      texts that the method generated from the sentences, if it does
+    tensorboard/     the curves of metrics.jsonl for TensorBoard, if trainer_args ask for them
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.checkpoints import find_damage, newest_first, newest_intact
 from smoothcse.runs.manifest import manifest_file, read_manifest
 from smoothcse.runs.metrics import read_metrics
+
+TENSORBOARD = "tensorboard"
+"""Folder of the event files, unless TENSORBOARD_LOGGING_DIR names another."""
 
 
 class RunFolder:

@@ -38,7 +38,7 @@ from smoothcse.search.index_folder import create_index, is_index, locked, remove
 from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
 from smoothcse.search.index_writer import IndexWriter, joined
 from smoothcse.search.maxsim_search import check_rerank, rerank_hits
-from smoothcse.search.store import Store
+from smoothcse.search.store import Row, Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -418,17 +418,32 @@ class Index:
         Raises:
             SmoothCSEError: If there is no document with this id.
         """
-        row = self._store.find(id)
-        if row is None:
-            raise SmoothCSEError(f"The index {self.path} has no document {id!r}.")
-        hits = self.nearest(np.asarray(row["vector"], dtype=np.float32), k + 1)
+        hits = self.nearest(np.asarray(self._row(id)["vector"], dtype=np.float32), k + 1)
         return [hit for hit in hits if hit.id != id][:k]
+
+    def document(self, id: str) -> Document:
+        """Return a stored document.
+
+        Args:
+            id: Id of the document.
+
+        Raises:
+            SmoothCSEError: If there is no document with this id.
+        """
+        row = self._row(id)
+        return Document(row["text"], row["id"], metadata_of(row))
 
     def sample(self, count: int, seed: int = 0) -> tuple[list[Document], NDArray[np.float32]]:
         """Return a random sample of up to ``count`` documents, and their unit vectors ``(n, d)``."""
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
         rows, vectors = self._store.at(chosen.tolist())
         return [Document(row["text"], row["id"], metadata_of(row)) for row in rows], vectors
+
+    def _row(self, id: str) -> Row:
+        row = self._store.find(id)
+        if row is None:
+            raise SmoothCSEError(f"The index {self.path} has no document {id!r}.")
+        return row
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._kept(encode(self._encoder, texts, input_type="document"))

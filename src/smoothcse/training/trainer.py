@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from transformers import PrinterCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
 
 from smoothcse.encoders.lora import has_adapters, restore_adapters
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.methods import ContrastiveLoss
+from smoothcse.runs.folder import TENSORBOARD
 from smoothcse.training.callbacks import ViewEpoch
 from smoothcse.training.inputs import RunInputs
 from smoothcse.training.selection import CriterionEvaluator
@@ -70,7 +72,18 @@ def make_trainer(
         callbacks=[*follow, *callbacks],
     )
     trainer.remove_callback(PrinterCallback)  # the progress bar and metrics.jsonl replace it
+    _report_last(trainer)
     return trainer
+
+
+def _report_last(trainer: SentenceTransformerTrainer) -> None:
+    """Move the callbacks of ``report_to`` behind those that add to a log entry, such as the noise share."""
+    for kind in get_reporting_integration_callbacks(trainer.args.report_to):
+        reporter = trainer.pop_callback(kind)
+        if isinstance(reporter, TensorBoardCallback) and reporter.logging_dir is None:
+            # the host's own place is among the checkpoints, which end with the run
+            reporter.logging_dir = str(Path(trainer.args.output_dir).with_name(TENSORBOARD))
+        trainer.add_callback(reporter)
 
 
 def _batches(inputs: RunInputs, max_length: int) -> tuple[Dataset, Callable[[list[dict[str, Any]]], dict[str, Any]]]:
