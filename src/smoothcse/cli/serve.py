@@ -134,7 +134,13 @@ def serve(
         from smoothcse.service.mcp_server import serve_mcp
 
         return serve_mcp(
-            models, index or [], poolings(pooling), cosine_weight=cosine_weight, rerank=rerank, precision=precision
+            models,
+            index or [],
+            poolings(pooling),
+            cosine_weight=cosine_weight,
+            rerank=rerank,
+            backend=backend,
+            precision=precision,
         )
     from smoothcse.service.server import serve_models
 

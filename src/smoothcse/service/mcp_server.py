@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from rich.console import Console
 
 from smoothcse import __version__
-from smoothcse._utils.choices import PoolingName, Precision, Rerank
+from smoothcse._utils.choices import Backend, PoolingName, Precision, Rerank
 from smoothcse._utils.extras import extra
 from smoothcse.encoders.precision import check_precision
 from smoothcse.errors import SmoothCSEError
@@ -67,6 +67,7 @@ def serve_mcp(
     *,
     cosine_weight: float | None = None,
     rerank: Rerank | None = None,
+    backend: Backend | None = None,
     precision: Precision = "auto",
 ) -> None:
     """Serve an index to the client on standard input and output, until it closes them.
@@ -77,6 +78,7 @@ def serve_mcp(
         poolings: Pooling to use instead of the model's own.
         cosine_weight: Default weight of the cosine similarity in a search. Default: that of the index.
         rerank: Second stage of a search. Default: that of the index.
+        backend: Runtime of the model, see :func:`~smoothcse.encoders.load.load_encoder`. Default: that of its folder.
         precision: Arithmetic of the model, see :func:`~smoothcse.encoders.inference.encode`.
 
     Raises:
@@ -88,7 +90,7 @@ def serve_mcp(
             "with `smoothcse index`, and give it with --index."
         )
     check_precision(precision, "encode")
-    [served] = load_served(models, indexes, poolings, cosine_weight, rerank)
+    [served] = load_served(models, indexes, poolings, cosine_weight, rerank, backend)
     server = create_mcp_server(served, precision)
     Console(stderr=True, highlight=False).print(
         f"Serving {indexes[0]} with the model {served.name} over MCP, on standard input and output.",
