@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +14,7 @@ from safetensors.torch import load_file
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from forked import run_ranks
+from forked import as_rank, free_port, run_ranks
 from smoothcse.encoders.build import build_encoder
 from smoothcse.methods import ContrastiveLoss, with_gradient_caching
 from smoothcse.methods.table import find_method, make_settings
@@ -190,8 +188,7 @@ def note_own_shares(file: Path) -> None:
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:
     """Train, then go on from the last checkpoint but one of a copy; plain, and cached with a pull toward the start."""
     note_own_shares(Path(folder) / f"shares-{rank}.txt")
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "SMOOTHCSE_CPU": "1"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    as_rank(rank, world, port)
     torch.set_num_threads(1)
     near_start = {"mini_batch": 60, "start_decay": 100.0, "train_layers": 1}
     for kind, changes in (("plain", {}), ("cached", near_start)):
@@ -218,10 +215,7 @@ def resumed_runs(tiny_bert, tmp_path_factory):
         "corpus": str(corpus_file), "model": tiny_bert, "batch_size": 16, "max_steps": 6, "epochs": 3,
         "eval_steps": 2, "log_steps": 1, "precision": "fp32", "learning_rate": 1e-3,
     }  # fmt: skip
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    run_ranks(resuming_worker, 2, port, str(tmp_path), fields, ranks=2)
+    run_ranks(resuming_worker, 2, free_port(), str(tmp_path), fields, ranks=2)
     return tmp_path
 
 
