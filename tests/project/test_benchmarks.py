@@ -40,9 +40,9 @@ OTHERS = {
     "search_recall": "--quick --model {tiny}",
     "service_load": "--quick",
     "service_memory": "--quick",
-    "long_run": "{text} --model {tiny} --minutes 0.05 --eval-steps 5 --quick",
+    "long_run": "{text} --model {tiny} --minutes 0.02 --eval-steps 5 --quick",
     "domains": "{output} --packages {packages} --documents 4",
-    "adaptation": "{domain}.jsonl {domain} --encoder {model} --arms start sentence sentence-mined "
+    "adaptation": "{domain}.jsonl {domain} --encoder {tiny} --arms start sentence sentence-mined "
     "host-simcse --quick --seconds 0.01",
     "adaptation_tables": "{domain}.jsonl",  # of the benchmark before
 }
