@@ -159,3 +159,4 @@ def test_a_quick_look(name, look, monkeypatch, capsys):
     printed = capsys.readouterr().out
     rows = ("600 documents, 20 queries", "exact", "pq", "int8", "binary")
     assert name != "search_recall" or all(row in printed for row in rows)
+    assert name != "adaptation" or printed.count(" steps in ") == 4  # no arm failed
