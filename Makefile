@@ -7,12 +7,13 @@ PRECISE = tests/training/test_monitors.py tests/search/test_search.py
 # A small selection that trains, evaluates, encodes and reads each kind of file: for other versions and installations.
 SMOKE = tests/objectives tests/corpus/test_readers.py tests/encoders/test_build.py tests/evaluation/test_sts.py tests/methods/test_loss.py tests/views/test_views.py tests/training/test_determinism.py
 
-.PHONY: help demo test pytest lint types imports docs coverage lowest wheel container mutation gpu audit paper clean
+.PHONY: help demo test pytest bf16 lint types imports docs coverage lowest wheel container mutation gpu audit paper clean
 
 help:
 	@echo "make demo      adapt an encoder to the documentation of this machine's Python and score it"
 	@echo "make test      lint, types, imports, documentation and all tests"
-	@echo "make pytest    all tests"
+	@echo "make pytest    all tests, without bf16"
+	@echo "make bf16      those tests that compute in bf16 where the hardware has it, with it"
 	@echo "make docs      build the documentation site in site/; a broken link is an error"
 	@echo "make paper     build the technical report, build/smoothing.pdf, from the committed runs"
 	@echo "make coverage  the tests with line coverage, which must stay above the floor in pyproject.toml"
@@ -28,11 +29,13 @@ demo: $(VENV)/demo.installed
 	$(BIN)/smoothcse demo --output demo
 
 test:
-	$(MAKE) --jobs 2 lint types imports docs
+	$(MAKE) --jobs 2 bf16 types docs lint imports
 	$(MAKE) pytest
 
 pytest: $(VENV)/dev.installed
 	$(BIN)/pytest -n 2 --max-worker-restart 0 --dist loadfile --no-loadscope-reorder --durations 40
+
+bf16: $(VENV)/dev.installed
 	SMOOTHCSE_ASSUME_BF16=1 $(BIN)/pytest -m bf16 $(PRECISE)
 
 lint: $(VENV)/dev.installed

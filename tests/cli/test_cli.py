@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import json
 import os
 import shutil
@@ -21,12 +22,11 @@ from smoothcse.encoders.load import load_encoder
 from tiny import sentences
 
 
-def smoothcse(*arguments, check=True, stdin=None, **environment):
+def smoothcse(*arguments, check=True, **environment):
     result = subprocess.run(
         [sys.executable, "-m", "smoothcse", *map(str, arguments)],
         capture_output=True,
         text=True,
-        input=stdin,
         env={**os.environ, "COLUMNS": "100", "SMOOTHCSE_CPU": "1", **environment},
         timeout=240,
     )
@@ -141,9 +141,11 @@ def test_encode_reads_a_record_per_row_as_the_suffix_says(kind, run_folder, monk
     np.testing.assert_allclose(np.array(made["embedding"].to_pylist()), expected, atol=1e-5)
 
 
-def test_encode_and_similarity_commands(run_folder, tmp_path, capsys):
+def test_encode_and_similarity_commands(run_folder, tmp_path, monkeypatch, capsys):
     folder, _ = run_folder
-    smoothcse("encode", folder / "run", "-", "-o", tmp_path / "out.npy", "--normalize", stdin="the cat\nthe mat\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"the cat\nthe mat\n")))
+    assert run_here("encode", folder / "run", "-", "-o", tmp_path / "out.npy", "--normalize") == 0
+    capsys.readouterr()
     rows = np.load(tmp_path / "out.npy")
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
     assert run_here("similarity", folder / "run", "the cat", "the mat") == 0

@@ -23,7 +23,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -49,7 +48,7 @@ from rich.progress import track
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformerTrainer
 
-from forked import FORKED
+from forked import FORKED, as_rank, free_port
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.table import METHODS
@@ -140,7 +139,7 @@ class Attempts:
     def begin(self) -> list[BaseProcess]:
         """Start the run, or resume it after a kill."""
         self.place.value = 0
-        resume, port = self.run.manifest_file.is_file(), _free_port()
+        resume, port = self.run.manifest_file.is_file(), free_port()
         processes = [
             FORKED.Process(target=run_rank, args=(self.config, resume, self.place, rank, self.ranks, port))
             for rank in range(self.ranks)
@@ -243,9 +242,8 @@ def _attempt_and_kill(attempts: Attempts, moments: random.Random, report: Report
 
 def run_rank(config: dict[str, Any], resume: bool, place: Any, rank: int, ranks: int, port: int) -> None:
     """Run the training, or one rank of it, and record its current activity in ``place``."""
-    if ranks > 1:  # as torchrun would
-        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks), "SMOOTHCSE_CPU": "1"}
-        os.environ |= {"LOCAL_WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if ranks > 1:
+        as_rank(rank, ranks, port)
     multiprocessing.set_start_method("fork", force=True)  # start method of the workers, as in the command
     if rank == 0:
         _tell_place(place)
@@ -336,12 +334,6 @@ def _tell_place(place: Any) -> None:
         begin(*args, **kwargs)
 
     NoiseStep.on_step_begin = begun  # type: ignore[method-assign]
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def same(alone: Path, killed: Path) -> bool:

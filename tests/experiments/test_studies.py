@@ -187,11 +187,20 @@ def test_a_changed_field_asks_for_new_runs(finished, tmp_path, monkeypatch):
     assert asked == [(run.name, False, True) for run in read_study(changed).runs()]
 
 
-def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path, tiny_bert):
+def test_a_command_runs_in_a_process_of_its_own_and_says_whether_it_succeeded(tmp_path):
+    log = tmp_path / "run.log"
+    assert subprocesses.call(["list", "recipes"], {"COLUMNS": "100"}, log)
+    assert "control/roberta-large" in log.read_text()
+    assert not subprocesses.call(["list", "recipes", "nothing"], {}, log)
+    assert "no recipe 'nothing'" in log.read_text()
+
+
+def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path, tiny_bert, monkeypatch):
+    monkeypatch.setattr(subprocesses, "call", call_here)
     variants = {"good": {"noise_count": 0}, "bad": {"model": "no-such-model"}}
     file = written(tmp_path, model=tiny_bert, variants=variants, control="good", seeds=[0])
     with pytest.raises(SmoothCSEError, match="bad/seed-0") as error:
-        run_study(read_study(file), tmp_path / "out")
+        run_study(read_study(file), tmp_path / "out", jobs=1)
     log = tmp_path / "out" / "runs" / "bad" / "seed-0.log"
     assert str(log) in str(error.value)
     assert "no-such-model" in log.read_text()

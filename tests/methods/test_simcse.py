@@ -225,6 +225,7 @@ def test_a_run_on_triplets_says_what_it_learns_from(config, tmp_path, capsys):
 
 def test_each_column_and_its_weight_reach_the_loss(config, tmp_path):
     quiet = Console(quiet=True)
+    config = config.replace(max_steps=1, eval_steps=1)
     first = losses(train(config, console=quiet).folder)
     changes = (
         {"columns": ["sent0", "sent1"]},

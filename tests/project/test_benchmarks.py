@@ -41,9 +41,9 @@ OTHERS = {
     "search_recall": "--quick --model {tiny}",
     "service_load": "--quick",
     "service_memory": "--quick",
-    "long_run": "{text} --model {tiny} --minutes 0.05 --eval-steps 5 --quick",
+    "long_run": "{text} --model {tiny} --minutes 0.02 --eval-steps 5 --quick",
     "domains": "{output} --packages {packages} --documents 4",
-    "adaptation": "{domain}.jsonl {domain} --encoder {model} --arms start sentence sentence-mined "
+    "adaptation": "{domain}.jsonl {domain} --encoder {tiny} --arms start sentence sentence-mined "
     "host-simcse --quick --seconds 0.01",
     "static_student": "{domain} --model {tiny} --quick",
     "adaptation_tables": "{domain}.jsonl",  # of the benchmark before
@@ -161,6 +161,7 @@ def test_a_quick_look(name, look, monkeypatch, capsys):
     printed = capsys.readouterr().out
     rows = ("600 documents, 20 queries", "exact", "pq", "int8", "binary")
     assert name != "search_recall" or all(row in printed for row in rows)
+    assert name != "adaptation" or printed.count(" steps in ") == 4  # no arm failed
 
 
 def test_a_loaded_machine_is_refused_unless_told(monkeypatch):

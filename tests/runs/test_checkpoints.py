@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -15,6 +13,7 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
+from forked import start_command
 from smoothcse._utils.atomic import recover_folder, replace_folder
 from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.runs import checkpoints as checkpoints_module
@@ -205,14 +204,14 @@ def test_the_command_stops_cleanly_on_a_signal(devices, config, tmp_path):
     config = config.replace(max_steps=5000, epochs=1000, eval_steps=5000)
     file = tmp_path / "config.yaml"
     file.write_text("\n".join(f"{k}: {v}" for k, v in config.as_dict().items() if v is not None))
-    command = [sys.executable, "-m", "smoothcse", "train", "--config", str(file), "--devices", str(devices)]
-    folder = RunFolder(config.output)
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as run:
-        while run.poll() is None and not any(entry["step"] >= 2 for entry in folder.metrics()):
-            time.sleep(0.05)
-        run.terminate()
-        message = run.communicate(timeout=60)[1]
-    assert run.returncode == 143, message
+    folder, said = RunFolder(config.output), tmp_path / "said"
+    run = start_command("train", "--config", file, "--devices", devices, said=said)
+    while run.exitcode is None and not any(entry["step"] >= 2 for entry in folder.metrics()):
+        time.sleep(0.05)
+    run.terminate()
+    run.join(60)
+    message = said.read_text()
+    assert run.exitcode == 143, message
     assert "continue with --resume" in message
     assert "Traceback" not in message
     assert folder.latest_checkpoint() is not None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import resource
 import subprocess
-import sys
 import time
 from contextlib import contextmanager, nullcontext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
+from forked import start_command
 from smoothcse.bulk.encode_file import encode_file
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
@@ -82,21 +84,16 @@ def text(tmp_path) -> Path:
     return path
 
 
-def command(corpus: Path, model: str, output: Path, steps: int, interval: int) -> list[str]:
+def command(corpus: Path, model: str, output: Path, steps: int, interval: int) -> list[object]:
     options = {"model": model, "output": output, "batch-size": 8, "noise-count": 8}
     options |= {"max-steps": steps, "eval-steps": interval, "learning-rate": 1e-3, "precision": "fp32"}
-    flags = [str(part) for name, value in options.items() for part in (f"--{name}", value)]
-    return [sys.executable, "-m", "smoothcse", "train", str(corpus), *flags]
+    return ["train", corpus, *(part for name, value in options.items() for part in (f"--{name}", value))]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "SMOOTHCSE_CPU": "1"}
-
-
-def check_refusal(code: int, stderr: str, folder: Path, reason: str) -> None:
-    assert code == 2, stderr
-    assert "Traceback" not in stderr
-    [sentence] = [line for line in stderr.splitlines() if line.startswith("smoothcse: ")]
+def check_refusal(code: int | None, said: str, folder: Path, reason: str) -> None:
+    assert code == 2, said
+    assert "Traceback" not in said
+    [sentence] = [line for line in said.splitlines() if line.startswith("smoothcse: ")]
     assert sentence.startswith(f"smoothcse: Writing to {folder} failed (")
     assert reason in sentence.lower()
     assert sentence.endswith("Free some space or fix the permissions, then continue with --resume.")
@@ -112,19 +109,17 @@ def go_on(folder: RunFolder) -> None:
         assert SentenceTransformer(str(model), device="cpu").encode(["the cat"]).shape == (1, 32)
 
 
-def test_a_disk_that_fills_up_during_training_is_explained(tmp_path, corpus_file, tiny_bert):
+def test_a_disk_that_fills_up_during_training_is_explained(tmp_path, corpus_file, tiny_bert, monkeypatch):
+    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
+    said = tmp_path / "said"
     with mounted(tmp_path / "disk", 16 * 2**20) as disk:
         folder = RunFolder(disk / "run")
-        run = subprocess.Popen(
-            command(corpus_file, tiny_bert, folder.path, steps=200, interval=40),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(),
-        )  # fmt: skip
-        while not folder.latest_checkpoint() and run.poll() is None:
+        run = start_command(*command(corpus_file, tiny_bert, folder.path, steps=120, interval=40), said=said)
+        while not folder.latest_checkpoint() and run.exitcode is None:
             time.sleep(0.01)
         ballast = disk / "ballast"
         fill(ballast, run)
-        stderr = run.communicate(timeout=200)[1]
-        check_refusal(run.returncode, stderr, folder.path, "no space left")
+        check_refusal(run.exitcode, said.read_text(), folder.path, "no space left")
         assert not folder.finished
         load_file(folder.latest_checkpoint() / "model.safetensors")
         assert SentenceTransformer(str(folder.best), device="cpu").encode(["the cat"]).shape == (1, 32)
@@ -133,26 +128,26 @@ def test_a_disk_that_fills_up_during_training_is_explained(tmp_path, corpus_file
         go_on(folder)
 
 
-def fill(file: Path, run: subprocess.Popen[str]) -> None:
+def fill(file: Path, run: BaseProcess) -> None:
     """Take what room there is, and what becomes free while the run lasts (it removes its old checkpoints)."""
     with file.open("wb", buffering=0) as stream:
-        while run.poll() is None:
+        while run.exitcode is None:
             try:
                 stream.write(bytes(2**16))
             except OSError:
                 time.sleep(0.01)
 
 
-def test_a_file_size_limit_below_the_optimiser_state_is_explained(tmp_path, corpus_file, tiny_bert):
+def test_a_file_size_limit_below_the_optimiser_state_is_explained(tmp_path, corpus_file, tiny_bert, monkeypatch):
     """A model fits; AdamW's moments, two of its size, do not."""
     limit = int(1.5 * (Path(tiny_bert) / "model.safetensors").stat().st_size)
     folder = RunFolder(tmp_path / "run")
-    run = subprocess.run(
-        command(corpus_file, tiny_bert, folder.path, steps=20, interval=10),
-        capture_output=True, text=True, env=environment(), timeout=200,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )  # fmt: skip
-    check_refusal(run.returncode, run.stderr, folder.path, "files are limited in size, see ulimit -f")
+    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
+    said = tmp_path / "said"
+    lower = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
+    run = start_command(*command(corpus_file, tiny_bert, folder.path, steps=20, interval=10), said=said, before=lower)
+    run.join(200)
+    check_refusal(run.exitcode, said.read_text(), folder.path, "files are limited in size, see ulimit -f")
     assert read_note(folder.best)["step"] in (0, 10)
     assert folder.latest_checkpoint() is None
     go_on(folder)

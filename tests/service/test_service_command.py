@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from commands import run_here
+from forked import free_port
 from served import until
 from tiny import sentences
 
@@ -23,12 +25,6 @@ from smoothcse.errors import SmoothCSEError  # noqa: E402
 from smoothcse.service.server import _bind, serve_models  # noqa: E402
 
 COMMAND = [sys.executable, "-m", "smoothcse", "serve"]
-
-
-def _free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return int(bound.getsockname()[1])
 
 
 def _answers(url):
@@ -44,7 +40,7 @@ def _waiting_texts(url):
 
 
 def test_sigterm_lets_requests_end(tiny_bert):
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     server = subprocess.Popen([*COMMAND, tiny_bert, "--port", str(port)], stderr=subprocess.PIPE, text=True)
     try:
@@ -80,14 +76,12 @@ def test_what_cannot_be_served_is_said(tiny_bert, options, sentence):
         serve_models([tiny_bert], port=0, **options)
 
 
-def test_a_port_that_is_taken(tiny_bert):
+def test_a_port_that_is_taken(tiny_bert, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        result = subprocess.run([*COMMAND, tiny_bert, "--port", port], capture_output=True, text=True, timeout=60)
-    assert result.returncode == 2
-    assert "Cannot listen on" in result.stderr
+        assert run_here("serve", tiny_bert, "--port", taken.getsockname()[1]) == 2
+    assert "Cannot listen on" in capsys.readouterr().err
 
 
 def test_answers_are_not_held_back():

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import shutil
-import socket
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
-from forked import run_ranks
+from forked import as_rank, free_port, run_ranks
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.lora import add_lora
 from smoothcse.encoders.lora_settings import LoRA
@@ -219,8 +217,7 @@ KINDS: dict[str, dict[str, object]] = {
 def resuming_worker(rank: int, world: int, port: int, folder: str, fields: dict[str, object]) -> None:
     """Train a run of each kind, then go on from the last checkpoint but one of a copy."""
     note_own_shares(Path(folder) / f"shares-{rank}.txt")
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "SMOOTHCSE_CPU": "1"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    as_rank(rank, world, port)
     torch.set_num_threads(1)
     for kind, changes in KINDS.items():
         config = make_config({**fields, "output": f"{folder}/{kind}", **changes})
@@ -246,10 +243,7 @@ def resumed_runs(tiny_bert, tmp_path_factory):
         "corpus": str(corpus_file), "model": tiny_bert, "batch_size": 16, "max_steps": 6, "epochs": 3,
         "eval_steps": 2, "log_steps": 1, "precision": "fp32", "learning_rate": 1e-3,
     }  # fmt: skip
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    run_ranks(resuming_worker, 2, port, str(tmp_path), fields, ranks=2)
+    run_ranks(resuming_worker, 2, free_port(), str(tmp_path), fields, ranks=2)
     return tmp_path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -12,8 +11,11 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from commands import run_here
+from forked import free_port
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
+from smoothcse.training import preflight
 
 STEPS = 4
 COMMAND = """
@@ -54,16 +56,22 @@ def config(tiny_bert, corpus_file):
     }
 
 
+def written(config, output):
+    """Return the file of a configuration."""
+    file = output.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump({**config, "output": str(output)}), encoding="utf-8")
+    return file
+
+
 @pytest.fixture
 def start(config):
     """Return a function that starts a process of the run; none outlives the test."""
     started = []
 
     def start(launcher, output):
-        file, script = output.with_suffix(".yaml"), output.with_suffix(".py")
-        file.write_text(yaml.safe_dump({**config, "output": str(output)}), encoding="utf-8")
+        script = output.with_suffix(".py")
         script.write_text(COMMAND, encoding="utf-8")
-        command = [sys.executable, *launcher, str(script), "train", "--config", str(file)]
+        command = [sys.executable, *launcher, str(script), "train", "--config", str(written(config, output))]
         started.append(subprocess.Popen(command, env={**os.environ, **_NODE}, stderr=subprocess.PIPE, text=True))
         return started[-1]
 
@@ -79,21 +87,17 @@ def finish(process):
     return errors
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def test_two_nodes_train_what_one_process_trains(start, config, tmp_path):
-    alone = start([], tmp_path / "alone")
+def test_two_nodes_train_what_one_process_trains(start, config, tmp_path, monkeypatch, capfd):
     port = free_port()
     nodes = []
     for rank in range(2):
         launcher = ["-m", "torch.distributed.run", "--nnodes", "2", "--node-rank", str(rank), "--nproc-per-node", "1"]
         launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--local-addr", "127.0.0.1"]
         nodes.append(start(launcher, tmp_path / "shared"))
-    printed = [finish(process) for process in (*nodes, alone)]
+    monkeypatch.setattr(preflight, "require_two_views", lambda *_: None)
+    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
+    assert run_here("train", "--config", written(config, tmp_path / "alone")) == 0
+    printed = [*map(finish, nodes), capfd.readouterr().err]
     assert ["The model is in" in text for text in printed] == [True, False, True]  # rank 0 alone speaks and writes
 
     one, two = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "shared")

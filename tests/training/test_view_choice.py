@@ -13,6 +13,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader
 
+from forked import as_rank, free_port, run_ranks
 from interrupted import train_interrupted
 from smoothcse import SmoothCSEError, TrainConfig
 from smoothcse.encoders.build import build_encoder
@@ -256,14 +257,19 @@ def test_a_run_draws_each_row_once_in_each_epoch(config, monkeypatch):
         assert sorted(row for when, rows in batches if when == epoch for row in rows) == list(range(40))
 
 
-def test_two_ranks_and_gradient_caching_compute_what_one_process_does(config, tmp_path, monkeypatch):
+def train_rank(rank, config, port):
+    as_rank(rank, 2, port)
+    train(config, console=QUIET)
+
+
+def test_two_ranks_and_gradient_caching_compute_what_one_process_does(config, tmp_path):
     """With hardly any dropout, whose masks depend on the rank and the pieces."""
-    monkeypatch.setenv("SMOOTHCSE_CPU", "1")
     views = {name: weight for name, weight in MIXED.items() if name != "dropout"}
     config = config.replace(views=views, dropout=1e-9, max_steps=7)
     alone = losses(train(config, console=QUIET).folder)
     cached = losses(train(config.replace(output=str(tmp_path / "cached"), mini_batch=40), console=QUIET).folder)
-    shared = train(config.replace(output=str(tmp_path / "shared")), devices=2, console=QUIET).folder
+    shared = tmp_path / "shared"
+    run_ranks(train_rank, config.replace(output=str(shared)), free_port(), ranks=2)
     assert read_manifest(shared).hardware.startswith("2 x cpu")
     assert len(alone) == 7
     assert cached == pytest.approx(alone, rel=1e-4)
