@@ -90,7 +90,7 @@ def loop_loss(z1, keys, form, tau, noise=(), weight=1.0):
         if form.ratio is not None:
             assert not len(noise)
             if form.hinge is not None:
-                GD = float(tau * (own - max(logits[:in_batch])) < form.hinge) if in_batch else 1.0
+                GD = float(tau * (own - max(logits[:in_batch])) < form.hinge) if in_batch else 0.0
             else:
                 GD = 1.0 if form.decoupled else float(N / (P + N))
             push = sum(float(logit.exp() / N) * logit for logit in logits)

@@ -109,6 +109,7 @@ def look(shared, minilm, tiny_bert, tmp_path_factory):
         given = arguments.format(**places, output=folder / name).split()
         monkeypatch.syspath_prepend(FOLDER)
         monkeypatch.setenv("SMOOTHCSE_SHARED", str(folder))
+        monkeypatch.setenv("SMOOTHCSE_LOADED", "1")
         monkeypatch.delitem(sys.modules, "harness", raising=False)  # which reads that variable
         monkeypatch.setattr(sys, "argv", [str(FOLDER / f"{name}.py"), *given])
         before = results()

@@ -33,7 +33,7 @@ def within_margin(own: Tensor, hardest: Tensor, hinge: float, temperature: float
 
     Args:
         own: Logit of each anchor's own positive, ``(N,)``.
-        hardest: Largest logit of its in-batch negatives, ``(N,)``.
+        hardest: Largest logit of its in-batch negatives, ``(N,)``; ``-inf`` without any, which is within no margin.
         hinge: Margin as a cosine; published: mostly 0.3.
         temperature: ``τ`` of the logits.
     """
