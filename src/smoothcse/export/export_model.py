@@ -6,7 +6,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
@@ -39,7 +39,7 @@ CALIBRATION = 300
 RECORD = "export.json"
 """File in the exported folder with the format and the comparison."""
 
-_GRAPHS = ("onnx", "openvino")
+_GRAPHS: tuple[Literal["onnx"], Literal["openvino"]] = ("onnx", "openvino")
 
 
 def export_model(
@@ -89,7 +89,7 @@ def export_model(
             progress.advance(task)
             exported = (
                 load_exported(new, backend=format)
-                if format == "onnx" or format == "openvino"
+                if format in _GRAPHS
                 else SentenceTransformer(str(new), device="cpu").float()
             )
             names = ("before: torch, float32", f"after: {format}, {quantize or 'float32'}")

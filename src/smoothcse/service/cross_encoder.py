@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch.nn import Identity
 
+from smoothcse.encoders.length import length_limit
 from smoothcse.encoders.pretrained import read_config
 from smoothcse.encoders.safety import SAFE_WEIGHTS
 from smoothcse.errors import SmoothCSEError, first_line
@@ -49,7 +50,7 @@ class Logits:
     def tokens(self, model: CrossEncoder, texts: list[str]) -> NDArray[np.int64]:
         """Return the number of tokens of each text with the query, ``(n,)``."""
         ids = model.tokenizer([self.query] * len(texts), texts, return_attention_mask=False)["input_ids"]
-        return np.minimum([len(row) for row in ids], model.max_seq_length or np.iinfo(np.int64).max)
+        return np.minimum([len(row) for row in ids], length_limit(model) or np.iinfo(np.int64).max)
 
 
 def load_reranker(name: str, taken: Sequence[str]) -> Reranker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic_core import to_json
@@ -79,7 +79,7 @@ class Encoders:
             Refusal: Status 404 if there is no such encoder.
         """
         if name is not None and name not in self.by_name:
-            raise Refusal(404, f"There is no model {name!r}; available: {', '.join(self.by_name)}.")
+            raise no_such_model(name, self.by_name)
         return self.by_name[name or self._default]
 
     def find_indexed(self, name: str | None) -> tuple[Served, Index]:
@@ -199,6 +199,11 @@ class Encoders:
         """Encode all waiting texts, then stop."""
         for batcher in self._batchers.values():
             await run_in_threadpool(batcher.close)
+
+
+def no_such_model(name: str, available: Iterable[str]) -> Refusal:
+    """Return the answer to a request for a model that is not among those available: status 404."""
+    return Refusal(404, f"There is no model {name!r}; available: {', '.join(available)}.")
 
 
 def _draw(index: Index) -> bytes:

@@ -13,8 +13,7 @@ from scipy.special import expit
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.service.cross_encoder import Logits
-from smoothcse.service.limits import Refusal
-from smoothcse.service.queues import Encoders
+from smoothcse.service.queues import Encoders, no_such_model
 from smoothcse.service.readings import Embeddings, LateInteraction, Side
 from smoothcse.service.served import Reranker, Served
 
@@ -51,7 +50,7 @@ def find_scorer(encoders: Encoders, name: str | None) -> Served | Reranker:
     if encoders.reranker is not None and name in (None, encoders.reranker.name):
         return encoders.reranker
     if name is not None and name not in encoders.by_name:
-        raise Refusal(404, f"There is no model {name!r}; available: {', '.join(encoders.names)}.")
+        raise no_such_model(name, encoders.names)
     return encoders.find(name)
 
 
