@@ -121,5 +121,5 @@ class CollapseMonitor(TrainerCallback):
             )
 
     def _shape(self) -> tuple[float, float, float]:
-        rows = torch.from_numpy(encode(self.model, self.sentences))
+        rows = torch.from_numpy(encode(self.model, self.sentences, precision="auto"))
         return float(mean_cosine(rows)), float(uniformity(rows)), float(effective_rank(rows - rows.mean(dim=0)))
