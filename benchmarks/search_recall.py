@@ -15,6 +15,7 @@ import time
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
+from unittest.mock import patch
 
 import numpy as np
 from harness import SHARED, keep, show
@@ -46,10 +47,12 @@ def main() -> None:
     arguments = parser.parse_args()
     quiet_libraries()
     count, queries = (600, 20) if arguments.quick else (arguments.documents, arguments.queries)
-    if arguments.quick:
-        table_indexes.APPROXIMATE_FROM = 500
+    approximate_from = 500 if arguments.quick else table_indexes.APPROXIMATE_FROM
     sentences = load_sentences(arguments.text, limit=count + queries, seed=0).dataset["sentence"][:]
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        patch.object(table_indexes, "APPROXIMATE_FROM", approximate_from),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         started = time.perf_counter()
         made = Index.build(Path(folder) / "docs.index", arguments.model, map(Document, sentences[queries:]))
         built = time.perf_counter() - started
@@ -84,9 +87,8 @@ def compare(
     seconds = time.perf_counter() - started
     megabytes = size(made.path, "_indices") - before  # older quantised embeddings stay for a while, for open readers
     found, timed = searched(made, queries, exact=False)
-    usual, store.REFINE_FACTOR = store.REFINE_FACTOR, 1
-    alone, _ = searched(made, queries, exact=False)
-    store.REFINE_FACTOR = usual
+    with patch.object(store, "REFINE_FACTOR", 1):
+        alone, _ = searched(made, queries, exact=False)
     by_codes = recall(expected, alone)["recall"]
     measured = {"recall_by_codes_alone": by_codes, "seconds": seconds, "megabytes": megabytes}
     return {"codes": codes, **recall(expected, found), **timed, **measured}

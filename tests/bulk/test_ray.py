@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,6 +19,7 @@ import torch
 from rich.console import Console
 
 from commands import run_here
+from forked import start_command
 from smoothcse.bulk.ray.driver import encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
 from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
@@ -103,23 +103,24 @@ def wait_for(condition, seconds=240):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # seconds on an idle machine, minutes on a busy one, since five processes import torch
-def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path):
+@pytest.mark.timeout(900)  # seconds on an idle machine, minutes on a busy one, since four processes import torch
+def test_each_row_is_written_once_after_crashes(cluster, tiny_bert, tmp_path, monkeypatch):
     table = write_input(tmp_path / "in", ROWS)
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "smoothcse", "encode", tiny_bert, str(tmp_path / "in"), "-o", str(output)]
-    command += ["--engine", "ray", "--keep", "id", "--precision", "fp32", "--batch-size", "16"]
-    command += ["--rows-per-shard", str(ROWS_PER_SHARD)]
+    command = ["encode", tiny_bert, tmp_path / "in", "-o", output, "--engine", "ray", "--keep", "id"]
+    command += ["--precision", "fp32", "--batch-size", "16", "--rows-per-shard", ROWS_PER_SHARD]
     options = {"keep": ["id"], "precision": "fp32", "rows_per_shard": ROWS_PER_SHARD, "console": QUIET}
 
     # The whole job is killed after a few shards ...
-    environment = {**os.environ, "RAY_ADDRESS": cluster.get_runtime_context().gcs_address}
-    job = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.get_runtime_context().gcs_address)
+    job = start_command(*command, said=tmp_path / "said.txt")
     try:
-        wait_for(lambda: len(finished(output)) >= 3 or job.poll() is not None)
+        wait_for(lambda: len(finished(output)) >= 3 or not job.is_alive())
     finally:
-        job.send_signal(signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL, job.stderr.read()
+        job.kill()
+    job.join()
+    assert job.exitcode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
+    monkeypatch.undo()
     wait_for(lambda: not busy_workers(output))  # Ray stops the workers of a killed driver
     before = finished(output)
     assert 3 <= len(before) <= SHARDS // 2

@@ -13,6 +13,7 @@ import pytest
 
 from repository import REPOSITORY
 from smoothcse.encoders.precision import ASSUME_BF16
+from smoothcse.search import table_indexes
 from tiny import sentences
 
 FOLDER = REPOSITORY / "benchmarks"
@@ -116,6 +117,7 @@ def look(shared, minilm, tiny_bert, tmp_path_factory):
         monkeypatch.setattr(sys, "exit", lambda code=None: code and pytest.fail(f"{name} ended with {code}"))
         runpy.run_path(sys.argv[0], run_name="__main__")
         assert results() == before
+        assert table_indexes.APPROXIMATE_FROM == 50_000  # what it changes here, it restores for the tests that follow
 
     return run
 

@@ -5,11 +5,11 @@ scaled as :func:`~smoothcse.evaluation.fusion.fuse` scales them over all documen
 read: the smallest cosine similarity is that of the document farthest from the query, which is one more search, and the
 smallest BM25 score is 0, that of a document without the query's words. Scaling over the candidates alone would stretch
 the cosine similarities and so give BM25 less than its weight. A document outside the candidates is missed if it is
-among the best by the fused score and yet among the best by neither.
+among the best by the fused score and yet among the best by neither. Approximate search finds the
+farthest document approximately too, so that the scores in a large index may deviate by a few percent.
 
 BM25 is that of LanceDB: the formula of :mod:`smoothcse.evaluation.bm25`. Its statistics leave out documents without
-words and, until the table is next optimised, up to a tenth of the documents: those that came last. Where LanceDB has
-built its index in several partitions, scores may deviate by a few percent.
+words and, until the table is next optimised, up to a tenth of the documents: those that came last.
 """
 
 from __future__ import annotations
