@@ -33,6 +33,18 @@ class FakeIndex:
         return [self.documents[row] for row in rows], self.vectors[rows]
 
 
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lay maps out here, since each process takes seconds to start."""
+
+    def here(self: MapProcess, vectors: np.ndarray, texts: list[str], stop_words: list[str], seed: int) -> dict:
+        positions, method = project(vectors, seed)
+        clusters = find_clusters(positions, texts, stop_words, seed)
+        return {"positions": positions.tolist(), "method": method, "clusters": clusters}
+
+    monkeypatch.setattr(MapProcess, "lay_out", here)
+
+
 def _clusters(count: int, each: int, width: int = 16, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     generator = np.random.default_rng(seed)
     centres = np.eye(width, dtype=np.float32)[:count]
@@ -57,7 +69,7 @@ def test_the_length_of_a_vector_does_not_matter() -> None:
     np.testing.assert_array_equal(project(vectors)[0], project(stretched.astype(np.float32))[0])
 
 
-def test_a_seed_gives_the_same_map_and_another_sample_another() -> None:
+def test_a_seed_gives_the_same_map_and_another_sample_another(in_this_process: None) -> None:
     index = FakeIndex(_clusters(4, 20)[0])
     assert corpus_map(index, limit=40, seed=1) == corpus_map(index, limit=40, seed=1)
     ids = [[point["id"] for point in corpus_map(index, limit=40, seed=seed)["points"]] for seed in (1, 2)]
@@ -66,13 +78,7 @@ def test_a_seed_gives_the_same_map_and_another_sample_another() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 6, 17])
-def test_any_number_of_documents_has_a_map(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    def here(self: MapProcess, vectors: np.ndarray, texts: list[str], stop_words: list[str], seed: int) -> dict:
-        positions, method = project(vectors, seed)
-        clusters = find_clusters(positions, texts, stop_words, seed)
-        return {"positions": positions.tolist(), "method": method, "clusters": clusters}
-
-    monkeypatch.setattr(MapProcess, "lay_out", here)  # eight processes would take long
+def test_any_number_of_documents_has_a_map(count: int, in_this_process: None) -> None:
     found = corpus_map(FakeIndex(_clusters(3, 6)[0][:count]))
     assert len(found["points"]) == count
     assert found["fields"] == ["topic"]
@@ -98,7 +104,7 @@ def test_two_documents_lie_apart() -> None:
     assert np.linalg.norm(positions[0] - positions[1]) == pytest.approx(2)
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_cut(in_this_process: None) -> None:
     [point] = corpus_map(FakeIndex(np.ones((1, 4), dtype=np.float32), text="word " * 500))["points"]
     assert len(point["text"]) <= TEXT_LIMIT
     assert point["text"].endswith("word…")
@@ -119,19 +125,15 @@ def test_regions_are_named_by_the_words_of_their_documents() -> None:
     assert find_clusters(positions[:8], texts[:8]) == []  # too few documents
 
 
-def test_a_sample_says_of_how_many_and_a_process_of_low_priority_computes_it() -> None:
-    process = MapProcess()
-    found = corpus_map(FakeIndex(_clusters(4, 20)[0]), process, limit=40)
-    assert (len(found["points"]), found["documents"], process.share) == (40, 80, 1.0)
-
-
-def test_the_process_tells_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_computes_the_same_map_and_tells_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     shares: list[float] = []
-    monkeypatch.setattr(
-        MapProcess, "share", property(lambda self: shares[-1], lambda self, share: shares.append(share))
-    )
-    vectors, labels = _clusters(4, 20)
-    MapProcess().lay_out(vectors, ["text"] * len(labels), [], 0)
+    report = property(lambda self: shares[-1], lambda self, share: shares.append(share))
+    monkeypatch.setattr(MapProcess, "share", report, raising=False)
+    index = FakeIndex(_clusters(4, 20)[0])
+    found = corpus_map(index, limit=40)
+    assert (len(found["points"]), found["documents"]) == (40, 80)
+    positions = project(index.sample(40)[1])[0]
+    assert [[point["x"], point["y"]] for point in found["points"]] == positions.round(4).tolist()
     assert shares == sorted(shares)
     assert {0.125, 0.5, 1.0} < set(shares)
 
