@@ -36,7 +36,7 @@ def corpus_map(index: Index, process: MapProcess | None = None, limit: int = 500
     total = len(index)
     documents, vectors = index.sample(limit, seed)
     texts = [_clipped(document.text) for document in documents]
-    layout = (process or MapProcess()).lay_out(vectors, texts, stop_words_of(index.language), seed)
+    layout = (process or MapProcess()).lay_out(vectors, texts, sorted(stop_words_of(index.language)), seed)
     points = [
         {"id": document.id, "x": x, "y": y, "text": text, "metadata": dict(document.metadata)}
         for document, text, (x, y) in zip(documents, texts, layout["positions"], strict=True)

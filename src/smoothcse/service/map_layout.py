@@ -109,15 +109,16 @@ def _names(labels: NDArray[np.int32], count: int, texts: Sequence[str], stop_wor
     frequency = np.asarray((counts.T @ members.T).T)
     shares = frequency / frequency.sum(axis=1, keepdims=True).clip(1)
     weights = np.sqrt(shares) * np.log1p(frequency.sum() / count / frequency.sum(axis=0))
-    return [_joined(terms[np.argsort(-row, kind="stable")[:30]], row) for row in weights]
+    best = [[number for number in np.argsort(-row, kind="stable")[:30] if row[number]] for row in weights]
+    return [_joined([str(terms[number]) for number in numbers]) for numbers in best]
 
 
-def _joined(terms: Sequence[str], weights: NDArray[np.float64]) -> str:
+def _joined(terms: Sequence[str]) -> str:
     """Join the first words, without words that begin like an earlier one."""
     chosen: list[str] = []
-    for term in terms[: np.count_nonzero(weights)]:
+    for term in terms:
         if len(chosen) < _NAME_WORDS and not any(term.startswith(one[:5]) for one in chosen):
-            chosen.append(str(term)[:24])
+            chosen.append(term[:24])
     return ", ".join(chosen)
 
 

@@ -54,7 +54,7 @@ class MapProcess:
         with tempfile.TemporaryDirectory(prefix="smoothcse-map-") as name:
             folder = Path(name)
             np.save(folder / "vectors.npy", vectors)
-            given = {"texts": list(texts), "stop_words": sorted(stop_words), "seed": seed}
+            given = {"texts": list(texts), "stop_words": list(stop_words), "seed": seed}
             (folder / "texts.json").write_text(json.dumps(given), encoding="utf-8")
             self._run(folder)
             found: dict[str, Any] = json.loads((folder / "layout.json").read_text(encoding="utf-8"))

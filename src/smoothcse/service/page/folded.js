@@ -21,6 +21,7 @@ export function folded(text, query = "") {
     passage.hidden = !whole.hidden;
     button.setAttribute("aria-expanded", String(!whole.hidden));
     button.textContent = whole.hidden ? closed : "Show the passage only";
+    if (!whole.hidden) whole.querySelector("mark").scrollIntoView({ block: "center" });
   });
   return [passage, whole, button];
 }
