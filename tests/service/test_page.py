@@ -412,6 +412,12 @@ def test_the_map_finds_a_query_and_names_its_regions(browser, address):
         page.wait_for_timeout(100)
         assert page.locator("#map-canvas").screenshot() != without
         expect(page).to_have_url(f"{address}/#map?encoder=after&colour=year")
+        page.locator("#map-field").select_option("one colour")
+        page.reload()
+        expect(page.locator("#map-field")).to_have_value("")
+        expect(page.locator("#map-clusters button")).to_have_count(2)
+        page.go_back()
+        expect(page.locator("#map-field")).to_have_value("year")
 
 
 def test_the_map_says_that_it_is_a_sample_and_how_far_it_is(browser, address):

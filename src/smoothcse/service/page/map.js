@@ -11,6 +11,7 @@ import { roving } from "./roving.js";
 
 const NEIGHBOURS = 8;
 const CLOSE = 3; // zoom that shows a region
+const PLAIN = "~"; // one colour, in the URL
 const NOTHING = { points: [], clusters: [], fields: [], documents: 0 };
 
 /** Create the view; return a function that shows it, given the names of the encoders that have an index and the values of the URL. */
@@ -26,9 +27,10 @@ export function mapView() {
   let selected = "";
   let several = false;
 
-  const keep = (step) => keepPlace("map", { encoder: several ? shownModel : "", colour: byId("map-field").value, q: byId("map-query").value.trim(), id: selected }, step);
+  const colour = () => byId("map-field").value || (map.fields.length ? PLAIN : "");
+  const keep = (step) => keepPlace("map", { encoder: several ? shownModel : "", colour: colour(), q: byId("map-query").value.trim(), id: selected }, step);
 
-  const show = (model, { colour, id }) => load(async (signal) => {
+  const show = (model, { colour: asked, id }) => load(async (signal) => {
     byId("map-canvas").setAttribute("aria-busy", "true");
     const found = await findMap(model, signal, progress).finally(() => { byId("map-progress").hidden = true; });
     map = found;
@@ -36,7 +38,7 @@ export function mapView() {
     shownModel = model;
     selected = "";
     fill(byId("map-field"), [["", "one colour"], ...map.fields.map((field) => [field, `by ${field}`])]);
-    byId("map-field").value = colour === undefined || !map.fields.includes(colour) ? bestField() : colour;
+    byId("map-field").value = [PLAIN, ...map.fields].includes(asked) ? (asked === PLAIN ? "" : asked) : bestField();
     byId("map-field").closest("label").hidden = !map.fields.length;
     plane.show(map.points, map.clusters);
     recolour();
@@ -128,7 +130,7 @@ export function mapView() {
     tip.style.top = `${y + tip.offsetHeight + 24 > frame.clientHeight ? y - tip.offsetHeight - 12 : y + 14}px`;
   }
 
-  byId("map-model").addEventListener("change", () => show(byId("map-model").value, { colour: byId("map-field").value }));
+  byId("map-model").addEventListener("change", () => show(byId("map-model").value, { colour: colour() }));
   byId("map-field").addEventListener("change", () => { recolour(); keep(true); });
   byId("map-query").addEventListener("input", debounced(() => locate(false), 300));
   byId("map-form").addEventListener("submit", (event) => { event.preventDefault(); locate(); });
@@ -143,7 +145,7 @@ export function mapView() {
     const model = names.includes(values.encoder) ? values.encoder : names[0];
     byId("map-model").value = model;
     byId("map-query").value = values.q ?? "";
-    const same = model === shownModel && values.colour === byId("map-field").value && (values.id ?? "") === selected;
+    const same = model === shownModel && (values.colour ?? "") === colour() && (values.id ?? "") === selected;
     if (same) locate(false);
     else show(model, values);
   };
