@@ -92,8 +92,7 @@ def photograph(browser: Browser, url: str) -> None:
     for scheme in ("light", "dark"):
         page = opened(browser, f"{url}/#search", scheme, wide)
         page.get_by_role("searchbox").fill(QUERY)
-        page.locator("#search-count").select_option("5")
-        expect(page.locator("#results li")).to_have_count(10)
+        expect(page.locator("#results li")).to_have_count(20)
         page.screenshot(path=IMAGES / f"page-search-{scheme}.png")
     page = opened(browser, f"{url}/#pairs", "light", wide)
     expect(page.locator(".heat")).to_have_count(2)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 
+import httpx
 import numpy as np
 import pytest
 from rich.console import Console
@@ -13,9 +15,18 @@ from rich.console import Console
 from served import listening
 from tiny import sentences
 
-for package in ("fastapi", "uvicorn", "fastapi_offline", "prometheus_client", "lancedb", "playwright"):
+for package in (
+    "fastapi",
+    "uvicorn",
+    "fastapi_offline",
+    "prometheus_client",
+    "lancedb",
+    "playwright",
+    "axe_playwright_python",
+):
     pytest.importorskip(package, reason="needs the extras 'serve' and 'dev'")
 
+from axe_playwright_python.sync_playwright import Axe  # noqa: E402
 from playwright.sync_api import expect, sync_playwright  # noqa: E402
 
 from smoothcse.search import Document, Index  # noqa: E402
@@ -33,7 +44,15 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 def encoders(tiny_bert, tmp_path_factory):
     texts = [*sentences(59), EVIL]
     documents = [
-        Document(text, str(row), {"topic": ["cats", "<b>dogs</b>", "towns"][row % 3], "year": 2000 + row % 12})
+        Document(
+            text,
+            str(row),
+            {
+                "topic": ["cats", "<b>dogs</b>", "towns"][row % 3],
+                "year": 2000 + row % 12,
+                "day": f"2024-01-{1 + row % 20:02}",
+            },
+        )
         for row, text in enumerate(texts)
     ]
     folder, served = tmp_path_factory.mktemp("page"), []
@@ -46,6 +65,8 @@ def encoders(tiny_bert, tmp_path_factory):
 @pytest.fixture(scope="module")
 def address(encoders):
     with listening(create_app(encoders)) as url:
+        for one in encoders:  # the processes of low priority take long beside other work
+            httpx.get(f"{url}/map", params={"model": one.name}, timeout=100).raise_for_status()
         yield url
 
 
@@ -262,3 +283,171 @@ def test_what_goes_wrong_is_said(browser, encoders):
         page.get_by_role("searchbox").fill("the cat")
         expect(page.locator("#search-error")).to_be_hidden()
         expect(page.locator("#results li").first).to_be_visible()
+
+
+def test_the_url_holds_the_search_and_the_back_button_undoes_it(browser, address):
+    place = "#search?q=the+cat&encoder=after&where=%7B%22topic%22%3A%5B%22towns%22%5D%7D&rerank=none"
+    with opened(browser, address, place) as page:
+        expect(page.get_by_role("searchbox")).to_have_value("the cat")
+        expect(page.locator("#search-model")).to_have_value("after")
+        expect(page.locator("#search-rerank")).to_have_value("none")
+        expect(page.locator("#filters")).to_contain_text("topic: towns")
+        expect(page.locator("#search-status")).to_contain_text("from 20 documents")
+        assert page.url == f"{address}/{place}"
+        page.locator("#filters button").click()
+        expect(page.locator("#search-status")).to_contain_text("from 60 documents")
+        page.locator("#search-model").select_option("before")
+        expect(page).to_have_url(f"{address}/#search?q=the+cat&encoder=before&rerank=none")
+        page.go_back()
+        expect(page.locator("#search-model")).to_have_value("after")
+        page.go_back()
+        expect(page.locator("#filters")).to_contain_text("topic: towns")
+        page.get_by_role("link", name="Pairs").click()
+        page.get_by_role("link", name="Search").click()  # as one left it
+        expect(page).to_have_url(f"{address}/{place}")
+        page.goto(f"{address}/#search?q=the+cat&where=%7Bnonsense")
+        expect(page.locator("#search-error")).to_have_text(
+            "The filters of this link cannot be read; they are left out."
+        )
+        expect(page.locator("#results li").first).to_be_visible()
+
+
+def test_facets_count_and_ranges_limit(browser, address):
+    with opened(browser, address, "#search?q=the+cat&encoder=after") as page:
+        expect(page.locator("#facet-fields legend")).to_have_text(["topic", "year", "day"])
+        values = page.locator("#facet-fields li button")
+        expect(values).to_have_text(["<b>dogs</b>20", "cats20", "towns20"])
+        values.nth(1).click()
+        values.nth(2).click()
+        expect(page.locator("#filters")).to_contain_text("topic: cats or towns")
+        expect(page.locator("#search-status")).to_contain_text("from 40 documents")
+        expect(values).to_have_text(["<b>dogs</b>20", "cats20", "towns20"])  # the other values can still be added
+        expect(values.nth(2)).to_be_focused()
+        page.get_by_label("year, from").fill("2003")
+        page.get_by_label("year, to").fill("2004")
+        page.keyboard.press("Enter")
+        expect(page.locator("#filters")).to_contain_text("year: 2003 to 2004")
+        expect(page.locator("#search-status")).to_contain_text("from 5 documents")
+        expect(values).to_have_text(["<b>dogs</b>5", "cats5"])
+        page.get_by_label("day, from").fill("2024-01-17")
+        page.keyboard.press("Enter")
+        expect(page.locator("#filters")).to_contain_text("day: from 2024-01-17")
+        page.get_by_label("year, from").fill("3000")
+        page.keyboard.press("Enter")
+        expect(page.get_by_text("No documents found.")).to_be_visible()
+
+
+def test_more_results_follow(browser, address):
+    with opened(browser, address, "#search?q=the+cat&encoder=after") as page:
+        results = page.locator("#results li")
+        expect(results).to_have_count(10)
+        first = results.first.inner_text()
+        page.get_by_role("button", name="More results").click()
+        expect(results).to_have_count(20)
+        assert results.first.inner_text() == first
+        expect(results.nth(10).locator("button").first).to_be_focused()
+        assert page.url.endswith("&k=20")
+        for _ in range(4):
+            page.get_by_role("button", name="More results").click()
+        expect(results).to_have_count(60)
+        page.get_by_role("button", name="More results").click()  # the service has just as many as were asked for
+        expect(page.get_by_role("button", name="More results")).to_be_hidden()
+
+
+def test_a_long_document_is_folded_around_its_best_passage(browser, address):
+    filler = "Something else is said in this sentence. " * 30
+    text = f"{filler}Kittens were sleeping on the sofa. {filler}"
+    hit = {
+        "id": "1",
+        "text": text,
+        "score": 0.5,
+        "cosine": 0.5,
+        "metadata": {"title": "Cats", "file": "cats.pdf", "page": 7},
+    }
+    answer = {"results": [hit], "milliseconds": 1, "cosine_weight": 1, "rerank": "none", "incomplete": None}
+    with opened(browser, address) as page:
+        page.route("**/search", lambda route: route.fulfill(json=answer))
+        page.get_by_role("searchbox").fill("a sleeping kitten")
+        first = page.locator("#results li").first
+        expect(first.locator("p").nth(1)).to_have_text(re.compile(r"^… Kittens were sleeping on the sofa\. .* …$"))
+        expect(first.locator(".place .field")).to_have_text(["Cats", "cats.pdf", "page 7"])
+        first.get_by_role("button", name="Show all 2,495 characters (this is 49% in)").click()
+        expect(first.locator(".whole")).to_be_visible()
+        expect(first.locator("mark")).to_contain_text("Kittens were sleeping")
+
+
+def test_groups_of_buttons_are_one_tab_stop(browser, address):
+    with opened(browser, address, "#search?q=the+cat&encoder=after") as page:
+        expect(page.locator("#results li")).to_have_count(10)
+        expect(page.locator("#facet-fields legend")).to_have_count(3)
+        stops = page.locator("main :is(a, button, input, select, summary, [tabindex]):visible").evaluate_all(
+            "all => all.filter((one) => one.tabIndex >= 0 && one.id !== 'main').length"
+        )
+        assert stops == 11  # query, two selects, the panel, its values, its four inputs, the results, and more
+        buttons = page.locator("#results li").first.locator("button")
+        buttons.first.focus()
+        page.keyboard.press("ArrowRight")
+        expect(buttons.nth(1)).to_be_focused()
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("#results li").nth(1).locator("button").first).to_be_focused()
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Tab")
+        expect(page.locator("#results li").nth(1).locator("button").first).to_be_focused()
+
+
+def test_the_map_finds_a_query_and_names_its_regions(browser, address):
+    with opened(browser, address, "#map?encoder=after&colour=year&q=the+cat") as page:
+        expect(page.locator("#map-status")).to_have_text(
+            "60 documents, laid out by t-SNE. The diamond marks the query, among its nearest documents."
+        )
+        expect(page.locator("#map-field")).to_have_value("year")
+        expect(page.locator("#map-clusters button")).to_have_count(2)
+        picture = page.locator("#map-canvas").screenshot()
+        page.locator("#map-query").fill("")
+        expect(page.locator("#map-status")).to_have_text("60 documents, laid out by t-SNE.")
+        page.wait_for_timeout(100)
+        without = page.locator("#map-canvas").screenshot()
+        assert without != picture
+        page.locator("#map-clusters button").first.click()
+        page.wait_for_timeout(100)
+        assert page.locator("#map-canvas").screenshot() != without
+        expect(page).to_have_url(f"{address}/#map?encoder=after&colour=year")
+        page.locator("#map-field").select_option("one colour")
+        page.reload()
+        expect(page.locator("#map-field")).to_have_value("")
+        expect(page.locator("#map-clusters button")).to_have_count(2)
+        page.go_back()
+        expect(page.locator("#map-field")).to_have_value("year")
+
+
+def test_the_map_says_that_it_is_a_sample_and_how_far_it_is(browser, address):
+    point = {"id": "1", "x": 0, "y": 0, "text": "a", "metadata": {}}
+    answer = {
+        "points": [point],
+        "documents": 7000,
+        "clusters": [],
+        "fields": [],
+        "method": "t-SNE",
+        "incomplete": None,
+    }
+    with opened(browser, address, "#pairs") as page:
+        page.route("**/map/progress?*", lambda route: route.fulfill(json={"share": 0.25}))
+        waiting = []
+        page.route("**/map?*", lambda route: waiting.append(route))
+        page.get_by_role("link", name="Map").click()
+        expect(page.locator("#map-status")).to_have_text("Computing the map; this is needed once. 25% done.")
+        expect(page.locator("#map-progress")).to_have_js_property("value", 0.25)
+        waiting[0].fulfill(json=answer)
+        expect(page.locator("#map-status")).to_have_text("A random sample of 1 of 7,000 documents, laid out by t-SNE.")
+        expect(page.locator("#map-progress")).to_be_hidden()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(browser, address, scheme):
+    """Contrast, names and roles, by axe-core."""
+    with opened(browser, address, color_scheme=scheme) as page:
+        for place in ("#search?q=the+cat&where=%7B%22year%22%3A%5B2003%5D%7D", "#pairs", "#map?q=the+cat&id=3"):
+            page.goto(f"{address}/{place}")
+            expect(page.locator("#results li:visible, .heat:visible, #map-chosen li:visible").first).to_be_visible()
+            found = Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()

@@ -198,10 +198,10 @@ def test_models(client):
     }
 
 
-def test_the_map_is_drawn_once(client, monkeypatch):
+def test_the_map_is_drawn_once(client, index, monkeypatch):
     corpus_map = pytest.importorskip("smoothcse.service.corpus_map")
     drawn, draw = [], corpus_map.corpus_map
-    monkeypatch.setattr(corpus_map, "corpus_map", lambda index: drawn.append(index) or draw(index))
+    monkeypatch.setattr(corpus_map, "corpus_map", lambda *given: drawn.append(given) or draw(*given))
     with ThreadPoolExecutor(4) as pool:
         maps = [strictly_read(answer) for answer in pool.map(lambda _: client.get("/map"), range(4))]
     assert len(drawn) == 1
@@ -209,6 +209,11 @@ def test_the_map_is_drawn_once(client, monkeypatch):
     points = {point["id"]: point for point in maps[0]["points"]}
     assert set(points) == {str(row) for row in range(40)}
     assert points["3"]["metadata"] == {"year": 2003, "weight": None}
+    assert maps[0]["documents"] == 40
+    assert client.get("/map/progress").json() == {"share": 1.0}
+    with TestClient(create_app([Served("first", index.model, index)])) as other:  # from the file of the index
+        assert strictly_read(other.get("/map")) == maps[0]
+    assert len(drawn) == 1
     assert said(client.get("/map?model=second"), 404) == (
         "The model second is served without an index; start the service with --index."
     )
@@ -221,6 +226,9 @@ def test_the_map_is_drawn_once(client, monkeypatch):
         ("/search", {"query": "a", "where": {"year": "x' OR 1=1 --"}}, 400, "holds whole numbers"),
         ("/search", {"query": "a", "where": "year = 1"}, 422, "where: Input should be a valid dictionary."),
         ("/search", {"query": "a", "where": {"id": [str(row) for row in range(2000)]}}, 413, "2000 values"),
+        ("/facets", {"where": {"yeer": 1}}, 400, "no field 'yeer' (fields: id, year, weight)"),
+        ("/facets", {"where": {"id": [str(row) for row in range(2000)]}}, 413, "2000 values"),
+        ("/facets", {"model": "second"}, 404, "served without an index"),
         ("/search", {"query": "a", "k": 0}, 422, "k: Input should be greater than or equal to 1."),
         ("/search", {"query": "a", "k": 10**9}, 400, "k is 1000000000 and must lie between 1 and 1000."),
         ("/search", {"query": "a", "k": "ten"}, 422, "k: Input should be a valid integer."),
@@ -274,6 +282,8 @@ def test_the_documentation_comes_from_this_machine(client):
             "/neighbours",
             "/similarity",
             "/map",
+            "/map/progress",
+            "/facets",
         ),
         *("/rerank", "/v1/rerank", "/v2/rerank", "/", "/embed", "/tokenize", "/decode", "/info", "/documents"),
         *("/healthz", "/health", "/metrics"),

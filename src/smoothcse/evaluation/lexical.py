@@ -70,13 +70,18 @@ class Words:
 
     def __call__(self, text: str) -> list[str]:
         """Return the words of a text in their order, without stop words."""
-        stop_words = _STOP_WORDS.get(self.language, frozenset[str]())
+        stop_words = stop_words_of(self.language)
         words = [word for word in split_words(text) if word not in stop_words]
         return self._stemmer.stemWords(words) if self._stemmer else words
 
     @cached_property
     def _stemmer(self) -> Any:
         return None if self.language == NO_LANGUAGE else Stemmer.Stemmer(self.language)
+
+
+def stop_words_of(language: str | None) -> frozenset[str]:
+    """Return the stop words of a language, or none for an unknown one."""
+    return _STOP_WORDS.get(language or NO_LANGUAGE, frozenset())
 
 
 def split_words(text: str) -> list[str]:

@@ -5,6 +5,7 @@
     docs.index/
       index.json         model, fingerprint, quantisation, language, search settings, unfinished changes
       documents.lance/   text, id, metadata, unit vector and words of each document
+      map.json           latest map of the service, if it was asked for one
       .lock              held by the writing process; readers need no lock
 """
 
@@ -31,6 +32,7 @@ from smoothcse.evaluation.lexical import Words, detect_language
 from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.runs.search_settings import find_search_settings
 from smoothcse.search.documents import Document, whole_characters
+from smoothcse.search.facets import VALUES, Facet, find_facets
 from smoothcse.search.filters import Filter
 from smoothcse.search.fused_search import search_fused
 from smoothcse.search.hits import Hit, hit_of, metadata_of
@@ -220,6 +222,16 @@ class Index:
     def fields(self) -> list[str]:
         """Names of the metadata fields."""
         return self._store.fields
+
+    @property
+    def version(self) -> int:
+        """Number that increases with each change of the documents."""
+        return self._store.version
+
+    @property
+    def language(self) -> str | None:
+        """Language of the words; None for an index without words."""
+        return self.record.language
 
     @property
     def dimensions(self) -> int:
@@ -438,6 +450,30 @@ class Index:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
         rows, vectors = self._store.at(chosen.tolist())
         return [Document(row["text"], row["id"], metadata_of(row)) for row in rows], vectors
+
+    def count(self, where: Filter | str | None = None) -> int:
+        """Return the number of documents that fulfil a filter.
+
+        Args:
+            where: Filter or condition on the metadata, as in :meth:`search`. Default: all documents.
+
+        Raises:
+            SmoothCSEError: If the filter cannot be used.
+        """
+        return self._store.count(where)
+
+    def facets(self, where: Filter | None = None, values: int = VALUES) -> list[Facet]:
+        """Return the frequent values and the range of each metadata field, among the documents that fulfil a filter.
+
+        Args:
+            where: Filter on the metadata. It is applied to each field without its condition on that field, so that
+                the other values can be chosen, too. Default: all documents.
+            values: Maximum values per field.
+
+        Raises:
+            SmoothCSEError: If the filter cannot be used.
+        """
+        return find_facets(self._store, where or {}, values)
 
     def _row(self, id: str) -> Row:
         row = self._store.find(id)

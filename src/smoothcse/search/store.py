@@ -20,10 +20,10 @@ import pyarrow as pa
 from smoothcse._utils.choices import IndexQuantisation
 from smoothcse._utils.extras import extra, require
 from smoothcse.errors import SmoothCSEError, first_line
-from smoothcse.search.column_names import NO_METADATA, WORDS, name_of
+from smoothcse.search.column_names import NO_METADATA, WORDS, column_of, name_of
 from smoothcse.search.conditions import translate
 from smoothcse.search.documents import Document
-from smoothcse.search.filters import Filter, Filters
+from smoothcse.search.filters import Filter, Filters, Kind
 from smoothcse.search.table_indexes import (
     gather,
     has_vector_index,
@@ -87,6 +87,11 @@ class Store:
     def fields(self) -> list[str]:
         """Names of the metadata fields."""
         return [name_of(column) for column in self._table.schema.names if column not in NO_METADATA]
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """Type of the values of each metadata field."""
+        return {name: field.kind for name, field in filter_fields(self._table.schema).items() if name in self.fields}
 
     def __len__(self) -> int:
         """Return the number of documents."""
@@ -188,6 +193,24 @@ class Store:
         query = self._matching(words).limit(len(rows)).select(["_score"])
         found = self._found(query, f"_rowid IN ({', '.join(map(str, rows))})")
         return dict(zip(found["_rowid"].to_pylist(), found["_score"].to_pylist(), strict=True))
+
+    def count(self, where: Filter | str | None) -> int:
+        """Return the number of rows that fulfil a filter."""
+        return int(self._table.count_rows(self._condition(where) or None))
+
+    def metadata_table(self, where: Filter | str | None, names: Sequence[str]) -> pa.Table:
+        """Return some metadata fields of the rows that fulfil a filter.
+
+        Args:
+            where: Filter or condition on the metadata, or None.
+            names: Names of the fields, which are those of the table's columns.
+
+        Raises:
+            SmoothCSEError: If the filter cannot be used, or the table cannot be read.
+        """
+        columns = [column_of(name) for name in names]
+        found = self._found(self._table.search().limit(len(self)).select(columns), self._condition(where))
+        return found.select(columns).rename_columns(list(names))
 
     def find(self, id: str) -> Row | None:
         """Return the row with an id, or None."""

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse._utils.choices import InputType, TokenIdsOf
 from smoothcse.service.batcher import Batcher, Encoded
 from smoothcse.service.limits import Limits, Refusal
+from smoothcse.service.maps import Maps
 from smoothcse.service.model_tokens import ModelTokens
 from smoothcse.service.openai_tokens import OpenAITokens
 from smoothcse.service.readings import Embeddings, Reading
@@ -50,7 +50,7 @@ class Encoders:
         self.limits = limits
         self.reranker = reranker
         self._default = served[0].name
-        self._maps: dict[str, asyncio.Task[bytes]] = {}
+        self.maps = Maps()
         self._openai_tokens = OpenAITokens() if token_ids == "cl100k_base" else None
         self._tokens: dict[str, ModelTokens] = {}
         self._writing = {name: asyncio.Lock() for name in self.by_name}
@@ -167,15 +167,6 @@ class Encoders:
         message = f"The model was busy for {self.limits.answer_seconds:g} seconds; try again with fewer texts."
         return Refusal(503, message)
 
-    async def corpus_map(self, name: str | None) -> bytes:
-        """Return the map of an encoder's index as JSON; it is computed once, and again after a change of the index."""
-        served, index = self.find_indexed(name)
-        drawing = self._maps.get(served.name)
-        if drawing is None or (drawing.done() and drawing.exception()):
-            drawing = asyncio.create_task(run_in_threadpool(_draw, index))
-            self._maps[served.name] = drawing
-        return await asyncio.shield(drawing)
-
     async def change(self, served: Served, change: Callable[[], T]) -> T:
         """Change the index of an encoder, one change at a time.
 
@@ -188,15 +179,13 @@ class Encoders:
 
         async def changing() -> T:
             async with self._writing[served.name]:
-                try:
-                    return await run_in_threadpool(change)
-                finally:
-                    self._maps.pop(served.name, None)
+                return await run_in_threadpool(change)
 
         return await asyncio.shield(asyncio.create_task(changing()))
 
     async def close(self) -> None:
         """Encode all waiting texts, then stop."""
+        self.maps.close()
         for batcher in self._batchers.values():
             await run_in_threadpool(batcher.close)
 
@@ -204,9 +193,3 @@ class Encoders:
 def no_such_model(name: str, available: Iterable[str]) -> Refusal:
     """Return the answer to a request for a model that is not among those available: status 404."""
     return Refusal(404, f"There is no model {name!r}; available: {', '.join(available)}.")
-
-
-def _draw(index: Index) -> bytes:
-    from smoothcse.service.corpus_map import corpus_map
-
-    return to_json(corpus_map(index), inf_nan_mode="null")  # browsers cannot parse NaN

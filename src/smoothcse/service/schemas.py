@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -128,13 +128,57 @@ class MapPoint(BaseModel):
     metadata: dict[str, Any]
 
 
+class MapCluster(BaseModel):
+    """A region of the map, named by typical words of its documents."""
+
+    name: str
+    x: float
+    y: float
+    documents: int = Field(description="Number of documents on the map in this region.")
+
+
 class MapAnswer(BaseModel):
     """Documents on a plane, with similar documents close together."""
 
     points: list[MapPoint]
+    documents: int = Field(description="Number of documents in the index, of which the points are a sample.")
+    clusters: list[MapCluster]
     fields: list[str]
     method: str
     incomplete: str | None = Field(default=None, description="Why documents may be missing; null if none are.")
+
+
+class MapProgress(BaseModel):
+    """How far a map is computed."""
+
+    share: float = Field(description="Share of the computation that is done, from 0 to 1.")
+
+
+class FacetsRequest(Body):
+    """A filter whose documents are counted."""
+
+    where: dict[str, Any] | None = Field(default=None, description="Conditions on the metadata, as in `/search`.")
+    model: str | None = Field(default=None, description="Name from /models; the first by default.")
+
+
+class FieldFacet(BaseModel):
+    """The values of a metadata field."""
+
+    name: str
+    kind: Literal["text", "whole numbers", "numbers", "true or false", "dates"]
+    values: list[tuple[str | int | float | bool, int]] = Field(
+        description="The most frequent values, each with its number of documents."
+    )
+    different: int = Field(description="Number of different values.")
+    minimum: str | int | float | None = Field(default=None, description="Smallest number or date.")
+    maximum: str | int | float | None = Field(default=None, description="Largest number or date.")
+
+
+class FacetsAnswer(BaseModel):
+    """The number of documents that fulfil a filter, and the values of the metadata fields."""
+
+    documents: int
+    fields: list[FieldFacet]
 
 
 class ErrorDetail(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -14,8 +15,12 @@ from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.service.limits import Refusal
 from smoothcse.service.relevance import reranked
 from smoothcse.service.schemas import (
+    FacetsAnswer,
+    FacetsRequest,
+    FieldFacet,
     FoundDocument,
     MapAnswer,
+    MapProgress,
     ModelsAnswer,
     SearchAnswer,
     SearchRequest,
@@ -92,7 +97,27 @@ async def neighbours(
 @router.get("/map", response_model=MapAnswer)
 async def corpus_map(encoders: TheEncoders, model: ModelName = None) -> Response:
     """Lay out the documents on a plane; the first call computes the map, which takes a while."""
-    return Response(await encoders.corpus_map(model), media_type="application/json")
+    served, index = encoders.find_indexed(model)
+    return Response(await encoders.maps.find(served.name, index), media_type="application/json")
+
+
+@router.get("/map/progress")
+async def map_progress(encoders: TheEncoders, model: ModelName = None) -> MapProgress:
+    """Report how far the map is computed."""
+    served, _ = encoders.find_indexed(model)
+    return MapProgress(share=encoders.maps.share(served.name))
+
+
+@router.post("/facets")
+async def facets(request: FacetsRequest, encoders: TheEncoders) -> FacetsAnswer:
+    """Count the documents that fulfil a filter, and the values of each metadata field among them.
+
+    The values of a field that the filter limits are those of the documents that fulfil its other conditions.
+    """
+    _, index = encoders.find_indexed(request.model)
+    encoders.limits.check_filter(request.where)
+    found, count = await run_in_threadpool(lambda: (index.facets(request.where), index.count(request.where)))
+    return FacetsAnswer(documents=count, fields=[FieldFacet.model_validate(asdict(one)) for one in found])
 
 
 def _found(

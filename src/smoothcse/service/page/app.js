@@ -4,6 +4,7 @@ import { ask, keepToken, latest, onUnauthorised } from "./api.js";
 import { byId, say } from "./dom.js";
 import { mapView } from "./map.js";
 import { pairsView } from "./pairs.js";
+import { linkTo, readPlace } from "./place.js";
 import { searchView } from "./search.js";
 
 const VIEWS = { search: searchView(), pairs: pairsView(), map: mapView() };
@@ -11,17 +12,17 @@ let models = [];
 
 function show() {
   const indexed = models.filter((model) => model.documents !== null);
-  const asked = location.hash.slice(1);
+  const { view: asked, values } = readPlace();
   const view = asked in VIEWS ? asked : indexed.length ? "search" : "pairs";
   for (const name of Object.keys(VIEWS)) byId(`view-${name}`).hidden = name !== view;
   for (const link of document.querySelectorAll("nav a")) {
-    if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   const chosen = view === "pairs" ? models : indexed;
   byId(`view-${view}`).hidden = !chosen.length;
   say(byId("problem"), chosen.length ? null : "This service has no index. To search documents, start it with --index, for example: smoothcse serve MODEL --index docs.index");
-  if (chosen.length) VIEWS[view](chosen.map((model) => model.name));
+  if (chosen.length) VIEWS[view](chosen.map((model) => model.name), asked === view ? values : {});
 }
 
 const connect = latest((error) => say(byId("problem"), byId("token-form").hidden ? error : null));
@@ -57,7 +58,7 @@ byId("token-form").addEventListener("submit", (event) => {
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target.matches("input, textarea, select")) return;
   event.preventDefault();
-  location.hash = "#search";
+  location.hash = linkTo("search").hash;
   byId("query").focus();
 });
 

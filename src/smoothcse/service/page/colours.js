@@ -73,6 +73,6 @@ export function readTheme() {
     ramp: [colour("--ramp-low"), colour("--ramp-high")],
     ink: colour("--ink"),
     paper: colour("--card"),
-    muted: colour("--muted"),
+    accent: colour("--accent"),
   };
 }

@@ -2,10 +2,11 @@
 
 import { ask, debounced, latest } from "./api.js";
 import { byId, chosenModels, element, offerModels, quoted, say } from "./dom.js";
+import { keepPlace } from "./place.js";
 
 const MOST = 40; // sentences per side; a larger table is hard to read
 
-/** Create the view; return a function that shows it, given the names of the encoders. */
+/** Create the view; return a function that shows it, given the names of the encoders and the values of the URL. */
 export function pairsView() {
   const run = latest((error) => say(byId("pairs-error"), error));
   let names = [];
@@ -27,12 +28,14 @@ export function pairsView() {
   });
 
   for (const id of ["pairs-a", "pairs-b"]) byId(id).addEventListener("input", debounced(compare, 300));
-  byId("pairs-form").addEventListener("change", compare);
+  byId("pairs-form").addEventListener("change", () => { keepPlace("pairs", { encoder: byId("pairs-model").value }, true); compare(); });
   byId("pairs-form").addEventListener("submit", (event) => event.preventDefault());
 
-  return (available) => {
+  return (available, { encoder }) => {
     names = available;
     offerModels(byId("pairs-model"), names, true);
+    if (encoder === undefined && names.length > 1) byId("pairs-model").value = "";
+    if (names.includes(encoder)) byId("pairs-model").value = encoder;
     compare();
   };
 }

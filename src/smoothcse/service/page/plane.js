@@ -1,5 +1,7 @@
 // A plane of points on a canvas, with zoom, drag, pinch, hover and keys. It is independent of documents.
 
+import { paintCross, paintLabels, paintPin } from "./ink.js";
+
 const MOST_ZOOM = 60;
 const STEP = 1.35; // zoom factor of a key or a button
 const REACH = 14; // largest distance in pixels between the pointer and a point that it selects
@@ -10,7 +12,7 @@ export class Plane {
    * @param actions Callbacks: `hover(number or -1, x, y)` and `choose(number)`, with the number of a point.
    */
   constructor(canvas, { hover, choose }) {
-    Object.assign(this, { canvas, hover, choose, points: [], layers: [], marks: [], chosen: -1, hovered: -1 });
+    Object.assign(this, { canvas, hover, choose, points: [], layers: [], labels: [], marks: [], pin: null, chosen: -1, hovered: -1 });
     this.view = { x: 0, y: 0, zoom: 1 };
     this.pointers = new Map();
     this.travelled = 0;
@@ -18,9 +20,9 @@ export class Plane {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  /** Replace the points, `{x, y}` in [-1, 1], and show all of them. */
-  show(points) {
-    Object.assign(this, { points, marks: [], chosen: -1, hovered: -1 });
+  /** Replace the points, `{x, y}` in [-1, 1], and the labels, `{name, x, y}`, the most important first; show all of them. */
+  show(points, labels) {
+    Object.assign(this, { points, labels, marks: [], pin: null, chosen: -1, hovered: -1 });
     this.fit();
   }
 
@@ -34,6 +36,19 @@ export class Plane {
   mark(chosen, marks) {
     Object.assign(this, { chosen, marks });
     if (chosen >= 0 && !this.#sees(this.points[chosen])) this.view = { ...this.view, x: this.points[chosen].x, y: this.points[chosen].y };
+    this.draw();
+  }
+
+  /** Pin a place `{x, y, near}`, with lines to the points numbered in `near`, and show it; null removes the pin. */
+  pinAt(pin) {
+    this.pin = pin;
+    if (pin && !this.#sees(pin)) this.view = { ...this.view, x: pin.x, y: pin.y };
+    this.draw();
+  }
+
+  /** Show the surroundings of a place. */
+  look({ x, y }, zoom) {
+    this.view = { x, y, zoom };
     this.draw();
   }
 
@@ -71,6 +86,7 @@ export class Plane {
       context.fill();
     }
     context.globalAlpha = 1;
+    paintLabels(context, this.labels.map(({ name, ...place }) => [name, ...this.#place(place)]), this.theme, [width, height]);
     this.#paintMarks(context, radius);
   }
 
@@ -89,7 +105,8 @@ export class Plane {
     context.lineWidth = 2.5;
     if (this.chosen >= 0) this.#ring(context, this.chosen, radius + 4.5);
     if (this.hovered >= 0) this.#ring(context, this.hovered, radius + 3);
-    if (this.keyed) this.#cross(context);
+    if (this.pin) paintPin(context, this.#place(this.pin), this.pin.near.map((number) => this.#place(this.points[number])), this.theme);
+    if (this.keyed) paintCross(context, ...this.#middle());
   }
 
   #disc(context, number, radius) {
@@ -102,18 +119,6 @@ export class Plane {
   #ring(context, number, radius) {
     context.beginPath();
     context.arc(...this.#place(this.points[number]), radius, 0, 2 * Math.PI);
-    context.stroke();
-  }
-
-  /** Draw a cross in the centre of the canvas, where the Enter key selects a point. */
-  #cross(context) {
-    const [x, y] = this.#middle();
-    context.lineWidth = 1.5;
-    context.beginPath();
-    for (const side of [-1, 1]) {
-      context.moveTo(x + side * 5, y); context.lineTo(x + side * 13, y);
-      context.moveTo(x, y + side * 5); context.lineTo(x, y + side * 13);
-    }
     context.stroke();
   }
 

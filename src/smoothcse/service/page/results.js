@@ -1,15 +1,19 @@
 // Lists of documents with their scores.
 
-import { element, quoted } from "./dom.js";
+import { element } from "./dom.js";
+import { folded } from "./folded.js";
+import { roving } from "./roving.js";
+
+const PLACE = ["title", "heading", "section", "file", "source", "url", "page"]; // fields that say where a passage comes from
 
 /**
- * Return a list of hits.
+ * Return a list of hits; its buttons are one tab stop.
  *
  * @param hits Hits as the service returns them.
- * @param options Optional callbacks: `mark(hit, rank)` returns a badge or null, `choose(hit)` turns the text into a button,
- *   `filter(field, value)` turns the metadata into buttons.
+ * @param options Optional: `query`, around which long texts are folded; and the callbacks `mark(hit, rank)`, which returns a badge
+ *   or null, `choose(hit)`, which turns the text into a button, and `filter(field, value)`, which turns the metadata into buttons.
  */
-export function resultList(hits, { mark, choose, filter } = {}) {
+export function resultList(hits, { query, mark, choose, filter } = {}) {
   const items = hits.map((hit, rank) =>
     element(
       "li",
@@ -18,13 +22,16 @@ export function resultList(hits, { mark, choose, filter } = {}) {
       element(
         "div",
         {},
-        choose ? element("button", { type: "button", className: "plain", dir: "auto", onclick: () => choose(hit) }, hit.text) : quoted(hit.text, "p"),
+        placeOf(hit.metadata, filter),
+        ...(choose ? [element("button", { type: "button", className: "plain", dir: "auto", onclick: () => choose(hit) }, hit.text)] : folded(hit.text, query)),
         mark ? mark(hit, rank) : null,
         ...metadata(hit.metadata, filter),
       ),
     ),
   );
-  return element("ol", { className: "results" }, ...items);
+  const list = element("ol", { className: "results" }, ...items);
+  roving(list);
+  return list;
 }
 
 function scoreBar(score) {
@@ -34,12 +41,24 @@ function scoreBar(score) {
   return bar;
 }
 
+/** Return a line with the title and the place of a passage within its document, or null. */
+function placeOf(fields, filter) {
+  const given = PLACE.filter((field) => fields?.[field] !== undefined && fields[field] !== null && fields[field] !== "");
+  if (!given.length) return null;
+  return element("p", { className: "place" }, ...given.map((field) => value(field, fields[field], field === "page" ? `page ${fields[field]}` : shown(fields[field]), filter)));
+}
+
 function metadata(fields, filter) {
-  return Object.entries(fields ?? {}).map(([field, value]) => {
-    const text = `${field}: ${shown(value)}`;
-    if (!filter) return element("span", { className: "field" }, text);
-    return element("button", { type: "button", className: "field", title: "Search only these documents", onclick: () => filter(field, value) }, text);
-  });
+  const others = Object.entries(fields ?? {}).filter(([field]) => !PLACE.includes(field));
+  return others.map(([field, one]) => value(field, one, `${field}: ${brief(one)}`, filter));
+}
+
+/** Return a metadata value with at most four digits of a fraction. */
+const brief = (one) => (typeof one === "number" && !Number.isInteger(one) ? String(Number(one.toPrecision(4))) : shown(one));
+
+function value(field, one, text, filter) {
+  if (!filter || one === null) return element("span", { className: "field", dir: "auto" }, text);
+  return element("button", { type: "button", className: "field", dir: "auto", title: "Search only these documents", onclick: () => filter(field, one) }, text);
 }
 
 /** Return a metadata value as text. */
