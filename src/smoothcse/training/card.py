@@ -129,6 +129,7 @@ def start_card(
         "weights": closeness(config),
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
+        "memory": "activations computed again in the backward pass" if config.gradient_checkpointing else "",
         "hardware": plan.hardware.describe(),
         "selected by": f"{inputs.criterion.name}; at the start {start_score:.2f}",
         "time": f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}",

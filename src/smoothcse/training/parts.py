@@ -11,6 +11,7 @@ from transformers import set_seed
 from transformers.integrations import get_available_reporting_integrations
 
 from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.gradient_checkpointing import checkpoint_gradients
 from smoothcse.encoders.last_layers import train_last_layers
 from smoothcse.encoders.length import check_length, require_room
 from smoothcse.encoders.lora import add_lora
@@ -43,6 +44,8 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         model = plan.method.prepare(model, plan.settings)
     prompts = view_prompts(model, config.views) if draws_text(config.views) else None
     require_room(model, config.max_length, prompts)
+    if config.gradient_checkpointing:
+        checkpoint_gradients(model, config.model)
     if config.train_layers is not None:
         train_last_layers(model, config.train_layers, config.model)
     if plan.lora:
@@ -53,7 +56,9 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
 def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     """Return the loss of the method, with gradient caching if the batch is large."""
     config, method = plan.config, plan.method
-    tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
+    tokens = None
+    if not config.gradient_checkpointing:
+        tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
     plain = method.loss if config.matryoshka is None else with_matryoshka(method.loss)
     kind: Callable[..., ContrastiveLoss] = plain
     further: dict[str, Any] = {} if config.matryoshka is None else {"dimensions": config.matryoshka}
