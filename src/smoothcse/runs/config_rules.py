@@ -117,3 +117,13 @@ def _memory_problems(config: TrainConfig) -> Iterator[str]:
             "already encodes each mini-batch twice with the same dropout, whose random state a third pass would have "
             "to replay once more; give one of them."
         )
+    if config.shard and config.mini_batch is not None:
+        yield (
+            "mini_batch encodes a different number of mini-batches on each device, and all devices share each forward "
+            "pass of a sharded encoder; leave out mini_batch, and save memory with gradient_checkpointing."
+        )
+    if config.shard and config.false_negative_threshold is not None:
+        yield (
+            "false_negative_threshold keeps a whole copy of the start model on each device, which shard is there to "
+            "avoid; leave out one of them."
+        )

@@ -24,6 +24,13 @@ from smoothcse.views.choice import draws_text
 from smoothcse.views.collator import view_prompts
 
 
+_FSDP = {
+    "fsdp": True,
+    # The encoder is already sharded; see `encoders/sharding.py`.
+    "fsdp_config": {"version": 2, "auto_wrap_policy": "NO_WRAP", "state_dict_type": "FULL_STATE_DICT"},
+}
+
+
 def read_start(plan: RunPlan) -> SentenceTransformer:
     """Return the encoder to train."""
     config, on_cpu = plan.config, plan.hardware.device_type == "cpu"
@@ -34,7 +41,7 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         config.projection,
         config.dropout,
         max_length=None,  # truncate in training only; the saved model keeps the limit of the start model
-        device="cpu" if on_cpu else None,
+        device="cpu" if on_cpu or config.shard else None,  # a rank moves its part alone to its device
         seed=config.seed,
         needs_dropout=plan.needs_dropout,
         bidirectional=config.bidirectional,
@@ -57,7 +64,7 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     """Return the loss of the method, with gradient caching if the batch is large."""
     config, method = plan.config, plan.method
     tokens = None
-    if not config.gradient_checkpointing:
+    if not (config.gradient_checkpointing or config.shard):
         tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
     plain = method.loss if config.matryoshka is None else with_matryoshka(method.loss)
     kind: Callable[..., ContrastiveLoss] = plain
@@ -129,6 +136,7 @@ def _own_arguments(plan: RunPlan) -> dict[str, Any]:
         "use_cpu": hardware.device_type == "cpu",
         "seed": config.seed,
         "data_seed": config.seed,  # else the data order would depend on the dropout stream of each rank
+        **(_FSDP if config.shard else {}),
         "ddp_broadcast_buffers": False,  # buffers are constant; with caching, forward passes differ by rank
         "ddp_find_unused_parameters": False,  # there are none; the search forbids two forward passes
         "dataloader_num_workers": config.workers,
