@@ -42,7 +42,10 @@ def shard(model: SentenceTransformer, name: str, device_type: str, dtype: torch.
     for layer in layers:
         fully_shard(layer, mesh=mesh, mp_policy=MixedPrecisionPolicy(dtype, torch.float32))
     fully_shard(
-        model, mesh=mesh, reshard_after_forward=True, mp_policy=MixedPrecisionPolicy(dtype, torch.float32, torch.float32)
+        model,
+        mesh=mesh,
+        reshard_after_forward=True,
+        mp_policy=MixedPrecisionPolicy(dtype, torch.float32, torch.float32),
     )
     # Room for the gathered weights, made now: made by ``encode``, in inference mode, no later pass could fill it.
     for module in (*layers, model):
@@ -69,7 +72,8 @@ def gathered(model: SentenceTransformer) -> Iterator[SentenceTransformer]:
         yield model
         return
     skeleton: SentenceTransformer = vars(model)[_SKELETON]
-    weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights = {name: _alone(one) for name, one in get_model_state_dict(model, options=options).items()}
     try:
         if weights:
             skeleton.load_state_dict(weights, assign=True)
@@ -83,6 +87,11 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     """Return a tensor that is divided among the ranks as a whole; all ranks must take part."""
     whole: Tensor = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return whole
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """Return a tensor that is all of its storage, as safetensors wants; a gathered one may end in padding."""
+    return tensor if tensor.nbytes == tensor.untyped_storage().nbytes() else tensor.clone()
 
 
 def _without_weights(model: SentenceTransformer) -> SentenceTransformer:

@@ -23,7 +23,6 @@ from smoothcse.training.plan import RunPlan
 from smoothcse.views.choice import draws_text
 from smoothcse.views.collator import view_prompts
 
-
 _FSDP = {
     "fsdp": True,
     # The encoder is already sharded; see `encoders/sharding.py`.

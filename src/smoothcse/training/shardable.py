@@ -12,7 +12,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.table import Method
 from smoothcse.runs.config import TrainConfig
 
-_OLDEST = "5.23"  # of transformers, with which tests/training/test_sharding.py has passed
+OLDEST = "5.23"  # of transformers, with which tests/training/test_sharding.py has passed
 
 
 def require_shardable(config: TrainConfig, method: Method, hardware: Hardware) -> None:
@@ -49,5 +49,7 @@ def _problems(config: TrainConfig, method: Method, hardware: Hardware) -> Iterat
     if hardware.precision == "fp16":
         yield "shard does not scale the loss of fp16; use precision bf16 or fp32."
     installed = metadata.version("transformers")
-    if Version(installed) < Version(_OLDEST):
-        yield f"shard needs transformers {_OLDEST} or newer, and {installed} is installed; upgrade it, or leave out shard."
+    if Version(installed) < Version(OLDEST):
+        yield (
+            f"shard needs transformers {OLDEST} or newer, and {installed} is installed; upgrade it, or leave out shard."
+        )
