@@ -53,14 +53,14 @@ def sharding_worker(rank: int, world: int, port: int, folder: str, fields: dict[
         for shard in (False, True):
             output = f"{folder}/{kind}-{'sharded' if shard else 'whole'}"
             train(make_config({**fields, **changes, "output": output, "shard": shard}), console=QUIET)
-        cut = make_config({**fields, **changes, "output": f"{folder}/{kind}-resumed", "shard": True})
-        if rank == 0:
-            shutil.copytree(output, cut.output)
-            shutil.rmtree(f"{cut.output}/checkpoints/checkpoint-4")
-            shutil.rmtree(f"{cut.output}/last")
-            write_manifest(cut.output, read_manifest(cut.output).replace(status="running"))
-        distributed.barrier()
-        train(cut, resume=True, console=QUIET)
+    cut = make_config({**fields, **KINDS["plain"], "output": f"{folder}/plain-resumed", "shard": True})
+    if rank == 0:
+        shutil.copytree(f"{folder}/plain-sharded", cut.output)
+        shutil.rmtree(f"{cut.output}/checkpoints/checkpoint-4")
+        shutil.rmtree(f"{cut.output}/last")
+        write_manifest(cut.output, read_manifest(cut.output).replace(status="running"))
+    distributed.barrier()
+    train(cut, resume=True, console=QUIET)
     Path(folder, f"shares-{rank}.json").write_text(json.dumps(seen))
 
 
@@ -97,12 +97,12 @@ def test_a_sharded_run_equals_one_of_whole_encoders(kind, runs):
     assert len([line for line in logged if "grad_norm" in line]) == 4
     for line, other in zip(logged, again, strict=True):
         for name in ("loss", "grad_norm", "eval_dev_score"):
-            assert other.get(name) == pytest.approx(line.get(name), rel=1e-4)
+            assert (name in other) == (name in line)
+            assert other.get(name, 0.0) == pytest.approx(line.get(name, 0.0), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_resumed_run_equals_an_uninterrupted_one(kind, runs):
-    whole, resumed = weights(runs / f"{kind}-sharded"), weights(runs / f"{kind}-resumed")
+def test_a_resumed_run_equals_an_uninterrupted_one(runs):
+    whole, resumed = weights(runs / "plain-sharded"), weights(runs / "plain-resumed")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 

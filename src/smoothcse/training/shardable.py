@@ -51,5 +51,6 @@ def _problems(config: TrainConfig, method: Method, hardware: Hardware) -> Iterat
     installed = metadata.version("transformers")
     if Version(installed) < Version(OLDEST):
         yield (
-            f"shard needs transformers {OLDEST} or newer, and {installed} is installed; upgrade it, or leave out shard."
+            f"shard needs transformers {OLDEST} or newer, and {installed} is installed; upgrade it, or leave out "
+            "shard."
         )
