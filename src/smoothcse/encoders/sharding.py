@@ -73,7 +73,8 @@ def gathered(model: SentenceTransformer) -> Iterator[SentenceTransformer]:
         return
     skeleton: SentenceTransformer = vars(model)[_SKELETON]
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights = {name: _alone(one) for name, one in get_model_state_dict(model, options=options).items()}
+    found: dict[str, Any] = get_model_state_dict(model, options=options)
+    weights = {name: _alone(tensor) for name, tensor in found.items()}
     try:
         if weights:
             skeleton.load_state_dict(weights, assign=True)

@@ -110,6 +110,6 @@ METHOD = Method(
     loss=ESimCSELoss,
     settings=ESimCSE,
     encodes=3.0,
-    copies_encoder=True,
+    reads_weights=True,
     pairs=True,
 )

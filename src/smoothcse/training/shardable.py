@@ -36,10 +36,10 @@ def _problems(config: TrainConfig, method: Method, hardware: Hardware) -> Iterat
             "shard divides the encoder among several devices, and this run has one; start it with --devices 2 or "
             "more, or leave out shard and save memory with gradient_checkpointing."
         )
-    if method.copies_encoder:
+    if method.reads_weights:
         yield (
-            f"The method {config.method.name} keeps a whole copy of the encoder on each device, which shard is there "
-            "to avoid; leave out shard, or choose another method, such as simcse."
+            f"The method {config.method.name} reads weights of the encoder outside of its forward pass, when a sharded "
+            "encoder does not have them; leave out shard, or choose another method, such as simcse."
         )
     if getattr(config.method, "mlm_weight", 0):
         yield (

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 class _Trainer(SentenceTransformerTrainer):
     """Trainer that writes no model cards in checkpoints; `best` and `last` get our own."""
 
+    is_fsdp_enabled: bool
+
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Do nothing: the callback would encode samples of the corpus first."""
 
