@@ -38,8 +38,8 @@ def _problems(config: TrainConfig, method: Method, hardware: Hardware) -> Iterat
         )
     if method.reads_weights:
         yield (
-            f"The method {config.method.name} reads weights of the encoder outside of its forward pass, when a sharded "
-            "encoder does not have them; leave out shard, or choose another method, such as simcse."
+            f"The method {config.method.name} reads weights of the encoder outside of its forward pass, when a "
+            "sharded encoder does not have them; leave out shard, or choose another method, such as simcse."
         )
     if getattr(config.method, "mlm_weight", 0):
         yield (
