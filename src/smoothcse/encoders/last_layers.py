@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Transformer
 from sentence_transformers.util import batch_to_device
 from torch import nn
 
+from smoothcse.encoders.layers import layers_of
 from smoothcse.errors import SmoothCSEError
 
 
@@ -24,7 +24,7 @@ def train_last_layers(model: SentenceTransformer, count: int, name: str) -> None
     Raises:
         SmoothCSEError: The model has fewer layers, or its layers cannot be found.
     """
-    layers = _layers_of(model, name)
+    layers = layers_of(model, name, "train_layers")
     if not 1 <= count <= len(layers):
         raise SmoothCSEError(
             f"train_layers is {count}, but {name} has {len(layers)} layers; give a number from 1 to {len(layers)}."
@@ -35,25 +35,6 @@ def train_last_layers(model: SentenceTransformer, count: int, name: str) -> None
     for parameter in model[0].parameters():
         if parameter not in trained:
             parameter.requires_grad_(False)
-
-
-def _layers_of(model: SentenceTransformer, name: str) -> list[nn.Module]:
-    """Return the transformer layers: the one list of modules as long as the configuration says."""
-    encoder = model[0]
-    if isinstance(encoder, Transformer):
-        depth = getattr(encoder.model.config, "num_hidden_layers", None)
-        lists = {
-            path: module
-            for path, module in encoder.model.named_modules()
-            if isinstance(module, nn.ModuleList) and len(module) == depth
-        }
-        outermost = [lists[path] for path in lists if not any(path.startswith(f"{other}.") for other in lists)]
-        if len(outermost) == 1:
-            return list(outermost[0])
-    raise SmoothCSEError(
-        f"train_layers needs an encoder with one list of transformer layers, which {name} does not have; leave out "
-        "train_layers, or start from another model."
-    )
 
 
 def _called_after(model: SentenceTransformer, layer: nn.Module) -> list[nn.Module]:

@@ -31,7 +31,7 @@ def patch_last_layer(model: nn.Module, state: FastPath, patches: Patches) -> Non
     template. The queries, attention outputs and feed-forward network of all other tokens do not affect the loss; in a
     layer with a feed-forward network of ``4 d`` they are ten twelfths of the multiplications. Values and gradients of
     the sentence embedding do not change, and neither does ``encode``. Models of other families or with another pooling
-    are not changed.
+    are not changed, and neither is a layer with gradient checkpointing, which computes it again outside of the loss.
 
     Args:
         model: Encoder to train.
@@ -43,7 +43,9 @@ def patch_last_layer(model: nn.Module, state: FastPath, patches: Patches) -> Non
         return
     weights = next((module for module in model.children() if isinstance(module, WordWeights)), None)
     layers = getattr(getattr(encoder.model, "encoder", None), "layer", None)
-    if layers and type(layers[-1]) in LAYERS and not encoder.model.config.is_decoder:
+    if not layers or type(layers[-1]) not in LAYERS or encoder.model.config.is_decoder:
+        return
+    if not layers[-1].gradient_checkpointing:
         patches.replace(layers[-1], _forward, state, weights)
 
 

@@ -108,5 +108,6 @@ METHOD = Method(
     encodes=6.0,
     pairs=True,
     learns_tokens=True,
+    reads_weights=True,
     prepare=prepare,
 )

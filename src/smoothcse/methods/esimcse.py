@@ -110,5 +110,6 @@ METHOD = Method(
     loss=ESimCSELoss,
     settings=ESimCSE,
     encodes=3.0,
+    reads_weights=True,
     pairs=True,
 )

@@ -64,5 +64,6 @@ METHOD = Method(
     settings=PromptBERT,
     encodes=2.2,  # two passes, and one pass of the bare template for each length in a batch
     pairs=True,
+    reads_weights=True,
     prepare=prepare,
 )

@@ -49,6 +49,7 @@ class Method:
         learns_tokens: Whether it adds tokens to the vocabulary and learns their embeddings.
         symmetric: Whether its contrast has a symmetric form, a loss in both directions.
         own_logits: Whether it makes the logits of the positive pairs itself.
+        reads_weights: Whether it reads weights of the encoder outside of the encoder's forward pass.
         prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
         add_texts: Function that generates further columns from the dataset of sentences, the untrained encoder, the
             settings, a seed and the console for a progress bar; None if the method needs only the sentences. Called
@@ -65,6 +66,7 @@ class Method:
     learns_tokens: bool = False
     symmetric: bool = True
     own_logits: bool = False
+    reads_weights: bool = False
     prepare: Callable[[SentenceTransformer, Any], SentenceTransformer] | None = None
     add_texts: Callable[[Dataset, SentenceTransformer, Any, int, Console], FurtherTexts] | None = None
 

@@ -314,9 +314,23 @@ class TrainConfig:
         Field(
             description="Tokens per mini-batch, with gradient caching: memory is independent of the batch size, a "
             "step takes a third longer. 'auto': as many as fit. Unset: auto above 1,024 sentences per device, "
-            "otherwise off."
+            "otherwise, or with gradient_checkpointing or shard, off."
         ),
     ] = None
+    gradient_checkpointing: Annotated[
+        bool,
+        Field(
+            description="Keep only the input of each layer, and compute the layer again in the backward pass: less "
+            "memory, one more forward pass a step, the same gradients."
+        ),
+    ] = False
+    shard: Annotated[
+        bool,
+        Field(
+            description="Divide the weights, gradients and optimizer state among the devices (FSDP2), for encoders "
+            "that do not fit one; needs several devices."
+        ),
+    ] = False
     workers: Annotated[
         int, Field(ge=0, description="Processes per device that tokenise in advance; does not change results.")
     ] = 0

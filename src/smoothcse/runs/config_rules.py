@@ -20,6 +20,7 @@ def problems(config: TrainConfig) -> Iterator[str]:
     yield from _form_problems(config)
     yield from _decay_problems(config)
     yield from _lora_problems(config)
+    yield from _memory_problems(config)
     if config.matryoshka and config.projection:
         yield (
             "matryoshka trains the first dimensions of the embedding, and the projection head mixes them; set "
@@ -106,4 +107,23 @@ def _lora_problems(config: TrainConfig) -> Iterator[str]:
         yield (
             "start_decay pulls the encoder's weights toward the start, and lora_rank freezes them; leave out "
             "start_decay, or set weight_decay, which shrinks the adapters and so has the same aim."
+        )
+
+
+def _memory_problems(config: TrainConfig) -> Iterator[str]:
+    if config.gradient_checkpointing and config.mini_batch is not None:
+        yield (
+            "gradient_checkpointing and mini_batch both save memory by computing activations again: gradient caching "
+            "already encodes each mini-batch twice with the same dropout, whose random state a third pass would have "
+            "to replay once more; give one of them."
+        )
+    if config.shard and config.mini_batch is not None:
+        yield (
+            "mini_batch encodes a different number of mini-batches on each device, and all devices share each forward "
+            "pass of a sharded encoder; leave out mini_batch, and save memory with gradient_checkpointing."
+        )
+    if config.shard and config.false_negative_threshold is not None:
+        yield (
+            "false_negative_threshold keeps a whole copy of the start model on each device, which shard is there to "
+            "avoid; leave out one of them."
         )

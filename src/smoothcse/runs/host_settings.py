@@ -34,6 +34,10 @@ OUR_FIELDS = {
     "eval_steps": "eval_steps",
     "save_steps": "eval_steps",
     "logging_steps": "log_steps",
+    "gradient_checkpointing": "gradient_checkpointing",
+    "fsdp": "shard",
+    "fsdp_config": "shard",
+    "activation_checkpointing": "gradient_checkpointing",
 }
 """Arguments of the trainer that a configuration field sets, and that field."""
 
@@ -53,8 +57,10 @@ _REFUSED = {
     "workers that outlive an epoch change the order of the random numbers": "dataloader_persistent_workers",
     "the losses take no labels": "label_smoothing_factor",
     "several devices share a batch by DistributedDataParallel, which `smoothcse train --devices` sets up": (
-        "ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config deepspeed "
-        "parallelism_config local_rank"
+        "ddp_find_unused_parameters ddp_broadcast_buffers ddp_static_graph deepspeed parallelism_config local_rank"
+    ),
+    "the field gradient_checkpointing keeps the dropout of each view, which other variants do not": (
+        "gradient_checkpointing_kwargs activation_checkpointing_kwargs"
     ),
     "set the environment variable SMOOTHCSE_CPU=1 instead": "use_cpu",
     "`smoothcse push` uploads a model": (

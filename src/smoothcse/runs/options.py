@@ -69,6 +69,8 @@ class TrainOptions(TypedDict, total=False):
     output: str
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     mini_batch: Literal["auto"] | int | None
+    gradient_checkpointing: bool
+    shard: bool
     workers: int
     deterministic: bool
     fast_path: bool

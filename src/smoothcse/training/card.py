@@ -129,6 +129,7 @@ def start_card(
         "weights": closeness(config),
         "noise share": f"{measured.noise_share:.1%} of the negative mass at the start" if plan.noise.count else "",
         "trainer": ", ".join(f"{name} {value}" for name, value in config.trainer_args.items()),
+        "memory": _memory(plan),
         "hardware": plan.hardware.describe(),
         "selected by": f"{inputs.criterion.name}; at the start {start_score:.2f}",
         "time": f"about {duration(steps * step_seconds + evaluations * evaluation_seconds)}",
@@ -140,6 +141,13 @@ def start_card(
         if words:
             table.add_row(term, Text(words))  # as text, so that a path is not read as markup or emoji
     return Panel(table, title=method_title(config, plan.method), expand=False)
+
+
+def _memory(plan: RunPlan) -> str:
+    """Describe what saves memory on each device."""
+    shared = f"weights divided among {plan.hardware.world_size} devices" if plan.config.shard else ""
+    again = "activations computed again in the backward pass" if plan.config.gradient_checkpointing else ""
+    return ", ".join(words for words in (shared, again) if words)
 
 
 def _dimensions(config: TrainConfig, model: SentenceTransformer) -> list[int]:

@@ -13,6 +13,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers import TrainerCallback
 
+from smoothcse.encoders.sharding import gathered
 from smoothcse.errors import Stopped
 from smoothcse.hub.model_card import write_model_card
 from smoothcse.runs import model_folder
@@ -160,10 +161,11 @@ class Execution:
                 self._take_last_step(checkpoint)
             else:
                 self._train(checkpoint)
-            if is_main_process():
-                note = {"step": steps, "score": self.selection.last_score}
-                keep = self.plan.config.keep_adapters
-                model_folder.save_model(self.inputs.model, folder.last, note, keep_adapters=keep)
+            note = {"step": steps, "score": self.selection.last_score}
+            with gathered(self.inputs.model) as model:
+                if is_main_process():
+                    keep = self.plan.config.keep_adapters
+                    model_folder.save_model(model, folder.last, note, keep_adapters=keep)
         finally:
             self.bar.close()
         return start_score

@@ -30,7 +30,8 @@ def explain_full_memory(folder: RunFolder) -> Iterator[None]:
             raise
         raise SmoothCSEError(
             f"There is not enough memory for the run in {folder.path}; {folder.kept()}. Provide more memory and "
-            f"{again(folder.path)}, or start again with a smaller batch_size or max_length, or with mini_batch."
+            f"{again(folder.path)}, or start again with a smaller batch_size or max_length, with mini_batch or with "
+            "gradient_checkpointing."
         ) from error
 
 

@@ -11,6 +11,7 @@ from transformers import set_seed
 from transformers.integrations import get_available_reporting_integrations
 
 from smoothcse.encoders.build import build_encoder
+from smoothcse.encoders.gradient_checkpointing import checkpoint_gradients
 from smoothcse.encoders.last_layers import train_last_layers
 from smoothcse.encoders.length import check_length, require_room
 from smoothcse.encoders.lora import add_lora
@@ -21,6 +22,12 @@ from smoothcse.training.mini_batch import mini_batch_tokens
 from smoothcse.training.plan import RunPlan
 from smoothcse.views.choice import draws_text
 from smoothcse.views.collator import view_prompts
+
+_FSDP = {
+    "fsdp": True,
+    # The encoder is already sharded; see `encoders/sharding.py`.
+    "fsdp_config": {"version": 2, "auto_wrap_policy": "NO_WRAP", "state_dict_type": "FULL_STATE_DICT"},
+}
 
 
 def read_start(plan: RunPlan) -> SentenceTransformer:
@@ -33,7 +40,7 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         config.projection,
         config.dropout,
         max_length=None,  # truncate in training only; the saved model keeps the limit of the start model
-        device="cpu" if on_cpu else None,
+        device="cpu" if on_cpu or config.shard else None,  # a rank moves its part alone to its device
         seed=config.seed,
         needs_dropout=plan.needs_dropout,
         bidirectional=config.bidirectional,
@@ -43,6 +50,8 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
         model = plan.method.prepare(model, plan.settings)
     prompts = view_prompts(model, config.views) if draws_text(config.views) else None
     require_room(model, config.max_length, prompts)
+    if config.gradient_checkpointing:
+        checkpoint_gradients(model, config.model)
     if config.train_layers is not None:
         train_last_layers(model, config.train_layers, config.model)
     if plan.lora:
@@ -53,7 +62,9 @@ def read_start(plan: RunPlan) -> SentenceTransformer:
 def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     """Return the loss of the method, with gradient caching if the batch is large."""
     config, method = plan.config, plan.method
-    tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
+    tokens = None
+    if not (config.gradient_checkpointing or config.shard):
+        tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
     plain = method.loss if config.matryoshka is None else with_matryoshka(method.loss)
     kind: Callable[..., ContrastiveLoss] = plain
     further: dict[str, Any] = {} if config.matryoshka is None else {"dimensions": config.matryoshka}
@@ -124,6 +135,7 @@ def _own_arguments(plan: RunPlan) -> dict[str, Any]:
         "use_cpu": hardware.device_type == "cpu",
         "seed": config.seed,
         "data_seed": config.seed,  # else the data order would depend on the dropout stream of each rank
+        **(_FSDP if config.shard else {}),
         "ddp_broadcast_buffers": False,  # buffers are constant; with caching, forward passes differ by rank
         "ddp_find_unused_parameters": False,  # there are none; the search forbids two forward passes
         "dataloader_num_workers": config.workers,

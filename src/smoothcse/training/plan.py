@@ -12,6 +12,7 @@ from smoothcse.methods.table import Method, find_method
 from smoothcse.objectives import GaussianNoise, LossForm, Noise
 from smoothcse.runs.config import TrainConfig
 from smoothcse.runs.folder import RunFolder
+from smoothcse.training.shardable import require_shardable
 from smoothcse.views.choice import DROPOUT, draws_text
 
 
@@ -89,6 +90,8 @@ def plan_run(config: TrainConfig) -> RunPlan:
             f"The method {config.method.name} learns the embeddings of new tokens, which LoRA freezes; leave out "
             "lora_rank, or choose another method, such as promptbert."
         )
+    if config.shard:
+        require_shardable(config, method, hardware)
     if config.batch_size % hardware.world_size:
         raise SmoothCSEError(
             f"batch_size {config.batch_size} cannot be shared evenly by {hardware.world_size} devices; use a "

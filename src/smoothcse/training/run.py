@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from smoothcse.encoders.sharding import shard
 from smoothcse.errors import SmoothCSEError
 from smoothcse.fastpath import PARTS, accelerate
 from smoothcse.runs.checkpoints import step_of
@@ -93,10 +94,12 @@ def train(
         explain_full_memory(plan.folder),
         deterministic_kernels(config.deterministic),
         _taken(plan.folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
-        accelerate(inputs.model, parts=PARTS if config.fast_path else ()) as slow,
+        accelerate(inputs.model, parts=PARTS if config.fast_path and not config.shard else ()) as slow,
     ):
         arguments = host_arguments(plan)  # connects the ranks
         inputs = with_texts(plan, inputs, manifest, console)
+        if config.shard:
+            shard(inputs.model, config.model, plan.hardware.device_type, plan.hardware.autocast_dtype)
         run = Execution(plan, inputs, arguments, start_metrics, console)
         return run.execute(manifest, checkpoint, warnings=slow)
 

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
-from transformers import PrinterCallback, TrainerCallback
+from torch import nn
+from transformers import PrinterCallback, Trainer, TrainerCallback
 from transformers.integrations import TensorBoardCallback, get_reporting_integration_callbacks
 
 from smoothcse.encoders.lora import has_adapters, restore_adapters
+from smoothcse.encoders.sharding import gathered, is_sharded
 from smoothcse.fastpath.token_ids import tokenised_once
 from smoothcse.methods import ContrastiveLoss
 from smoothcse.runs.folder import TENSORBOARD
@@ -26,17 +30,31 @@ if TYPE_CHECKING:
 class _Trainer(SentenceTransformerTrainer):
     """Trainer that writes no model cards in checkpoints; `best` and `last` get our own."""
 
+    is_fsdp_enabled: bool
+
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Do nothing: the callback would encode samples of the corpus first."""
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Save the model of a checkpoint; the trainer adds its own state."""
-        if self.args.should_save:
-            self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        with gathered(self.model) as model:
+            if self.args.should_save:
+                model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
-        """Restore the model of a checkpoint; one of adapters holds nothing else."""
-        if has_adapters(self.model):
+    def create_accelerator_and_postprocess(self) -> None:
+        """Create the accelerator; let it know of sharding on CPUs, too, where accelerate ignores the plugin."""
+        super().create_accelerator_and_postprocess()
+        if self.args.fsdp and not self.is_fsdp_enabled:
+            self.accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+            for state in (self.accelerator.state, PartialState()):  # the latter is copied into each new state
+                state.distributed_type = DistributedType.FSDP
+            self.is_fsdp_enabled = True
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: nn.Module | None = None) -> None:
+        """Restore the model of a checkpoint; one of adapters holds nothing else, one of shards a file for them."""
+        if is_sharded(self.model):
+            Trainer._load_from_checkpoint(self, checkpoint_path, model)  # the nearer class knows no shards
+        elif has_adapters(self.model):
             restore_adapters(self.model, Path(checkpoint_path))
         else:
             super()._load_from_checkpoint(checkpoint_path)

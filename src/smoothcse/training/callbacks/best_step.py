@@ -7,6 +7,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from smoothcse.encoders.sharding import gathered
 from smoothcse.runs import model_folder
 from smoothcse.runs.folder import RunFolder
 from smoothcse.training.selection import DEV_SCORE
@@ -54,6 +55,7 @@ class Selection(TrainerCallback):
         if self.best_score is not None and not self.last_score > self.best_score:
             return
         self.best_score, self.best_step = self.last_score, state.global_step
-        if self.writes:
-            note = {"step": self.best_step, "score": self.best_score}
-            model_folder.save_model(self.model, self.folder.best, note, keep_adapters=self.keep_adapters)
+        note = {"step": self.best_step, "score": self.best_score}
+        with gathered(self.model) as model:
+            if self.writes:
+                model_folder.save_model(model, self.folder.best, note, keep_adapters=self.keep_adapters)

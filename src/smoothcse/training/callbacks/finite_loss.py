@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from smoothcse.encoders.sharding import whole_tensor
 from smoothcse.errors import SmoothCSEError
 from smoothcse.runs.folder import RunFolder
 
@@ -55,7 +56,7 @@ class FiniteLoss(TrainerCallback):
         """Check the gradient: if it is not finite it ruins the weights, though the loss of the step is finite."""
         if self.gradients and model is not None:
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-            self._note(nn.utils.get_total_norm(gradients))
+            self._note(whole_tensor(nn.utils.get_total_norm(gradients)))
 
     def _watch(self, module: nn.Module, inputs: Any, loss: Tensor) -> None:
         if module.training:
