@@ -22,7 +22,9 @@ _MARGIN = 7
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Index folder.", show_default=False)],
+    index: Annotated[
+        Path, typer.Argument(help="Index folder, or output folder of `smoothcse adapt`.", show_default=False)
+    ],
     query: Annotated[str, typer.Argument(help="Query.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="Number of documents to show.")] = 10,
     where: Annotated[
@@ -62,8 +64,11 @@ def search(
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.search import Index
+    from smoothcse.search.index_folder import own_index
 
     quiet_libraries()
+    if adapted := own_index(index):
+        index, model = adapted, model or str(index)
     with warnings.catch_warnings(action="ignore"):  # printed below
         opened = Index.open(index, model)
     for sentence in (opened.incomplete, opened.without_words):

@@ -23,13 +23,17 @@ def serve(
         list[str],
         typer.Argument(
             metavar="MODEL",
-            help="Run folder, model folder or Hub name; give two to compare them.",
+            help="Output folder of `smoothcse adapt`, with its index; or run folder, model folder or Hub name. Give two "
+            "to compare them.",
             show_default=False,
         ),
     ],
     index: Annotated[
         list[Path] | None,
-        typer.Option(help="Index built with one of the models; repeat the option for the other.", show_default=False),
+        typer.Option(
+            help="Index built with one of the models; repeat the option for the other. [that of `smoothcse adapt`]",
+            show_default=False,
+        ),
     ] = None,
     pooling: Annotated[
         list[str] | None,
@@ -129,13 +133,14 @@ def serve(
     from smoothcse._utils.quiet import quiet_libraries
 
     quiet_libraries()
+    indexes = index or ([] if pooling else _own_indexes(models))
     if mcp:
         _refuse_http_options(context)
         from smoothcse.service.mcp_server import serve_mcp
 
         return serve_mcp(
             models,
-            index or [],
+            indexes,
             poolings(pooling),
             cosine_weight=cosine_weight,
             rerank=rerank,
@@ -146,7 +151,7 @@ def serve(
 
     serve_models(
         models,
-        index or [],
+        indexes,
         poolings(pooling),
         cosine_weight=cosine_weight,
         rerank=rerank,
@@ -161,6 +166,13 @@ def serve(
         token_ids=token_ids,
         origins=allow_origin or [],
     )
+
+
+def _own_indexes(models: list[str]) -> list[Path]:
+    """Return the indexes that adaptations among the models have built."""
+    from smoothcse.search.index_folder import own_index
+
+    return [path for model in models if (path := own_index(Path(model)))]
 
 
 def _refuse_http_options(context: typer.Context) -> None:
