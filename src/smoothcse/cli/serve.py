@@ -23,7 +23,7 @@ def serve(
         list[str],
         typer.Argument(
             metavar="MODEL",
-            help="Output folder of `smoothcse adapt`, with its index; or run folder, model folder or Hub name. Give two "
+            help="Output folder of `smoothcse adapt`, with its index; run folder, model folder or Hub name. Give two "
             "to compare them.",
             show_default=False,
         ),

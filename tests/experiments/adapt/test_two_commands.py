@@ -19,10 +19,10 @@ from tiny import WORDS
 pytest.importorskip("lancedb")
 pytest.importorskip("fastapi")
 
-from fastapi.testclient import TestClient  # noqa: E402
+from fastapi.testclient import TestClient
 
-from smoothcse.search import Index  # noqa: E402
-from smoothcse.service import connection  # noqa: E402
+from smoothcse.search import Index
+from smoothcse.service import connection
 
 
 class Unstarted:
