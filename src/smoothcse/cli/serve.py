@@ -170,7 +170,7 @@ def serve(
 
 def _own_indexes(models: list[str]) -> list[Path]:
     """Return the indexes that adaptations among the models have built."""
-    from smoothcse.search.index_folder import own_index
+    from smoothcse.search.index_places import own_index
 
     return [path for model in models if (path := own_index(Path(model)))]
 

@@ -10,27 +10,10 @@ from pathlib import Path
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.search.documents import Document
-from smoothcse.search.index_record import RECORD, IndexRecord
+from smoothcse.search.index_places import RECORD
+from smoothcse.search.index_record import IndexRecord
 from smoothcse.search.store import TABLE_FOLDER, Store
 from smoothcse.search.table_rows import check_metadata
-
-ADAPTED_INDEX = "documents.index"
-"""Folder of the index that ``smoothcse adapt`` builds in its output folder."""
-
-
-def own_index(folder: Path) -> Path | None:
-    """Return the index that an adaptation built in its output folder, or None.
-
-    Args:
-        folder: Output folder of ``smoothcse adapt``, or any other folder.
-    """
-    path = folder / ADAPTED_INDEX
-    return path if is_index(path) else None
-
-
-def is_index(path: Path) -> bool:
-    """Return whether a folder holds an index."""
-    return (path / RECORD).is_file()
 
 
 def require_room(path: Path, first: Sequence[Document]) -> None:

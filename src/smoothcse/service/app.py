@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -60,6 +60,7 @@ def create_app(
     reranker: Reranker | None = None,
     token_ids: TokenIdsOf = "cl100k_base",
     origins: Sequence[str] = (),
+    during: AbstractContextManager[None] | None = None,
 ) -> FastAPI:
     """Create the application.
 
@@ -73,6 +74,7 @@ def create_app(
         token_ids: Tokenizer of the token ids in requests of OpenAI's API, see
             :mod:`smoothcse.service.openai_tokens`.
         origins: Origins of web pages that may use the service, see :mod:`smoothcse.service.cross_origin`.
+        during: Context that is entered when the application starts, and left when it has stopped.
 
     Returns:
         An ASGI application; the threads of its encoders end with its lifespan.
@@ -83,8 +85,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await encoders.close()
+        with during or nullcontext():
+            yield
+            await encoders.close()
 
     app = FastAPI(
         title="smoothcse", version=__version__, lifespan=lifespan, responses=_ERRORS, docs_url=None, redoc_url=None

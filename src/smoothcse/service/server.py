@@ -76,6 +76,7 @@ def serve_models(
     _check_token(token, needed=not local and not without_token)
     check_origins(origins, authenticated=token is not None)
     bound = _bind(host, port)  # before anything is loaded, so that a port in use is reported at once
+    from smoothcse.search.running_service import announced
     from smoothcse.service import Limits, create_app
     from smoothcse.service.connection import make_server
     from smoothcse.service.cross_encoder import load_reranker
@@ -95,6 +96,7 @@ def serve_models(
         reranker=cross_encoder,
         token_ids=token_ids,
         origins=origins,
+        during=announced(_searchable(served), bound.getsockname()),
     )
     console = Console(stderr=True, highlight=False)
     console.print(precision_notice(precision, resolve_precision(precision, "encode", served[0].model.device.type)))
@@ -111,6 +113,18 @@ def serve_models(
     if any(one.index is not None and (rerank or one.index.rerank) == "maxsim" for one in served):
         console.print("Searches are reranked by MaxSim; --rerank none leaves this out and is faster.", soft_wrap=True)
     make_server(app, limits, timeout_graceful_shutdown=_DRAIN_SECONDS).run([bound])
+
+
+def _searchable(served: Sequence[Served]) -> dict[Path, str]:
+    """Return the name of the model of each index that the service searches as ``smoothcse search`` does."""
+    return {
+        one.index.path: one.name
+        for one in served
+        if one.index is not None
+        and one.cosine_weight is None
+        and one.rerank is None
+        and one.index.without_words is None
+    }
 
 
 def _is_loopback(host: str) -> bool:

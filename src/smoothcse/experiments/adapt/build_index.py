@@ -15,7 +15,7 @@ from smoothcse.experiments.adapt.read_corpus import has_rows, read_corpus
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Index
-from smoothcse.search.index_folder import ADAPTED_INDEX, is_index
+from smoothcse.search.index_places import ADAPTED_INDEX, is_index
 from smoothcse.search.index_record import IndexRecord
 from smoothcse.search.split_documents import passages_of
 

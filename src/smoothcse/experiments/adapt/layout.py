@@ -27,7 +27,7 @@ from smoothcse._utils.folder_lock import LOCK_FILES
 from smoothcse._utils.json_files import read_object
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
-from smoothcse.search.index_folder import ADAPTED_INDEX
+from smoothcse.search.index_places import ADAPTED_INDEX
 
 MODEL, RUNS, LAST = "model", "runs", "last"
 RECORD, REPORT, REQUEST = "adapt.json", "report.html", "request.json"

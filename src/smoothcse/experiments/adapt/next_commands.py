@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcse.experiments.adapt.layout import MODEL
-from smoothcse.search.index_folder import own_index
+from smoothcse.search.index_places import own_index
 
 if TYPE_CHECKING:
     from smoothcse.experiments.adapt.record import AdaptRecord
