@@ -13,7 +13,17 @@ from smoothcse.errors import SmoothCSEError
 
 _NETWORK = "Network"
 
-_OF_HTTP = ("reranker", "token_ids", "batch_texts", "host", "port", "token", "allow_origin", "without_token")
+_OF_HTTP = (
+    "reranker",
+    "token_ids",
+    "batch_texts",
+    "batches",
+    "host",
+    "port",
+    "token",
+    "allow_origin",
+    "without_token",
+)
 """Parameters that a server on standard input and output does not have."""
 
 
@@ -88,6 +98,15 @@ def serve(
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
     ] = 64,
+    batches: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for OpenAI's batches, many requests in one file that are answered in the background; needs a "
+            "token.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(rich_help_panel=_NETWORK, help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
@@ -165,6 +184,7 @@ def serve(
         reranker=reranker,
         token_ids=token_ids,
         origins=allow_origin or [],
+        batches=batches,
     )
 
 

@@ -1,8 +1,8 @@
 """``.service.json`` in an index folder: the service on this machine that holds the index and its model in memory.
 
-Loading a model takes far longer than a search, so ``smoothcse search`` asks that service, and imports neither torch nor
-LanceDB for this. The file can only name a port of the loopback interface, and counts only in the folder for which it
-was written: the query and the token never leave the machine.
+Loading a model takes far longer than a search, so ``smoothcse search`` asks that service, and imports neither torch
+nor LanceDB for this. The file can only name a port of the loopback interface, and counts only in the folder for which
+it was written: the query and the token never leave the machine.
 """
 
 from __future__ import annotations
