@@ -73,7 +73,9 @@ def search(
     options: dict[str, Any] = {"cosine_weight": cosine_weight, "rerank": rerank}
     further: dict[str, Any] = {"where": where, "threshold": threshold, "exact": exact}
     found = None
-    if model is None and not (here or exact) and where is threshold is None:  # a service has no such options
+    if not (here or exact) and all(
+        given is None for given in (model, where, threshold)
+    ):  # a service has no such options
         found = ask_service(own or index, query, k, **options)
     if found is None:
         found = _search_here(own or index, model or (str(index) if own else None), query, k, **options, **further)
