@@ -9,7 +9,14 @@ from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse.service.batch_runner import BatchRunner
-from smoothcse.service.batch_schemas import Batch, Batches, BatchRequest, DeletedFile, StoredFile, StoredFiles
+from smoothcse.service.batch_schemas import (
+    BatchRequest,
+    DeletedFile,
+    RequestBatch,
+    RequestBatches,
+    StoredFile,
+    StoredFiles,
+)
 from smoothcse.service.limits import Refusal
 
 
@@ -65,7 +72,7 @@ async def delete_file(id: str, batches: TheRunner) -> DeletedFile:
 
 
 @router.post("/batches")
-async def create_batch(request: BatchRequest, batches: TheRunner) -> Batch:
+async def create_batch(request: BatchRequest, batches: TheRunner) -> RequestBatch:
     """Answer the requests of a file in the background."""
     batch = await run_in_threadpool(batches.store.add_batch, request)
     batches.wake()
@@ -73,20 +80,20 @@ async def create_batch(request: BatchRequest, batches: TheRunner) -> Batch:
 
 
 @router.get("/batches")
-async def list_batches(batches: TheRunner) -> Batches:
+async def list_batches(batches: TheRunner) -> RequestBatches:
     """List the batches."""
     found = await run_in_threadpool(batches.store.batches)
     ends = (found[0].id, found[-1].id) if found else (None, None)
-    return Batches(data=found, first_id=ends[0], last_id=ends[1])
+    return RequestBatches(data=found, first_id=ends[0], last_id=ends[1])
 
 
 @router.get("/batches/{id}")
-async def describe_batch(id: str, batches: TheRunner) -> Batch:
+async def describe_batch(id: str, batches: TheRunner) -> RequestBatch:
     """Describe a batch: its status, the number of its answered requests, and its files once it has ended."""
     return await run_in_threadpool(batches.store.batch, id)
 
 
 @router.post("/batches/{id}/cancel")
-async def cancel_batch(id: str, batches: TheRunner) -> Batch:
+async def cancel_batch(id: str, batches: TheRunner) -> RequestBatch:
     """Stop a batch; the answers so far become its output."""
     return batches.cancel(id)

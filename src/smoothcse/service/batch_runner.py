@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.batch_lines import BatchLine, answer_line, answered, check_lines, read_lines
-from smoothcse.service.batch_schemas import Batch, BatchError, BatchErrors, RequestCounts
+from smoothcse.service.batch_schemas import BatchError, BatchErrors, RequestBatch, RequestCounts
 from smoothcse.service.batch_store import BatchStore
 from smoothcse.service.error_answers import error_answer, what_is_invalid
 from smoothcse.service.limits import Limits, Refusal
@@ -56,7 +56,7 @@ class BatchRunner:
         """Look for new batches."""
         self._new.set()
 
-    def cancel(self, id: str) -> Batch:
+    def cancel(self, id: str) -> RequestBatch:
         """Stop a batch after the requests in progress; the answers so far are kept.
 
         Args:
@@ -79,7 +79,7 @@ class BatchRunner:
                 await self._carry_out(batch)
             await self._new.wait()
 
-    async def _carry_out(self, batch: Batch) -> None:
+    async def _carry_out(self, batch: RequestBatch) -> None:
         file = self.store.content(batch.input_file_id)
         try:
             total, errors = await run_in_threadpool(check_lines, file, batch.endpoint, self._limits)
@@ -96,7 +96,7 @@ class BatchRunner:
             with suppress(OSError):
                 self._save(batch, status="failed", failed_at=_now(), errors=BatchErrors(data=[reason]))
 
-    async def _answer_all(self, batch: Batch, total: int) -> Batch:
+    async def _answer_all(self, batch: RequestBatch, total: int) -> RequestBatch:
         """Answer the requests that have no answer yet, a few at a time, in the order of the file."""
         output, refused = self.store.parts(batch)
         done, failed = await run_in_threadpool(lambda: (answered(output), answered(refused)))
@@ -132,7 +132,7 @@ class BatchRunner:
             except Exception:  # a bug of one request must not end the others
                 return 500, to_json({"error": {"message": "Internal error.", "type": "server_error"}})
 
-    async def _finish(self, batch: Batch) -> None:
+    async def _finish(self, batch: RequestBatch) -> None:
         batch = self._save(batch, finalizing_at=_now())
         files: dict[str, str] = {}
         for part, field, name in zip(
@@ -145,7 +145,7 @@ class BatchRunner:
         self._save(batch, status=status, **{f"{status}_at": _now()}, **files)
         self._cancelled.discard(batch.id)
 
-    def _save(self, batch: Batch, **changes: Any) -> Batch:
+    def _save(self, batch: RequestBatch, **changes: Any) -> RequestBatch:
         if batch.id in self._cancelled and "status" not in changes:
             changes["status"] = "cancelling"
         return self.store.save(batch.model_copy(update=changes))

@@ -79,7 +79,7 @@ class RequestCounts(BaseModel):
     failed: int = 0
 
 
-class Batch(BaseModel):
+class RequestBatch(BaseModel):
     """A batch of requests."""
 
     id: str
@@ -103,11 +103,11 @@ class Batch(BaseModel):
     metadata: dict[str, Any] | None = None
 
 
-class Batches(BaseModel):
+class RequestBatches(BaseModel):
     """Batches, the newest first."""
 
     object: Literal["list"] = "list"
-    data: list[Batch]
+    data: list[RequestBatch]
     first_id: str | None = None
     last_id: str | None = None
     has_more: bool = False

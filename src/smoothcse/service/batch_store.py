@@ -18,7 +18,7 @@ import uuid
 from pathlib import Path
 
 from smoothcse._utils.atomic import write_text_atomic
-from smoothcse.service.batch_schemas import Batch, BatchRequest, StoredFile
+from smoothcse.service.batch_schemas import BatchRequest, RequestBatch, StoredFile
 from smoothcse.service.limits import Limits, Refusal
 
 _ID = re.compile(r"(file-|batch_)[0-9a-f]{32}")
@@ -90,38 +90,38 @@ class BatchStore:
         (self.folder / f"{id}.json").unlink(missing_ok=True)
         self.content(id).unlink(missing_ok=True)
 
-    def add_batch(self, request: BatchRequest) -> Batch:
+    def add_batch(self, request: BatchRequest) -> RequestBatch:
         """Store a new batch.
 
         Raises:
             Refusal: Status 404 if its input does not exist.
         """
         self.file(request.input_file_id)
-        return self.save(Batch(id=_new("batch_"), created_at=int(time.time()), **request.model_dump()))
+        return self.save(RequestBatch(id=_new("batch_"), created_at=int(time.time()), **request.model_dump()))
 
-    def save(self, batch: Batch) -> Batch:
+    def save(self, batch: RequestBatch) -> RequestBatch:
         """Write the state of a batch atomically."""
         write_text_atomic(self.folder / f"{batch.id}.json", batch.model_dump_json() + "\n")
         return batch
 
-    def batch(self, id: str) -> Batch:
+    def batch(self, id: str) -> RequestBatch:
         """Return a batch.
 
         Raises:
             Refusal: Status 404 if there is no such batch.
         """
-        return Batch.model_validate_json(self._read(id, "batch_", "batch"))
+        return RequestBatch.model_validate_json(self._read(id, "batch_", "batch"))
 
-    def batches(self) -> list[Batch]:
+    def batches(self) -> list[RequestBatch]:
         """Return all batches, the newest first."""
-        found = [Batch.model_validate_json(path.read_bytes()) for path in self.folder.glob("batch_*.json")]
+        found = [RequestBatch.model_validate_json(path.read_bytes()) for path in self.folder.glob("batch_*.json")]
         return sorted(found, key=lambda batch: batch.created_at, reverse=True)
 
-    def unfinished(self) -> list[Batch]:
+    def unfinished(self) -> list[RequestBatch]:
         """Return the batches that have not ended, the oldest first."""
         return [batch for batch in reversed(self.batches()) if batch.status not in _ENDED]
 
-    def parts(self, batch: Batch) -> tuple[Path, Path]:
+    def parts(self, batch: RequestBatch) -> tuple[Path, Path]:
         """Return the files with the answers and the refusals of a batch so far."""
         return self.folder / f"{batch.id}.output", self.folder / f"{batch.id}.errors"
 
