@@ -147,7 +147,7 @@ def test_adapt_ends_with_its_report(folder, monkeypatch, capsys):
         return Adaptation(output, adapted())
 
     monkeypatch.setattr("smoothcse.experiments.adapt.adapt", adapt_to)
-    adapt("docs/", "packaged-minilm", folder)
+    adapt("docs/", output=folder, model="packaged-minilm")
     assert (folder / "report.html").is_file()
     assert capsys.readouterr().out == f"The report is in {folder / 'report.html'}.\n"
 

@@ -277,6 +277,8 @@ def test_the_documentation_comes_from_this_machine(client):
             "/v1/models",
             "/v1/models/{name}",
             "/v1/embeddings",
+            *("/v1/files", "/v1/files/{id}", "/v1/files/{id}/content"),
+            *("/v1/batches", "/v1/batches/{id}", "/v1/batches/{id}/cancel"),
             "/models",
             "/search",
             "/neighbours",

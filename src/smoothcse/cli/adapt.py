@@ -7,14 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
+from smoothcse.encoders.packaged import PACKAGED_MINILM
+
 
 def adapt(
     documents: Annotated[
         str,
         typer.Argument(help="File or folder: .txt, .md, .html, .pdf, .docx, .jsonl, .csv, .parquet."),
     ],
-    model: Annotated[str, typer.Option(help="Encoder to start from: a folder, a hub name, or 'packaged-minilm'.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the model, the verdict and the report.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the model, the index, the verdict and the report.")
+    ],
+    model: Annotated[
+        str, typer.Option(help="Encoder to start from: a folder, a hub name, or 'packaged-minilm'.")
+    ] = PACKAGED_MINILM,
     minutes: Annotated[float, typer.Option(help="Time budget.")] = 15.0,
     dev: Annotated[
         str | None,
@@ -34,15 +40,19 @@ def adapt(
         str, typer.Option(help="Arithmetic: fp32, bf16, or auto (bf16 if the hardware supports it).")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of the held-out documents and of training.")] = 0,
+    no_index: Annotated[
+        bool, typer.Option("--no-index", help="Leave out the index of the documents, which is built at the end.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the adaptation in the folder.")] = False,
 ) -> None:
     """Adapt an encoder to your documents without labels, and learn whether it is better on them.
 
     Some documents are held out. Queries made from them select among training settings, and compare the result with the
     start: alone, and fused with BM25. If adapting does not help, you get the start back. The report, `report.html` in
-    the output folder, has all figures. An interrupted adaptation continues when the same command is given again.
+    the output folder, has all figures. Then the documents are indexed, and `smoothcse serve` with the output folder
+    opens a page that searches them. An interrupted adaptation continues when the same command is given again.
 
-    Example: `smoothcse adapt docs/ --model packaged-minilm -o my-encoder --minutes 10`
+    Example: `smoothcse adapt docs/ -o my-encoder --minutes 10`
     """
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.experiments.adapt import adapt as adapt_to
@@ -55,6 +65,7 @@ def adapt(
         model=model,
         output=output,
         overwrite=overwrite,
+        index=not no_index,
         minutes=minutes,
         dev=dev,
         general=general,

@@ -28,13 +28,14 @@ def export(
         ),
     ] = None,
     texts: Annotated[
-        str,
+        str | None,
         typer.Option(
             rich_help_panel=_CHECK,
             help="Sentences for comparison, timing and calibration, and documents that a static model learns from: "
-            "any source that `smoothcse train` takes.",
+            "any source that `smoothcse train` takes. [the text that the model was trained on, else python-docs]",
+            show_default=False,
         ),
-    ] = "python-docs",
+    ] = None,
     sentences: Annotated[int, typer.Option(min=2, rich_help_panel=_CHECK, help="Number of sentences.")] = 512,
 ) -> None:
     """Export a model to ONNX, OpenVINO, a static model or safetensors, and verify the result.
@@ -47,11 +48,11 @@ def export(
     from rich.console import Console
 
     from smoothcse._utils.quiet import quiet_libraries
-    from smoothcse.corpus import load_sentences
     from smoothcse.encoders.load import load_encoder
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
     from smoothcse.export.export_model import CALIBRATION, export_model
+    from smoothcse.export.own_texts import comparison_texts
     from smoothcse.export.static import LEARNED_TEXTS
     from smoothcse.hub.model_card import require_card, write_model_card
     from smoothcse.runs.search_settings import find_search_settings, write_search_settings
@@ -61,18 +62,20 @@ def export(
     settings = find_search_settings(model)
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
     limit = max(sentences, LEARNED_TEXTS) if format == "static" else sentences + CALIBRATION
-    found = load_sentences(texts, limit=limit).dataset["sentence"][:]
+    found = comparison_texts(model, texts, limit)
     comparison = export_model(
         load_encoder(model, pooling, device="cpu"),
         output,
         format,
-        found[:sentences],
+        found.texts[:sentences],
         quantize=quantize,
-        calibration=found if format == "static" else found[sentences:],  # not compared, if there are enough
+        calibration=found.texts[0 if format == "static" else sentences :],  # not compared, if there are enough
         sts=sts,
+        origin=found.origin,
     )
     write_model_card(output, source=model)
     if settings is not None:
         write_search_settings(output, settings)
     Console().print(comparison.table())
+    typer.echo(f"The sentences are {found.origin}.")
     typer.echo(f"The model is in {output}.")

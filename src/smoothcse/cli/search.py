@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from smoothcse.search import Hit
+    from smoothcse.search.hits import Hit, SearchOutcome
 
 _TEXT_LINES, _FIELD_LINES = 3, 1
 _VALUE_LENGTH = 30
+_LONG = 3.0  # seconds
 _MARGIN = 7
 """Width of the score column."""
 
 
 def search(
-    index: Annotated[Path, typer.Argument(help="Index folder.", show_default=False)],
+    index: Annotated[
+        Path, typer.Argument(help="Index folder, or output folder of `smoothcse adapt`.", show_default=False)
+    ],
     query: Annotated[str, typer.Argument(help="Query.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="Number of documents to show.")] = 10,
     where: Annotated[
@@ -50,37 +53,66 @@ def search(
     exact: Annotated[bool, typer.Option("--exact", help="Compare all vectors, even in a large index.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print whole documents, not only their first lines.")] = False,
     model: Annotated[str | None, typer.Option(help="Model of the index, if it has moved.")] = None,
+    here: Annotated[
+        bool, typer.Option("--here", help="Load the model, even if a service on this machine holds the index.")
+    ] = False,
 ) -> None:
     """Search an index: print the documents that match a query best, by words (BM25) and meaning (cosine similarity).
 
+    While `smoothcse serve` runs on this machine with the index, it answers, which takes less than a second. Otherwise
+    the model is loaded first; so it is for `--where`, `--threshold`, `--exact` and `--model`.
+
     Example: `smoothcse search documents.index "how to pause a program" --where "year >= 2020"`
     """
+    from rich.console import Console
+
+    from smoothcse.search.index_places import own_index
+    from smoothcse.search.running_service import ask_service
+
+    own = own_index(index)
+    options: dict[str, Any] = {"cosine_weight": cosine_weight, "rerank": rerank}
+    further: dict[str, Any] = {"where": where, "threshold": threshold, "exact": exact}
+    found = None
+    if not (here or exact) and all(
+        given is None for given in (model, where, threshold)
+    ):  # a service has no such options
+        found = ask_service(own or index, query, k, **options)
+    if found is None:
+        found = _search_here(own or index, model or (str(index) if own else None), query, k, **options, **further)
+    for sentence in found.notes:
+        typer.echo(f"smoothcse: {sentence}", err=True)
+    console = Console(highlight=False)
+    console.print("score  document" if found.hits else "No document was found.", style="bold" if found.hits else "")
+    for hit in found.hits:
+        console.print(_entry(hit, console, full))
+    if found.rerank == "maxsim":
+        recommended = "" if rerank else ", which the model recommends; --rerank none leaves it out"
+        console.print(f"The search took {found.milliseconds:.0f} ms with MaxSim{recommended}.", style="dim")
+
+
+def _search_here(index: Path, model: str | None, query: str, k: int, **options: Any) -> SearchOutcome:
+    """Load the model and search in this process."""
+    import sys
     import time
     import warnings
 
-    from rich.console import Console
-
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.search import Index
+    from smoothcse.search.hits import SearchOutcome
 
-    quiet_libraries()
-    with warnings.catch_warnings(action="ignore"):  # printed below
-        opened = Index.open(index, model)
-    for sentence in (opened.incomplete, opened.without_words):
-        if sentence:
-            typer.echo(f"smoothcse: {sentence}", err=True)
     started = time.perf_counter()
-    hits = opened.search(
-        query, k, where=where, threshold=threshold, exact=exact, cosine_weight=cosine_weight, rerank=rerank
-    )
-    milliseconds = 1000 * (time.perf_counter() - started)
-    console = Console(highlight=False)
-    console.print("score  document" if hits else "No document was found.", style="bold" if hits else "")
-    for hit in hits:
-        console.print(_entry(hit, console, full))
-    if (rerank or opened.rerank) == "maxsim":
-        recommended = "" if rerank else ", which the model recommends; --rerank none leaves it out"
-        console.print(f"The search took {milliseconds:.0f} ms with MaxSim{recommended}.", style="dim")
+    quiet_libraries()
+    with warnings.catch_warnings(action="ignore"):  # printed later
+        opened = Index.open(index, model)
+    notes = [sentence for sentence in (opened.incomplete, opened.without_words) if sentence]
+    loaded = time.perf_counter()
+    hits = opened.search(query, k, **options)
+    if loaded - started > _LONG and sys.stderr.isatty():
+        notes.append(
+            f"Loading the model took {loaded - started:.0f} s. While `smoothcse serve` runs with this index, searches "
+            "ask it, and take less than a second."
+        )
+    return SearchOutcome(hits, 1000 * (time.perf_counter() - loaded), options["rerank"] or opened.rerank, notes)
 
 
 def _entry(hit: Hit, console: Console, full: bool) -> Text:
@@ -109,9 +141,9 @@ def _folded(text: Text, console: Console, most: int | None) -> list[Text]:
 
 
 def _fields(hit: Hit, full: bool) -> str:
-    from smoothcse.search import Document
+    from smoothcse.search.text_ids import text_id
 
-    named = {} if hit.id == Document(hit.text).id else {"id": hit.id}  # a hash means nothing to the reader
+    named = {} if hit.id == text_id(hit.text) else {"id": hit.id}  # a hash means nothing to the reader
     return " · ".join(f"{_short(name, full)}: {_short(value, full)}" for name, value in (named | hit.metadata).items())
 
 

@@ -13,7 +13,17 @@ from smoothcse.errors import SmoothCSEError
 
 _NETWORK = "Network"
 
-_OF_HTTP = ("reranker", "token_ids", "batch_texts", "host", "port", "token", "allow_origin", "without_token")
+_OF_HTTP = (
+    "reranker",
+    "token_ids",
+    "batch_texts",
+    "batches",
+    "host",
+    "port",
+    "token",
+    "allow_origin",
+    "without_token",
+)
 """Parameters that a server on standard input and output does not have."""
 
 
@@ -23,13 +33,17 @@ def serve(
         list[str],
         typer.Argument(
             metavar="MODEL",
-            help="Run folder, model folder or Hub name; give two to compare them.",
+            help="Output folder of `smoothcse adapt`, with its index; run folder, model folder or Hub name. Give two "
+            "to compare them.",
             show_default=False,
         ),
     ],
     index: Annotated[
         list[Path] | None,
-        typer.Option(help="Index built with one of the models; repeat the option for the other.", show_default=False),
+        typer.Option(
+            help="Index built with one of the models; repeat the option for the other. [that of `smoothcse adapt`]",
+            show_default=False,
+        ),
     ] = None,
     pooling: Annotated[
         list[str] | None,
@@ -84,6 +98,15 @@ def serve(
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
     ] = 64,
+    batches: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder for OpenAI's batches, many requests in one file that are answered in the background; needs a "
+            "token.",
+            show_default=False,
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(rich_help_panel=_NETWORK, help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
@@ -129,13 +152,14 @@ def serve(
     from smoothcse._utils.quiet import quiet_libraries
 
     quiet_libraries()
+    indexes = index or ([] if pooling else _own_indexes(models))
     if mcp:
         _refuse_http_options(context)
         from smoothcse.service.mcp_server import serve_mcp
 
         return serve_mcp(
             models,
-            index or [],
+            indexes,
             poolings(pooling),
             cosine_weight=cosine_weight,
             rerank=rerank,
@@ -146,7 +170,7 @@ def serve(
 
     serve_models(
         models,
-        index or [],
+        indexes,
         poolings(pooling),
         cosine_weight=cosine_weight,
         rerank=rerank,
@@ -160,7 +184,15 @@ def serve(
         reranker=reranker,
         token_ids=token_ids,
         origins=allow_origin or [],
+        batches=batches,
     )
+
+
+def _own_indexes(models: list[str]) -> list[Path]:
+    """Return the indexes that adaptations among the models have built."""
+    from smoothcse.search.index_places import own_index
+
+    return [path for model in models if (path := own_index(Path(model)))]
 
 
 def _refuse_http_options(context: typer.Context) -> None:

@@ -14,6 +14,9 @@ from smoothcse.encoders.pooling import check_pooling, pooling_settings, with_poo
 from smoothcse.encoders.pretrained import load_pretrained, read_config, resolve_name
 from smoothcse.errors import SmoothCSEError
 
+_MODELS = {"run.json": "best", "adapt.json": "model"}
+"""Model folder in a run folder and in the folder of an adaptation, by the record that such a folder holds."""
+
 
 def load_encoder(
     name_or_path: str | Path,
@@ -59,11 +62,15 @@ def model_source(name_or_path: str | Path) -> str:
     """Return the folder or hub name that :func:`load_encoder` reads.
 
     Args:
-        name_or_path: Run folder (its ``best``), model folder, hub name or ``packaged-minilm``.
+        name_or_path: Run folder (its ``best``), folder of an adaptation (its ``model``), model folder, hub name or
+            ``packaged-minilm``.
 
     Raises:
         SmoothCSEError: The name is empty, or the packaged model is not installed.
     """
     path = Path(resolve_name(name_or_path))
     # os.path returns False where Path.is_file raises, for example for names that are too long.
-    return str(path / "best" if os.path.isfile(path / "run.json") and os.path.isdir(path / "best") else path)
+    for record, model in _MODELS.items():
+        if os.path.isfile(path / record) and os.path.isdir(path / model):
+            return str(path / model)
+    return str(path)

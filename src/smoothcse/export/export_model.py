@@ -51,6 +51,7 @@ def export_model(
     quantize: ExportQuantisation | None = None,
     calibration: Sequence[str] | None = None,
     sts: STSTask | None = None,
+    origin: str | None = None,
     console: Console | None = None,
 ) -> Comparison:
     """Write a model in another format, load it, and compare it with the original.
@@ -69,6 +70,7 @@ def export_model(
         calibration: Sentences to calibrate OpenVINO's int8 quantisation with, at most 300, or documents that a static
             model learns from, at most 10,000; None uses ``sentences``.
         sts: STS-B dev, to score both models; None (default) skips the scores.
+        origin: Origin of the sentences in words, for the record.
         console: Console for the progress bar; None uses standard error.
 
     Returns:
@@ -95,7 +97,7 @@ def export_model(
             names = ("before: torch, float32", f"after: {format}, {quantize or 'float32'}")
             comparison = compare(model, exported, files, sentences, names=names, sts=sts, progress=progress)
         _require_match(comparison, format, quantize)
-        record = {"format": format, "quantize": quantize, **comparison.as_dict()}
+        record = {"format": format, "quantize": quantize, "sentences_from": origin, **comparison.as_dict()}
         (new / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         new.rename(target)
     except OSError as error:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from smoothcse.corpus.records import read_records
 from smoothcse.corpus.sources import require_file
 from smoothcse.corpus.text_columns import choose_column
 from smoothcse.errors import SmoothCSEError
+from smoothcse.search.text_ids import text_id
 
 Scalar = str | int | float | bool | None
 
@@ -36,7 +35,7 @@ class Document:
         """Fill in the id, and replace unpaired surrogates, which no file can store, by U+FFFD."""
         text = whole_characters(self.text)
         object.__setattr__(self, "text", text)
-        object.__setattr__(self, "id", whole_characters(self.id) or xxhash.xxh3_64_hexdigest(text.encode()))
+        object.__setattr__(self, "id", whole_characters(self.id) or text_id(text))
         object.__setattr__(self, "metadata", {whole_characters(k): _whole(v) for k, v in self.metadata.items()})
 
 

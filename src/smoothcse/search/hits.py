@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from smoothcse._utils.choices import Rerank
 from smoothcse.search.column_names import NO_METADATA, name_of
-from smoothcse.search.documents import Scalar
+
+if TYPE_CHECKING:
+    from smoothcse.search.documents import Scalar
 
 _COMPUTED = ("_distance", "_rowid")
 
@@ -31,6 +34,23 @@ class Hit:
     score: float
     metadata: dict[str, Scalar]
     cosine: float
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """Hits of a search, and what to say about it.
+
+    Attributes:
+        hits: Documents in order of decreasing score.
+        milliseconds: Duration, without loading.
+        rerank: Second stage of the search.
+        notes: Sentences about the index, such as that documents may be missing.
+    """
+
+    hits: list[Hit]
+    milliseconds: float
+    rerank: Rerank
+    notes: list[str]
 
 
 def hit_of(row: Mapping[str, Any], cosine: float, score: float | None = None) -> Hit:

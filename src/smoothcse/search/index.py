@@ -36,7 +36,8 @@ from smoothcse.search.facets import VALUES, Facet, find_facets
 from smoothcse.search.filters import Filter
 from smoothcse.search.fused_search import search_fused
 from smoothcse.search.hits import Hit, hit_of, metadata_of
-from smoothcse.search.index_folder import create_index, is_index, locked, remove_index, require_room
+from smoothcse.search.index_folder import create_index, locked, remove_index, require_room
+from smoothcse.search.index_places import is_index
 from smoothcse.search.index_record import IndexRecord, check_quantisation, choose_quantisation
 from smoothcse.search.index_writer import IndexWriter, joined
 from smoothcse.search.maxsim_search import check_rerank, rerank_hits

@@ -10,14 +10,10 @@ from pathlib import Path
 from smoothcse._utils.folder_lock import LOCK_FILES, lock_folder
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.search.documents import Document
-from smoothcse.search.index_record import RECORD, IndexRecord
+from smoothcse.search.index_places import RECORD
+from smoothcse.search.index_record import IndexRecord
 from smoothcse.search.store import TABLE_FOLDER, Store
 from smoothcse.search.table_rows import check_metadata
-
-
-def is_index(path: Path) -> bool:
-    """Return whether a folder holds an index."""
-    return (path / RECORD).is_file()
 
 
 def require_room(path: Path, first: Sequence[Document]) -> None:

@@ -11,9 +11,7 @@ from smoothcse._utils.atomic import write_text_atomic
 from smoothcse._utils.choices import IndexQuantisation, PoolingName, Rerank
 from smoothcse.errors import SmoothCSEError, first_line
 from smoothcse.evaluation.lexical import LANGUAGES, NO_LANGUAGE
-
-RECORD = "index.json"
-"""Name of the file; a folder that holds it is an index."""
+from smoothcse.search.index_places import RECORD
 
 
 @dataclass(frozen=True)

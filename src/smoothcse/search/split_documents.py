@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from smoothcse._utils.paths import local_path
-from smoothcse.corpus.documents import load_documents
+from smoothcse.corpus.documents import DocumentCorpus, load_documents
 from smoothcse.corpus.formats import is_document
 from smoothcse.corpus.sources import PYTHON_DOCS, file_mode, is_on_hub
 from smoothcse.search.documents import Document, read_documents
@@ -33,7 +33,11 @@ def _is_split(source: str) -> bool:
 
 
 def _read_passages(source: str, text: str | None) -> Iterator[Document]:
-    corpus = load_documents(source, column=text)
+    return passages_of(load_documents(source, column=text))
+
+
+def passages_of(corpus: DocumentCorpus) -> Iterator[Document]:
+    """Yield the passages of a corpus as documents to index, with title, file and page as metadata."""
     for batch in corpus.dataset.select_columns(["text", "title", "place"]).iter(batch_size=1000):
         for passage, title, place in zip(batch["text"], batch["title"], batch["place"], strict=True):
             fields = {"title": title, "file": place["file"], "page": place["page"]}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -13,12 +14,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from smoothcse import __version__
 from smoothcse._utils.choices import TokenIdsOf
+from smoothcse.service.batch_routes import router as batch_routes
+from smoothcse.service.batch_runner import BatchRunner
+from smoothcse.service.batch_store import BatchStore
 from smoothcse.service.cross_origin import allow_origins
 from smoothcse.service.document_routes import router as document_routes
 from smoothcse.service.error_answers import add_error_handlers
 from smoothcse.service.gate import LOOPBACK_NAMES, Gate
 from smoothcse.service.limits import Limits
+from smoothcse.service.openai_routes import answer_embeddings
 from smoothcse.service.openai_routes import router as openai_routes
+from smoothcse.service.openai_schemas import EmbeddingRequest
 from smoothcse.service.prometheus import RequestCounter, ServiceMetrics
 from smoothcse.service.queues import Encoders
 from smoothcse.service.rerank_routes import router as rerank_routes
@@ -49,6 +55,16 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 
+_ROUTERS = (
+    openai_routes,
+    batch_routes,
+    search_routes,
+    similarity_routes,
+    rerank_routes,
+    document_routes,
+    tei_routes,
+)
+
 
 def create_app(
     served: Sequence[Served],
@@ -60,6 +76,8 @@ def create_app(
     reranker: Reranker | None = None,
     token_ids: TokenIdsOf = "cl100k_base",
     origins: Sequence[str] = (),
+    during: AbstractContextManager[None] | None = None,
+    batches: Path | None = None,
 ) -> FastAPI:
     """Create the application.
 
@@ -73,6 +91,9 @@ def create_app(
         token_ids: Tokenizer of the token ids in requests of OpenAI's API, see
             :mod:`smoothcse.service.openai_tokens`.
         origins: Origins of web pages that may use the service, see :mod:`smoothcse.service.cross_origin`.
+        during: Context that is entered when the application starts, and left when it has stopped.
+        batches: Existing folder for uploaded files and batches, which belongs to this application alone; None for no
+            batches.
 
     Returns:
         An ASGI application; the threads of its encoders end with its lifespan.
@@ -80,28 +101,43 @@ def create_app(
     limits = limits or Limits()
     metrics = ServiceMetrics()
     encoders = Encoders(served, limits, batch_texts, metrics, reranker, token_ids)
+    runner = _batch_runner(batches, encoders, limits)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await encoders.close()
+        with during or nullcontext():
+            async with runner.running() if runner else nullcontext():
+                yield
+            await encoders.close()
 
     app = FastAPI(
         title="smoothcse", version=__version__, lifespan=lifespan, responses=_ERRORS, docs_url=None, redoc_url=None
     )
     app.state.encoders = encoders
     app.state.authenticated = token is not None
+    app.state.batches = runner
     shown = [Depends(HTTPBearer(auto_error=False))] if token else []  # for the documentation; the gate checks tokens
-    for router in (openai_routes, search_routes, similarity_routes, rerank_routes, document_routes, tei_routes):
+    for router in _ROUTERS:
         app.include_router(router, dependencies=shown)
     _add_operations(app, metrics)
     open_paths = {"/healthz", "/health", *add_documentation(app), *add_page(app)}
     add_error_handlers(app)
     hosts = LOOPBACK_NAMES if local else None
-    app.add_middleware(Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts)
+    app.add_middleware(
+        Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts, uploads=runner is not None
+    )
     allow_origins(app, origins)
     app.add_middleware(RequestCounter, metrics=metrics)  # the middleware added last sees a request first
     return app
+
+
+def _batch_runner(folder: Path | None, encoders: Encoders, limits: Limits) -> BatchRunner | None:
+    """Return what answers the batches in a folder, or None without one."""
+
+    async def answer(body: Any) -> bytes:
+        return await answer_embeddings(EmbeddingRequest.model_validate(body), encoders)
+
+    return None if folder is None else BatchRunner(BatchStore(folder, limits), answer, limits)
 
 
 def _add_operations(app: FastAPI, metrics: ServiceMetrics) -> None:

@@ -24,11 +24,12 @@ class Arrivals:
         self._limits = limits
         self._pending = 0
 
-    async def whole_body(self, receive: Receive) -> bytes | None:
+    async def whole_body(self, receive: Receive, most: int) -> bytes | None:
         """Receive the body of a request; return None if the client has disconnected.
 
         Args:
             receive: Source of ASGI messages.
+            most: Maximum bytes.
 
         Raises:
             Refusal: Status 408 if the body takes too long, 413 if it is too large, 503 if too many others are
@@ -40,7 +41,7 @@ class Arrivals:
             async with asyncio.timeout(self._limits.upload_seconds):
                 while (message := await receive())["type"] == "http.request":
                     piece = message.get("body", b"")
-                    self._check(len(body) + len(piece))
+                    self._check(len(body) + len(piece), most)
                     body += piece
                     held, self._pending = held + len(piece), self._pending + len(piece)
                     if not message.get("more_body", False):
@@ -51,13 +52,13 @@ class Arrivals:
         finally:
             self._pending -= held
 
-    def _check(self, size: int) -> None:
-        if size > self._limits.body_bytes:
-            raise Refusal(413, too_large(self._limits))
+    def _check(self, size: int, most: int) -> None:
+        if size > most:
+            raise Refusal(413, too_large(most))
         if size > _SMALL and self._pending > self._limits.pending_bytes:
             raise Refusal(503, "Too many large bodies are arriving; try again in a moment, or with fewer texts.")
 
 
-def too_large(limits: Limits) -> str:
-    """Return the message for a body that is too large."""
-    return f"The body is larger than {limits.body_bytes} bytes; send several requests."
+def too_large(most: int) -> str:
+    """Return the message for a body that is larger than so many bytes."""
+    return f"The body is larger than {most} bytes; send several requests."

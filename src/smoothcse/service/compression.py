@@ -61,7 +61,7 @@ def _unpacked(body: bytes, limits: Limits) -> bytes:
     except zlib.error as error:
         raise Refusal(400, "The body is not valid gzip, which its Content-Encoding announces.") from error
     if len(found) > limits.body_bytes:
-        raise Refusal(413, too_large(limits))
+        raise Refusal(413, too_large(limits.body_bytes))
     if not reader.eof or reader.unused_data:
         raise Refusal(400, "The body is cut off, or more than one gzip stream.")
     return found

@@ -44,7 +44,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return error_answer(*_what_is_invalid(error.errors()[0]))
+        return error_answer(*what_is_invalid(error.errors()[0]))
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
@@ -62,8 +62,8 @@ def add_error_handlers(app: FastAPI) -> None:
         return error_answer(500, "Internal error; see the log of the service.")
 
 
-def _what_is_invalid(error: dict[str, Any]) -> tuple[int, str]:
-    """Return status and message for the first error that pydantic found."""
+def what_is_invalid(error: dict[str, Any]) -> tuple[int, str]:
+    """Return status and message for an error that pydantic found."""
     kind, place = error["type"], tuple(part for part in error["loc"] if part not in FORMS)
     if kind == "json_invalid":
         return 400, f"The body is not JSON: {error['ctx']['error']} at character {place[-1]}."

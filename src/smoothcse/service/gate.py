@@ -30,6 +30,7 @@ _HEADERS = {
 }
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PIECE = 64 * 1024
+_FILES = "/v1/files"
 _READING = ("GET", "HEAD")
 _ALWAYS_ANSWERED = ("/healthz", "/health", "/metrics")
 
@@ -46,6 +47,7 @@ class Gate:
         open_paths: Paths that can be read without a token: the page, the documentation, the health checks.
         hosts: Host names that requests may be addressed to, or None for any. Otherwise, a website whose name resolves
             to this machine (DNS rebinding) could read from a service that trusts all local requests.
+        uploads: Whether bodies that upload a file may be as large as one.
     """
 
     def __init__(
@@ -56,9 +58,11 @@ class Gate:
         token: str | None,
         open_paths: Collection[str],
         hosts: Collection[str] | None,
+        uploads: bool = False,
     ) -> None:
         self.app, self.limits, self.token = app, limits, token
         self.open_paths, self.hosts = open_paths, hosts
+        self._upload_bytes = limits.file_bytes if uploads else limits.body_bytes
         self._arrivals = Arrivals(limits)
         self._running: set[_Sending] = set()
 
@@ -70,7 +74,7 @@ class Gate:
         sending = _Sending(send, self._running)
         try:
             self._check(scope, Headers(scope=scope))
-            body = await self._arrivals.whole_body(receive)
+            body = await self._arrivals.whole_body(receive, self._most_bytes(scope))
             self._check_running(scope["path"])
             scope, body = await decompressed(scope, body, self.limits)
         except Refusal as refusal:
@@ -95,8 +99,12 @@ class Gate:
             raise Refusal(401, "This service requires a token: send the header 'Authorization: Bearer TOKEN'.")
         check_encoding(headers)
         length = headers.get("content-length", "")
-        if length.isascii() and length.isdigit() and int(length[:20]) > self.limits.body_bytes:
-            raise Refusal(413, too_large(self.limits))
+        if length.isascii() and length.isdigit() and int(length[:20]) > (most := self._most_bytes(scope)):
+            raise Refusal(413, too_large(most))
+
+    def _most_bytes(self, scope: Scope) -> int:
+        """Return the maximum size of the body of a request."""
+        return self._upload_bytes if scope["path"] == _FILES else self.limits.body_bytes
 
     def _check_running(self, path: str) -> None:
         if len(self._running) >= self.limits.requests and path not in _ALWAYS_ANSWERED:

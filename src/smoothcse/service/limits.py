@@ -45,6 +45,9 @@ class Limits:
         filter_values: Maximum values per search, in all of its conditions. Default 1,000.
         waiting_texts: Maximum texts that wait for a model, of all requests; further ones get status 429. Default
             4,096.
+        file_bytes: Maximum bytes of an uploaded file of a batch. Default 100 MiB.
+        stored_bytes: Maximum bytes of all stored files together. Default 10 GiB.
+        batch_requests: Maximum requests per batch. Default 50,000, as in OpenAI's API.
         pending_bytes: Maximum bytes of all arriving bodies; further large ones get status 503. Default 256 MiB.
         head_seconds: Maximum seconds for the headers of a request to arrive. Default 10.
         upload_seconds: Maximum seconds for a body to arrive. Default 30.
@@ -60,6 +63,9 @@ class Limits:
     texts: int = 2048
     pairs: int = 65_536
     body_bytes: int = 8 * 2**20
+    file_bytes: int = 100 * 2**20
+    stored_bytes: int = 10 * 2**30
+    batch_requests: int = 50_000
     hits: int = 1000
     filter_values: int = 1000
     waiting_texts: int = 4096

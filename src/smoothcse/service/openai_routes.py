@@ -17,6 +17,7 @@ from smoothcse.service.the_encoders import TheEncoders
 
 if TYPE_CHECKING:
     from smoothcse.service.batcher import Encoded
+    from smoothcse.service.queues import Encoders
 
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
@@ -38,11 +39,15 @@ async def model(name: str, encoders: TheEncoders) -> OpenAIModel:
 @router.post("/embeddings", response_model=EmbeddingAnswer)
 async def embeddings(request: EmbeddingRequest, encoders: TheEncoders) -> Response:
     """Embed texts; the embeddings have length 1."""
+    return Response(await answer_embeddings(request, encoders), media_type="application/json")
+
+
+async def answer_embeddings(request: EmbeddingRequest, encoders: Encoders) -> bytes:
+    """Return the JSON of an :class:`EmbeddingAnswer`."""
     served = encoders.find(request.model)
     texts = await texts_of(request.input, "input", encoders.limits, lambda rows: encoders.decode(served, rows))
     encoded = await encoders.encode(served, texts, request.input_type, request.prompt_name)
-    body = await run_in_threadpool(_written, encoded, served.name, request)
-    return Response(body, media_type="application/json")
+    return await run_in_threadpool(_written, encoded, served.name, request)
 
 
 def _written(encoded: Encoded, name: str, request: EmbeddingRequest) -> bytes:

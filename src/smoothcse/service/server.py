@@ -5,14 +5,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from smoothcse._utils.atomic import explain_unwritable
 from smoothcse._utils.choices import Backend, PoolingName, Precision, Rerank, TokenIdsOf
+from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.cross_origin import check_origins
@@ -45,6 +48,7 @@ def serve_models(
     reranker: str | None = None,
     token_ids: TokenIdsOf = "cl100k_base",
     origins: Sequence[str] = (),
+    batches: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests in progress are answered before the service stops.
 
@@ -65,6 +69,7 @@ def serve_models(
         token_ids: Tokenizer of the token ids in requests of OpenAI's API, see
             :mod:`smoothcse.service.openai_tokens`.
         origins: Origins of web pages that may use the service, see :mod:`smoothcse.service.cross_origin`.
+        batches: Folder for uploaded files and batches, which is created; None for no batches.
 
     Raises:
         SmoothCSEError: If a model, an index or an origin cannot be used, the port is taken, or authentication is
@@ -75,7 +80,10 @@ def serve_models(
     local = _is_loopback(host)
     _check_token(token, needed=not local and not without_token)
     check_origins(origins, authenticated=token is not None)
+    if batches is not None and token is None:
+        raise SmoothCSEError("--batches stores what clients upload and needs a token; set SMOOTHCSE_TOKEN.")
     bound = _bind(host, port)  # before anything is loaded, so that a port in use is reported at once
+    from smoothcse.search.running_service import announced
     from smoothcse.service import Limits, create_app
     from smoothcse.service.connection import make_server
     from smoothcse.service.cross_encoder import load_reranker
@@ -95,6 +103,8 @@ def serve_models(
         reranker=cross_encoder,
         token_ids=token_ids,
         origins=origins,
+        batches=batches,
+        during=announced(_searchable(served), bound.getsockname()),
     )
     console = Console(stderr=True, highlight=False)
     console.print(precision_notice(precision, resolve_precision(precision, "encode", served[0].model.device.type)))
@@ -110,7 +120,32 @@ def serve_models(
                 console.print(f"Warning: {sentence}", soft_wrap=True, markup=False)
     if any(one.index is not None and (rerank or one.index.rerank) == "maxsim" for one in served):
         console.print("Searches are reranked by MaxSim; --rerank none leaves this out and is faster.", soft_wrap=True)
-    make_server(app, limits, timeout_graceful_shutdown=_DRAIN_SECONDS).run([bound])
+    with _held(batches):
+        make_server(app, limits, timeout_graceful_shutdown=_DRAIN_SECONDS).run([bound])
+
+
+def _searchable(served: Sequence[Served]) -> dict[Path, str]:
+    """Return the name of the model of each index that the service searches as ``smoothcse search`` does."""
+    return {
+        one.index.path: one.name
+        for one in served
+        if one.index is not None
+        and one.cosine_weight is None
+        and one.rerank is None
+        and one.index.without_words is None
+    }
+
+
+@contextmanager
+def _held(batches: Path | None) -> Iterator[None]:
+    """Create the folder of the batches, and keep other services out of it."""
+    if batches is None:
+        yield
+        return
+    with explain_unwritable(batches):
+        batches.mkdir(parents=True, exist_ok=True)
+    with lock_folder(batches, remedy="stop that service, or give another --batches"):
+        yield
 
 
 def _is_loopback(host: str) -> bool:

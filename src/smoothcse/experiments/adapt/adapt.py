@@ -18,6 +18,7 @@ from smoothcse.encoders.hardware import find_hardware
 from smoothcse.encoders.load import load_encoder
 from smoothcse.errors import Stopped
 from smoothcse.experiments.adapt import layout
+from smoothcse.experiments.adapt.build_index import build_index
 from smoothcse.experiments.adapt.material import prepare_material
 from smoothcse.experiments.adapt.read_corpus import read_corpus
 from smoothcse.experiments.adapt.record import AdaptRecord, read_record, write_record
@@ -54,6 +55,7 @@ def adapt(
     model: str,
     output: str | Path,
     overwrite: bool = False,
+    index: bool = False,
     console: Console | None = None,
     **options: Any,
 ) -> Adaptation:
@@ -69,6 +71,8 @@ def adapt(
         model: Encoder to start from: a folder, a hub name, or ``packaged-minilm``. It is read with its own pooling.
         output: Output folder; :mod:`~smoothcse.experiments.adapt.layout` has its layout.
         overwrite: Whether to replace an earlier adaptation in the folder.
+        index: Whether to index the documents with the model at the end, in ``documents.index`` of the output folder.
+            This takes its time after the budget.
         console: Console for progress and the verdict; None for standard error.
         **options: ``minutes`` (budget, default 15); ``dev`` (the user's own labels, see
             :mod:`~smoothcse.evaluation.own_labels`); ``general`` (STS data in SentEval's layout or ``hub``, to see
@@ -98,6 +102,8 @@ def adapt(
             console.print(f"The adaptation in {folder} is finished; nothing was changed.", markup=False)
         else:
             record = _carry_out(request, folder, Progress(console, 60 * request.minutes), overwrite)
+        if index:
+            build_index(request, folder, console)
         print_result(record, folder, console)
     return Adaptation(folder, record)
 

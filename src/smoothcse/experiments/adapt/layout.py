@@ -3,6 +3,7 @@
 ::
 
     model/          the encoder to use: adapted, or the start if adapting did not help
+    documents.index the documents, indexed with the model
     adapt.json      everything that was measured
     report.html     the same as a page
     request.json    the arguments and the fingerprints of text and model, which a continued adaptation must share
@@ -26,12 +27,13 @@ from smoothcse._utils.folder_lock import LOCK_FILES
 from smoothcse._utils.json_files import read_object
 from smoothcse._utils.paths import local_path
 from smoothcse.errors import SmoothCSEError
+from smoothcse.search.index_places import ADAPTED_INDEX
 
 MODEL, RUNS, LAST = "model", "runs", "last"
 RECORD, REPORT, REQUEST = "adapt.json", "report.html", "request.json"
 TEXT, ROUNDS, TRIALS = "text.jsonl", "rounds.json", "trials.jsonl"
 # In the order of deletion: an interrupted deletion leaves no record without its model, and no trial without its run.
-_OURS = (RECORD, ROUNDS, TRIALS, REPORT, TEXT, RUNS, MODEL)
+_OURS = (RECORD, ROUNDS, TRIALS, REPORT, TEXT, RUNS, ADAPTED_INDEX, MODEL)
 TEXT_FINGERPRINT, MODEL_FINGERPRINT = "text_fingerprint", "model_fingerprint"
 _PLACES = ("documents", "model", "dev", "general")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smoothcse.experiments.adapt.layout import MODEL
+from smoothcse.search.index_places import own_index
 
 if TYPE_CHECKING:
     from smoothcse.experiments.adapt.record import AdaptRecord
@@ -27,20 +28,28 @@ class NextStep:
 
 
 def next_steps(record: AdaptRecord, folder: Path) -> list[NextStep]:
-    """Return the commands that index the documents, search them, and compare the model with the start.
+    """Return the commands that search the documents, after indexing them if needed, and compare with the start.
 
     Args:
         record: Record of the adaptation.
         folder: Output folder.
     """
     name = folder.name or folder.resolve().name  # `.` has no name
-    after, before = (str(folder.parent / f"{name}{suffix}") for suffix in (".index", "-start.index"))
-    model, start = str(folder / MODEL), record.request["model"]
-    search = _line("search", after, "a query")
-    steps = [
-        NextStep("Index the documents and search them", (_index(model, record, after), search)),
-        NextStep("Serve the model and a search page", (_line("serve", model, "--index", after),)),
-    ]
+    place, start = str(folder.parent / name), record.request["model"]
+    own, before = own_index(folder), f"{place}-start.index"
+    model = place if own else str(folder / MODEL)
+    after = str(own or f"{place}.index")
+    if own:
+        steps = [
+            NextStep("Search the documents on a page", (_line("serve", place),)),
+            NextStep("Search them here", (_line("search", place, "a query"),)),
+        ]
+    else:
+        search = _line("search", after, "a query")
+        steps = [
+            NextStep("Index the documents and search them", (_index(model, record, after), search)),
+            NextStep("Serve the model and a search page", (_line("serve", model, "--index", after),)),
+        ]
     if record.adapted:
         alike = ["--rerank", "none"] if record.verdict and record.verdict.rerank != "none" else []
         compare = _line("serve", start, model, "--index", before, "--index", after, *alike)

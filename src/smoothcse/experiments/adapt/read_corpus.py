@@ -43,6 +43,12 @@ def read_whole(request: AdaptRequest) -> list[str]:
     return texts
 
 
+def has_rows(source: str) -> bool:
+    """Return whether a source is one table, whose rows are documents with further columns."""
+    path = local_path(source)
+    return path.is_file() and TextFile(path, "").format in TABLES
+
+
 def _passage_tokens(request: AdaptRequest) -> int | None:
     return request.max_tokens or (PASSAGE_TOKENS if _is_files(request.documents) else None)
 
@@ -50,4 +56,4 @@ def _passage_tokens(request: AdaptRequest) -> int | None:
 def _is_files(source: str) -> bool:
     """Return whether a source is a file or folder of running text, rather than rows."""
     path = local_path(source)
-    return path.is_dir() or (path.is_file() and TextFile(path, "").format not in TABLES)
+    return path.is_dir() or (path.is_file() and not has_rows(source))
