@@ -13,13 +13,14 @@ from torch import nn
 from smoothcse.encoders import devices
 from smoothcse.fastpath.attention import ATTENTIONS, patch_attention
 from smoothcse.fastpath.batch import FastPath, attach, detach, fast_path_of
+from smoothcse.fastpath.bf16_layers import counted_steps, patch_layers
 from smoothcse.fastpath.dropout import patch_dropout
 from smoothcse.fastpath.hosts import untested_hosts
 from smoothcse.fastpath.patches import Patches
 from smoothcse.fastpath.read_token import patch_last_layer, reads_one_token
 from smoothcse.fastpath.words import patch_word_table
 
-Part = Literal["read token", "dropout", "attention", "words", "length groups"]
+Part = Literal["read token", "dropout", "attention", "words", "length groups", "bf16 layers"]
 """Parts of the fast path, one file each in this package."""
 
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -32,7 +33,7 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
     Inside the context, some modules of the model have another forward method. Weights, names, classes and
     configuration do not change, so the model can be saved at any time. A loss and its state, such as a momentum
     encoder, are also fast if they are created inside the context. The loss and its gradients equal those of the plain
-    path, up to rounding and to the elements that are dropped out.
+    path, up to rounding (in bf16, to that of bf16) and to the elements that are dropped out.
 
     ============= =============================================================== ===========
     part          what it does                                                    where
@@ -42,10 +43,11 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
     attention     uses the same dropout in self-attention                         CPUs
     words         looks up word embeddings once per batch                         CPUs
     length groups encodes texts of similar length together                        CPUs
+    bf16 layers   keeps states in bf16 and casts weights once per step            CPUs
     ============= =============================================================== ===========
 
     With untested versions of the host libraries (:data:`~smoothcse.fastpath.hosts.TESTED`), the plain path is used.
-    The last layer and attention are fast for BERT, RoBERTa and XLM-RoBERTa only.
+    The last layer, attention and bf16 layers are fast for BERT, RoBERTa and XLM-RoBERTa only.
 
     Example::
 
@@ -70,7 +72,8 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
     attach(model, state)
     try:
         _patch(model, state, patches, parts)
-        yield _unknown_family(model)
+        with counted_steps():
+            yield _unknown_family(model)
     finally:
         patches.undo()
         detach(model)
@@ -87,6 +90,8 @@ def _patch(model: nn.Module, state: FastPath, patches: Patches, parts: Collectio
         patch_attention(model, patches)
     if "words" in parts:
         patch_word_table(model, state, patches)
+    if "bf16 layers" in parts:
+        patch_layers(model, patches)
     state.length_groups = "length groups" in parts
 
 
