@@ -99,6 +99,12 @@ def require_idle_machine() -> None:
         )
 
 
+def clock() -> float:
+    """Return the time in seconds; on a loaded machine the processor time per thread, which others do not take."""
+    loaded = os.environ.get(LOADED_VARIABLE) and first_device() == "cpu"
+    return time.process_time() / torch.get_num_threads() if loaded else time.perf_counter()
+
+
 def cpu_times() -> tuple[int, int]:
     """Return the idle time and the whole time of all processors since the system started, in clock ticks."""
     fields = [int(field) for field in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]

@@ -11,6 +11,7 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch import nn
 
 from smoothcse.encoders import devices
+from smoothcse.encoders.precision import Resolved
 from smoothcse.fastpath.attention import ATTENTIONS, patch_attention
 from smoothcse.fastpath.batch import FastPath, attach, detach, fast_path_of
 from smoothcse.fastpath.bf16_layers import counted_steps, patch_layers
@@ -27,7 +28,9 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @contextmanager
-def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator[list[str]]:
+def accelerate(
+    model: nn.Module, *, parts: Collection[Part] = PARTS, precision: Resolved = "fp32"
+) -> Iterator[list[str]]:
     """Make the training steps of an encoder fast while the context is open.
 
     Inside the context, some modules of the model have another forward method. Weights, names, classes and
@@ -43,7 +46,7 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
     attention     uses the same dropout in self-attention                         CPUs
     words         looks up word embeddings once per batch                         CPUs
     length groups encodes texts of similar length together                        CPUs
-    bf16 layers   keeps states in bf16 and casts weights once per step            CPUs
+    bf16 layers   keeps states in bf16 and casts weights once per step            CPUs, bf16
     ============= =============================================================== ===========
 
     With untested versions of the host libraries (:data:`~smoothcse.fastpath.hosts.TESTED`), the plain path is used.
@@ -57,6 +60,7 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
     Args:
         model: Encoder to train, on its device. An accelerated encoder is not changed.
         parts: Parts to make fast; empty for the plain path. Default: all.
+        precision: Precision of the steps: ``bf16`` if the trainer puts them under autocast to it. Default: ``fp32``.
 
     Yields:
         Warnings that say why some or all parts are not fast; usually an empty list.
@@ -68,7 +72,7 @@ def accelerate(model: nn.Module, *, parts: Collection[Part] = PARTS) -> Iterator
     if untested:
         yield untested
         return
-    patches, state = Patches(), FastPath()
+    patches, state = Patches(), FastPath(bf16=precision == "bf16")
     attach(model, state)
     try:
         _patch(model, state, patches, parts)
@@ -90,7 +94,7 @@ def _patch(model: nn.Module, state: FastPath, patches: Patches, parts: Collectio
         patch_attention(model, patches)
     if "words" in parts:
         patch_word_table(model, state, patches)
-    if "bf16 layers" in parts:
+    if "bf16 layers" in parts and state.bf16:
         patch_layers(model, patches)
     state.length_groups = "length groups" in parts
 

@@ -1,4 +1,4 @@
-"""The layers of an encoder in bf16 under autocast: states stay bf16 between them, and weights are cast once per step."""
+"""Layers in bf16 in place of autocast: states stay bf16 between them, and weights are cast once per step."""
 
 from __future__ import annotations
 
@@ -110,19 +110,19 @@ class _Linear(torch.autograd.Function):
     def forward(
         ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, weight_copy: Tensor, bias_copy: Tensor | None
     ) -> Tensor:
-        ctx.save_for_backward(states)
-        ctx.weight = weight_copy
-        return linear(states, weight_copy, bias_copy)
+        rows = states.flatten(0, -2)  # of matrices of more dimensions, torch would multiply each by itself
+        ctx.save_for_backward(rows)
+        ctx.weight, ctx.shape = weight_copy, states.shape
+        return linear(rows, weight_copy, bias_copy).unflatten(0, states.shape[:-1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (states,), gradient = ctx.saved_tensors, gradients[0]
+        (states,), rows = ctx.saved_tensors, gradients[0].flatten(0, -2)
         of_states, of_weight, of_bias = ctx.needs_input_grad[:3]
-        rows = gradient.flatten(0, -2)
         return (
-            gradient @ ctx.weight if of_states else None,
-            _product(rows, states.flatten(0, -2)).float() if of_weight else None,
-            rows.sum(dim=0, dtype=torch.float32) if of_bias else None,
+            (rows @ ctx.weight).view(ctx.shape) if of_states else None,
+            _product(rows, states).float() if of_weight else None,
+            rows.sum(dim=0).float() if of_bias else None,  # torch adds in fp32, and would copy the rows for dtype=
             None,
             None,
         )

@@ -93,7 +93,7 @@ def train(
         explain_full_memory(plan.folder),
         deterministic_kernels(config.deterministic),
         _taken(plan.folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
-        accelerate(inputs.model, parts=PARTS if config.fast_path else ()) as slow,
+        accelerate(inputs.model, parts=PARTS if config.fast_path else (), precision=plan.hardware.precision) as slow,
     ):
         arguments = host_arguments(plan)  # connects the ranks
         inputs = with_texts(plan, inputs, manifest, console)
