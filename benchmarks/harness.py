@@ -124,6 +124,7 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "load_average": round(os.getloadavg()[0], 1),
+        "loaded": bool(os.environ.get(LOADED_VARIABLE)),
         "versions": {name: metadata.version(name) for name in ("torch", "sentence-transformers", "transformers")},
         "commit": revision(),
     }

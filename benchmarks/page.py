@@ -428,6 +428,7 @@ def measured_on(found: dict[str, Any]) -> str:
     e = found["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     load = f"load average {e['load_average']} at the end"
+    load += ", on a machine that other programs use" if e.get("loaded") else ""
     machine = f"{e['processor']}, {e['threads']} threads, {e['device']}"
     return f"({e['date'][:10]}, {machine}, {load}; {versions}; revision {e['commit']})"
 

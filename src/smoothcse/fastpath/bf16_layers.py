@@ -55,7 +55,7 @@ def patch_layers(model: nn.Module, patches: Patches) -> None:
         patches: Changes of the model.
     """
     encoder = getattr(next(model.children(), None), "model", None)
-    stack = getattr(encoder, "encoder", None)
+    stack: Any = getattr(encoder, "encoder", None)
     if type(stack) not in STACKS or has_adapters(model) or not _computes_states_alone(stack.config):
         return
     patches.replace(stack, _forward)
@@ -113,7 +113,7 @@ class _Linear(torch.autograd.Function):
         rows = states.flatten(0, -2)  # of matrices of more dimensions, torch would multiply each by itself
         ctx.save_for_backward(rows)
         ctx.weight, ctx.shape = weight_copy, states.shape
-        return linear(rows, weight_copy, bias_copy).unflatten(0, states.shape[:-1])
+        return linear(rows, weight_copy, bias_copy).view(*states.shape[:-1], len(weight_copy))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
