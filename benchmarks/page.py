@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
@@ -99,6 +99,38 @@ def step_parts(found: dict[str, Any]) -> str:
     shares = "; ".join(f"{name}: {in_words(parts)}" for name, parts in found["shares"].items())
     words = f"Batch {found['batch']}, {found['precision']}. Time by operation, {shares} (N = {found['streamed_n']:,})."
     return f"{table}\n\n{words} {measured_on(found)}"
+
+
+def step_profile(found: dict[str, Any]) -> str:
+    """Return the table of the shares of the kinds of operations in a step, and of its seconds."""
+    columns = {
+        f"{way}, batch {step['batch']}": step["shares"][way] for step in found["steps"] for way in step["shares"]
+    }
+    means = {kind: mean(shares.get(kind, 0.0) for shares in columns.values()) for kind in {*chain(*columns.values())}}
+    kinds = sorted((kind for kind in means if means[kind] >= 0.005), key=lambda kind: -means[kind])
+    rows = [[kind, *(f"{shares.get(kind, 0.0):.0%}" for shares in columns.values())] for kind in kinds]
+    rows.append(["seconds", *(spread(values) for step in found["steps"] for values in step["seconds"].values())])
+    rows.append(["faster than autocast", *(gain for step in found["steps"] for gain in gains(step["seconds"]))])
+    return f"{markdown(['operations', *columns], rows)}\n\n{found['precision']}. {measured_on(found)}"
+
+
+def gains(seconds: dict[str, list[float]]) -> list[str]:
+    """Return the factor by which each way is faster than the first."""
+    first, *others = seconds
+    return ["", *(spread(ratios(seconds, other, first)) for other in others)]
+
+
+def bf16_quality(found: dict[str, Any]) -> str:
+    """Return the table of the scores of models trained under autocast and by the layers in bf16."""
+    arms = found["scores"]
+    rows = [
+        [f"{arm}, {task}", *(f"{value:.2f}" for value in values), mean_sd(values)]
+        for task in next(iter(arms.values()))
+        for arm, values in ((arm, arms[arm][task]) for arm in arms)
+    ]
+    headings = ["arithmetic, score", *(f"seed {seed}" for seed in range(len(rows[0]) - 2)), "mean ± sd"]
+    words = f"{found['steps']} steps of InfoNCE, batch {found['batch']}."
+    return f"{markdown(headings, rows)}\n\n{words} {measured_on(found)}"
 
 
 def gpu_candidates(found: dict[str, Any]) -> str:
@@ -365,7 +397,9 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         training_step,
         method_steps,
         step_parts,
+        step_profile,
         quality,
+        bf16_quality,
         loss_alone,
         batch_memory,
         encoding,
@@ -394,6 +428,7 @@ def measured_on(found: dict[str, Any]) -> str:
     e = found["environment"]
     versions = ", ".join(f"{name} {version}" for name, version in e["versions"].items())
     load = f"load average {e['load_average']} at the end"
+    load += ", on a machine that other programs use" if e.get("loaded") else ""
     machine = f"{e['processor']}, {e['threads']} threads, {e['device']}"
     return f"({e['date'][:10]}, {machine}, {load}; {versions}; revision {e['commit']})"
 

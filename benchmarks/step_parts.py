@@ -14,12 +14,13 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from harness import SHARED, alternate, first_device, keep, precisions, ratios, show, spread, wait_for_device
+from accelerate.utils import convert_outputs_to_fp32
+from harness import SHARED, alternate, clock, first_device, keep, precisions, ratios, show, spread, wait_for_device
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from torch.profiler import ProfilerActivity, profile
@@ -33,14 +34,24 @@ from smoothcse.objectives import Keys, Noise, streamed_contrast
 from smoothcse.views import embed as views
 
 ALL = "all of them"
+AUTOCAST = "layers under autocast"
 Step = Callable[[], float]
 KINDS = {
     "matrix products": ("mm", "addmm", "bmm", "addmm_", "linear", "mkldnn"),
     "attention": ("scaled_dot_product", "flash_attention"),
-    "dropout": ("random_", "_Dropout", "bernoulli"),
+    "dropout": ("_Dropout", "random_", "bernoulli"),
     "noise": ("normal_",),
-    "optimiser": ("_fused_adamw", "_foreach_"),
+    "optimiser": ("_fused_adamw", "_foreach_", "linalg_vector_norm"),
+    "casts": ("_to_copy", "ToCopyBackward"),
+    "norms": ("layer_norm", "LayerNorm"),
+    "GELU": ("gelu", "Gelu"),
+    "softmax": ("softmax", "Softmax"),
+    "embeddings": ("embedding", "Embedding", "index_select"),
+    "copies": ("clone", "contiguous", "cat"),
+    "sums": ("add_", "sum"),
 }
+"""Kinds of operations, each with the names, or parts of names, of those that belong to it, and all that they call."""
+PYTHON = "Python"
 
 
 def main() -> None:
@@ -87,6 +98,7 @@ def without_parts(sentences: list[str], full: Step) -> dict[str, Step]:
             "torch's dropout": make_step(sentences, without=["dropout", "attention"]),
             "torch's attention": make_step(sentences, without=["attention"]),
             "words looked up in each group": make_step(sentences, without=["words"]),
+            **({AUTOCAST: make_step(sentences, without=["bf16 layers"])} if precisions()[-1] == "bf16" else {}),
             "one group": during(patch.object(views, "group_sizes", groups_of(len(sentences))), full),
             "groups of 16 sentences each": during(patch.object(views, "group_sizes", groups_of(16)), full),
         }
@@ -142,25 +154,30 @@ def make_step(
     loss = GSInfoNCELoss(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-5, fused=True)
     features = batch_to_device(model.preprocess(sentences), torch.device(device))
-    bf16 = precisions()[-1] == "bf16"
+    if precisions()[-1] == "bf16":
+        under_autocast(model, device)
 
     def timed() -> float:
         wait_for_device()
-        started = time.perf_counter()
-        with torch.autocast(device, dtype=torch.bfloat16) if bf16 else nullcontext():
-            value = loss([dict(features)])
+        started = clock()
+        value = loss([dict(features)])
         value.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
         wait_for_device()
-        return time.perf_counter() - started
+        return clock() - started
 
     def step() -> float:
-        with accelerate(model, parts=parts):
+        with accelerate(model, parts=parts, precision=precisions()[-1]):
             return timed()
 
     return step
+
+
+def under_autocast(model: SentenceTransformer, device: str) -> None:
+    """Put the forward of a model under autocast to bf16, as the trainer does."""
+    model.forward = convert_outputs_to_fp32(torch.autocast(device, dtype=torch.bfloat16)(model.forward))
 
 
 def during(change: AbstractContextManager[Any], step: Step) -> Step:
@@ -180,23 +197,29 @@ def streamed(n: int) -> None:
 
 
 def shares_of(way: Callable[[], Any]) -> dict[str, float]:
-    """Return the share of each kind of operation in the time of a function, by self time."""
+    """Return the share of each kind of operation in the time of a function; Python is the time between them."""
     on_gpu = first_device() == "cuda"
     with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * on_gpu]) as profiled:
+        started = time.perf_counter()
         way()
         wait_for_device()
+        whole = time.perf_counter() - started
     spent: Counter[str] = Counter()
-    for event in profiled.key_averages():
-        spent[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    for event in profiled.events():
+        spent[kind_of(event)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    if not on_gpu:
+        spent[PYTHON] = max(0.0, whole * 1e6 - spent.total())
     return {kind: time / spent.total() for kind, time in spent.most_common()}
 
 
-def kind_of(operation: str) -> str:
-    """Return the kind of an operation."""
-    name = operation.removeprefix("aten::")
-    for kind, marks in KINDS.items():
-        if any(name == mark or (len(mark) > 5 and mark in name) for mark in marks):
-            return kind
+def kind_of(event: Any) -> str:
+    """Return the kind of an operation: its own, or that of the nearest operation that calls it."""
+    while event is not None:
+        name = event.key.removeprefix("aten::")
+        for kind, marks in KINDS.items():
+            if any(name == mark or (len(mark) > 3 and mark in name and mark[-1] != "_") for mark in marks):
+                return kind
+        event = event.cpu_parent
     return "the rest"
 
 

@@ -145,6 +145,15 @@ def test_fast_dropout_is_for_cpus(on_gpu, tiny_bert, monkeypatch):
         assert any(is_fast(module) for module in model.modules()) != on_gpu
 
 
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_layers_keep_bf16_states_on_cpus(on_gpu, tiny_bert, monkeypatch):
+    model = build_encoder(tiny_bert, device="cpu")
+    if on_gpu:
+        monkeypatch.setattr(devices, "is_cpu", lambda device: False)
+    with accelerate(model, parts=["bf16 layers"], precision="bf16"):
+        assert ("forward" in vars(model[0].model.encoder)) != on_gpu
+
+
 @pytest.mark.parametrize(
     ("gpus", "devices_asked", "launched"),
     [(0, None, False), (0, 2, True), (1, None, False), (2, None, True), (2, 1, True)],

@@ -18,6 +18,7 @@ from transformers import BertConfig, RobertaConfig, XLMRobertaConfig
 from smoothcse.encoders.build import build_encoder
 from smoothcse.fastpath import accelerate
 from smoothcse.fastpath.attention import ATTENTIONS, attend_tokens
+from smoothcse.fastpath.bf16_layers import STACKS
 from smoothcse.fastpath.hosts import TESTED
 from smoothcse.fastpath.read_token import LAYERS
 from smoothcse.views.embed import run
@@ -91,6 +92,22 @@ def test_word_embeddings(architecture, tmp_path):
     model(dict(column))
     assert len(given) == 1, f"{architecture} calls its word embeddings {len(given)} times, not once, per forward pass"
     assert torch.equal(given[0][0], column["input_ids"]), f"{architecture} looks up other ids than those of the batch"
+
+
+@pytest.mark.parametrize(("kind", "config"), zip(STACKS, CONFIGS, strict=True))
+def test_stack_of_layers(kind, config):
+    found = [*signature(kind.forward).parameters][:3]
+    assert found == ["self", "hidden_states", "attention_mask"], f"{kind.__name__} begins with {found}: bf16_layers.py"
+    output = kind(config)(torch.randn(3, 5, 8), None)
+    require_attributes(output, "last_hidden_state", "bf16_layers.py")
+
+
+def test_norms_of_bf16_states_have_fp32_weights():
+    norm, states = nn.LayerNorm(8), torch.randn(3, 8, dtype=torch.bfloat16, requires_grad=True)
+    found = norm(states)
+    found.sum().backward()
+    dtypes = (found.dtype, states.grad.dtype, norm.weight.grad.dtype)
+    assert dtypes == (torch.bfloat16, torch.bfloat16, torch.float32), f"LayerNorm gives {dtypes}: bf16_layers.py"
 
 
 def test_versions_that_are_pinned_are_tested():

@@ -37,6 +37,8 @@ OTHERS = {
     "embedding_sizes": "{output}.json --model {model} --limit 120",
     "transfer_parity": "{tiny} {shared}/data/transfer --tasks MRPC --limit 40",
     "quality": "{text} {sts} --quick",
+    "step_profile": "--quick --threads 1",
+    "bf16_quality": "{text} {sts} --quick",
     "corpus_memory": "--sentences 1000",
     "data_path": "--quick --model {tiny}",
     "search_recall": "--quick --model {tiny}",

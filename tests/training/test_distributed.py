@@ -208,6 +208,7 @@ def note_own_shares(file: Path) -> None:
 
 KINDS: dict[str, dict[str, object]] = {
     "plain": {},
+    "bf16": {"precision": "bf16"},
     "cached": {"mini_batch": 60, "start_decay": 100.0, "train_layers": 1},
     **({"lora": {"lora_rank": 2}} if WITH_PEFT else {}),
 }

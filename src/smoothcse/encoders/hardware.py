@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from smoothcse.encoders.precision import resolve_precision
+from smoothcse.encoders.precision import Resolved, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Hardware:
 
     device_type: str
     world_size: int
-    precision: str
+    precision: Resolved
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:

@@ -171,7 +171,7 @@ def _measure(config: TrainConfig) -> _Cost:
     sentences = ["word " * config.max_length] * config.batch_size
     given = 2 if draws_text(config.views) else len(config.columns or ())
     columns = [sentences] * (given or plan.method.columns)
-    with accelerate(model, parts=PARTS if config.fast_path else ()):
+    with accelerate(model, parts=PARTS if config.fast_path else (), precision=plan.hardware.precision):
         loss = make_loss(plan, model)
         measured = probe(
             model, loss, columns, [prompt_of(model)] * len(columns), config.max_length, plan.hardware.autocast_dtype

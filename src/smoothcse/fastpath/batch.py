@@ -32,11 +32,13 @@ class FastPath:
         batch: Current batch; None between forward passes, and in passes outside of a loss.
         table: Word embeddings that can be looked up once per batch; None to look them up in each forward pass.
         length_groups: Whether CPUs encode a batch in groups of similar length.
+        bf16: Whether the steps are computed in bf16, in which a group of the same memory has twice as many tokens.
     """
 
     batch: Batch | None = None
     table: nn.Module | None = None
     length_groups: bool = False
+    bf16: bool = False
 
 
 def attach(model: nn.Module, state: FastPath) -> None:

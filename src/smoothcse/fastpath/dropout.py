@@ -48,11 +48,14 @@ def fast_dropout(values: Tensor, rate: float) -> Tensor:
 
 
 class _Dropout(torch.autograd.Function):
-    """Dropout that keeps its mask in one byte per element; autograd on a product would keep it in four."""
+    """Dropout that keeps its mask in at most two bytes per element; autograd on a product would keep it in four."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, dropped_levels: int) -> Tensor:
-        mask = _random_levels(values.numel()) >= dropped_levels - _LEVELS // 2
+        # a product with booleans takes four times as long as one of bf16 numbers
+        kind = torch.bfloat16 if values.dtype == torch.bfloat16 else torch.bool
+        mask = torch.empty(values.numel(), dtype=kind)
+        torch.ge(_random_levels(values.numel()), dropped_levels - _LEVELS // 2, out=mask)
         ctx.mask, ctx.scale = mask.view(values.shape), _LEVELS / (_LEVELS - dropped_levels)
         dropped: Tensor = (values * ctx.mask).mul_(ctx.scale)
         return dropped
