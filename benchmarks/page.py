@@ -26,7 +26,7 @@ DOCS = REPOSITORY / "docs"
 EXPLANATIONS = DOCS / "explanations"
 PAGES = (
     *(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliability", "methods", "why-scores-differ")),
-    DOCS / "how-to" / "export.md",
+    *(DOCS / "how-to" / f"{name}.md" for name in ("export", "lora")),
 )
 
 
@@ -89,6 +89,17 @@ def method_steps(found: dict[str, Any]) -> str:
     headings = ["method", "encodes", "seconds", "time", "tokens", "time above tokens", "matmul operations"]
     words = f"Time, tokens and matmul operations are relative to SimCSE's. Batch {found['batch']}, fp32."
     return f"{markdown(headings, rows)}\n\n{words} {measured_on(found)}"
+
+
+def lora_steps(found: dict[str, Any]) -> str:
+    """Return the table of time and memory of a step with fewer trained weights."""
+    seconds, memory = found["seconds"], found["megabytes"]
+    everything = next(iter(seconds))
+    rows = [
+        [arm, spread(seconds[arm]), spread(ratios(seconds, arm, everything)), spread(memory[arm], 0)]
+        for arm in seconds
+    ]
+    return f"{markdown(['trained', 'seconds', 'faster', 'MB'], rows)}\n\n{found['model']}. {measured_on(found)}"
 
 
 def step_parts(found: dict[str, Any]) -> str:
@@ -414,7 +425,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         fuzz,
         long_run,
     )
-} | {"training_step_gpu": training_step, "gpu_candidates_gpu": gpu_candidates}
+} | {
+    "training_step_gpu": training_step,
+    "gpu_candidates_gpu": gpu_candidates,
+    "lora_steps_all-mpnet-base-v2": lora_steps,
+}
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

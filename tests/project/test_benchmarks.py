@@ -30,6 +30,7 @@ OTHERS = {
     "service_burst": "--quick",
     "batch_memory": "--quick",
     "loss_alone": "--quick",
+    "lora_steps": "--quick --model {tiny}",
     "method_steps": "--quick",
     "noise_gradient": "{tiny} {text} --batches 1 --draws 1 --batch-size 8 --warm-steps 1",
     "noise_variants": "{text} {sts} --model {tiny} --seeds 1 --steps 1",
