@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from rich.console import Console
@@ -143,6 +145,36 @@ def test_the_environment_names_the_service(monkeypatch):
     with tracing.span("encode", "first"):
         pass
     assert exporter.get_finished_spans()[0].resource.attributes["service.name"] == "mine"
+
+
+class Collector(HTTPServer):
+    """Keeps what is sent to it."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Collecting)
+        self.received = []
+
+
+class Collecting(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.server.received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_traces_are_sent_before_the_service_has_stopped(index, monkeypatch):
+    with Collector() as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        with TestClient(create_app([Served("first", index.model)], tracing=start_tracing())) as client:
+            assert client.post("/v1/embeddings", json={"input": "a text"}).is_success
+        collector.shutdown()
+    [(path, body)] = collector.received
+    assert path == "/v1/traces"
+    assert all(name in body for name in (b"smoothcse", b"POST /v1/embeddings", b"encode", b"wait", b"forward"))
 
 
 @pytest.mark.parametrize("variable", ["OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"])
