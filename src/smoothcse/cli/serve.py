@@ -18,6 +18,7 @@ _OF_HTTP = (
     "token_ids",
     "batch_texts",
     "batches",
+    "trace",
     "host",
     "port",
     "token",
@@ -107,6 +108,14 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    trace: Annotated[
+        bool,
+        typer.Option(
+            "--trace",
+            help="Send OpenTelemetry traces of the requests, without texts, to OTEL_EXPORTER_OTLP_ENDPOINT (default "
+            "http://localhost:4318).",
+        ),
+    ] = False,
     host: Annotated[
         str, typer.Option(rich_help_panel=_NETWORK, help="Address to listen on; 0.0.0.0 for all interfaces.")
     ] = "127.0.0.1",
@@ -185,6 +194,7 @@ def serve(
         token_ids=token_ids,
         origins=allow_origin or [],
         batches=batches,
+        trace=trace,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -34,6 +34,9 @@ from smoothcse.service.served import Reranker, Served
 from smoothcse.service.similarity_routes import router as similarity_routes
 from smoothcse.service.static_files import add_documentation, add_page
 from smoothcse.service.tei_routes import router as tei_routes
+
+if TYPE_CHECKING:
+    from smoothcse.service.tracing import Tracing
 
 BATCH_TEXTS = 64
 
@@ -78,6 +81,7 @@ def create_app(
     origins: Sequence[str] = (),
     during: AbstractContextManager[None] | None = None,
     batches: Path | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Create the application.
 
@@ -94,13 +98,14 @@ def create_app(
         during: Context that is entered when the application starts, and left when it has stopped.
         batches: Existing folder for uploaded files and batches, which belongs to this application alone; None for no
             batches.
+        tracing: Traces of requests, which are sent completely when the application has stopped; None for none.
 
     Returns:
         An ASGI application; the threads of its encoders end with its lifespan.
     """
     limits = limits or Limits()
     metrics = ServiceMetrics()
-    encoders = Encoders(served, limits, batch_texts, metrics, reranker, token_ids)
+    encoders = Encoders(served, limits, batch_texts, metrics, reranker, token_ids, tracing)
     runner = _batch_runner(batches, encoders, limits)
 
     @asynccontextmanager
@@ -111,7 +116,13 @@ def create_app(
             await encoders.close()
 
     app = FastAPI(
-        title="smoothcse", version=__version__, lifespan=lifespan, responses=_ERRORS, docs_url=None, redoc_url=None
+        title="smoothcse",
+        version=__version__,
+        lifespan=lifespan,
+        responses=_ERRORS,
+        docs_url=None,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False} if tracing is None else tracing.telemetry,
     )
     app.state.encoders = encoders
     app.state.authenticated = token is not None

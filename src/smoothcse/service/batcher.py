@@ -13,6 +13,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
+from time import time_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,16 +35,39 @@ _TEXTS_BETWEEN_CLEARINGS = 256  # seconds of work, compared with milliseconds fo
 
 
 @dataclass(frozen=True)
+class ForwardPass:
+    """One batch, as one of its requests sees it. Times are in nanoseconds since the epoch.
+
+    Attributes:
+        started: Time at which the model began.
+        ended: Time at which it had finished.
+        texts: Number of texts of the request.
+        tokens: Number of their tokens.
+        batch_texts: Number of texts of all requests.
+    """
+
+    started: int
+    ended: int
+    texts: int
+    tokens: int
+    batch_texts: int
+
+
+@dataclass(frozen=True)
 class Encoded:
     """Result of a request.
 
     Attributes:
         vectors: One row per text, float32: its embedding, ``(n, d)``, or its score, ``(n,)``.
         tokens: Number of tokens that the model processed.
+        submitted: Time at which the request began to wait, in nanoseconds since the epoch.
+        passes: The batches in which the texts were processed; a small request has one.
     """
 
     vectors: NDArray[np.float32]
     tokens: int
+    submitted: int
+    passes: Sequence[ForwardPass]
 
 
 class Batcher:
@@ -134,8 +158,10 @@ class Batcher:
     def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
         texts = [text for _, portion in batch for text in portion]
         reading = batch[0][0].reading
+        started = time_ns()
         try:
-            vectors, tokens = reading.rows(self._model, texts), reading.tokens(self._model, texts)
+            vectors, ended = reading.rows(self._model, texts), time_ns()
+            tokens = reading.tokens(self._model, texts)
         except Exception as error:  # any error goes to the callers; this thread continues with other requests
             for job, _ in batch:
                 job.fail(error)
@@ -144,7 +170,7 @@ class Batcher:
             self._on_batch(len(texts))
         ends = list(accumulate(len(portion) for _, portion in batch))[:-1]
         for (job, _), rows, counts in zip(batch, np.split(vectors, ends), np.split(tokens, ends), strict=True):
-            job.receive(rows, int(counts.sum()))
+            job.receive(rows, ForwardPass(started, ended, len(rows), int(counts.sum()), len(texts)))
 
 
 class _Job:
@@ -162,7 +188,8 @@ class _Job:
         self.costs = [min(1 + len(text) // _CHARACTERS_OF_A_TOKEN, longest) for text in texts]
         self._texts = list(texts)
         self._rows: list[NDArray[np.float32]] = []
-        self._tokens = 0
+        self._passes: list[ForwardPass] = []
+        self._submitted = time_ns()
 
     @property
     def cancelled(self) -> bool:
@@ -173,12 +200,13 @@ class _Job:
         del self.costs[:count]
         return self._texts[first : first + count]
 
-    def receive(self, rows: NDArray[np.float32], tokens: int) -> None:
+    def receive(self, rows: NDArray[np.float32], one: ForwardPass) -> None:
         self._rows.append(rows)
-        self._tokens += tokens
+        self._passes.append(one)
         if sum(map(len, self._rows)) == len(self._texts):
+            tokens = sum(one.tokens for one in self._passes)
             with suppress(InvalidStateError):  # cancelled meanwhile
-                self.result.set_result(Encoded(np.concatenate(self._rows), self._tokens))
+                self.result.set_result(Encoded(np.concatenate(self._rows), tokens, self._submitted, self._passes))
 
     def fail(self, error: Exception) -> None:
         with suppress(InvalidStateError):

@@ -32,7 +32,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PIECE = 64 * 1024
 _FILES = "/v1/files"
 _READING = ("GET", "HEAD")
-_ALWAYS_ANSWERED = ("/healthz", "/health", "/metrics")
+ALWAYS_ANSWERED = ("/healthz", "/health", "/metrics")
 
 
 class Gate:
@@ -107,7 +107,7 @@ class Gate:
         return self._upload_bytes if scope["path"] == _FILES else self.limits.body_bytes
 
     def _check_running(self, path: str) -> None:
-        if len(self._running) >= self.limits.requests and path not in _ALWAYS_ANSWERED:
+        if len(self._running) >= self.limits.requests and path not in ALWAYS_ANSWERED:
             raise Refusal(503, f"{len(self._running)} requests are already being answered; try again in a moment.")
 
     def _has_token(self, headers: Mapping[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -21,6 +22,7 @@ from smoothcse.service.served import Reranker, Served
 if TYPE_CHECKING:
     from smoothcse.search import Index
     from smoothcse.service.prometheus import ServiceMetrics
+    from smoothcse.service.tracing import Tracing
 
 T = TypeVar("T")
 
@@ -35,6 +37,7 @@ class Encoders:
         metrics: Metrics that record batches and queues.
         reranker: Cross-encoder for the endpoints that rerank.
         token_ids: Tokenizer of the token ids in requests of OpenAI's API.
+        tracing: Traces of requests; None for none.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class Encoders:
         metrics: ServiceMetrics,
         reranker: Reranker | None = None,
         token_ids: TokenIdsOf = "cl100k_base",
+        tracing: Tracing | None = None,
     ) -> None:
         self.by_name = {entry.name: entry for entry in served}
         self.limits = limits
         self.reranker = reranker
         self._default = served[0].name
         self.maps = Maps()
+        self._tracing = tracing
         self._openai_tokens = OpenAITokens() if token_ids == "cl100k_base" else None
         self._tokens: dict[str, ModelTokens] = {}
         self._writing = {name: asyncio.Lock() for name in self.by_name}
@@ -150,18 +155,36 @@ class Encoders:
         Raises:
             Refusal: Status 429 if too many texts are waiting, 503 if the model took too long.
         """
-        try:
-            async with asyncio.timeout(self.limits.answer_seconds):
-                return await asyncio.wrap_future(self._batchers[served.name].submit(texts, reading))
-        except TimeoutError as error:
-            raise self._busy() from error
+        with self.span("encode", served):
+            try:
+                async with asyncio.timeout(self.limits.answer_seconds):
+                    encoded = await asyncio.wrap_future(self._batchers[served.name].submit(texts, reading))
+            except TimeoutError as error:
+                raise self._busy() from error
+            return self._recorded(encoded)
 
     def wait(self, served: Served | Reranker, texts: Sequence[str], reading: Reading) -> Encoded:
         """Do as :meth:`ask` does, in a thread that may wait."""
-        try:
-            return self._batchers[served.name].submit(texts, reading).result(self.limits.answer_seconds)
-        except TimeoutError as error:
-            raise self._busy() from error
+        with self.span("encode", served):
+            try:
+                encoded = self._batchers[served.name].submit(texts, reading).result(self.limits.answer_seconds)
+            except TimeoutError as error:
+                raise self._busy() from error
+            return self._recorded(encoded)
+
+    def span(self, name: str, served: Served | Reranker) -> AbstractContextManager[None]:
+        """Trace the block, if the service traces requests.
+
+        Args:
+            name: Name of the span.
+            served: Model that it uses.
+        """
+        return nullcontext() if self._tracing is None else self._tracing.span(name, served.name)
+
+    def _recorded(self, encoded: Encoded) -> Encoded:
+        if self._tracing is not None:
+            self._tracing.record(encoded)
+        return encoded
 
     def _busy(self) -> Refusal:
         message = f"The model was busy for {self.limits.answer_seconds:g} seconds; try again with fewer texts."
@@ -188,6 +211,8 @@ class Encoders:
         self.maps.close()
         for batcher in self._batchers.values():
             await run_in_threadpool(batcher.close)
+        if self._tracing is not None:
+            await run_in_threadpool(self._tracing.close)
 
 
 def no_such_model(name: str, available: Iterable[str]) -> Refusal:

@@ -68,9 +68,10 @@ async def search(request: SearchRequest, encoders: TheEncoders) -> SearchAnswer:
     weight = next(weight for weight in wanted if weight is not None)
     rerank = request.rerank or served.rerank or index.rerank
     count = max(request.k, CANDIDATES) if rerank == "maxsim" else request.k
-    hits = await run_in_threadpool(
-        index.fused, request.query, encoded.vectors[0], count, where=request.where, cosine_weight=weight
-    )
+    with encoders.span("search", served):
+        hits = await run_in_threadpool(
+            index.fused, request.query, encoded.vectors[0], count, where=request.where, cosine_weight=weight
+        )
     if rerank == "maxsim":
         hits = await reranked(encoders, served, request.query, hits)
     return _found(hits[: request.k], index, weight, started, rerank)
@@ -85,10 +86,11 @@ async def neighbours(
 ) -> SearchAnswer:
     """Find the documents that are most similar to an indexed document."""
     started = time.perf_counter()
-    _, index = encoders.find_indexed(model)
+    served, index = encoders.find_indexed(model)
     encoders.limits.check_hits(k)
     try:
-        hits = await run_in_threadpool(index.neighbours, id, k)
+        with encoders.span("search", served):
+            hits = await run_in_threadpool(index.neighbours, id, k)
     except SmoothCSEError as error:
         raise Refusal(404, f"There is no document {id!r}.") from error
     return _found(hits, index, 1.0, started)

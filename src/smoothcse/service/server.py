@@ -22,6 +22,7 @@ from smoothcse.service.cross_origin import check_origins
 
 if TYPE_CHECKING:
     from smoothcse.service.served import Reranker, Served
+    from smoothcse.service.tracing import Tracing
 
 _DRAIN_SECONDS = 60
 
@@ -49,6 +50,7 @@ def serve_models(
     token_ids: TokenIdsOf = "cl100k_base",
     origins: Sequence[str] = (),
     batches: Path | None = None,
+    trace: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests in progress are answered before the service stops.
 
@@ -70,10 +72,11 @@ def serve_models(
             :mod:`smoothcse.service.openai_tokens`.
         origins: Origins of web pages that may use the service, see :mod:`smoothcse.service.cross_origin`.
         batches: Folder for uploaded files and batches, which is created; None for no batches.
+        trace: Whether to send traces of requests, see :mod:`smoothcse.service.tracing`.
 
     Raises:
-        SmoothCSEError: If a model, an index or an origin cannot be used, the port is taken, or authentication is
-            missing.
+        SmoothCSEError: If a model, an index or an origin cannot be used, the port is taken, authentication is
+            missing, or traces cannot be sent.
     """
     check_precision(precision, "encode")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
@@ -82,6 +85,7 @@ def serve_models(
     check_origins(origins, authenticated=token is not None)
     if batches is not None and token is None:
         raise SmoothCSEError("--batches stores what clients upload and needs a token; set SMOOTHCSE_TOKEN.")
+    tracing = _tracing() if trace else None
     bound = _bind(host, port)  # before anything is loaded, so that a port in use is reported at once
     from smoothcse.search.running_service import announced
     from smoothcse.service import Limits, create_app
@@ -104,6 +108,7 @@ def serve_models(
         token_ids=token_ids,
         origins=origins,
         batches=batches,
+        tracing=tracing,
         during=announced(_searchable(served), bound.getsockname()),
     )
     console = Console(stderr=True, highlight=False)
@@ -146,6 +151,12 @@ def _held(batches: Path | None) -> Iterator[None]:
         batches.mkdir(parents=True, exist_ok=True)
     with lock_folder(batches, remedy="stop that service, or give another --batches"):
         yield
+
+
+def _tracing() -> Tracing:
+    from smoothcse.service.tracing import start_tracing  # not without --trace: it needs an extra
+
+    return start_tracing()
 
 
 def _is_loopback(host: str) -> bool:
