@@ -6,6 +6,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -36,6 +37,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
 
 EVIL = "<script>window.taken = 1</script><img src=x onerror='window.taken = 1'> the cat"
+SCRIPTS = [
+    "قطة تنام على الأريكة",
+    "一只猫在沙发上睡觉",
+    "the cat 👩‍👩‍👧 naps 🐈‍⬛",
+]  # right to left, without spaces, of several code points
 ROUNDING = 1e-2  # of a score: the cosines of a random encoder are nearly equal, and scaling stretches their rounding
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
@@ -43,6 +49,7 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 @pytest.fixture(scope="module")
 def encoders(tiny_bert, tmp_path_factory):
     texts = [*sentences(59), EVIL]
+    texts[50 : 50 + len(SCRIPTS)] = SCRIPTS
     documents = [
         Document(
             text,
@@ -451,3 +458,16 @@ def test_axe_finds_nothing(browser, address, scheme):
             expect(page.locator("#results li:visible, .heat:visible, #map-chosen li:visible").first).to_be_visible()
             found = Axe().run(page)
             assert found.violations_count == 0, found.generate_report()
+
+
+@pytest.mark.parametrize(
+    ("text", "direction"), zip(SCRIPTS, ("rtl", "ltr", "ltr"), strict=True), ids=["ar", "zh", "emoji"]
+)
+def test_any_script_is_found_by_a_link_and_shown_in_its_direction(text, direction, browser, address):
+    with opened(browser, address, f"#search?q={quote(text)}&encoder=after") as page:
+        found = page.locator("#results .results li").first
+        expect(found).to_contain_text(text)
+        shown = found.get_by_text(text, exact=True).first
+        assert shown.evaluate("part => getComputedStyle(part).direction") == direction
+        assert page.locator("#query").evaluate("box => getComputedStyle(box).direction") == direction
+        assert page.locator("#query").input_value() == text
