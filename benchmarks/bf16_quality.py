@@ -9,7 +9,6 @@ with bf16, the six runs take less than ten minutes.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 from harness import keep, show
-from quality import configuration
+from quality import configuration, parse
 from rich.console import Console
 
 from smoothcse._utils.quiet import quiet_libraries
@@ -35,13 +34,7 @@ Scores = dict[str, dict[str, list[float]]]
 
 def main() -> None:
     """Train both ways with each seed; print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path, help="text file")
-    parser.add_argument("sts", type=Path, help="folder of STS tasks in SentEval's layout")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    parser.add_argument("--steps", type=int, default=60, help="training steps")
-    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__)
     quiet_libraries()
     seeds, steps, batch = (1, 1, 4) if arguments.quick else (arguments.seeds, arguments.steps, 64)
     task = first_pairs(4 if arguments.quick else PAIRS)

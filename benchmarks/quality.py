@@ -37,13 +37,7 @@ AFTER_HEAD = "plain, read after its head"
 
 def main() -> None:
     """Train by both paths with each seed; print and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path, help="text file")
-    parser.add_argument("sts", type=Path, help="folder of STS tasks in SentEval's layout")
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
-    parser.add_argument("--steps", type=int, default=60, help="training steps")
-    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
-    arguments = parser.parse_args()
+    arguments = parse(__doc__)
     quiet_libraries()
     seeds, steps, batch = (1, 2, 4) if arguments.quick else (arguments.seeds, arguments.steps, 64)
     scores: dict[str, list[float]] = {"fast": [], "plain": [], AFTER_HEAD: []}
@@ -60,6 +54,17 @@ def main() -> None:
     headings = ["path", *(f"seed {seed}" for seed in range(seeds)), "mean ± sd"]
     show(f"STS-B dev after {steps} steps of InfoNCE, batch {batch}", headings, rows)
     keep("quality", {"steps": steps, "batch": batch, "scores": scores, "differences": differences}, arguments.quick)
+
+
+def parse(description: str) -> argparse.Namespace:
+    """Return the arguments of a comparison over seeds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path, help="text file")
+    parser.add_argument("sts", type=Path, help="folder of STS tasks in SentEval's layout")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--steps", type=int, default=60, help="training steps")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
+    return parser.parse_args()
 
 
 def configuration(text: Path, sts: Path, output: Path, batch: int, steps: int, seed: int) -> TrainConfig:

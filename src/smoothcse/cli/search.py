@@ -72,11 +72,8 @@ def search(
     own = own_index(index)
     options: dict[str, Any] = {"cosine_weight": cosine_weight, "rerank": rerank}
     further: dict[str, Any] = {"where": where, "threshold": threshold, "exact": exact}
-    found = None
-    if not (here or exact) and all(
-        given is None for given in (model, where, threshold)
-    ):  # a service has no such options
-        found = ask_service(own or index, query, k, **options)
+    only_here = here or exact or any(given is not None for given in (model, where, threshold))  # not of a service
+    found = None if only_here else ask_service(own or index, query, k, **options)
     if found is None:
         found = _search_here(own or index, model or (str(index) if own else None), query, k, **options, **further)
     for sentence in found.notes:

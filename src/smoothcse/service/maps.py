@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic_core import to_json
@@ -29,7 +29,7 @@ class _Drawing:
 
     state: bytes
     task: asyncio.Task[bytes]
-    process: MapProcess = field(default_factory=MapProcess)
+    process: MapProcess
 
 
 class Maps:
