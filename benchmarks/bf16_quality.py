@@ -53,7 +53,7 @@ def main() -> None:
 
 def scores_of(config: TrainConfig, arm: str, task: RetrievalTask) -> tuple[float, float]:
     """Train with the parts of an arm and return STS-B dev and MRR of the last model, both computed in fp32."""
-    with patch("smoothcse.training.run.PARTS", ARMS[arm]):
+    with patch("smoothcse.training.plan.PARTS", ARMS[arm]):
         result = train(config, overwrite=True, start_metrics={DEV_SCORE: 0.0}, console=Console(quiet=True))
     return result.last_score, evaluate_retrieval(load_encoder(result.last), task)["MRR"]
 

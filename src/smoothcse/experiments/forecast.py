@@ -25,7 +25,7 @@ from smoothcse.encoders.prompts import prompt_of
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import ARCHIVE, DATASET, HUB
 from smoothcse.experiments.reproduction import Reproduction
-from smoothcse.fastpath import PARTS, accelerate
+from smoothcse.fastpath import accelerate
 from smoothcse.runs.config import TrainConfig
 from smoothcse.training.card import probe
 from smoothcse.training.parts import make_loss, read_start
@@ -171,7 +171,7 @@ def _measure(config: TrainConfig) -> _Cost:
     sentences = ["word " * config.max_length] * config.batch_size
     given = 2 if draws_text(config.views) else len(config.columns or ())
     columns = [sentences] * (given or plan.method.columns)
-    with accelerate(model, parts=PARTS if config.fast_path else (), precision=plan.hardware.precision):
+    with accelerate(model, parts=plan.fast_parts, precision=plan.hardware.precision):
         loss = make_loss(plan, model)
         measured = probe(
             model, loss, columns, [prompt_of(model)] * len(columns), config.max_length, plan.hardware.autocast_dtype

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from smoothcse.encoders.hardware import Hardware, find_hardware
 from smoothcse.encoders.lora_settings import LoRA
 from smoothcse.errors import SmoothCSEError
+from smoothcse.fastpath import PARTS, Part
 from smoothcse.methods.settings import MethodSettings
 from smoothcse.methods.table import Method, find_method
 from smoothcse.objectives import GaussianNoise, LossForm, Noise
@@ -56,6 +57,11 @@ class RunPlan:
         """
         by_adapters = self.lora is not None and self.lora.dropout > 0
         return self.config.columns is None and DROPOUT in self.config.views and not by_adapters
+
+    @property
+    def fast_parts(self) -> tuple[Part, ...]:
+        """Parts of the fast path that the run takes; a sharded encoder has none."""
+        return PARTS if self.config.fast_path and not self.config.shard else ()
 
 
 def plan_run(config: TrainConfig) -> RunPlan:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from smoothcse.encoders.sharding import shard
 from smoothcse.errors import SmoothCSEError
-from smoothcse.fastpath import PARTS, accelerate
+from smoothcse.fastpath import accelerate
 from smoothcse.runs.checkpoints import step_of
 from smoothcse.runs.config import TrainConfig, make_config
 from smoothcse.runs.disk import explain_failed_writes, require_space
@@ -89,13 +89,12 @@ def train(
     inputs = read_inputs(plan, criterion)
     manifest = _first_manifest(plan, inputs) if is_main_process() else None
     require_space(plan.folder.path, inputs.model)
-    parts = PARTS if config.fast_path and not config.shard else ()
     with (
         explain_failed_writes(plan.folder.path),
         explain_full_memory(plan.folder),
         deterministic_kernels(config.deterministic),
         _taken(plan.folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
-        accelerate(inputs.model, parts=parts, precision=plan.hardware.precision) as slow,
+        accelerate(inputs.model, parts=plan.fast_parts, precision=plan.hardware.precision) as slow,
     ):
         arguments = host_arguments(plan)  # connects the ranks
         inputs = with_texts(plan, inputs, manifest, console)
