@@ -221,6 +221,8 @@ def test_no_help_loads_anything_heavy(command, monkeypatch, capsys):
         patch.setattr(sys, "argv", ["smoothcse", *command, "--help"])
         with pytest.raises(SystemExit) as leaving:
             importlib.import_module("smoothcse.cli").main()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "smoothcse" and name not in ours]:
+        del sys.modules[name]  # imported anew above, beside classes that are not those of this process
     assert leaving.value.code == 0
     assert "Usage: smoothcse" in capsys.readouterr().out
 
