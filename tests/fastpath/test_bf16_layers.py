@@ -21,7 +21,7 @@ from smoothcse.methods import GSInfoNCELoss
 from smoothcse.methods.cached import CachedGSInfoNCELoss
 from smoothcse.training import inputs as training_inputs
 from smoothcse.training import make_config, train
-from smoothcse.training import run as training_run
+from smoothcse.training import plan as training_plan
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from tiny import save_tiny_model, sentences
 
@@ -168,7 +168,7 @@ def test_the_loss_falls_as_under_autocast(config, tmp_path, monkeypatch):
     """The two draw the same noise and dropout, so that their losses differ by rounding alone."""
     curves = []
     for number, parts in enumerate([PARTS, OTHERS]):
-        monkeypatch.setattr(training_run, "PARTS", parts)
+        monkeypatch.setattr(training_plan, "PARTS", parts)
         folder = tmp_path / str(number)
         train(config.replace(output=str(folder), max_steps=12, eval_steps=12), console=Console(quiet=True))
         curves.append(losses(folder))
