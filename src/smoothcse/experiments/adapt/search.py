@@ -55,9 +55,8 @@ def _rounds(trials: Trials, costs: Costs, candidates: int, seconds_left: Callabl
     rounds = plan_rounds(seconds_left(), costs, candidates, _most_steps(trials.material.passages))
     if not rounds:
         raise SmoothCSEError(
-            f"{trials.request.minutes:g} minutes do not suffice: {max(0.0, seconds_left()):.0f} seconds are left, "
-            f"and the shortest run, of {FIRST_STEPS} steps, takes about {costs.of(1, FIRST_STEPS):.0f}; give more "
-            "--minutes."
+            f"--minutes {trials.request.minutes:g} is too short: {max(0.0, seconds_left()):.0f} seconds are left, and "
+            f"the shortest run, of {FIRST_STEPS} steps, takes about {costs.of(1, FIRST_STEPS):.0f}; give more minutes."
         )
     write_text_atomic(file, json.dumps([[part.runs, part.steps] for part in rounds]) + "\n")
     return rounds
