@@ -188,7 +188,7 @@ def ran_on(study: str) -> str:
         {row["started"][:10] for row in found},
         {row["hardware"] for row in found},
         {f"torch {row['versions']['torch']}" for row in found},
-        {f"revision {row['git_commit']}" for row in found},
+        {f"revision {row['git_commit'][:7]}{row['git_commit'][40:]}" for row in found},
     ]
     return ", ".join(" and ".join(sorted(fact)) for fact in facts)
 

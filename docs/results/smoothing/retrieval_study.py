@@ -4,6 +4,9 @@
 everything in bf16, and keeps no models: on a CPU, scoring 9,000 texts would take longer than the training.
 
     python docs/results/smoothing/retrieval_study.py [--seed 0 1] [--output docs/results/smoothing/study-4]
+
+Two processes of one thread each share the work best, with different seeds and outputs; then
+`smoothcse study study-4.yaml --output docs/results/smoothing/study-4 --merge FOLDER` joins what both have recorded.
 """
 
 from __future__ import annotations
@@ -33,11 +36,12 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=FOLDER / "study-4.yaml", help="file of the study")
     parser.add_argument("--output", type=Path, default=FOLDER / "study-4", help="folder of runs.jsonl and the tables")
     parser.add_argument("--seed", type=int, nargs="+", help="run only these seeds now [all]")
+    parser.add_argument("--only", nargs="+", help="run only these variants now [all]")
     arguments = parser.parse_args()
     quiet_libraries()
     study = read_study(arguments.study)
     workers = WithoutModels(Console(stderr=True), criterion=retrieval(study.base["dev"]), same_start=True)
-    run_study(study, arguments.output, seeds=arguments.seed, workers=workers)
+    run_study(study, arguments.output, only=arguments.only, seeds=arguments.seed, workers=workers)
 
 
 class WithoutModels(InProcess):
