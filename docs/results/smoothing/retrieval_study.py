@@ -5,7 +5,7 @@ everything in bf16, and keeps no models: on a CPU, scoring 9,000 texts would tak
 
     python docs/results/smoothing/retrieval_study.py [--seed 0 1] [--output docs/results/smoothing/study-4]
 
-Two processes of one thread each share the work best, with different seeds and outputs; then
+Several processes can share the seeds, each with an output of its own and OMP_NUM_THREADS=1; then
 `smoothcse study study-4.yaml --output docs/results/smoothing/study-4 --merge FOLDER` joins what both have recorded.
 """
 
