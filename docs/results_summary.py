@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,7 +20,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from results_figure import plot_gains
 
+from smoothcse.experiments.planned_runs import run_name
 from smoothcse.experiments.statistics import paired_difference, show_mean_sd
+from smoothcse.experiments.study import read_study
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS / "results"
@@ -55,19 +57,25 @@ def render(name: str) -> str:
     return environment.get_template(name).render(figures())
 
 
-def figures() -> dict[str, Callable[..., str]]:
+def figures() -> dict[str, Callable[..., str | bool]]:
     """Return the functions that a template may call, by name."""
     return {
         "differ": differ,
         "same": same,
         "verdict": verdict,
+        "effect": effect,
         "adjusted_p": adjusted_p,
+        "pairs": pairs,
         "paired": paired,
         "between": between,
         "spread": spread,
         "share": share,
         "score": score,
+        "scores_by_point": scores_by_point,
+        "highest": highest,
         "sd5": sd5,
+        "has_run": has_run,
+        "ran_on": ran_on,
         "seeds": seeds,
         "count": count,
         "arm_seeds": arm_seeds,
@@ -126,6 +134,23 @@ def score(study: str, variant: str, measure: str = "last", **point: Any) -> str:
     return show_mean_sd(list(scores(study, variant, measure, **point).values()))
 
 
+def scores_by_point(study: str) -> str:
+    """Return a table of the score after the last step, mean ± sd (seeds): a row per variant, a column per point."""
+    planned = read_study(RESULTS / f"{study}.yaml")
+    columns = [", ".join(map(str, point.values())) for point in planned.points()]
+    rows = [["start", *([f"{runs(study)[0]['start']:.2f}"] * len(columns))]]
+    for variant in planned.variants:
+        known = [scores(study, variant, **point) for point in planned.points()]
+        rows.append([f"`{variant}`", *(f"{show_mean_sd(list(found.values()))} ({len(found)})" for found in known)])
+    lines = [["variant", *columns], [":--", *["--:"] * len(columns)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def highest(study: str, variants: Collection[str], measure: str) -> str:
+    """Return the variant with the highest mean."""
+    return max(variants, key=lambda variant: fmean(scores(study, variant, measure).values()))
+
+
 def sd5(study: str, treated: str, control: str) -> str:
     """Return the standard deviation of the paired differences of the seven-task average over the first five seeds."""
     ours, theirs = (scores(study, variant, "avg") for variant in (treated, control))
@@ -147,42 +172,82 @@ def count(study: str) -> str:
     return str(len(runs(study)))
 
 
+def has_run(study: str) -> bool:
+    """Return whether two seeds have all runs of a study file, the fewest that an interval needs."""
+    if not (RESULTS / study / "runs.jsonl").exists():
+        return False
+    known = {run_name(row["variant"], row["point"], row["seed"]) for row in runs(study)}
+    planned = read_study(RESULTS / f"{study}.yaml")
+    return sum(all(run.name in known for run in planned.runs(seeds=[seed])) for seed in planned.seeds) > 1
+
+
+def ran_on(study: str) -> str:
+    """Return days, hardware, versions of torch and revisions of the runs of a study."""
+    found = [row["environment"] for row in runs(study)]
+    facts = [
+        {row["started"][:10] for row in found},
+        {row["hardware"] for row in found},
+        {f"torch {row['versions']['torch']}" for row in found},
+        {f"revision {row['git_commit'][:7]}{row['git_commit'][40:]}" for row in found},
+    ]
+    return ", ".join(" and ".join(sorted(fact)) for fact in facts)
+
+
 # ---- tests of a study --------------------------------------------------------------------------------------------
 
 
 @cache
-def tests(study: str) -> dict[tuple[str, str, str], Mapping[str, str]]:
-    """Return the tests of a study by kind, treated variant and control."""
+def tests(study: str) -> tuple[Mapping[str, str], ...]:
+    """Return the tests of a study."""
     lines = (RESULTS / study / "tests.csv").read_text(encoding="utf-8").splitlines()
-    return {(row["test"], row["treated"], row["control"]): row for row in csv.DictReader(lines)}
+    return tuple(csv.DictReader(lines))
 
 
-def tested(study: str, kind: str, treated: str, control: str, decimals: int) -> str:
+def test_of(study: str, kind: str, treated: str, control: str, point: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the test of a pair of variants at a point of the grid."""
+    wanted = {"test": kind, "treated": treated, "control": control} | point
+    [row] = [row for row in tests(study) if wanted.items() <= row.items()]
+    return row
+
+
+def tested(row: Mapping[str, str], decimals: int) -> str:
     """Return difference and interval of a test."""
-    row = tests(study)[kind, treated, control]
     mean, low, high = (f"{float(row[name]):+.{decimals}f}" for name in ("difference", "low", "high"))
     return f"{mean} [{low}, {high}]"
 
 
-def differ(study: str, treated: str, control: str) -> str:
-    """Return difference and 95% interval of a test for a difference."""
-    return tested(study, "differ", treated, control, decimals=2)
+def differ(study: str, treated: str, control: str, kind: str = "differ", **point: str) -> str:
+    """Return difference and 95% interval of a test for a difference, or of an interaction."""
+    return tested(test_of(study, kind, treated, control, point), decimals=2)
 
 
 def same(study: str, treated: str, control: str) -> str:
     """Return difference and 90% interval of a test for equivalence."""
-    return tested(study, "same", treated, control, decimals=3)
+    return tested(test_of(study, "same", treated, control, {}), decimals=3)
 
 
-def verdict(study: str, kind: str, treated: str, control: str) -> str:
+def verdict(study: str, kind: str, treated: str, control: str, **point: str) -> str:
     """Return whether a test established its claim, in words."""
-    words = {"differ": ("established", "not established"), "same": ("the same", "not the same")}[kind]
-    return words[0] if tests(study)[kind, treated, control]["established"] == "yes" else words[1]
+    words = {"same": ("the same", "not the same")}.get(kind, ("established", "not established"))
+    return words[0] if test_of(study, kind, treated, control, point)["established"] == "yes" else words[1]
+
+
+def effect(study: str, treated: str, control: str, **point: str) -> str:
+    """Return the verb of what a test for a difference established."""
+    row = test_of(study, "differ", treated, control, point)
+    if row["established"] != "yes":
+        return "is not shown to change"
+    return "raises" if float(row["difference"]) > 0 else "lowers"
 
 
 def adjusted_p(study: str, treated: str, control: str) -> str:
     """Return the p-value of a test for a difference after Holm's correction."""
-    return f"{float(tests(study)['differ', treated, control]['adjusted_p']):.2g}"
+    return f"{float(test_of(study, 'differ', treated, control, {})['adjusted_p']):.2g}"
+
+
+def pairs(study: str, treated: str, control: str, **point: str) -> str:
+    """Return the number of seeds of a test for a difference."""
+    return test_of(study, "differ", treated, control, point)["seeds"]
 
 
 def table(study: str, title: str) -> str:

@@ -27,7 +27,7 @@ from smoothcse.experiments.run_study import run_study
 from smoothcse.experiments.runner import RunFailed
 from smoothcse.experiments.statistics import paired_difference, show_mean_sd
 from smoothcse.experiments.study import read_study
-from smoothcse.experiments.subprocesses import Subprocess
+from smoothcse.experiments.subprocesses import Subprocess, Subprocesses
 from smoothcse.experiments.summary import sts_rows, summary_rows
 from sts_files import sts_file, write
 
@@ -100,7 +100,7 @@ def finished(tmp_path_factory, tiny_bert):
     file = written(folder, model=tiny_bert)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocesses, "call", call_here)
-        run_study(read_study(file), folder, jobs=1)
+        run_study(read_study(file), folder, workers=Subprocesses(1))
     return file, folder
 
 
@@ -200,7 +200,7 @@ def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path
     variants = {"good": {"noise_count": 0}, "bad": {"model": "no-such-model"}}
     file = written(tmp_path, model=tiny_bert, variants=variants, control="good", seeds=[0])
     with pytest.raises(SmoothCSEError, match="bad/seed-0") as error:
-        run_study(read_study(file), tmp_path / "out", jobs=1)
+        run_study(read_study(file), tmp_path / "out", workers=Subprocesses(1))
     log = tmp_path / "out" / "runs" / "bad" / "seed-0.log"
     assert str(log) in str(error.value)
     assert "no-such-model" in log.read_text()
@@ -222,7 +222,7 @@ def scored(finished, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subprocess, "train", lambda *_, **__: pytest.fail("a recorded run was trained again"))
         patch.setattr(subprocesses, "call", call_here)
-        run_study(read_study(changed), output, runs_folder=folder / "runs", jobs=1)
+        run_study(read_study(changed), output, runs_folder=folder / "runs", workers=Subprocesses(1))
     return changed, output, data
 
 

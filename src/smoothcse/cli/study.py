@@ -39,9 +39,11 @@ def study(
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.experiments.run_study import merge_study, run_study
+    from smoothcse.experiments.subprocesses import Subprocesses
 
     quiet_libraries()
     if merge:
         merge_study(checked, output or file.parent, merge)
         return
-    run_study(checked, output or file.parent, runs_folder=runs, only=only, seeds=seed, jobs=jobs)
+    workers = Subprocesses(jobs)
+    run_study(checked, output or file.parent, runs_folder=runs, only=only, seeds=seed, workers=workers)

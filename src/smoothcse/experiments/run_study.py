@@ -13,7 +13,7 @@ from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.merge_records import merge_records
 from smoothcse.experiments.planned_runs import Plan
 from smoothcse.experiments.run_records import Record, recorded
-from smoothcse.experiments.runner import RunFailed, missing_runs, run_missing
+from smoothcse.experiments.runner import RunFailed, Workers, missing_runs, run_missing
 from smoothcse.experiments.study import Study
 from smoothcse.experiments.subprocesses import Subprocesses
 from smoothcse.experiments.summary import write_summary
@@ -28,7 +28,7 @@ def run_study(
     runs_folder: Path | None = None,
     only: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
-    jobs: int | None = None,
+    workers: Workers | None = None,
     console: Console | None = None,
 ) -> list[Record]:
     """Train the runs that ``output/runs.jsonl`` does not record, and update tables and plots.
@@ -43,7 +43,7 @@ def run_study(
         runs_folder: Folder that holds the run folders, with the models; None for ``output/runs``.
         only: Variants to run now; None for all.
         seeds: Seeds to run now; None for all.
-        jobs: Runs at a time; None for one per visible GPU, or one without GPUs. On a CPU they share the cores.
+        workers: Workers that train and score; None for processes, one per visible GPU, or one without GPUs.
         console: Console for progress and tables; None for standard error.
 
     Returns:
@@ -56,7 +56,7 @@ def run_study(
     plan = study.plan(runs_folder or output / "runs", only, seeds)
     output.mkdir(parents=True, exist_ok=True)
     with lock_folder(output, remedy=_WHEN_LOCKED):
-        failed = _run(study, plan, output, Subprocesses(jobs), console)
+        failed = _run(study, plan, output, workers or Subprocesses(), console)
         records = recorded(plan.runs, output / "runs.jsonl")
         write_summary(study, records, output, console=console)
     if failed:
@@ -93,7 +93,7 @@ def merge_study(
     return records
 
 
-def _run(study: Study, plan: Plan, output: Path, workers: Subprocesses, console: Console) -> list[str]:
+def _run(study: Study, plan: Plan, output: Path, workers: Workers, console: Console) -> list[str]:
     """Carry out the due runs, and return the failed ones, each with its reason."""
     record_file, failed = output / "runs.jsonl", []
     due = len(plan.due or ())
