@@ -25,7 +25,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 EXPLANATIONS = DOCS / "explanations"
 PAGES = (
-    *(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliability", "methods", "why-scores-differ")),
+    *(
+        EXPLANATIONS / f"{name}.md"
+        for name in ("performance", "reliability", "methods", "why-scores-differ", "words-and-meaning")
+    ),
     *(DOCS / "how-to" / f"{name}.md" for name in ("export", "lora")),
 )
 
@@ -309,6 +312,35 @@ def search_recall(found: dict[str, Any]) -> str:
     return f"{markdown(headings, ways)}\n\n{dimensions}\n\n{words} {measured_on(found)}"
 
 
+def hybrid_search(found: dict[str, Any]) -> str:
+    """Return the table of the kinds of search by domain, each beside the default."""
+    rows = [
+        [
+            f"{name}, {way}",
+            *(
+                cell
+                for score in ("ndcg", "mrr")
+                for cell in (f"{one[score]:.1f}", interval(one[f"{score}_difference"]))
+            ),
+            spread([1000 * seconds for seconds in one["seconds"]], 0),
+        ]
+        for name, domain in found["domains"].items()
+        for way, one in domain["ways"].items()
+    ]
+    headings = ["domain, search", "nDCG@10 × 100", "− default", "MRR × 100", "− default", "ms per query"]
+    sizes = "; ".join(
+        f"{name}: {domain['queries']:,} queries, {domain['documents']:,} documents, weight chosen by the probe "
+        f"{domain['probe_weight']:g}"
+        for name, domain in found["domains"].items()
+    )
+    return f"{markdown(headings, rows)}\n\n{found['model']}. {sizes}. {measured_on(found)}"
+
+
+def interval(difference: dict[str, Any] | None) -> str:
+    """Return mean and interval of a difference; nothing for that of the default with itself."""
+    return f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]" if difference else ""
+
+
 def service_load(found: dict[str, Any]) -> str:
     """Return the table of the service under load: medians over rounds, and the sum of the errors."""
     rows = []
@@ -419,6 +451,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         transfer_parity,
         data_path,
         search_recall,
+        hybrid_search,
         service_load,
         service_memory,
         crash,
