@@ -29,7 +29,7 @@ PAGES = (
         EXPLANATIONS / f"{name}.md"
         for name in ("performance", "reliability", "methods", "why-scores-differ", "words-and-meaning")
     ),
-    *(DOCS / "how-to" / f"{name}.md" for name in ("export", "lora")),
+    *(DOCS / "how-to" / f"{name}.md" for name in ("adapt", "export", "lora")),
 )
 
 
@@ -336,6 +336,25 @@ def hybrid_search(found: dict[str, Any]) -> str:
     return f"{markdown(headings, rows)}\n\n{found['model']}. {sizes}. {measured_on(found)}"
 
 
+def two_commands(found: dict[str, Any]) -> str:
+    """Return the table of the seconds from a folder to a page that searches it."""
+    parts = [
+        (command, part, seconds)
+        for command in ("adapt", "serve")
+        for part, seconds in found[command]["seconds"].items()
+    ]
+    rows = [[f"`{command}`: {part}", f"{seconds:.0f}"] for command, part, seconds in parts]
+    rows.append(["both commands", f"{sum(seconds for *_, seconds in parts):.0f}"])
+    files = ", ".join(f"{count:,} .{kind}" for kind, count in found["files"].items())
+    words = (
+        f"{found['pages']:,} pages of {found['words'] // found['pages']} words ({files}; ten pages to a PDF), "
+        f"{found['adapt']['passages']:,} passages; {found['model']}, `--minutes {found['minutes']:g}`, "
+        f"{found['adapt']['trials']} candidates trained. Peak memory {found['adapt']['peak_mb']:.0f} MB and "
+        f"{found['serve']['peak_mb']:.0f} MB. The verdict: {found['adapt']['verdict']}"
+    )
+    return f"{markdown(['part', 'seconds'], rows)}\n\n{words} {measured_on(found)}"
+
+
 def interval(difference: dict[str, Any] | None) -> str:
     """Return mean and interval of a difference; nothing for that of the default with itself."""
     return f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]" if difference else ""
@@ -452,6 +471,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         data_path,
         search_recall,
         hybrid_search,
+        two_commands,
         service_load,
         service_memory,
         crash,

@@ -44,6 +44,7 @@ OTHERS = {
     "data_path": "--quick --model {tiny}",
     "search_recall": "--quick --model {tiny}",
     "hybrid_search": "{domain} --model {tiny} --quick",
+    "two_commands": "--quick --model {tiny}",
     "service_load": "--quick",
     "service_memory": "--quick",
     "long_run": "{text} --model {tiny} --minutes 0.02 --eval-steps 5 --quick",
