@@ -338,13 +338,13 @@ def hybrid_search(found: dict[str, Any]) -> str:
 
 def two_commands(found: dict[str, Any]) -> str:
     """Return the table of the seconds from a folder to a page that searches it."""
-    parts = [
-        (command, part, seconds)
+    seconds = {
+        f"`smoothcse {command}`: {part}": value
         for command in ("adapt", "serve")
-        for part, seconds in found[command]["seconds"].items()
-    ]
-    rows = [[f"`{command}`: {part}", f"{seconds:.0f}"] for command, part, seconds in parts]
-    rows.append(["both commands", f"{sum(seconds for *_, seconds in parts):.0f}"])
+        for part, value in found[command]["seconds"].items()
+    }
+    seconds["both commands"] = sum(seconds.values())
+    rows = [[part, f"{value:.0f}"] for part, value in seconds.items()]
     files = ", ".join(f"{count:,} .{kind}" for kind, count in found["files"].items())
     words = (
         f"{found['pages']:,} pages of {found['words'] // found['pages']} words ({files}; ten pages to a PDF), "

@@ -39,7 +39,7 @@ PAGES_OF_A_PDF = 10
 MOST_WORDS = 300
 """Maximum words of a page, unless a single paragraph is longer."""
 
-QUICK = 8
+QUICK = 4
 """Number of pages of a quick run, too few to train on."""
 
 QUERY = "how do I read a file line by line"
