@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus.documents import load_documents
-from smoothcse.encoders.inference import encode
+from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.evaluation.fusion import COSINE_WEIGHT
 from smoothcse.evaluation.maxsim import CANDIDATES, late_interaction
 from smoothcse.evaluation.ranking import Ranking, rank_block
@@ -47,8 +48,8 @@ RRF_CONSTANT = 60
 SHOWN = 10
 """Number of documents of a timed search."""
 
-TIMED = 10
-"""Number of queries per timing, asked one by one."""
+TIMED, TIMED_MAXSIM = 10, 3
+"""Number of queries per timing, asked one by one; fewer with MaxSim, which encodes 50 documents for each."""
 
 BOTH = f"both, weight {COSINE_WEIGHT:g} (the default)"
 RECIPROCAL = "both, reciprocal ranks"
@@ -100,12 +101,9 @@ def measure(folder: Path, model: str, queries: int, repeats: int) -> dict[str, A
     with tempfile.TemporaryDirectory() as place:
         index = Index.build(Path(place) / "docs.index", model, documents, precision="auto")
         weight = probe_weight(folder, index.model)
-        seconds = alternate(timed(index, weight, task.queries[:TIMED]), repeats)
+        seconds = alternate(timed(index, weight, task.queries), repeats)
         rankings = {way: rank(found, task) for way, found in Searches(index, task).all(weight).items()}
-    ways = {
-        way: scores(rankings[way], rankings[BOTH]) | {"seconds": [each / TIMED for each in seconds[way]]}
-        for way in rankings
-    }
+    ways = {way: scores(rankings[way], rankings[BOTH]) | {"seconds": seconds[way]} for way in rankings}
     return {"documents": len(task.documents), "queries": len(task), "probe_weight": weight, "ways": ways}
 
 
@@ -175,20 +173,31 @@ def reciprocal(*lists: Sequence[Hit]) -> list[Hit]:
     return [hits[id] for id in sorted(sums, key=lambda id: -sums[id])]
 
 
-def timed(index: Index, probe: float, queries: Sequence[str]) -> dict[str, Callable[[], None]]:
-    """Return functions that ask queries one by one, by kind of search."""
+def timed(index: Index, probe: float, queries: Sequence[str]) -> dict[str, Callable[[], float]]:
+    """Return functions that ask some queries one by one and return the seconds of one, by kind of search."""
+    model = in_precision(index.model, index.precision)
 
-    def ask(**options: Any) -> None:
-        for query in queries:
-            index.search(query, SHOWN, **options)
+    def reciprocally(query: str) -> None:
+        [vector] = encode(model, [query], "query")
+        reciprocal(*(index.fused(query, vector, DEPTH, cosine_weight=weight) for weight in (0, 1)))
 
-    def ask_twice() -> None:
-        for query in queries:
-            [vector] = encode(index.model, [query], "query", precision="auto")
-            reciprocal(*(index.fused(query, vector, DEPTH, cosine_weight=weight) for weight in (0, 1)))[:SHOWN]
+    search = partial(index.search, k=SHOWN, rerank="none")
+    ways = {
+        way: partial(per_query, partial(search, cosine_weight=w), queries[:TIMED]) for way, w in weights(probe).items()
+    }
+    late = partial(index.search, k=SHOWN, cosine_weight=COSINE_WEIGHT, rerank="maxsim")
+    return ways | {
+        RECIPROCAL: partial(per_query, reciprocally, queries[:TIMED]),
+        MAXSIM: partial(per_query, late, queries[:TIMED_MAXSIM]),
+    }
 
-    ways = {way: partial(ask, cosine_weight=weight, rerank="none") for way, weight in weights(probe).items()}
-    return ways | {RECIPROCAL: ask_twice, MAXSIM: partial(ask, cosine_weight=COSINE_WEIGHT, rerank="maxsim")}
+
+def per_query(ask: Callable[[str], object], queries: Sequence[str]) -> float:
+    """Ask queries one by one, and return the seconds of one."""
+    started = time.perf_counter()
+    for query in queries:
+        ask(query)
+    return (time.perf_counter() - started) / len(queries)
 
 
 def rank(found: Found, task: RetrievalTask) -> Ranking:
@@ -202,13 +211,13 @@ def rank(found: Found, task: RetrievalTask) -> Ranking:
 def scores(ranking: Ranking, both: Ranking) -> dict[str, Any]:
     """Return nDCG@10 and MRR × 100 of a kind of search, and their differences from both, None for both itself."""
     found: dict[str, Any] = {}
-    for name, own, other in zip(SCORES, per_query(ranking), per_query(both), strict=True):
+    for name, own, other in zip(SCORES, by_query(ranking), by_query(both), strict=True):
         found[name] = float(np.mean(own))
         found[f"{name}_difference"] = None if ranking is both else asdict(paired_bootstrap(own, other))
     return found
 
 
-def per_query(ranking: Ranking) -> tuple[NDArray[np.floating[Any]], ...]:
+def by_query(ranking: Ranking) -> tuple[NDArray[np.floating[Any]], ...]:
     """Return nDCG@10 and reciprocal rank × 100 of each query, in the order of the scores."""
     return 100 * ranking.ndcg, 100 * ranking.reciprocal_ranks
 

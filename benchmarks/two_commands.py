@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
@@ -108,25 +109,30 @@ def make_pages(count: int) -> list[Page]:
     Args:
         count: Number of pages; a few fewer where a paragraph is longer than a page.
     """
-    paragraphs = list(documentation())
-    lengths = [len(text.split()) for _, text in paragraphs]
-    words = min(MOST_WORDS, sum(lengths) // count)
-    page_of, before = [], 0
-    for length in lengths:
-        page_of.append(before // words)
-        before += length
-    placed = groupby(zip(page_of, paragraphs, strict=True), key=lambda one: one[0])
-    grouped = ([paragraph for _, paragraph in group] for number, group in placed if number < count)
-    return [Page(group[0][0], [text for _, text in group]) for group in grouped]
+    paragraphs, before = [], [0]  # and the number of words before each
+    for name, text in documentation():
+        if before[-1] >= count * MOST_WORDS:
+            break
+        paragraphs.append((name, text))
+        before.append(before[-1] + len(text.split()))
+    words = min(MOST_WORDS, before[-1] // count)
+    placed = ((place // words, *paragraph) for place, paragraph in zip(before, paragraphs, strict=False))
+    grouped = (list(group) for number, group in groupby(placed, itemgetter(0)) if number < count)
+    return [Page(group[0][1], [text for _, _, text in group]) for group in grouped]
 
 
 def documentation() -> Iterator[tuple[str, str]]:
-    """Yield the name and each paragraph of all docstrings and topics of the running Python."""
-    named = [*((docstring.name, docstring.text) for docstring in iter_docstrings()), *topics.items()]
-    for name, text in named:
+    """Yield the name and each paragraph of all topics and docstrings of the running Python."""
+    for name, text in named_texts():
         for paragraph in text.split("\n\n"):
             if words := " ".join(paragraph.split()):
                 yield name, words
+
+
+def named_texts() -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each topic, and then, which takes seconds to read, of each docstring."""
+    yield from topics.items()
+    yield from ((docstring.name, docstring.text) for docstring in iter_docstrings())
 
 
 def write_pages(folder: Path, pages: Sequence[Page]) -> dict[str, int]:
