@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 from smoothcse._utils.choices import Backend, PoolingName, Rerank
 from smoothcse.encoders.fingerprint import fingerprint
-from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.load import holds_models, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.maxsim import check_token_embeddings
-from smoothcse.experiments.adapt.layout import RECORD
-from smoothcse.runs.manifest import manifest_file
 from smoothcse.runs.search_settings import find_search_settings
 
 if TYPE_CHECKING:
@@ -133,6 +131,4 @@ def _short_name(model: str) -> str:
     if not Path(model).is_dir():
         return Path(model).name
     folder = Path(os.path.abspath(model))  # so that "." has a name
-    whole = folder.parent
-    is_part = manifest_file(whole).is_file() or (whole / RECORD).is_file()
-    return (whole if is_part else folder).name
+    return (folder.parent if holds_models(folder.parent) else folder).name
