@@ -22,13 +22,14 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from harness import alternate, keep, require_idle_machine, show
+from harness import alternate, first_device, keep, require_idle_machine, show
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus.documents import load_documents
 from smoothcse.encoders.inference import encode, in_precision
+from smoothcse.encoders.precision import resolve_precision
 from smoothcse.evaluation.fusion import COSINE_WEIGHT
 from smoothcse.evaluation.maxsim import CANDIDATES, late_interaction
 from smoothcse.evaluation.ranking import Ranking, rank_block
@@ -80,7 +81,8 @@ def main() -> None:
     headings = ["domain, search", "nDCG@10", "minus both", "MRR", "minus both", "ms per query"]
     rows = [[f"{name}, {way}", *cells(one)] for name, domain in domains.items() for way, one in domain["ways"].items()]
     show("Kinds of search", headings, rows)
-    keep("hybrid_search", {"model": arguments.model, "depth": DEPTH, "domains": domains}, arguments.quick)
+    settings = {"model": arguments.model, "precision": resolve_precision("auto", "encode", first_device())}
+    keep("hybrid_search", {**settings, "domains": domains}, arguments.quick)
 
 
 def cells(way: dict[str, Any]) -> list[str]:
@@ -142,7 +144,7 @@ class Searches:
 
     def all(self, probe: float) -> dict[str, Found]:
         """Return the hits of each query by kind of search, with a further weight from a probe."""
-        vectors = encode(self.index.model, self.task.queries, "query", precision="auto")
+        vectors = encode(self.index.model, self.task.queries, "query", precision=self.index.precision)
         found = {
             way: [
                 self.index.fused(query, vector, DEPTH, cosine_weight=weight)
@@ -158,8 +160,8 @@ class Searches:
     def _reranked(self, found: Found) -> Found:
         """Return what a search with MaxSim returns; queries share the forward passes of their documents."""
         candidates = np.array([[int(hit.id) for hit in hits[:CANDIDATES]] for hits in found])
-        task = self.task
-        late = late_interaction(self.index.model, task.queries, task.documents, candidates, precision="auto")
+        model = in_precision(self.index.model, self.index.precision)
+        late = late_interaction(model, self.task.queries, self.task.documents, candidates)
         return [reorder_hits(hits, row) for hits, row in zip(found, late, strict=True)]
 
 

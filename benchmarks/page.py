@@ -333,7 +333,7 @@ def hybrid_search(found: dict[str, Any]) -> str:
         f"{domain['probe_weight']:g}"
         for name, domain in found["domains"].items()
     )
-    return f"{markdown(headings, rows)}\n\n{found['model']}. {sizes}. {measured_on(found)}"
+    return f"{markdown(headings, rows)}\n\n{found['model']} in {found['precision']}. {sizes}. {measured_on(found)}"
 
 
 def two_commands(found: dict[str, Any]) -> str:
