@@ -25,8 +25,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 EXPLANATIONS = DOCS / "explanations"
 PAGES = (
-    *(EXPLANATIONS / f"{name}.md" for name in ("performance", "reliability", "methods", "why-scores-differ")),
-    *(DOCS / "how-to" / f"{name}.md" for name in ("export", "lora")),
+    *(
+        EXPLANATIONS / f"{name}.md"
+        for name in ("performance", "reliability", "methods", "why-scores-differ", "words-and-meaning")
+    ),
+    *(DOCS / "how-to" / f"{name}.md" for name in ("adapt", "export", "lora")),
 )
 
 
@@ -309,6 +312,54 @@ def search_recall(found: dict[str, Any]) -> str:
     return f"{markdown(headings, ways)}\n\n{dimensions}\n\n{words} {measured_on(found)}"
 
 
+def hybrid_search(found: dict[str, Any]) -> str:
+    """Return the table of the kinds of search by domain, each beside the default."""
+    rows = [
+        [
+            f"{name}, {way}",
+            *(
+                cell
+                for score in ("ndcg", "mrr")
+                for cell in (f"{one[score]:.1f}", interval(one[f"{score}_difference"]))
+            ),
+            spread([1000 * seconds for seconds in one["seconds"]], 0),
+        ]
+        for name, domain in found["domains"].items()
+        for way, one in domain["ways"].items()
+    ]
+    headings = ["domain, search", "nDCG@10 × 100", "− default", "MRR × 100", "− default", "ms per query"]
+    sizes = "; ".join(
+        f"{name}: {domain['queries']:,} queries, {domain['documents']:,} documents, weight chosen by the probe "
+        f"{domain['probe_weight']:g}"
+        for name, domain in found["domains"].items()
+    )
+    return f"{markdown(headings, rows)}\n\n{found['model']} in {found['precision']}. {sizes}. {measured_on(found)}"
+
+
+def two_commands(found: dict[str, Any]) -> str:
+    """Return the table of the seconds from a folder to a page that searches it."""
+    seconds = {
+        f"`smoothcse {command}`: {part}": value
+        for command in ("adapt", "serve")
+        for part, value in found[command]["seconds"].items()
+    }
+    seconds["both commands"] = sum(seconds.values())
+    rows = [[part, f"{value:.0f}"] for part, value in seconds.items()]
+    files = ", ".join(f"{count:,} .{kind}" for kind, count in found["files"].items())
+    words = (
+        f"{found['pages']:,} pages of {found['words'] // found['pages']} words ({files}; ten pages to a PDF), "
+        f"{found['adapt']['passages']:,} passages; {found['model']}, `--minutes {found['minutes']:g}`, "
+        f"{found['adapt']['trials']} candidates trained. Peak memory {found['adapt']['peak_mb']:.0f} MB and "
+        f"{found['serve']['peak_mb']:.0f} MB. The verdict: {found['adapt']['verdict']}"
+    )
+    return f"{markdown(['part', 'seconds'], rows)}\n\n{words} {measured_on(found)}"
+
+
+def interval(difference: dict[str, Any] | None) -> str:
+    """Return mean and interval of a difference; nothing for that of the default with itself."""
+    return f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]" if difference else ""
+
+
 def service_load(found: dict[str, Any]) -> str:
     """Return the table of the service under load: medians over rounds, and the sum of the errors."""
     rows = []
@@ -419,6 +470,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         transfer_parity,
         data_path,
         search_recall,
+        hybrid_search,
+        two_commands,
         service_load,
         service_memory,
         crash,

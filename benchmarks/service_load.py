@@ -69,14 +69,12 @@ def row(point: dict[str, Any]) -> list[str]:
 @contextmanager
 def served(batch_texts: int) -> Iterator[tuple[str, int]]:
     """Run the service and yield its address and process id."""
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "smoothcse", "serve", "packaged-minilm"]
     server = subprocess.Popen([*command, "--port", str(port), "--batch-texts", str(batch_texts)])
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_for(f"{url}/healthz")
+        wait_for(f"{url}/healthz")
         yield url, server.pid
     finally:
         server.terminate()
@@ -134,7 +132,15 @@ def memory_mb(process: int) -> float:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def _wait_for(url: str, seconds: float = 300) -> None:
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def wait_for(url: str, seconds: float = 300) -> None:
+    """Wait until a service answers."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

@@ -43,6 +43,8 @@ OTHERS = {
     "corpus_memory": "--sentences 1000",
     "data_path": "--quick --model {tiny}",
     "search_recall": "--quick --model {tiny}",
+    "hybrid_search": "{domain} --model {tiny} --quick",
+    "two_commands": "--quick --model {tiny}",
     "service_load": "--quick",
     "service_memory": "--quick",
     "long_run": "{text} --model {tiny} --minutes 0.02 --eval-steps 5 --quick",
@@ -167,6 +169,7 @@ def test_a_quick_look(name, look, monkeypatch, capsys):
     printed = capsys.readouterr().out
     rows = ("600 documents, 20 queries", "exact", "pq", "int8", "binary")
     assert name != "search_recall" or all(row in printed for row in rows)
+    assert name != "hybrid_search" or all(row in printed for row in ("BM25", "meaning", "reciprocal", "MaxSim"))
     assert name != "adaptation" or printed.count(" steps in ") == 4  # no arm failed
 
 

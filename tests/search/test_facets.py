@@ -12,7 +12,7 @@ from tiny import sentences
 pytest.importorskip("lancedb", reason="needs the extra 'search'")
 
 from smoothcse.errors import SmoothCSEError
-from smoothcse.search import Document, Index
+from smoothcse.search import Document, Index, facets
 from smoothcse.search.facets import Facet
 
 FIELDS = [
@@ -59,3 +59,32 @@ def test_a_field_is_counted_without_its_own_condition(index):
     assert index.facets({"id": "1"})[0].values == (("cats", 1),)
     with pytest.raises(SmoothCSEError, match=r"no field 'yeer' \(fields: id, topic, year"):
         index.facets({"yeer": 1})
+
+
+def test_facets_are_counted_once_until_documents_come_or_go(tiny_bert, tmp_path, monkeypatch):
+    documents = [Document(text, str(row), FIELDS[row]) for row, text in enumerate(sentences(4))]
+    index = Index.build(tmp_path / "i", tiny_bert, documents, console=Console(quiet=True))
+    counted = []
+    count = facets.find_facets
+    monkeypatch.setattr(facets, "find_facets", lambda *asked: counted.append(asked[1:]) or count(*asked))
+
+    def topics(where=None):
+        return dict(next(facet for facet in index.facets(where) if facet.name == "topic").values)
+
+    asked = [None, {"year": 2003}, {"year": [2003]}, {"year": {"gte": 2003}}, {"a.b": True}]
+    first = [topics(where) for where in asked]
+    index.facets().clear()  # a caller's list is the caller's own
+    assert [topics(where) for where in asked] == first
+    assert len(counted) == len(asked)
+    index.add([Document("a new text", "new", {"topic": "cats", "year": 2003})])
+    assert [topics(), topics({"year": 2003})] == [{"cats": 3, "dogs": 1, "towns": 1}, {"cats": 2, "towns": 1}]
+    Index.open(tmp_path / "i", index.model).delete(["new", "3"])  # as another process does
+    assert [topics(), topics({"year": 2003})] == [{"cats": 2, "dogs": 1}, {"cats": 1}]
+    assert len(counted) == len(asked) + 4
+
+
+def test_few_filters_are_kept(index, monkeypatch):
+    monkeypatch.setattr(facets, "FILTERS", 2)
+    for year in (2001, 2002, 2003, 2001):
+        assert next(facet.name for facet in index.facets({"year": year})) == "topic"
+        assert len(index._facets._known[1]) <= 2

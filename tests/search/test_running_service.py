@@ -54,7 +54,9 @@ def unloadable(monkeypatch):
     monkeypatch.setattr(Index, "open", lambda *_, **__: pytest.fail("the model was loaded"))
 
 
-@pytest.mark.parametrize("options", [[], ["-k", 2], ["--cosine-weight", 0.2], ["--rerank", "maxsim", "-k", 3]])
+@pytest.mark.parametrize(
+    "options", [[], ["-k", 2], ["--cosine-weight", 0.2], ["--rerank", "maxsim", "-k", 3], ["--where", "row > 2"]]
+)
 def test_the_service_answers_as_a_search_here_does(options, index, service, capsys, monkeypatch):
     expected = search(capsys, index.path, "the cat", *options, "--here")
     with monkeypatch.context() as patch:
@@ -63,7 +65,7 @@ def test_the_service_answers_as_a_search_here_does(options, index, service, caps
     assert found.splitlines()[:5] == expected.splitlines()[:5]  # the last line may have the time
 
 
-@pytest.mark.parametrize("options", [["--where", "row = 1"], ["--threshold", -1], ["--exact"], ["--here"]])
+@pytest.mark.parametrize("options", [["--threshold", -1], ["--exact"], ["--here"]])
 def test_what_the_service_cannot_do_is_done_here(options, index, service, capsys, unloadable):
     with pytest.raises(pytest.fail.Exception, match="the model was loaded"):
         search(capsys, index.path, "the cat", *options)

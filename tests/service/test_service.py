@@ -114,6 +114,9 @@ def test_search_finds_what_the_index_finds(client, index):
     where = {"year": {"gte": 2003}, "id": ["3", "4", "5", "8"]}
     answer = client.post("/search", json={"query": "the cat", "where": where, "model": "first"}).json()
     assert sorted(hit["id"] for hit in answer["results"]) == ["3", "4", "8"]
+    as_text = "year >= 2003 AND id IN ('3', '4', '5', '8')"
+    same = client.post("/search", json={"query": "the cat", "where": as_text, "model": "first"}).json()
+    assert same["results"] == answer["results"]
     found = client.get("/neighbours", params={"id": "7", "k": 3}).json()["results"]
     assert [hit["id"] for hit in found] == [hit.id for hit in index.neighbours("7", 3)]
 
@@ -224,7 +227,11 @@ def test_the_map_is_drawn_once(client, index, monkeypatch):
     [
         ("/search", {"query": "a", "where": {"yeer": 1}}, 400, "no field 'yeer' (fields: id, year, weight)"),
         ("/search", {"query": "a", "where": {"year": "x' OR 1=1 --"}}, 400, "holds whole numbers"),
-        ("/search", {"query": "a", "where": "year = 1"}, 422, "where: Input should be a valid dictionary."),
+        ("/search", {"query": "a", "where": 1}, 422, "where: Input should be a valid dictionary or string."),
+        ("/search", {"query": "a", "where": "yeer = 1"}, 400, "no field 'yeer' (fields: id, year, weight)"),
+        ("/search", {"query": "a", "where": "year = 1; DROP TABLE documents"}, 400, "cannot be parsed from '; DROP"),
+        ("/search", {"query": "a", "where": f"year = 1{'0' * 20_000}"}, 413, "20008 characters"),
+        ("/facets", {"where": "year = 1"}, 422, "where: Input should be a valid dictionary."),
         ("/search", {"query": "a", "where": {"id": [str(row) for row in range(2000)]}}, 413, "2000 values"),
         ("/facets", {"where": {"yeer": 1}}, 400, "no field 'yeer' (fields: id, year, weight)"),
         ("/facets", {"where": {"id": [str(row) for row in range(2000)]}}, 413, "2000 values"),

@@ -114,6 +114,27 @@ def test_the_search_settings_of_a_model_choose(tiny_bert, tmp_path):
     assert [one.maxsim for one in load_served([str(tmp_path)], rerank="none")] == [False]
 
 
+def test_a_model_is_named_by_its_folder_or_by_the_run_or_adaptation_that_it_is_a_part_of(
+    tiny_bert, tmp_path, monkeypatch
+):
+    encoder = load_encoder(tiny_bert)
+    folders = ["runs/first/last", "runs/first/best", "my/model", "plain/last"]
+    for folder in folders:
+        encoder.save_pretrained(str(tmp_path / folder))
+    for record in ("runs/first/run.json", "my/adapt.json"):
+        (tmp_path / record).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+
+    def names(*models: str) -> list[str]:
+        return [one.name for one in load_served(models)]
+
+    assert names("runs/first/last", "my/model/", "plain/last") == ["first", "my", "last"]
+    assert names("runs/first", "my") == ["first", "my"]
+    assert names("runs/first/last", "runs/first/best") == ["runs/first/last", "runs/first/best"]
+    monkeypatch.chdir(tmp_path / "my" / "model")
+    assert names(".") == ["my"]
+
+
 def test_cohere_client(address, with_reranker, cosines, logits):
     cohere = pytest.importorskip("cohere", reason="needs the package cohere")
     second = cohere.ClientV2(api_key="unused", base_url=address)

@@ -60,7 +60,7 @@ def search(
     """Search an index: print the documents that match a query best, by words (BM25) and meaning (cosine similarity).
 
     While `smoothcse serve` runs on this machine with the index, it answers, which takes less than a second. Otherwise
-    the model is loaded first; so it is for `--where`, `--threshold`, `--exact` and `--model`.
+    the model is loaded first; so it is for `--threshold`, `--exact` and `--model`.
 
     Example: `smoothcse search documents.index "how to pause a program" --where "year >= 2020"`
     """
@@ -70,9 +70,9 @@ def search(
     from smoothcse.search.running_service import ask_service
 
     own = own_index(index)
-    options: dict[str, Any] = {"cosine_weight": cosine_weight, "rerank": rerank}
-    further: dict[str, Any] = {"where": where, "threshold": threshold, "exact": exact}
-    only_here = here or exact or any(given is not None for given in (model, where, threshold))  # not of a service
+    options: dict[str, Any] = {"where": where, "cosine_weight": cosine_weight, "rerank": rerank}
+    further: dict[str, Any] = {"threshold": threshold, "exact": exact}
+    only_here = here or exact or any(given is not None for given in (model, threshold))  # not of a service
     found = None if only_here else ask_service(own or index, query, k, **options)
     if found is None:
         found = _search_here(own or index, model or (str(index) if own else None), query, k, **options, **further)

@@ -74,3 +74,8 @@ def model_source(name_or_path: str | Path) -> str:
         if os.path.isfile(path / record) and os.path.isdir(path / model):
             return str(path / model)
     return str(path)
+
+
+def holds_models(folder: Path) -> bool:
+    """Return whether a folder is that of a run or of an adaptation, in which models are."""
+    return any(os.path.isfile(folder / record) for record in _MODELS)

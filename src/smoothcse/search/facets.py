@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 VALUES = 20
 """Default number of values per field."""
 
+FILTERS = 100
+"""Number of filters whose facets are kept for a version of the table."""
+
 _DATE = r"^\d{4}-\d{2}(-\d{2}([T ].*)?)?$"
 
 
@@ -40,6 +43,30 @@ class Facet:
     different: int
     minimum: Scalar = None
     maximum: Scalar = None
+
+
+class FacetCache:
+    """Facets of an index, counted once for each filter and version of its table.
+
+    Several threads may ask at once: what one of them counts for an older version is never shown for a newer one.
+
+    Args:
+        store: Table of the index.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: tuple[int, dict[tuple[str, int], list[Facet]]] = (-1, {})
+
+    def find(self, where: Filter, values: int) -> list[Facet]:
+        """Return what :func:`find_facets` does for the latest version of the table."""
+        version, asked = self._store.version, (repr(dict(where)), values)
+        known = self._known
+        if known[0] != version or len(known[1]) >= FILTERS:
+            known = self._known = (version, {})
+        if asked not in known[1]:
+            known[1][asked] = find_facets(self._store, where, values)
+        return [*known[1][asked]]
 
 
 def find_facets(store: Store, where: Filter, values: int) -> list[Facet]:

@@ -32,7 +32,7 @@ from smoothcse.evaluation.lexical import Words, detect_language
 from smoothcse.evaluation.maxsim import CANDIDATES
 from smoothcse.runs.search_settings import find_search_settings
 from smoothcse.search.documents import Document, whole_characters
-from smoothcse.search.facets import VALUES, Facet, find_facets
+from smoothcse.search.facets import VALUES, Facet, FacetCache
 from smoothcse.search.filters import Filter
 from smoothcse.search.fused_search import search_fused
 from smoothcse.search.hits import Hit, hit_of, metadata_of
@@ -64,6 +64,7 @@ class Index:
         self.model = model
         self.precision = precision
         self._store = Store(path)
+        self._facets = FacetCache(self._store)
         self._writer = IndexWriter(path, self._store, self._embed)
 
     @classmethod
@@ -466,6 +467,8 @@ class Index:
     def facets(self, where: Filter | None = None, values: int = VALUES) -> list[Facet]:
         """Return the frequent values and the range of each metadata field, among the documents that fulfil a filter.
 
+        They are counted once for each filter and :attr:`version`.
+
         Args:
             where: Filter on the metadata. It is applied to each field without its condition on that field, so that
                 the other values can be chosen, too. Default: all documents.
@@ -474,7 +477,7 @@ class Index:
         Raises:
             SmoothCSEError: If the filter cannot be used.
         """
-        return find_facets(self._store, where or {}, values)
+        return self._facets.find(where or {}, values)
 
     def _row(self, id: str) -> Row:
         row = self._store.find(id)

@@ -58,7 +58,13 @@ def announced(models: Mapping[Path, str], address: tuple[Any, ...]) -> Iterator[
 
 
 def ask_service(
-    index: Path, query: str, k: int, *, cosine_weight: float | None = None, rerank: Rerank | None = None
+    index: Path,
+    query: str,
+    k: int,
+    *,
+    where: str | None = None,
+    cosine_weight: float | None = None,
+    rerank: Rerank | None = None,
 ) -> SearchOutcome | None:
     """Search an index by the service that has announced itself there; None if there is none or it refuses.
 
@@ -66,6 +72,7 @@ def ask_service(
         index: Index folder.
         query: Query.
         k: Maximum number of documents.
+        where: Condition on the metadata.
         cosine_weight: Weight of the cosine similarity, see :meth:`smoothcse.search.index.Index.search`.
         rerank: Second stage of the search.
     """
@@ -74,8 +81,8 @@ def ask_service(
         url, model = found["url"], found["model"]
         if found["index"] != str(index.resolve()) or not _is_loopback(url):
             return None
-        body = {"query": query, "k": k, "model": model, "cosine_weight": cosine_weight, "rerank": rerank}
-        answer = _post(f"{url}/search", body)
+        options = {"where": where, "cosine_weight": cosine_weight, "rerank": rerank}
+        answer = _post(f"{url}/search", {"query": query, "k": k, "model": model, **options})
         hits = [Hit(**hit) for hit in answer["results"]]
         notes = [answer["incomplete"]] if answer.get("incomplete") else []
         return SearchOutcome(hits, answer["milliseconds"], answer["rerank"], notes)

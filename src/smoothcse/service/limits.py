@@ -37,7 +37,7 @@ class Limits:
     """Limits on each request and on all waiting requests.
 
     Attributes:
-        text_characters: Maximum characters of a text; models truncate long before. Default 20,000.
+        text_characters: Maximum characters of a text, and of a condition; models truncate long before. Default 20,000.
         texts: Maximum texts per request. Default 2,048, as in OpenAI's API.
         pairs: Maximum pairs of texts per similarity request. Default 65,536.
         body_bytes: Maximum bytes of a request body. Default 8 MiB.
@@ -117,8 +117,14 @@ class Limits:
         if not 1 <= count <= self.hits:
             raise Refusal(400, f"k is {count} and must lie between 1 and {self.hits}.")
 
-    def check_filter(self, where: Mapping[str, Any] | None) -> None:
-        """Refuse a filter with too many values."""
+    def check_filter(self, where: Mapping[str, Any] | str | None) -> None:
+        """Refuse a filter with too many values, or a condition that is too long."""
+        if isinstance(where, str):
+            if len(where) > self.text_characters:
+                raise Refusal(
+                    413, f"where has {len(where)} characters, and the limit is {self.text_characters}; shorten it."
+                )
+            return
         values = sum(len(value) if isinstance(value, list | dict) else 1 for value in (where or {}).values())
         if values > self.filter_values:
             raise Refusal(413, f"where has {values} values, and the limit is {self.filter_values}; give fewer.")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from smoothcse._utils.choices import Rerank
@@ -39,16 +39,26 @@ class Body(BaseModel):
         return body
 
 
+def _filter_or_condition(value: object) -> object:
+    if not isinstance(value, dict | str):
+        raise PydanticCustomError("where_type", "Input should be a valid dictionary or string")
+    return value
+
+
+Where = Annotated[dict[str, Any] | str, BeforeValidator(_filter_or_condition)]
+"""Conditions by field, or one condition as a string."""
+
+
 class SearchRequest(Body):
     """A query to an index."""
 
     query: str
     k: int = Field(default=10, ge=1, description="Maximum number of documents.")
-    where: dict[str, Any] | None = Field(
+    where: Where | None = Field(
         default=None,
         description="Conditions on the metadata that must all hold: a value, a list of values, or a comparison "
-        "(`gte`, `gt`, `lte`, `lt`, `ne`).",
-        examples=[{"year": {"gte": 2020}, "source": ["a", "b"]}],
+        "(`gte`, `gt`, `lte`, `lt`, `ne`); or a condition as in SQL, as `smoothcse search --where` takes it.",
+        examples=[{"year": {"gte": 2020}, "source": ["a", "b"]}, "year >= 2020 AND source = 'a'"],
     )
     cosine_weight: float | None = Field(
         default=None,
@@ -157,7 +167,9 @@ class MapProgress(BaseModel):
 class FacetsRequest(Body):
     """A filter whose documents are counted."""
 
-    where: dict[str, Any] | None = Field(default=None, description="Conditions on the metadata, as in `/search`.")
+    where: dict[str, Any] | None = Field(
+        default=None, description="Conditions on the metadata by field, as in `/search`."
+    )
     model: str | None = Field(default=None, description="Name from /models; the first by default.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from smoothcse._utils.choices import Backend, PoolingName, Rerank
 from smoothcse.encoders.fingerprint import fingerprint
-from smoothcse.encoders.load import load_encoder
+from smoothcse.encoders.load import holds_models, load_encoder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.maxsim import check_token_embeddings
 from smoothcse.runs.search_settings import find_search_settings
@@ -116,10 +117,18 @@ def _own_rerank(model: str) -> Rerank:
 
 def _names(models: Sequence[str], poolings: Sequence[PoolingName | None]) -> list[str]:
     """Return short, distinct names."""
-    short = [Path(name).name for name in models]
+    short = [_short_name(model) for model in models]
     names = short if len(set(short)) == len(short) else list(models)
     if len(set(names)) < len(names):
         names = [f"{name} ({pooling})" for name, pooling in zip(short, poolings, strict=True)]
     if len(set(names)) < len(names):
         raise SmoothCSEError(f"The model {models[0]} is given twice; give it once, or with two poolings.")
     return names
+
+
+def _short_name(model: str) -> str:
+    """Return the name of a model's folder, or of the run or adaptation that it is a part of, such as ``RUN/last``."""
+    if not Path(model).is_dir():
+        return Path(model).name
+    folder = Path(os.path.abspath(model))  # so that "." has a name
+    return (folder.parent if holds_models(folder.parent) else folder).name
