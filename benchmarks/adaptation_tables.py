@@ -4,7 +4,7 @@ The first tables compare the arms with one of them on the labelled queries: mean
 over seeds with its 95% t interval, and the 95% paired bootstrap interval over queries of the mean reciprocal ranks
 over seeds. The last one says how well criteria without labels order the runs of a domain and encoder.
 
-    python benchmarks/adaptation_tables.py RESULTS.jsonl [--against start]
+    python benchmarks/adaptation_tables.py RESULTS.jsonl [--against start] [--page README.md]
 """
 
 from __future__ import annotations
@@ -46,14 +46,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, help="file of results")
     parser.add_argument("--against", default="start", choices=ARMS, metavar="ARM", help="arm to compare with [start]")
+    parser.add_argument("--page", type=Path, help="page whose tables to replace, between <!-- tables --> marks")
     arguments = parser.parse_args()
-    rows = read_rows(arguments.results)
+    text = tables(arguments.results, arguments.against)
+    if arguments.page is None:
+        print(text)
+        return
+    page = arguments.page.read_text(encoding="utf-8")
+    before, _, rest = page.partition("<!-- tables -->\n")
+    arguments.page.write_text(
+        f"{before}<!-- tables -->\n{text}<!-- /tables -->{rest.partition('<!-- /tables -->')[2]}"
+    )
+
+
+def tables(results: Path, against: str) -> str:
+    """Return all tables in Markdown, each under its heading."""
+    rows = read_rows(results)
     groups = by(("domain", "encoder", "planned_steps"), rows)
-    for (domain, encoder, steps), members in groups.items():
-        print(f"### {domain}, {encoder}, {steps} steps\n")
-        print(arm_table(arguments.results, members, arguments.against))
-    print("### Criteria without labels\n")
-    print(criteria_table(list(by(("domain", "encoder"), rows).values())))
+    parts = [
+        f"### {domain}, {encoder}, {steps} steps\n\n{arm_table(results, members, against)}\n"
+        for (domain, encoder, steps), members in groups.items()
+    ]
+    compared = criteria_table(list(by(("domain", "encoder"), rows).values()))
+    return "".join([*parts, f"### Criteria without labels\n\n{compared}\n"])
 
 
 def by(names: Sequence[str], rows: Iterable[Row]) -> dict[Any, list[Row]]:
