@@ -22,6 +22,7 @@ PRECISE = {
     "training_step": "--quick --model {tiny}",
     "step_parts": "--quick",
     "encoding": "--quick",
+    "encoding_backends": "--quick --model {tiny}",
 }
 """Those whose measurements depend on the hardware's precisions, and the arguments of a quick look."""
 
@@ -68,8 +69,9 @@ def test_the_page_is_up_to_date(monkeypatch):
 
 def test_each_benchmark_is_tried():
     parts = {f"adaptation_{part}" for part in ("arms", "domain", "host", "mining")}
+    by_others = {"host_backends"}  # in an environment of its own, for encoding_backends
     on_a_gpu = {"gpu", "gpu_candidates", "gpu_packed", "gpu_steps"}  # test_gpu_command.py
-    tried = {*PRECISE, *OTHERS, *parts, *on_a_gpu, "harness", "page", "plots", "shapes"}
+    tried = {*PRECISE, *OTHERS, *parts, *on_a_gpu, *by_others, "harness", "page", "plots", "shapes"}
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
