@@ -21,6 +21,7 @@ from typing import Any
 from harness import RESULTS, ratios, spread
 from plots import draw, draw_long_run
 
+UNCACHED = "not cached"  # a step in the results of caching.py
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCS = REPOSITORY / "docs"
 EXPLANATIONS = DOCS / "explanations"
@@ -182,19 +183,20 @@ def loss_alone(found: dict[str, Any]) -> str:
     rows = [[f"{n:,}", *(cell(points[n, form]) for form in forms)] for n in sorted({n for n, _ in points})]
     micros = found["noise_at_64"]["microseconds"]
     noise = ", ".join(f"{name} {spread(values, 0)}" for name, values in micros.items())
-    words = f"At N = 64, M = 192, d = 384, in microseconds: {noise}{share_of_step(micros)}. {measured_on(found)}"
+    words = f"At N = 64, M = 192, d = 384, in microseconds: {noise}{share_of_step(found)}. {measured_on(found)}"
     return f"{markdown(['N', *forms], rows)}\n\n{words}"
 
 
-def share_of_step(micros: dict[str, list[float]]) -> str:
-    """Return the share of the noise in a training step, if that was measured as well."""
+def share_of_step(found: dict[str, Any]) -> str:
+    """Return the share of the noise in a training step, if that was measured on the same processor."""
     file = RESULTS / "training_step.json"
-    if not file.is_file():
+    steps = json.loads(file.read_text()) if file.is_file() else None
+    if steps is None or steps["environment"]["processor"] != found["environment"]["processor"]:
         return ""
-    step = next(step for step in json.loads(file.read_text())["steps"] if step["batch"] == 64)
+    step = next(step for step in steps["steps"] if (step["batch"], step["precision"]) == (64, "fp32"))
+    micros = found["noise_at_64"]["microseconds"]
     more = median(micros["GS-InfoNCE"]) - median(micros["InfoNCE"])
-    share = more / 1e6 / median(step["seconds"]["ours"])
-    return f"; the difference is {share:.2%} of a step of batch 64 ({step['precision']})"
+    return f"; the difference is {more / 1e6 / median(step['seconds']['ours']):.2%} of a step of batch 64 (fp32)"
 
 
 def cell(point: dict[str, Any]) -> str:
@@ -215,7 +217,38 @@ def batch_memory(found: dict[str, Any]) -> str:
     for point in found["points"]:
         texts.setdefault((point["text"], point["measured"]), []).append(point["batch"])
     words = "; ".join(f"batch {span(sizes)}: {text}, {measured}" for (text, measured), sizes in texts.items())
-    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{words}. {measured_on(found)}"
+    precision = found["points"][0].get("precision", "fp32")
+    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{precision}; {words}. {measured_on(found)}"
+
+
+def caching(found: dict[str, Any]) -> str:
+    """Return the table of the cost of gradient caching per sentence."""
+    headings = ["sentences, step", "seconds", "ms per sentence", "relative to no caching"]
+    table = markdown(headings, caching_rows(found))
+    return f"{table}\n\n{found['precision']}; the large step and its loss were measured once. {measured_on(found)}"
+
+
+def caching_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Return the rows of the table, here and on the page."""
+    seconds, batch, tried = found["seconds"], found["batch"], found["tried"]
+    whole = [*seconds[UNCACHED], *seconds["around"]]
+    table = [[f"{found['uncached']:,}, {UNCACHED}", spread(whole), milliseconds(whole, found["uncached"]), ""]]
+    for way, values in found["ratios"].items():
+        table.append([f"{tried:,}, {way}", spread(seconds[way]), milliseconds(seconds[way], tried), spread(values)])
+    label = f"{batch:,}, mini-batches of {found['tokens']:,} tokens"
+    table.append([label, *large_cells(seconds["large"], batch), spread(found["large_ratios"])])
+    table.append([f"{batch:,}, its loss alone", *large_cells(seconds["loss"], batch), ""])
+    return table
+
+
+def large_cells(seconds: list[float], batch: int) -> list[str]:
+    """Return the seconds and the milliseconds per sentence of a single measurement."""
+    return [f"{seconds[0]:.1f}", milliseconds(seconds, batch)]
+
+
+def milliseconds(seconds: list[float], sentences: int) -> str:
+    """Return the median milliseconds per sentence."""
+    return f"{1000 * median(seconds) / sentences:.1f}"
 
 
 def span(sizes: Sequence[int]) -> str:
@@ -449,6 +482,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         long_run,
     )
 } | {
+    "caching_bf16": caching,
+    "caching_fp32": caching,
     "training_step_gpu": training_step,
     "gpu_candidates_gpu": gpu_candidates,
     "lora_steps_all-mpnet-base-v2": lora_steps,

@@ -29,7 +29,8 @@ PRECISE = {
 OTHERS = {
     "sts_evaluation": "{tiny} {shared}/data/sts --limit 4 --repeats 1",
     "service_burst": "--quick",
-    "batch_memory": "--quick",
+    "batch_memory": "--quick --precision bf16",
+    "caching": "--quick --tokens 64 128",
     "loss_alone": "--quick",
     "lora_steps": "--quick --model {tiny}",
     "method_steps": "--quick",
