@@ -43,8 +43,8 @@ def main() -> None:
         folder = output / backend
         try:
             load(model, backend, threads, export=True).save_pretrained(str(folder))
+            quantise(load(str(folder), backend, threads), backend, str(folder), calibration)  # changes that model
             models[f"{backend}, fp32"] = load(str(folder), backend, threads)
-            quantise(models[f"{backend}, fp32"], backend, str(folder), calibration)
             models[f"{backend}, int8"] = load(str(folder), backend, threads, file_name=INT8_FILES[backend])
         except Exception as error:  # the other backend is still worth its time
             answer({"failed": backend, "reason": f"{type(error).__name__}: {str(error)[:200]}"})

@@ -288,7 +288,7 @@ def encoding_backends(found: dict[str, Any]) -> str:
     ]
     headings = ["way", "sentences/s", "times the host's defaults", "cosine to fp32, mean", "lowest", "MB", "STS"]
     words = f"{found['sentences']:,} sentences; STS is the mean of the seven tasks, {found['pairs']} pairs of each. "
-    words += "In bold: the fastest whose mean is at most 0.2 below that of fp32. "
+    words += "In bold: our fastest whose mean is at most 0.2 below that of fp32. "
     if host := found["host_version"]:
         words += f"The host's ONNX and OpenVINO backends: sentence-transformers {host} with optimum. "
     return f"{markdown(headings, rows)}\n\n{words}{measured_on(found)}"
