@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import torch
 from harness import RESULTS, SHARED, clock, environment, in_fresh_process, keep, precisions, show
 from step_parts import under_autocast
 
+from smoothcse._utils.peak_memory import PeakMemory
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
@@ -109,10 +109,12 @@ def measure(form: str, batch: int, precision: Resolved, tokens: int) -> dict[str
             optimiser.zero_grad(set_to_none=False)
 
         step(sentences[:8])
-        before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, clock()
+        peak = PeakMemory("cpu")  # ru_maxrss would begin at that of the parent
+        peak.restart()
+        started = clock()
         step(sentences)
         seconds = clock() - started
-    return {"seconds": seconds, "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024}
+    return {"seconds": seconds, "peak_mb": (peak.bytes() or 0) / 2**20}
 
 
 if __name__ == "__main__":
