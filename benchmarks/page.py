@@ -218,7 +218,9 @@ def batch_memory(found: dict[str, Any]) -> str:
         texts.setdefault((point["text"], point["measured"]), []).append(point["batch"])
     words = "; ".join(f"batch {span(sizes)}: {text}, {measured}" for (text, measured), sizes in texts.items())
     precision = found["points"][0].get("precision", "fp32")
-    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{precision}; {words}. {measured_on(found)}"
+    sizes = sorted({p.get("tokens", 1024) for p in found["points"] if p["form"] == "cached"})
+    tokens = f"mini-batches of {' and '.join(f'{size:,}' for size in sizes)} tokens"
+    return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{precision}, {tokens}; {words}. {measured_on(found)}"
 
 
 def caching(found: dict[str, Any]) -> str:
