@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 from smoothcse.cli import app
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.exported import backend_of, is_exported
-from smoothcse.encoders.inference import encode
+from smoothcse.encoders.fingerprint import fingerprint
+from smoothcse.encoders.inference import encode, in_precision
 from smoothcse.encoders.load import load_encoder
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, open_openvino
 from smoothcse.errors import SmoothCSEError
@@ -121,6 +122,25 @@ def test_openvino_gives_the_same_embeddings(quantize, model, written_before, tmp
     else:
         assert similarity.min() > 0.999999
         assert weights == pytest.approx(found.before.megabytes, rel=0.2)
+        check_bf16(load_encoder(tmp_path / "openvino"), model)
+
+
+def check_bf16(exported, model):
+    """In bf16, a graph is compiled once and leaves the model as it is."""
+    in_bf16 = in_precision(exported, "bf16")
+    assert in_precision(exported, "bf16")[0].model is in_bf16[0].model is in_precision(in_bf16, "bf16")[0].model
+    assert in_bf16[0].model is not exported[0].model
+    assert fingerprint(in_bf16) == fingerprint(exported)
+    assert in_bf16.tokenizer is exported.tokenizer
+    given = encode(exported, TEXT, precision="bf16", normalize=True)
+    assert np.vecdot(given, encode(model, TEXT, normalize=True)).min() > 0.999
+    assert (given == encode(in_bf16, TEXT, normalize=True)).all()
+    assert cosines(model, exported).min() > 0.999999  # still in fp32
+
+
+def test_onnx_stays_in_fp32(onnx_folder):
+    loaded = load_encoder(onnx_folder)
+    assert in_precision(loaded, "bf16") is loaded
 
 
 def test_signals_work_after_openvino_graphs_are_destroyed(tiny_bert, tmp_path):

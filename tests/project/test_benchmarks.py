@@ -22,13 +22,15 @@ PRECISE = {
     "training_step": "--quick --model {tiny}",
     "step_parts": "--quick",
     "encoding": "--quick",
+    "encoding_backends": "--quick --model {tiny}",
 }
 """Those whose measurements depend on the hardware's precisions, and the arguments of a quick look."""
 
 OTHERS = {
     "sts_evaluation": "{tiny} {shared}/data/sts --limit 4 --repeats 1",
     "service_burst": "--quick",
-    "batch_memory": "--quick",
+    "batch_memory": "--quick --precision bf16",
+    "caching": "--quick --tokens 64 128",
     "loss_alone": "--quick",
     "lora_steps": "--quick --model {tiny}",
     "method_steps": "--quick",
@@ -70,8 +72,9 @@ def test_the_page_is_up_to_date(monkeypatch):
 
 def test_each_benchmark_is_tried():
     parts = {f"adaptation_{part}" for part in ("arms", "domain", "host", "mining")}
+    by_others = {"host_backends"}  # in an environment of its own, for encoding_backends
     on_a_gpu = {"gpu", "gpu_candidates", "gpu_packed", "gpu_steps"}  # test_gpu_command.py
-    tried = {*PRECISE, *OTHERS, *parts, *on_a_gpu, "harness", "page", "plots", "shapes"}
+    tried = {*PRECISE, *OTHERS, *parts, *on_a_gpu, *by_others, "harness", "page", "plots", "shapes"}
     assert {file.stem for file in FOLDER.glob("*.py")} == tried
 
 
@@ -171,6 +174,38 @@ def test_a_quick_look(name, look, monkeypatch, capsys):
     assert name != "search_recall" or all(row in printed for row in rows)
     assert name != "hybrid_search" or all(row in printed for row in ("BM25", "meaning", "reciprocal", "MaxSim"))
     assert name != "adaptation" or printed.count(" steps in ") == 4  # no arm failed
+
+
+HOST = """#!{python}
+import json, sys
+import numpy as np
+say = lambda answer: print(json.dumps(answer), flush=True)
+say({{"failed": "openvino", "reason": "OSError: no plugin"}})
+say({{"prepared": "onnx, int8", "megabytes": 23.5}})
+say({{"ready": True, "version": "5.2.3"}})
+for line in sys.stdin:
+    request = json.loads(line)
+    texts = json.load(open(request["texts"]))
+    np.save(request["embeddings"], [[len(text), len(request["backend"])] for text in texts])
+    say({{}})
+"""
+
+
+def test_the_backends_of_the_host_answer_from_another_environment(monkeypatch, capfd, tmp_path):
+    monkeypatch.syspath_prepend(FOLDER)
+    backends = importlib.import_module("encoding_backends")
+    python = tmp_path / "python"
+    python.write_text(HOST.format(python=sys.executable))
+    python.chmod(0o755)
+    with backends.host_ways(python, "model", tmp_path, ["a text"]) as (ways, version):
+        assert list(ways) == ["sentence-transformers, onnx, int8"]
+        way = ways["sentence-transformers, onnx, int8"]
+        assert way.embed(["one", "three"]).tolist() == [[3, 10], [5, 10]]
+        assert (way.megabytes, version) == (23.5, "5.2.3")
+    assert "openvino of sentence-transformers failed: OSError: no plugin" in capfd.readouterr().out
+    assert json.loads((tmp_path / "calibration" / "train.jsonl").read_text()) == {"sentence": "a text"}
+    with backends.host_ways(None, "model", tmp_path, []) as nothing:
+        assert nothing == ({}, None)
 
 
 def test_a_loaded_machine_is_refused_unless_told(monkeypatch):

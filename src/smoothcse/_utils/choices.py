@@ -25,6 +25,9 @@ Engine = Literal["local", "ray"]
 ExportFormat = Literal["onnx", "openvino", "static", "safetensors"]
 """Form of an exported model; static is one vector per token, averaged over the text."""
 
+ExportChoice = Literal["onnx", "openvino", "static", "safetensors", "fastest"]
+"""Format that ``smoothcse export`` takes; fastest measures all of them but static."""
+
 Backend = Literal["torch", "onnx", "openvino"]
 """Runtime of a model; a folder may hold files for several of them."""
 

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from smoothcse._utils.choices import ExportFormat, ExportQuantisation
+from smoothcse._utils.choices import ExportChoice, ExportQuantisation
 from smoothcse.cli.arguments import ModelArgument, PoolingOption
+from smoothcse.errors import SmoothCSEError
 
 _CHECK = "Verification"
 
@@ -16,7 +17,10 @@ _CHECK = "Verification"
 def export(
     model: ModelArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to create.")],
-    format: Annotated[ExportFormat, typer.Option(help="Format of the exported model.")] = "onnx",
+    format: Annotated[
+        ExportChoice,
+        typer.Option(help="Format of the exported model. fastest: measure them on this machine and keep the fastest."),
+    ] = "onnx",
     quantize: Annotated[
         ExportQuantisation | None, typer.Option(help="int8: 8-bit weights and activations. [float32]")
     ] = None,
@@ -45,13 +49,17 @@ def export(
 
     Example: `smoothcse export my-encoder --format onnx --quantize int8 -o my-encoder-onnx`
     """
+    if format == "fastest" and quantize:
+        raise SmoothCSEError("--format fastest measures int8 as well; leave out --quantize.")
     from rich.console import Console
 
     from smoothcse._utils.quiet import quiet_libraries
     from smoothcse.encoders.load import load_encoder
     from smoothcse.evaluation.data import sts_folder
     from smoothcse.evaluation.sts import load_task
+    from smoothcse.export.comparison import Comparison
     from smoothcse.export.export_model import CALIBRATION, export_model
+    from smoothcse.export.fastest import Measured, export_fastest
     from smoothcse.export.own_texts import comparison_texts
     from smoothcse.export.static import LEARNED_TEXTS
     from smoothcse.hub.model_card import require_card, write_model_card
@@ -63,16 +71,15 @@ def export(
     sts = load_task(sts_folder(dev), "STSBenchmark-dev") if dev else None
     limit = max(sentences, LEARNED_TEXTS) if format == "static" else sentences + CALIBRATION
     found = comparison_texts(model, texts, limit)
-    comparison = export_model(
-        load_encoder(model, pooling, device="cpu"),
-        output,
-        format,
-        found.texts[:sentences],
-        quantize=quantize,
-        calibration=found.texts[0 if format == "static" else sentences :],  # not compared, if there are enough
-        sts=sts,
-        origin=found.origin,
-    )
+    encoder, compared = load_encoder(model, pooling, device="cpu"), found.texts[:sentences]
+    calibration = found.texts[0 if format == "static" else sentences :]  # not compared, if there are enough
+    comparison: Comparison | Measured
+    if format == "fastest":
+        comparison = export_fastest(encoder, output, compared, calibration=calibration, sts=sts, origin=found.origin)
+    else:
+        comparison = export_model(
+            encoder, output, format, compared, quantize=quantize, calibration=calibration, sts=sts, origin=found.origin
+        )
     write_model_card(output, source=model)
     if settings is not None:
         write_search_settings(output, settings)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from copy import copy, deepcopy
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -74,6 +76,22 @@ def is_exported(model: SentenceTransformer) -> bool:
     return isinstance(model[0], _ExportedTransformer)
 
 
+def with_bf16_graph(model: SentenceTransformer) -> SentenceTransformer:
+    """Return a copy of an exported model whose OpenVINO graph computes in bf16; with ONNX, the model itself.
+
+    The graph is compiled once for all copies of a model. It returns fp32, so that pooling does not round.
+
+    Args:
+        model: Exported model, which is not changed. The copy shares everything with it except the compiled graph.
+    """
+    network = cast("_Network", model[0].model)
+    if network.backend == "onnx":
+        return model
+    shared: list[Any] = [*list(model)[1:], model[0].processor, model.model_card_data]
+    memo: dict[int, Any] = {id(one): one for one in shared}
+    return deepcopy(model, memo | {id(network): network.in_bf16})
+
+
 def load_exported(folder: Path, backend: Exported) -> SentenceTransformer:
     """Load a model written by :func:`~smoothcse.export.export_model.export_model`, to run on the CPU.
 
@@ -114,17 +132,28 @@ class _Network(nn.Module):
     def __init__(self, folder: Path, backend: Exported, config: PretrainedConfig) -> None:
         super().__init__()
         self.config = config
-        path = folder / _FILES[backend]
-        self.register_buffer("digest", _digest(path))  # part of the state, so that fingerprints distinguish graphs
+        self.backend = backend
+        self.path = folder / _FILES[backend]
+        self.register_buffer(
+            "digest", _digest(self.path)
+        )  # part of the state, so that fingerprints distinguish graphs
         self.run: Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
         if backend == "onnx":
-            session = open_onnx(path)
+            session = open_onnx(self.path)
             self.names = [node.name for node in session.get_inputs()]
             self.run = lambda inputs: session.run([OUTPUT], inputs)[0]
         else:
-            compiled = open_openvino(path)
+            compiled = open_openvino(self.path)
             self.names = [node.get_any_name() for node in compiled.inputs]
             self.run = lambda inputs: compiled(inputs)[OUTPUT]
+
+    @cached_property
+    def in_bf16(self) -> _Network:
+        """The same OpenVINO graph, computed in bf16."""
+        network, compiled = copy(self), open_openvino(self.path, "bf16")
+        network.run = lambda inputs: compiled(inputs)[OUTPUT]
+        network.__dict__["in_bf16"] = network  # not compiled again
+        return network
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None, **_: Any

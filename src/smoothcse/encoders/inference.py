@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from smoothcse._utils.choices import InputType, Precision
 from smoothcse.encoders.bf16_weights import with_bf16_weights
+from smoothcse.encoders.exported import is_exported, with_bf16_graph
 from smoothcse.encoders.precision import resolve_precision, without_autocast
 from smoothcse.encoders.prompts import prompt_of
 from smoothcse.encoders.static_inference import encode_static, is_static
@@ -56,8 +57,9 @@ def encode(
         prompt: Prompt that replaces the one selected.
         batch_size: Sentences per forward pass. None (default) takes as many as make 1,024 tokens on a CPU or 32,768 on
             a GPU, so that batches of short sentences are larger.
-        precision: ``"fp32"`` (default); ``"bf16"``, in which the transformer uses bf16 copies of its weights while
-            pooling and later modules stay in fp32; or ``"auto"``, which is bf16 on hardware with bf16 instructions.
+        precision: ``"fp32"`` (default); ``"bf16"``, in which the transformer uses bf16 copies of its weights, or its
+            OpenVINO graph computes in bf16, while pooling and later modules stay in fp32 (ONNX graphs stay in fp32);
+            or ``"auto"``, which is bf16 on hardware with bf16 instructions.
         normalize: Whether to scale each embedding to length 1.
         show_progress: Whether to show a progress bar on standard error.
 
@@ -98,7 +100,7 @@ def encode(
 
 
 def in_precision(model: SentenceTransformer, precision: Precision) -> SentenceTransformer:
-    """Return a model that computes in a precision: the model itself, or a copy with bf16 weights.
+    """Return a model that computes in a precision: the model itself, or a copy in bf16.
 
     :func:`encode` does this at each call. Call this once and reuse the result when you encode many small batches;
     ``encode`` makes no further copy of it.
@@ -108,7 +110,9 @@ def in_precision(model: SentenceTransformer, precision: Precision) -> SentenceTr
         precision: As in :func:`encode`.
     """
     resolved = resolve_precision(precision, "encode", model.device.type)
-    return with_bf16_weights(model) if resolved == "bf16" else model
+    if resolved != "bf16":
+        return model
+    return with_bf16_graph(model) if is_exported(model) else with_bf16_weights(model)
 
 
 def _batches(

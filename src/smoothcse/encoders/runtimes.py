@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -41,11 +41,13 @@ def open_onnx(path: Path) -> Any:
         raise SmoothCSEError(f"{path} cannot be opened as an ONNX model: {first_line(error)}") from error
 
 
-def open_openvino(path: Path) -> Any:
-    """Return a compiled OpenVINO model on the CPU with as many threads as torch uses; floats are computed in float32.
+def open_openvino(path: Path, precision: Literal["f32", "bf16"] = "f32") -> Any:
+    """Return a compiled OpenVINO model on the CPU with as many threads as torch uses.
 
     Args:
         path: ``.xml`` file.
+        precision: Arithmetic of floats, OpenVINO's name. Its own default may be bf16, which the check of an export
+            would reject.
 
     Raises:
         SmoothCSEError: If the extra ``openvino`` is not installed, or the file is not an OpenVINO graph.
@@ -53,7 +55,7 @@ def open_openvino(path: Path) -> Any:
     _, core = openvino_runtime()
     options = {
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "f32",  # the default may be bf16, which the check of an export would reject
+        "INFERENCE_PRECISION_HINT": precision,
     }
     try:
         return core.compile_model(path, "CPU", options)
