@@ -160,12 +160,20 @@ def test_the_largest_piece_that_fits_leaves_room_for_the_optimiser():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "sentences_per_step", "tokens"),
-    [(None, 64, None), (None, 1024, None), (None, 2048, 1024), ("auto", 64, 1024), (77, 4096, 77)],
+    ("wanted", "sentences_per_step", "precision", "tokens"),
+    [
+        (None, 64, "fp32", None),
+        (None, 1024, "bf16", None),
+        (None, 2048, "fp32", 1024),
+        (None, 2048, "bf16", 4096),
+        ("auto", 64, "fp32", 1024),
+        (77, 4096, "bf16", 77),
+    ],
 )
-def test_large_batches_are_encoded_in_mini_batches(wanted, sentences_per_step, tokens, tiny_bert):
+def test_large_batches_are_encoded_in_mini_batches(wanted, sentences_per_step, precision, tokens, tiny_bert):
     encoder = build_encoder(tiny_bert, device="cpu")
-    assert mini_batch_tokens(wanted, encoder, sentences=sentences_per_step, max_length=32) == tokens
+    options = {"sentences": sentences_per_step, "max_length": 32, "precision": precision}
+    assert mini_batch_tokens(wanted, encoder, **options) == tokens
 
 
 def test_a_cached_run_resumed_equals_an_uninterrupted_one(tiny_bert, corpus_file, tmp_path):

@@ -64,7 +64,13 @@ def make_loss(plan: RunPlan, model: SentenceTransformer) -> ContrastiveLoss:
     config, method = plan.config, plan.method
     tokens = None
     if not (config.gradient_checkpointing or config.shard):
-        tokens = mini_batch_tokens(config.mini_batch, model, sentences=plan.rank_batch, max_length=config.max_length)
+        tokens = mini_batch_tokens(
+            config.mini_batch,
+            model,
+            sentences=plan.rank_batch,
+            max_length=config.max_length,
+            precision=plan.hardware.precision,
+        )
     plain = method.loss if config.matryoshka is None else with_matryoshka(method.loss)
     kind: Callable[..., ContrastiveLoss] = plain
     further: dict[str, Any] = {} if config.matryoshka is None else {"dimensions": config.matryoshka}
