@@ -9,6 +9,7 @@ recipe, prints one JSON object per backend, and then answers requests, one JSON 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
@@ -31,7 +32,14 @@ INT8_FILES = {
 
 def main() -> None:
     """Prepare the backends, then answer requests ``{"backend": NAME, "texts": FILE, "embeddings": FILE}``."""
-    model, calibration, output, threads = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="model folder")
+    parser.add_argument("calibration", help="folder with the texts that calibrate int8")
+    parser.add_argument("output", type=Path, help="folder for the exported models")
+    parser.add_argument("threads", type=int, help="threads of each backend")
+    arguments = parser.parse_args()
+    model, calibration = arguments.model, arguments.calibration
+    output, threads = arguments.output, arguments.threads
     answers, sys.stdout = sys.stdout, sys.stderr  # for the libraries that print
 
     def answer(found: dict[str, Any]) -> None:
