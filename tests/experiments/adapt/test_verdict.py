@@ -13,6 +13,7 @@ from smoothcse.experiments.adapt.judge import Judge, ProbeScores
 from smoothcse.experiments.adapt.verdict import BeforeAfter, LabelComparison, Verdict, compare_probe
 from smoothcse.experiments.statistics import Difference
 
+TINY = Difference(0.01, 0.002, 0.02, 100)
 GAIN, LOSS, OPEN = Difference(4.0, 1.0, 7.0, 100), Difference(-4.0, -7.0, -1.0, 100), Difference(1.0, -2.0, 4.0, 100)
 
 
@@ -36,6 +37,7 @@ def verdict(alone: Difference, fused: Difference, labels: Difference | None = No
         (OPEN, OPEN, GAIN, False, "; MRR x 100 +4.00 [+1.00, +7.00] on your labels."),
         (GAIN, OPEN, OPEN, False, "; MRR x 100 +1.00 [-2.00, +4.00] on your labels."),
         (OPEN, OPEN, OPEN, True, "Keep your model: no gain was established"),
+        (TINY, GAIN, None, True, "[+0.00, +0.02]; less than 0.1 counts as none)"),
     ],
 )
 def test_the_start_is_kept_unless_a_gain_is_established(alone, fused, labels, keeps, says):

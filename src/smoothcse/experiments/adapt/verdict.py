@@ -14,6 +14,10 @@ from smoothcse.experiments.statistics import Difference, paired_bootstrap
 LEAST_DOCUMENTS = 20
 """Documents below which a verdict is not attempted: the interval would be wider than any gain."""
 
+LEAST_GAIN = 0.1
+"""MRR × 100 below which a gain by the probe counts as none. A few documents that all rise by a rank exclude zero from
+a bootstrap interval, and are no reason to change the encoder."""
+
 MOST_MILLISECONDS = 500.0
 """Further time of a query up to which MaxSim is the default of a search, so that results still appear while typing."""
 
@@ -144,11 +148,11 @@ class Verdict:
         """Whether the start is handed back.
 
         Labels decide where their interval excludes zero. Otherwise the start is handed back if the probe establishes
-        no gain alone, or a loss when fused.
+        no gain alone of at least :data:`LEAST_GAIN`, or a loss when fused.
         """
         if self.labels is not None and self.labels.difference.established:
             return self.labels.difference.mean < 0
-        return not _is_gain(self.alone.difference) or _is_loss(self.fused.difference)
+        return not _is_worth_changing(self.alone.difference) or _is_loss(self.fused.difference)
 
     @property
     def rerank(self) -> Rerank:
@@ -173,8 +177,9 @@ class Verdict:
         alone, fused = self.alone.difference, self.fused.difference
         if self.labels is not None and _is_loss(self.labels.difference):
             return f"on your labels the adapted one is worse ({self.labels.metric} {self.labels.difference})"
-        if not _is_gain(alone):
-            return f"no gain was established on {self.documents} held-out documents (MRR {alone})"
+        if not _is_worth_changing(alone):
+            too_small = f"; less than {LEAST_GAIN} counts as none" if _is_gain(alone) else ""
+            return f"no gain was established on {self.documents} held-out documents (MRR {alone}{too_small})"
         return f"fused with BM25 the adapted one is worse (MRR {fused}), although it is better alone ({alone})"
 
 
@@ -222,6 +227,10 @@ def _changed(before: ProbeScores, after: ProbeScores, *, rising: bool) -> list[C
             ),
         )
     return list(found.values())[:_MOST_CHANGED]
+
+
+def _is_worth_changing(difference: Difference) -> bool:
+    return _is_gain(difference) and difference.mean >= LEAST_GAIN
 
 
 def _is_gain(difference: Difference) -> bool:
