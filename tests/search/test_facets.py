@@ -88,3 +88,13 @@ def test_few_filters_are_kept(index, monkeypatch):
     for year in (2001, 2002, 2003, 2001):
         assert next(facet.name for facet in index.facets({"year": year})) == "topic"
         assert len(index._facets._known[1]) <= 2
+
+
+def test_a_kept_filter_is_not_counted_again_where_no_more_are_kept(index, monkeypatch):
+    monkeypatch.setattr(facets, "FILTERS", 2)
+    counted, count = [], facets.find_facets
+    monkeypatch.setattr(facets, "find_facets", lambda *asked: counted.append(asked[1]) or count(*asked))
+    years = [{"year": year} for year in (1990, 1991, 1990, 1991, 1992)]
+    for where in years:
+        index.facets(where)
+    assert counted == [years[0], years[1], years[4]]

@@ -25,7 +25,7 @@ Engine = Literal["local", "ray"]
 ExportFormat = Literal["onnx", "openvino", "static", "safetensors"]
 """Form of an exported model; static is one vector per token, averaged over the text."""
 
-ExportChoice = Literal["onnx", "openvino", "static", "safetensors", "fastest"]
+ExportChoice = Literal[ExportFormat, "fastest"]
 """Format that ``smoothcse export`` takes; fastest measures all of them but static."""
 
 Backend = Literal["torch", "onnx", "openvino"]

@@ -79,13 +79,14 @@ def is_exported(model: SentenceTransformer) -> bool:
 def with_bf16_graph(model: SentenceTransformer) -> SentenceTransformer:
     """Return a copy of an exported model whose OpenVINO graph computes in bf16; with ONNX, the model itself.
 
-    The graph is compiled once for all copies of a model. It returns fp32, so that pooling does not round.
+    The graph is compiled once for all copies of a model, and a copy is returned as it is. It returns fp32, so that
+    pooling does not round.
 
     Args:
         model: Exported model, which is not changed. The copy shares everything with it except the compiled graph.
     """
     network = cast("_Network", model[0].model)
-    if network.backend == "onnx":
+    if network.backend == "onnx" or network.precision == "bf16":
         return model
     shared: list[Any] = [*list(model)[1:], model[0].processor, model.model_card_data]
     memo: dict[int, Any] = {id(one): one for one in shared}
@@ -133,10 +134,10 @@ class _Network(nn.Module):
         super().__init__()
         self.config = config
         self.backend = backend
+        self.precision: Literal["f32", "bf16"] = "f32"
         self.path = folder / _FILES[backend]
-        self.register_buffer(
-            "digest", _digest(self.path)
-        )  # part of the state, so that fingerprints distinguish graphs
+        # Part of the state, so that fingerprints distinguish graphs.
+        self.register_buffer("digest", _digest(self.path))
         self.run: Callable[[dict[str, NDArray[np.int64]]], NDArray[np.float32]]
         if backend == "onnx":
             session = open_onnx(self.path)
@@ -151,8 +152,8 @@ class _Network(nn.Module):
     def in_bf16(self) -> _Network:
         """The same OpenVINO graph, computed in bf16."""
         network, compiled = copy(self), open_openvino(self.path, "bf16")
+        network.precision = "bf16"
         network.run = lambda inputs: compiled(inputs)[OUTPUT]
-        network.__dict__["in_bf16"] = network  # not compiled again
         return network
 
     def forward(

@@ -109,6 +109,16 @@ def export_model(
     return comparison
 
 
+def require_new(target: Path) -> None:
+    """Refuse a folder that exists.
+
+    Raises:
+        SmoothCSEError: If the target exists.
+    """
+    if target.exists():
+        raise SmoothCSEError(f"{target} already exists; give the name of a new folder.")
+
+
 def _check(model: SentenceTransformer, target: Path, format: str, quantize: str | None) -> None:
     if format not in get_args(ExportFormat):
         raise SmoothCSEError(f"The format {format!r} is unknown; choose one of {', '.join(get_args(ExportFormat))}.")
@@ -118,8 +128,7 @@ def _check(model: SentenceTransformer, target: Path, format: str, quantize: str 
         raise SmoothCSEError(f"int8 is not available for {format}; choose onnx or openvino.")
     if is_exported(model):
         raise SmoothCSEError("The model is already exported and cannot be exported again; give the original model.")
-    if target.exists():
-        raise SmoothCSEError(f"{target} already exists; give the name of a new folder.")
+    require_new(target)
     if format != "safetensors" and not isinstance(model[0], Transformer):
         raise SmoothCSEError(
             f"This model starts with a {type(model[0]).__name__}, not a transformer; use --format safetensors."

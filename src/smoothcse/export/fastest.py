@@ -24,7 +24,7 @@ from smoothcse.encoders.projection import strip_projection
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import STSTask
 from smoothcse.export.comparison import Comparison, compare
-from smoothcse.export.export_model import RECORD, export_model
+from smoothcse.export.export_model import RECORD, export_model, require_new
 
 _CANDIDATES: tuple[tuple[ExportFormat, ExportQuantisation | None], ...] = (
     ("safetensors", None),
@@ -104,8 +104,7 @@ def export_fastest(
     Raises:
         SmoothCSEError: If the target exists, or no format can be written.
     """
-    if target.exists():
-        raise SmoothCSEError(f"{target} already exists; give the name of a new folder.")
+    require_new(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     model = strip_projection(model).eval()
     comparisons: dict[str, Comparison] = {}

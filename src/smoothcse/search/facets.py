@@ -62,7 +62,7 @@ class FacetCache:
         """Return what :func:`find_facets` does for the latest version of the table."""
         version, asked = self._store.version, (repr(dict(where)), values)
         known = self._known
-        if known[0] != version or len(known[1]) >= FILTERS:
+        if known[0] != version or (len(known[1]) >= FILTERS and asked not in known[1]):
             known = self._known = (version, {})
         if asked not in known[1]:
             known[1][asked] = find_facets(self._store, where, values)

@@ -15,9 +15,9 @@ from smoothcse.errors import SmoothCSEError
 WHOLE_BATCH = 1024
 """Largest number of sentences per device that is encoded as one batch by default."""
 
-_CPU_TOKENS = {"fp32": 1024, "bf16": 4096}
-"""Tokens on a CPU by precision. In fp32, larger mini-batches exceed the cache and are slower; in bf16, smaller ones
-are, as products take less of the time (``benchmarks/caching.py``)."""
+_CPU_TOKENS, _CPU_TOKENS_IN_BF16 = 1024, 4096
+"""Tokens on a CPU. In fp32, larger mini-batches exceed the cache and are slower; in bf16, smaller ones are slower
+(``benchmarks/caching.py``)."""
 _MOST_TOKENS = 2**17
 
 
@@ -46,7 +46,7 @@ def mini_batch_tokens(
     if isinstance(wanted, int):
         return wanted
     if devices.is_cpu(model.device):
-        return _CPU_TOKENS.get(precision, _CPU_TOKENS["fp32"])
+        return _CPU_TOKENS_IN_BF16 if precision == "bf16" else _CPU_TOKENS
     return largest_that_fits(lambda tokens: _train_on(model, tokens, max_length), max_length)
 
 
