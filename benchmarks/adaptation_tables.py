@@ -21,6 +21,7 @@ from adaptation import ARMS, Row, ranks_file, read_rows
 from adaptation_arms import UNTRAINED
 from adaptation_domain import WAYS
 from numpy.typing import NDArray
+from page import with_table
 from scipy.stats import spearmanr
 
 from smoothcse.experiments.statistics import paired_bootstrap, paired_difference, show_mean_sd
@@ -52,11 +53,8 @@ def main() -> None:
     if arguments.page is None:
         print(text)
         return
-    page = arguments.page.read_text(encoding="utf-8")
-    before, _, rest = page.partition("<!-- tables -->\n")
-    arguments.page.write_text(
-        f"{before}<!-- tables -->\n{text}<!-- /tables -->{rest.partition('<!-- /tables -->')[2]}"
-    )
+    page = with_table(arguments.page.read_text(encoding="utf-8"), "tables", text)
+    arguments.page.write_text(page, encoding="utf-8")
 
 
 def tables(results: Path, against: str) -> str:

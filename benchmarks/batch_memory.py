@@ -78,7 +78,7 @@ def keep_points(points: list[dict[str, Any]], quick: bool) -> None:
     file = RESULTS / "batch_memory.json"
     before = json.loads(file.read_text())["points"] if file.is_file() else []
     sizes, precision = {p["batch"] for p in points}, points[0]["precision"]
-    kept = [p for p in before if p["batch"] not in sizes and p.get("precision", "fp32") == precision]
+    kept = [p for p in before if p["batch"] not in sizes and p["precision"] == precision]
     keep("batch_memory", {"points": sorted(kept + points, key=lambda p: p["batch"])}, quick)
 
 

@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from harness import SHARED, alternate, keep, precisions, ratios, show
 from numpy.typing import NDArray
+from page import way_cells
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from shapes import encoder_of
@@ -40,6 +41,7 @@ from smoothcse.encoders.load import load_encoder
 from smoothcse.evaluation.general import general_tasks
 from smoothcse.evaluation.sts import STSTask, correlations, pair_cosines
 from smoothcse.export.export_model import CALIBRATION, export_model
+from smoothcse.export.fastest import MOST_LOST
 
 Array = NDArray[np.floating[Any]]
 Embed = Callable[[list[str]], Array]
@@ -92,7 +94,12 @@ def main() -> None:
     result = {"sentences": count, "pairs": pairs, "host_version": version, "fastest": fastest(found), "ways": found}
     headings = ["way", "sentences/s", f"times {HOST}", "cosine, mean", "lowest", "MB", "STS average"]
     caption = f"Our fastest with an STS average at most 0.2 below that of fp32: {result['fastest']}."
-    show(f"Encoding {count:,} sentences", headings, [row(name, way, count) for name, way in found.items()], caption)
+    show(
+        f"Encoding {count:,} sentences",
+        headings,
+        [[name, *way_cells(way, count)] for name, way in found.items()],
+        caption,
+    )
     keep("encoding_backends", result, arguments.quick)
 
 
@@ -247,19 +254,11 @@ def by_host(process: subprocess.Popen[str], backend: str, folder: Path) -> Embed
     return embed
 
 
-def fastest(found: dict[str, dict[str, Any]], within: float = 0.2) -> str:
-    """Return our fastest way whose STS average, if measured, is at most ``within`` below that of fp32."""
+def fastest(found: dict[str, dict[str, Any]]) -> str:
+    """Return our fastest way whose STS average, if measured, is at most 0.2 below that of fp32."""
     aim, ours = found[FP32]["sts"], {name: way for name, way in found.items() if name.startswith("ours")}
-    close = {name: way for name, way in ours.items() if aim is None or way["sts"] >= aim - within}
+    close = {name: way for name, way in ours.items() if aim is None or way["sts"] >= aim - MOST_LOST}
     return max(close, key=lambda name: float(np.median(close[name]["ratios"])))
-
-
-def row(name: str, way: dict[str, Any], count: int) -> list[str]:
-    """Return the cells of a way."""
-    cosines = [f"{way[key]:.5f}" for key in ("mean_cosine", "lowest_cosine")]
-    sts = "" if way["sts"] is None else f"{way['sts']:.2f}"
-    speed = f"{count / np.median(way['seconds']):.0f}"
-    return [name, speed, spread(way["ratios"]), *cosines, f"{way['megabytes']:.0f}", sts]
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from harness import alternate, first_device, keep, require_idle_machine, show
 from numpy.typing import NDArray
+from page import interval
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.quiet import quiet_libraries
@@ -87,13 +88,8 @@ def main() -> None:
 
 def cells(way: dict[str, Any]) -> list[str]:
     """Return the cells of a kind of search."""
-    scores = [cell for name in SCORES for cell in (f"{way[name]:.1f}", difference(way[f"{name}_difference"]))]
+    scores = [cell for name in SCORES for cell in (f"{way[name]:.1f}", interval(way[f"{name}_difference"]))]
     return [*scores, f"{1000 * median(way['seconds']):.0f}"]
-
-
-def difference(found: dict[str, float] | None) -> str:
-    """Return mean and interval of a difference, or nothing for that of a kind of search with itself."""
-    return f"{found['mean']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]" if found else ""
 
 
 def measure(folder: Path, model: str, queries: int, repeats: int) -> dict[str, Any]:

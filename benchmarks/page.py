@@ -54,9 +54,14 @@ def filled(page: str) -> str:
     for name, table in TABLES.items():
         file = SOURCES.get(name, RESULTS / f"{name}.json")
         text = f"{table(json.loads(file.read_text()))}\n" if file.is_file() else "Not measured yet.\n"
-        marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        page = marks.sub(lambda found, text=text: found[1] + text + found[2], page)  # type: ignore[misc]
+        page = with_table(page, name, text)
     return page
+
+
+def with_table(page: str, name: str, text: str) -> str:
+    """Return a page with the text between ``<!-- name -->`` and ``<!-- /name -->`` replaced."""
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+    return marks.sub(lambda found: found[1] + text + found[2], page)
 
 
 def training_step(found: dict[str, Any]) -> str:
@@ -220,8 +225,8 @@ def batch_memory(found: dict[str, Any]) -> str:
     for point in found["points"]:
         texts.setdefault((point["text"], point["measured"]), []).append(point["batch"])
     words = "; ".join(f"batch {span(sizes)}: {text}, {measured}" for (text, measured), sizes in texts.items())
-    precision = found["points"][0].get("precision", "fp32")
-    sizes = sorted({p.get("tokens", 1024) for p in found["points"] if p["form"] == "cached"})
+    precision = found["points"][0]["precision"]
+    sizes = sorted({p["tokens"] for p in found["points"] if p["form"] == "cached"})
     tokens = f"mini-batches of {' and '.join(f'{size:,}' for size in sizes)} tokens"
     return f"{markdown(['batch', 'plain', 'cached'], rows)}\n\n{precision}, {tokens}; {words}. {measured_on(found)}"
 
@@ -281,14 +286,7 @@ def encoding_backends(found: dict[str, Any]) -> str:
     """Return the table of the ways to encode on a CPU, the fastest first."""
     ways = sorted(found["ways"].items(), key=lambda way: -median(way[1]["ratios"]))
     rows = [
-        [
-            f"**{name}**" if name == found["fastest"] else name,
-            f"{found['sentences'] / median(way['seconds']):.0f}",
-            spread(way["ratios"]),
-            *(f"{way[key]:.5f}" for key in ("mean_cosine", "lowest_cosine")),
-            f"{way['megabytes']:.0f}",
-            "" if way["sts"] is None else f"{way['sts']:.2f}",
-        ]
+        [f"**{name}**" if name == found["fastest"] else name, *way_cells(way, found["sentences"])]
         for name, way in ways
     ]
     headings = ["way", "sentences/s", "times the host's defaults", "cosine to fp32, mean", "lowest", "MB", "STS"]
@@ -297,6 +295,14 @@ def encoding_backends(found: dict[str, Any]) -> str:
     if host := found["host_version"]:
         words += f"The host's ONNX and OpenVINO backends: sentence-transformers {host} with optimum. "
     return f"{markdown(headings, rows)}\n\n{words}{measured_on(found)}"
+
+
+def way_cells(way: dict[str, Any], sentences: int) -> list[str]:
+    """Return the cells of a way to encode, here and on the page: speed, ratio, cosines, size and STS average."""
+    cosines = [f"{way[key]:.5f}" for key in ("mean_cosine", "lowest_cosine")]
+    sts = "" if way["sts"] is None else f"{way['sts']:.2f}"
+    speed = f"{sentences / median(way['seconds']):.0f}"
+    return [speed, spread(way["ratios"]), *cosines, f"{way['megabytes']:.0f}", sts]
 
 
 def static_student(found: dict[str, Any]) -> str:

@@ -171,8 +171,7 @@ def adapt(docs: Path, my: Path, model: str, minutes: float) -> dict[str, Any]:
     """Run ``smoothcse adapt`` and return its seconds, its verdict and its peak memory in MB."""
     started = time.perf_counter()
     process = smoothcse("adapt", docs, "-o", my, "--model", model, "--minutes", minutes)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    peak_mb = ended(process)
     if process.returncode:
         raise SystemExit(f"`smoothcse adapt` failed with exit code {process.returncode}.")
     whole, record = time.perf_counter() - started, read_record(my)
@@ -181,7 +180,7 @@ def adapt(docs: Path, my: Path, model: str, minutes: float) -> dict[str, Any]:
         "passages": record.documents["kept"],
         "trials": len(record.trials),
         "verdict": record.summary,
-        "peak_mb": usage.ru_maxrss / 1024,
+        "peak_mb": peak_mb,
     }
 
 
@@ -199,15 +198,21 @@ def serve(my: Path) -> dict[str, Any]:
             [model] = client.get("/models").raise_for_status().json()["models"]
     finally:
         process.terminate()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak_mb = ended(process)
     if not answer["results"]:
         raise SystemExit("The search found nothing.")
     return {
         "seconds": {"until the page is there": shown - started, "first search": found - shown},
         "documents": model["documents"],
-        "peak_mb": usage.ru_maxrss / 1024,
+        "peak_mb": peak_mb,
     }
+
+
+def ended(process: subprocess.Popen[bytes]) -> float:
+    """Wait for the end of a process, and return its peak memory in MB."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage.ru_maxrss / 1024
 
 
 def smoothcse(*arguments: object) -> subprocess.Popen[bytes]:
