@@ -91,6 +91,13 @@ def test_if_no_format_can_be_written_the_first_reason_is_named(tiny_bert, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_a_folder_that_cannot_be_written_is_named(tiny_bert, tmp_path):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "out"
+    with pytest.raises(SmoothCSEError, match=r"file/out cannot be written \(.*\): free disk space, or give another"):
+        export_fastest(load_encoder(tiny_bert, device="cpu"), target, sentences(4), console=QUIET)
+
+
 def test_the_command_prints_all_formats(tiny_bert, written, corpus_file, tmp_path):
     arguments = ["export", str(tiny_bert), "--format", "fastest", "--texts", str(corpus_file), "--sentences", "8"]
     refused = CliRunner().invoke(app, [*arguments, "--quantize", "int8", "-o", str(tmp_path / "out")])

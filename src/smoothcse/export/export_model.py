@@ -12,6 +12,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Transformer, WeightedLayerPooling
 
+from smoothcse._utils.atomic import explain_unwritable
 from smoothcse._utils.choices import ExportFormat, ExportQuantisation
 from smoothcse._utils.progress import progress_bar
 from smoothcse.encoders.exported import is_exported, load_exported
@@ -38,6 +39,9 @@ CALIBRATION = 300
 
 RECORD = "export.json"
 """File in the exported folder with the format and the comparison."""
+
+UNWRITABLE = "free disk space, or give another --output"
+"""Advice if the folder cannot be written."""
 
 _GRAPHS: tuple[Literal["onnx"], Literal["openvino"]] = ("onnx", "openvino")
 
@@ -85,25 +89,22 @@ def export_model(
     new = target.with_name(target.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     try:
-        with progress_bar(console) as progress:
-            task = progress.add_task(f"writing {format}", total=1)
-            files = _write(model, new, format, quantize, list(calibration or sentences))
-            progress.advance(task)
-            exported = (
-                load_exported(new, backend=format)
-                if format in _GRAPHS
-                else SentenceTransformer(str(new), device="cpu").float()
-            )
-            names = ("before: torch, float32", f"after: {format}, {quantize or 'float32'}")
-            comparison = compare(model, exported, files, sentences, names=names, sts=sts, progress=progress)
-        _require_match(comparison, format, quantize)
-        record = {"format": format, "quantize": quantize, "sentences_from": origin, **comparison.as_dict()}
-        (new / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        new.rename(target)
-    except OSError as error:
-        raise SmoothCSEError(
-            f"{target} cannot be written ({error.strerror or error}): free disk space, or give another --output."
-        ) from error
+        with explain_unwritable(target, UNWRITABLE):
+            with progress_bar(console) as progress:
+                task = progress.add_task(f"writing {format}", total=1)
+                files = _write(model, new, format, quantize, list(calibration or sentences))
+                progress.advance(task)
+                exported = (
+                    load_exported(new, backend=format)
+                    if format in _GRAPHS
+                    else SentenceTransformer(str(new), device="cpu").float()
+                )
+                names = ("before: torch, float32", f"after: {format}, {quantize or 'float32'}")
+                comparison = compare(model, exported, files, sentences, names=names, sts=sts, progress=progress)
+            _require_match(comparison, format, quantize)
+            record = {"format": format, "quantize": quantize, "sentences_from": origin, **comparison.as_dict()}
+            (new / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+            new.rename(target)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return comparison

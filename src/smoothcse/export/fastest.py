@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
+from smoothcse._utils.atomic import explain_unwritable
 from smoothcse._utils.choices import ExportFormat, ExportQuantisation
 from smoothcse._utils.progress import progress_bar
 from smoothcse._utils.tables import FigureTable
@@ -24,7 +26,7 @@ from smoothcse.encoders.projection import strip_projection
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import STSTask
 from smoothcse.export.comparison import Comparison, compare
-from smoothcse.export.export_model import RECORD, export_model, require_new
+from smoothcse.export.export_model import RECORD, UNWRITABLE, export_model, require_new
 
 _CANDIDATES: tuple[tuple[ExportFormat, ExportQuantisation | None], ...] = (
     ("safetensors", None),
@@ -102,17 +104,16 @@ def export_fastest(
         All formats, also written to ``export.json`` in the folder.
 
     Raises:
-        SmoothCSEError: If the target exists, or no format can be written.
+        SmoothCSEError: If the target exists or cannot be written, or no format can be.
     """
     require_new(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
     model = strip_projection(model).eval()
     comparisons: dict[str, Comparison] = {}
     left_out: dict[str, str] = {}
     folders: dict[str, Path] = {}
-    with tempfile.TemporaryDirectory(prefix=f"{target.name}.", dir=target.parent) as work:
+    with explain_unwritable(target, UNWRITABLE), _folder_beside(target) as work:
         for format, quantize in _CANDIDATES:
-            folder = Path(work) / f"{format}-{quantize or 'float32'}"
+            folder = work / f"{format}-{quantize or 'float32'}"
             name = _name(format, quantize)
             try:
                 found = export_model(
@@ -139,6 +140,14 @@ def export_fastest(
         (chosen / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         chosen.rename(target)
     return measured
+
+
+@contextmanager
+def _folder_beside(target: Path) -> Iterator[Path]:
+    """Make a temporary folder on the file system of the target."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}.", dir=target.parent) as work:
+        yield Path(work)
 
 
 def _name(format: ExportFormat, quantize: ExportQuantisation | None) -> str:
