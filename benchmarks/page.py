@@ -423,6 +423,16 @@ def interval(difference: dict[str, Any] | None) -> str:
     return f"{difference['mean']:+.1f} [{difference['low']:+.1f}, {difference['high']:+.1f}]" if difference else ""
 
 
+def indexing(found: dict[str, Any]) -> str:
+    """Return the table of indexing beside encoding."""
+    rows = [
+        [way, spread(seconds, 1), f"{found['texts'] / median(seconds):,.0f}"]
+        for way, seconds in found["seconds"].items()
+    ]
+    words = f"{found['texts']:,} captions. Indexing takes {spread(found['times'])} times as long as encoding."
+    return f"{markdown(['way', 'seconds', 'texts per second'], rows)}\n\n{words} {measured_on(found)}"
+
+
 def service_load(found: dict[str, Any]) -> str:
     """Return the table of the service under load: medians over rounds, and the sum of the errors."""
     rows = []
@@ -436,6 +446,25 @@ def service_load(found: dict[str, Any]) -> str:
         rows.append([f"{clients}, {batching[way]}", speed, *latencies, errors, memory])
     headings = ["clients, batching", "requests per second", "p50, ms", "p95, ms", "p99, ms", "errors", "memory, MB"]
     return f"{markdown(headings, rows)}\n\n{measured_on(found)}"
+
+
+def service_peer(found: dict[str, Any]) -> str:
+    """Return the table of the service beside infinity by load: medians and ranges over rounds."""
+    rows = [
+        [
+            f"{load}, {way}",
+            spread(one["requests_per_second"], 0),
+            spread(one["ratios"]) if one["ratios"] and way != "infinity" else "",
+            spread(one["p99_ms"], 0),
+            str(one["errors"]),
+        ]
+        for load, ways in found["loads"].items()
+        for way, one in ways.items()
+    ]
+    headings = ["load, server", "requests per second", "times infinity", "p99, ms", "errors"]
+    cosines = ", ".join(f"{way} {cosine:.4f}" for way, cosine in found["lowest_cosine"].items() if way != "smoothcse")
+    words = f"infinity-emb and its torch: {found['version']}. Lowest cosine to the embeddings of smoothcse: {cosines}."
+    return f"{markdown(headings, rows)}\n\n{words} {measured_on(found)}"
 
 
 def service_memory(found: dict[str, Any]) -> str:
@@ -534,9 +563,11 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         transfer_parity,
         data_path,
         search_recall,
+        indexing,
         hybrid_search,
         two_commands,
         service_load,
+        service_peer,
         service_memory,
         crash,
         fuzz,

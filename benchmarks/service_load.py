@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,23 +69,32 @@ def row(point: dict[str, Any]) -> list[str]:
 @contextmanager
 def served(batch_texts: int) -> Iterator[tuple[str, int]]:
     """Run the service and yield its address and process id."""
+    command = [sys.executable, "-m", "smoothcse", "serve", "packaged-minilm", "--batch-texts", str(batch_texts)]
+    with running(command, "/healthz") as server:
+        yield server
+
+
+@contextmanager
+def running(command: Sequence[str], health: str) -> Iterator[tuple[str, int]]:
+    """Run a command that takes ``--port`` until its path ``health`` answers; yield address and process id."""
     port = free_port()
-    command = [sys.executable, "-m", "smoothcse", "serve", "packaged-minilm"]
-    server = subprocess.Popen([*command, "--port", str(port), "--batch-texts", str(batch_texts)])
+    server = subprocess.Popen([*command, "--port", str(port)])
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_for(f"{url}/healthz")
+        wait_for(f"{url}{health}", server)
         yield url, server.pid
     finally:
         server.terminate()
         server.wait(60)
 
 
-def measure(url: str, process: int, sentences: list[str], clients: int, seconds: float) -> dict[str, Any]:
+def measure(
+    url: str, process: int, sentences: list[str], clients: int, seconds: float, texts: int = 1
+) -> dict[str, Any]:
     """Load the service and return throughput, latencies, errors and memory."""
     before = memory_mb(process)
     started = time.perf_counter()
-    latencies, errors = asyncio.run(load(url, sentences, clients, seconds))
+    latencies, errors = asyncio.run(load(url, sentences, clients, seconds, texts))
     lasted = time.perf_counter() - started
     p50, p95, p99 = np.percentile(latencies, [50, 95, 99]) * 1000
     return {
@@ -139,10 +148,10 @@ def free_port() -> int:
         return int(bound.getsockname()[1])
 
 
-def wait_for(url: str, seconds: float = 300) -> None:
-    """Wait until a service answers."""
+def wait_for(url: str, server: subprocess.Popen[bytes], seconds: float = 300) -> None:
+    """Wait until the service of a process answers, while it runs."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and server.poll() is None:
         try:
             httpx.get(url, timeout=1).raise_for_status()
             return

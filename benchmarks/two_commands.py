@@ -190,7 +190,7 @@ def serve(my: Path) -> dict[str, Any]:
     started = time.perf_counter()
     process = smoothcse("serve", my, "--port", port)
     try:
-        wait_for(f"http://127.0.0.1:{port}/")
+        wait_for(f"http://127.0.0.1:{port}/", process)
         shown = time.perf_counter()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             answer = client.post("/search", json={"query": QUERY}).raise_for_status().json()

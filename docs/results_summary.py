@@ -140,8 +140,10 @@ def scores_by_point(study: str) -> str:
     columns = [", ".join(map(str, point.values())) for point in planned.points()]
     rows = [["start", *([f"{runs(study)[0]['start']:.2f}"] * len(columns))]]
     for variant in planned.variants:
-        known = [scores(study, variant, **point) for point in planned.points()]
-        rows.append([f"`{variant}`", *(f"{show_mean_sd(list(found.values()))} ({len(found)})" for found in known)])
+        known = [list(scores(study, variant, **point).values()) for point in planned.points()]
+        if any(known):
+            cells = (f"{show_mean_sd(found)} ({len(found)})" if found else "" for found in known)
+            rows.append([f"`{variant}`", *cells])
     lines = [["variant", *columns], [":--", *["--:"] * len(columns)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -172,13 +174,13 @@ def count(study: str) -> str:
     return str(len(runs(study)))
 
 
-def has_run(study: str) -> bool:
-    """Return whether two seeds have all runs of a study file, the fewest that an interval needs."""
+def has_run(study: str, variants: Sequence[str] | None = None) -> bool:
+    """Return whether two seeds, the fewest that an interval needs, have all runs of some variants; default: of all."""
     if not (RESULTS / study / "runs.jsonl").exists():
         return False
     known = {run_name(row["variant"], row["point"], row["seed"]) for row in runs(study)}
     planned = read_study(RESULTS / f"{study}.yaml")
-    return sum(all(run.name in known for run in planned.runs(seeds=[seed])) for seed in planned.seeds) > 1
+    return sum(all(run.name in known for run in planned.runs(variants, [seed])) for seed in planned.seeds) > 1
 
 
 def ran_on(study: str) -> str:

@@ -199,6 +199,24 @@ def test_a_signal_during_an_evaluation_waits_for_its_checkpoint(whole, tmp_path,
     assert ends_equal(RunFolder(whole.output).path, train(cut, resume=True, console=QUIET).folder)
 
 
+def test_a_signal_after_the_last_step_finishes_the_run_and_ends_what_trains_it(whole, tmp_path, monkeypatch):
+    late = whole.replace(output=str(tmp_path / "late"))
+    original = CriterionEvaluator.__call__
+
+    def interrupted(self, *args, **kwargs):
+        if any(entry["step"] == 8 for entry in RunFolder(late.output).metrics()):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CriterionEvaluator, "__call__", interrupted)
+        with pytest.raises(Stopped, match=r"received SIGTERM after its last step; it is finished\.$") as stopped:
+            train(late, console=QUIET)
+    assert stopped.value.exit_code == 143
+    assert RunFolder(late.output).finished
+    assert ends_equal(RunFolder(whole.output).path, RunFolder(late.output).path)
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_the_command_stops_cleanly_on_a_signal(devices, config, tmp_path):
     config = config.replace(max_steps=5000, epochs=1000, eval_steps=5000)

@@ -1,7 +1,8 @@
 """Run study-4.yaml, question 4 of PROTOCOL.md, on a CPU, from a folder that holds domains/debian.
 
-`smoothcse study` would score the start again in each run, and everything in fp32. This scores the start once and
-everything in bf16, and keeps no models: on a CPU, scoring 9,000 texts would take longer than the training.
+`smoothcse study` would score the start again in each run, and everything in fp32. This scores the start once, and
+everything in bf16 where the processor has it, and keeps no models: on a CPU, scoring 9,000 texts would take longer
+than the training.
 
     python docs/results/smoothing/retrieval_study.py [--seed 0 1] [--output docs/results/smoothing/study-4]
 
@@ -19,6 +20,7 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.encoders.precision import resolve_precision
 from smoothcse.evaluation.own_labels import load_own_labels
 from smoothcse.experiments.in_process import InProcess
 from smoothcse.experiments.run_study import run_study
@@ -56,13 +58,14 @@ class WithoutModels(InProcess):
 
 
 def retrieval(source: str) -> Criterion:
-    """Return the criterion for labelled queries, MRR x 100, computed in bf16."""
+    """Return the criterion for labelled queries, MRR x 100, computed in bf16 where the processor has it."""
     labels = load_own_labels(source)
+    precision = resolve_precision("auto", "encode", "cpu")
 
     def score(model: SentenceTransformer) -> dict[str, float]:
-        return {DEV_SCORE: labels.score(model, precision="bf16").value}
+        return {DEV_SCORE: labels.score(model, precision="auto").value}
 
-    name = f"{len(labels):,} {labels.kind} of {labels.name}, {labels.metric}, bf16"
+    name = f"{len(labels):,} {labels.kind} of {labels.name}, {labels.metric}, {precision}"
     return Criterion(name, score, labels.fingerprint, labels.notes)
 
 

@@ -148,6 +148,7 @@ class Execution:
             length = self.plan.config.max_length
             words = f"Training truncated {text.truncated_texts:.0%} of the texts to {length} tokens (--max-length)."
             self.console.print(words, highlight=False, markup=False)
+        self._raise_if_asked_to_stop()
         return result
 
     def _train_from(self, checkpoint: Path | None, text: TextCheck) -> float:
@@ -208,6 +209,14 @@ class Execution:
             raise Stopped(
                 f"The run in {self.plan.folder.path} stopped on {name} after step {step} of {steps} and has written a "
                 "checkpoint; continue with --resume.",
+                signal.Signals[name],
+            )
+
+    def _raise_if_asked_to_stop(self) -> None:
+        """Pass on a signal that arrived after the last step, when there was nothing left to stop."""
+        if name := self.stop.received:
+            raise Stopped(
+                f"The run in {self.plan.folder.path} received {name} after its last step; it is finished.",
                 signal.Signals[name],
             )
 
