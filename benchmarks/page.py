@@ -197,7 +197,7 @@ def loss_alone(found: dict[str, Any]) -> str:
 
 def share_of_step(found: dict[str, Any]) -> str:
     """Return the share of the noise in a training step, if that was measured on the same processor."""
-    file = RESULTS / "training_step.json"
+    file = RESULTS / "training_step_fp32.json"
     steps = json.loads(file.read_text()) if file.is_file() else None
     if steps is None or steps["environment"]["processor"] != found["environment"]["processor"]:
         return ""
@@ -576,6 +576,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 } | {
     "caching_bf16": caching,
     "caching_fp32": caching,
+    "training_step_fp32": training_step,
     "training_step_gpu": training_step,
     "gpu_candidates_gpu": gpu_candidates,
     "lora_steps_all-mpnet-base-v2": lora_steps,

@@ -6,7 +6,8 @@ caches gradients too: that is how a batch of 4,096 with BERT-large fits into the
 and BERT-large with random weights are measured too, and a run has more steps. The table and the results are complete
 after each step measured, in case that the next one fails; --seconds names those that did not fit into the time.
 
-Without hardware support for bf16, both default to fp32, and only fp32 is measured.
+Without hardware support for bf16, both default to fp32, and only fp32 is measured. A run of fp32 alone has a results
+file of its own, so that processors with bf16 and without stand side by side.
 
     python benchmarks/training_step.py [--batch 64 512] [--models MiniLM] [--precision fp32 bf16] [--repeats 3]
         [--seconds 90] [--quick]
@@ -94,11 +95,12 @@ def main() -> None:
     arguments = parser.parse_args()
     budget = Budget(arguments.seconds)
     quiet_libraries()
+    wanted = arguments.precision or (["fp32", "bf16", "defaults"] if len(precisions()) > 1 else ["fp32"])
     found: dict[str, Any] = {"matmul_gflops": {}, "steps": [], "failed": [], "left_out": []}
     with tempfile.TemporaryDirectory() as folder:
-        for way in measurements(arguments, Path(folder), budget, found):
+        for way in measurements(arguments, wanted, Path(folder), budget, found):
             print(f"{way}; {budget}", flush=True)
-            keep("training_step", found, arguments.quick)
+            keep(results_name(wanted), found, arguments.quick)
     headings = ["model, batch, precision", "ours", PEER, "ratio", "of peak"]
     caption = f"left out for lack of time: {'; '.join(found['left_out'])}" if found["left_out"] else ""
     show("Seconds per training step", headings, [row(entry) for entry in found["steps"]], caption)
@@ -106,10 +108,16 @@ def main() -> None:
         sys.exit("\n".join(found["failed"]))
 
 
-def measurements(arguments: argparse.Namespace, folder: Path, budget: Budget, found: dict[str, Any]) -> Iterator[str]:
+def results_name(wanted: list[str]) -> str:
+    """Return the name of the results file for some precisions."""
+    return "training_step_fp32" if wanted == ["fp32"] else "training_step"
+
+
+def measurements(
+    arguments: argparse.Namespace, wanted: list[str], folder: Path, budget: Budget, found: dict[str, Any]
+) -> Iterator[str]:
     """Measure what was asked for into ``found``, the first precision first; yield a line after each measurement."""
     batches, repeats = ([8], 1) if arguments.quick else (arguments.batch, arguments.repeats)
-    wanted = arguments.precision or (["fp32", "bf16", "defaults"] if len(precisions()) > 1 else ["fp32"])
     names = arguments.models or (list(SHAPES) if first_device() == "cuda" else ["MiniLM"])
     models: dict[str, str] = {}
     longest: dict[str, float] = {}
