@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import numpy as np
 from harness import SHARED, keep, show
@@ -112,25 +113,29 @@ def measure(
 async def load(
     url: str, sentences: list[str], clients: int, seconds: float, texts: int = 1
 ) -> tuple[list[float], int]:
-    """Send requests of ``texts`` texts each; return the seconds of each successful one and the number of failures."""
+    """Send requests of ``texts`` texts each; return the seconds of each successful one and the number of failures.
+
+    The clients are aiohttp's: those of httpx share a pool in which some wait for seconds before they send anything.
+    """
     latencies: list[float] = []
     errors = 0
     deadline = time.perf_counter() + seconds
 
-    async def client(number: int, session: httpx.AsyncClient) -> None:
+    async def client(number: int, session: aiohttp.ClientSession) -> None:
         nonlocal errors
         turn = number
         while (started := time.perf_counter()) < deadline:
             start = turn * texts % len(sentences)
-            answer = await session.post("/v1/embeddings", json={"input": sentences[start : start + texts]})
+            request = {"input": sentences[start : start + texts]}
+            async with session.post("/v1/embeddings", json=request) as answer:
+                await answer.read()
             turn += clients
-            if answer.status_code == 200:
+            if answer.status == 200:
                 latencies.append(time.perf_counter() - started)
             else:
                 errors += 1
 
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as session:
+    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=clients)) as session:
         await asyncio.gather(*(client(number, session) for number in range(clients)))
     return latencies, errors
 

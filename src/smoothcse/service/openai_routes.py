@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from smoothcse.service.batcher import Encoded
     from smoothcse.service.queues import Encoders
 
+_WRITTEN_AT_ONCE = 16_384  # numbers, which take a few milliseconds
+
 router = APIRouter(prefix="/v1", tags=["OpenAI-compatible"])
 
 
@@ -47,13 +49,16 @@ async def answer_embeddings(request: EmbeddingRequest, encoders: Encoders) -> by
     served = encoders.find(request.model)
     texts = await texts_of(request.input, "input", encoders.limits, lambda rows: encoders.decode(served, rows))
     encoded = await encoders.encode(served, texts, request.input_type, request.prompt_name)
+    if encoded.vectors.size <= _WRITTEN_AT_ONCE:
+        return _written(encoded, served.name, request)
     return await run_in_threadpool(_written, encoded, served.name, request)
 
 
 def _written(encoded: Encoded, name: str, request: EmbeddingRequest) -> bytes:
     """Serialise an :class:`EmbeddingAnswer` row by row, without a Python object per number.
 
-    Serialising a million numbers in one call would block the event loop, even from another thread.
+    Serialising a million numbers in one call would block the event loop, even from another thread. A few rows take
+    less time than another thread, which would have to wait for the one that encodes.
     """
     rows = EmbeddingFormat(request.dimensions, normalize=True).quantise(encoded.vectors)
     entries = []

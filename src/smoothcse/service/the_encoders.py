@@ -9,8 +9,11 @@ from fastapi import Depends, Request
 from smoothcse.service.queues import Encoders
 
 
-def the_encoders(request: Request) -> Encoders:
-    """Return the served models of the application that handles a request."""
+async def the_encoders(request: Request) -> Encoders:
+    """Return the served models of the application that handles a request.
+
+    This is a coroutine function because FastAPI runs any other in a thread, for which each request would wait.
+    """
     found: Encoders = request.app.state.encoders
     return found
 
