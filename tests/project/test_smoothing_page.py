@@ -111,7 +111,7 @@ def test_before_two_seeds_have_run_the_pages_stay_as_they_are(results, render):
         if not (RESULTS / RETRIEVAL).exists() and not (RESULTS / OPTIMUM).exists():
             assert before == PAGES[template].read_text(encoding="utf-8")
         assert "not run yet" in before
-    invent(results / RETRIEVAL, lost_with_crops, runs=23)  # the second seed lacks one of its twelve
+    invent(results / RETRIEVAL, lost_with_crops, runs=20)  # the second seed lacks share-0.4 with dropout
     assert render("results.md").read_text(encoding="utf-8") == before
 
 
