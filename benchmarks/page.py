@@ -450,7 +450,15 @@ def service_load(found: dict[str, Any]) -> str:
 
 def service_peer(found: dict[str, Any]) -> str:
     """Return the table of the service beside infinity by load: medians and ranges over rounds."""
-    rows = [
+    headings = ["load, server", "requests per second", "times infinity", "p99, ms", "errors"]
+    cosines = ", ".join(f"{way} {cosine:.4f}" for way, cosine in found["lowest_cosine"].items() if way != "smoothcse")
+    words = f"infinity-emb and its torch: {found['version']}. Lowest cosine to the embeddings of smoothcse: {cosines}."
+    return f"{markdown(headings, server_rows(found))}\n\n{words} {measured_on(found)}"
+
+
+def server_rows(found: dict[str, Any]) -> list[list[str]]:
+    """Return a row for each server under each load; infinity is not compared with itself."""
+    return [
         [
             f"{load}, {way}",
             spread(one["requests_per_second"], 0),
@@ -461,10 +469,6 @@ def service_peer(found: dict[str, Any]) -> str:
         for load, ways in found["loads"].items()
         for way, one in ways.items()
     ]
-    headings = ["load, server", "requests per second", "times infinity", "p99, ms", "errors"]
-    cosines = ", ".join(f"{way} {cosine:.4f}" for way, cosine in found["lowest_cosine"].items() if way != "smoothcse")
-    words = f"infinity-emb and its torch: {found['version']}. Lowest cosine to the embeddings of smoothcse: {cosines}."
-    return f"{markdown(headings, rows)}\n\n{words} {measured_on(found)}"
 
 
 def service_memory(found: dict[str, Any]) -> str:

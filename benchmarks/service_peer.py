@@ -19,13 +19,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import httpx
 import numpy as np
-from harness import SHARED, Budget, keep, require_idle_machine, show, spread
+from harness import SHARED, Budget, keep, require_idle_machine, show
 from numpy.typing import NDArray
+from page import server_rows
 from service_load import load, measure, running
 
 from smoothcse._utils.quiet import quiet_libraries
@@ -97,8 +97,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         servers = servers_of(arguments.model, Path(place), arguments.infinity, with_int8=not arguments.quick)
         found = compare(servers, loads, texts, seconds, repeats)
-    rows = [[f"{name}, {way}", *cells(one)] for name, ways in found["loads"].items() for way, one in ways.items()]
-    show("Requests", ["load, server", "requests / s", "times infinity", "p99 ms", "errors"], rows)
+    show("Requests", ["load, server", "requests / s", "times infinity", "p99 ms", "errors"], server_rows(found))
     keep("service_peer", {"seconds": seconds, "version": version(arguments.infinity), **found}, arguments.quick)
 
 
@@ -154,12 +153,6 @@ def ways_of(points: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]
         }
         for way, rounds in points.items()
     }
-
-
-def cells(way: dict[str, Any]) -> list[str]:
-    """Return the cells of a server under one load."""
-    ratio = spread(way["ratios"]) if way["ratios"] else ""
-    return [spread(way["requests_per_second"], 0), ratio, f"{median(way['p99_ms']):.0f}", str(way["errors"])]
 
 
 def embed(url: str, texts: list[str]) -> NDArray[np.float64]:
