@@ -28,7 +28,7 @@ from harness import SHARED, keep, show
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 
-WAYS = {"together": 64, "each alone": 1}
+WAYS = {"together": 128, "each alone": 1}
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Compare the HTTP service with infinity under the same load: the same weights, alternately.
 
-Each server is a separate process and the only one that runs. In each round, every server in turn answers
-``/v1/embeddings`` for 1, 8 and 64 clients with one short or one long text a request, and for 8 clients with 32 short
-texts. A client waits for each response. The peer has its own defaults. It needs older libraries than this package, and
+Each server is a separate process, and waits while another one is measured. For 1, 8 and 64 clients with one short or
+one long text a request, and for 8 clients with 32 short texts, every server in turn answers ``/v1/embeddings`` for a
+few seconds, several times, so that a slow minute of the machine affects all. A client waits for each response. The peer has its own defaults. It needs older libraries than this package, and
 therefore an environment of its own::
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 "infinity-emb[torch,server]"
-    python benchmarks/service_peer.py --infinity peer/bin/infinity_emb [--seconds 8] [--repeats 3] [--quick]
+    python benchmarks/service_peer.py --infinity peer/bin/infinity_emb [--seconds 3] [--repeats 5] [--quick]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,8 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--infinity", type=Path, help="its command infinity_emb [infinity is left out]")
-    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of each load")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of alternating servers")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement")
+    parser.add_argument("--repeats", type=int, default=5, help="measurements of each server under each load")
     parser.add_argument("--model", default=PACKAGED_MINILM, help="model folder")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     arguments = parser.parse_args()
@@ -120,24 +121,26 @@ def servers_of(model: str, folder: Path, peer: Path | None, *, with_int8: bool) 
 def compare(
     servers: dict[str, Server], loads: Sequence[Load], texts: list[str], seconds: float, repeats: int
 ) -> dict[str, Any]:
-    """Return the measurements of each load by server, a round after another, and the lowest cosine to the first."""
-    points: dict[str, dict[str, list[dict[str, Any]]]] = {one.name: {way: [] for way in servers} for one in loads}
+    """Return the measurements of each load by server, and the lowest cosine to the embeddings of the first."""
     long = [" ".join(texts[first : first + LONG]) for first in range(0, len(texts), LONG)]
-    embeddings = {}
-    whole = Budget()
-    for number in range(1, repeats + 1):
-        for way, server in servers.items():
-            with running(server.command, server.health) as (url, process):
-                embeddings[way] = embed(url, texts[:COMPARED])
-                asyncio.run(load(url, texts, 8, seconds / 2))  # warm up
-                for one in loads:
+    with ExitStack() as stack:
+        ready = {way: stack.enter_context(running(one.command, one.health)) for way, one in servers.items()}
+        embeddings = {way: embed(url, texts[:COMPARED]) for way, (url, _) in ready.items()}
+        for url, _ in ready.values():
+            asyncio.run(load(url, texts, 8, seconds))  # warm up
+        found = {}
+        whole = Budget()
+        for number, one in enumerate(loads, start=1):
+            points: dict[str, list[dict[str, Any]]] = {way: [] for way in servers}
+            for _ in range(repeats):
+                for way, (url, process) in ready.items():
                     sent = long if one.long else texts
-                    points[one.name][way].append(measure(url, process, sent, one.clients, seconds, one.texts))
-        if number < repeats:
-            left = whole.spent() / number * (repeats - number)
-            print(f"round {number} of {repeats}, about {left:.0f} s left", file=sys.stderr, flush=True)
+                    points[way].append(measure(url, process, sent, one.clients, seconds, one.texts))
+            found[one.name] = ways_of(points)
+            left = whole.spent() / number * (len(loads) - number)
+            print(f"load {number} of {len(loads)}, about {left:.0f} s left", file=sys.stderr, flush=True)
     cosines = {way: float(np.vecdot(embeddings[OURS], rows).min()) for way, rows in embeddings.items()}
-    return {"lowest_cosine": cosines, "loads": {name: ways_of(ways) for name, ways in points.items()}}
+    return {"lowest_cosine": cosines, "loads": found}
 
 
 def ways_of(points: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

@@ -98,7 +98,7 @@ def serve(
     ] = False,
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
-    ] = 64,
+    ] = 128,
     batches: Annotated[
         Path | None,
         typer.Option(

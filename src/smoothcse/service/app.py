@@ -38,7 +38,6 @@ from smoothcse.service.tei_routes import router as tei_routes
 if TYPE_CHECKING:
     from smoothcse.service.tracing import Tracing
 
-BATCH_TEXTS = 64
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": description}
@@ -74,7 +73,7 @@ def create_app(
     *,
     limits: Limits | None = None,
     token: str | None = None,
-    batch_texts: int = BATCH_TEXTS,
+    batch_texts: int = 128,
     local: bool = False,
     reranker: Reranker | None = None,
     token_ids: TokenIdsOf = "cl100k_base",
@@ -89,7 +88,7 @@ def create_app(
         served: At least one encoder; the first is the default.
         limits: Limits on requests. Default: those of :class:`Limits`.
         token: Bearer token that requests must send, or None for no authentication.
-        batch_texts: Maximum texts of different requests per batch; 1 encodes each text alone. Default 64.
+        batch_texts: Maximum texts of different requests per batch; 1 encodes each text alone. Default 128.
         local: Whether to accept only requests addressed to this machine by a loopback name (localhost, 127.0.0.1).
         reranker: Cross-encoder for the endpoints that rerank.
         token_ids: Tokenizer of the token ids in requests of OpenAI's API, see

@@ -17,6 +17,7 @@ from time import time_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from smoothcse._utils.freed_memory import give_back_freed_memory
 from smoothcse.encoders.inference import tokens_at_a_time
@@ -24,6 +25,7 @@ from smoothcse.encoders.length import length_limit
 from smoothcse.service.limits import Refusal
 from smoothcse.service.readings import Embeddings, Reading
 from smoothcse.service.schedule import Schedule
+from smoothcse.service.threads import SHORT, torch_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,6 +80,8 @@ class Batcher:
         batch_texts: Maximum texts per batch; 1 encodes each text alone.
         waiting_texts: Number of waiting texts above which callers are refused.
         on_batch: Function called with the number of texts of each batch.
+        short_text_threads: Number of torch's threads for a batch of one short text, see
+            :mod:`smoothcse.service.threads`. Default: all.
     """
 
     def __init__(
@@ -87,11 +91,14 @@ class Batcher:
         batch_texts: int,
         waiting_texts: int,
         on_batch: Callable[[int], None] = lambda texts: None,
+        short_text_threads: int | None = None,
     ) -> None:
         self._model = model
         self._longest = length_limit(model) or 512
         self._waiting_texts = waiting_texts
         self._on_batch = on_batch
+        self._threads = torch.get_num_threads()
+        self._short_text_threads = short_text_threads or self._threads
         tokens = _FORWARDS_IN_A_BATCH * tokens_at_a_time(model.device.type)
         self._schedule: Schedule[_Job] = Schedule(batch_texts, tokens)
         self._waiting = 0
@@ -142,6 +149,7 @@ class Batcher:
 
     def _work(self) -> None:
         since_clearing = 0
+        torch.set_num_threads(self._threads)  # each thread has its own number; a new one takes that set last by any
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._schedule or self._closing)
@@ -158,9 +166,11 @@ class Batcher:
     def _encode(self, batch: list[tuple[_Job, list[str]]]) -> None:
         texts = [text for _, portion in batch for text in portion]
         reading = batch[0][0].reading
+        short = len(texts) == 1 and len(texts[0]) <= SHORT * _CHARACTERS_OF_A_TOKEN
         started = time_ns()
         try:
-            vectors, ended = reading.rows(self._model, texts), time_ns()
+            with torch_threads(self._short_text_threads if short else self._threads):
+                vectors, ended = reading.rows(self._model, texts), time_ns()
             tokens = reading.tokens(self._model, texts)
         except Exception as error:  # any error goes to the callers; this thread continues with other requests
             for job, _ in batch:

@@ -18,6 +18,7 @@ from smoothcse.service.openai_tokens import OpenAITokens
 from smoothcse.service.readings import Embeddings, Reading
 from smoothcse.service.request_inputs import TokenIds
 from smoothcse.service.served import Reranker, Served
+from smoothcse.service.threads import threads_for_short_texts
 
 if TYPE_CHECKING:
     from smoothcse.search import Index
@@ -66,6 +67,7 @@ class Encoders:
                 batch_texts=batch_texts,
                 waiting_texts=limits.waiting_texts,
                 on_batch=metrics.batch_texts.labels(entry.name).observe,
+                short_text_threads=threads_for_short_texts(entry.model) if isinstance(entry, Served) else None,
             )
             for entry in every
         }

@@ -44,7 +44,7 @@ def serve_models(
     port: int = 8000,
     token: str | None = None,
     without_token: bool = False,
-    batch_texts: int = 64,
+    batch_texts: int = 128,
     precision: Precision = "auto",
     reranker: str | None = None,
     token_ids: TokenIdsOf = "cl100k_base",
