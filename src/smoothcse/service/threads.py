@@ -1,7 +1,7 @@
 """Number of threads for a short text.
 
-The products of one short text are small: where sharing them among cores gains little, one thread leaves the other cores
-to the requests.
+The products of one short text are small: where sharing them among cores gains little, one thread leaves the others to
+the requests.
 """
 
 from __future__ import annotations
