@@ -2,8 +2,8 @@
 
 Each server is a separate process, and waits while another one is measured. For 1, 8 and 64 clients with one short or
 one long text a request, and for 8 clients with 32 short texts, every server in turn answers ``/v1/embeddings`` for a
-few seconds, several times, so that a slow minute of the machine affects all. A client waits for each response. The peer
-has its own defaults. It needs older libraries than this package, and therefore an environment of its own::
+few seconds, several times, so that a slow minute of the machine affects all. A client waits for each response. The
+peer has its own defaults. It needs older libraries than this package, and therefore an environment of its own::
 
     python -m venv peer && peer/bin/pip install torch==2.13.0 "infinity-emb[torch,server]"
     python benchmarks/service_peer.py --infinity peer/bin/infinity_emb [--seconds 3] [--repeats 5] [--quick]
