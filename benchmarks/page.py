@@ -121,6 +121,14 @@ def step_parts(found: dict[str, Any]) -> str:
     return f"{table}\n\n{words} {measured_on(found)}"
 
 
+def step_settings(found: dict[str, Any]) -> str:
+    """Return the table of a step under settings of its process."""
+    relative = {name: spread(values) for name, values in found["relative"].items()}
+    rows = [[name, spread(values), relative.get(name, "")] for name, values in found["seconds"].items()]
+    words = f"Batch {found['batch']}, {found['precision']}. {measured_on(found)}"
+    return f"{markdown(['setting', 'seconds', 'relative time'], rows)}\n\n{words}"
+
+
 def step_profile(found: dict[str, Any]) -> str:
     """Return the table of the shares of the kinds of operations in a step, and of its seconds."""
     columns = {
@@ -555,6 +563,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
         training_step,
         method_steps,
         step_parts,
+        step_settings,
         step_profile,
         quality,
         bf16_quality,

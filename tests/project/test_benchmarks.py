@@ -41,6 +41,7 @@ OTHERS = {
     "transfer_parity": "{tiny} {shared}/data/transfer --tasks MRPC --limit 40",
     "quality": "{text} {sts} --quick",
     "step_profile": "--quick --threads 1",
+    "step_settings": "--quick",
     "bf16_quality": "{text} {sts} --quick",
     "corpus_memory": "--sentences 1000",
     "data_path": "--quick --model {tiny}",

@@ -1,0 +1,106 @@
+"""Measure a training step on a CPU under settings that a process has from its start, or compiled by Inductor.
+
+Allocators (jemalloc, tcmalloc: Debian's packages libjemalloc2 and libtcmalloc-minimal4), huge pages, pinned threads,
+threads that sleep while they wait, and the layers compiled with ``max-autotune``. Each setting has a process of its
+own, which waits while another one makes a step; the step is that of ``step_parts.py``. An allocator that is not
+installed is left out.
+
+    python benchmarks/step_settings.py [--batch 64] [--repeats 9] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from step_parts import compiled, make_step
+
+from smoothcse._utils.quiet import quiet_libraries
+from smoothcse.corpus import load_sentences
+
+DEFAULT = "default"
+AUTOTUNED = "compiled, max-autotune"
+ALLOCATORS = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=64, help="sentences per step")
+    parser.add_argument("--repeats", type=int, default=9, help="rounds of alternating steps")
+    parser.add_argument("--quick", action="store_true", help="short run that writes no results")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--autotune", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    quiet_libraries()
+    batch, repeats = (4, 1) if arguments.quick else (arguments.batch, arguments.repeats)
+    if arguments.child:
+        answer_with_steps(arguments.batch, autotune=arguments.autotune)
+        return
+    chosen = {DEFAULT: {}} if arguments.quick else settings()
+    with ExitStack() as stack:
+        ways = {name: stack.enter_context(steps_of(batch, name, given)) for name, given in chosen.items()}
+        seconds = alternate(ways, repeats)
+    relative = {name: ratios(seconds, DEFAULT, name) for name in seconds if name != DEFAULT}
+    rows = [[name, spread(values), spread(relative.get(name, [1.0]))] for name, values in seconds.items()]
+    show(f"A step of {batch} sentences, {precisions()[-1]}", ["setting", "seconds", "relative time"], rows)
+    found = {"batch": batch, "precision": precisions()[-1], "seconds": seconds, "relative": relative}
+    keep("step_settings", found, arguments.quick)
+
+
+def settings() -> dict[str, dict[str, str]]:
+    """Return the environment variables of each setting."""
+    found = {name: {"LD_PRELOAD": file} for name, library in ALLOCATORS.items() if (file := installed(library))}
+    return {
+        DEFAULT: {},
+        **found,
+        "huge pages": {"THP_MEM_ALLOC_ENABLE": "1"},
+        "pinned threads": {"OMP_PROC_BIND": "close", "OMP_PLACES": "threads"},
+        "threads that sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+        AUTOTUNED: {},
+    }
+
+
+def installed(library: str) -> str | None:
+    """Return the path of a shared library of the system, or None."""
+    return next((str(file) for file in Path("/usr/lib").glob(f"*/{library}")), None)
+
+
+@contextmanager
+def steps_of(batch: int, name: str, variables: Mapping[str, str]) -> Iterator[Callable[[], float]]:
+    """Start a process under a setting and yield a function that has it make a step and returns the seconds."""
+    command = [sys.executable, __file__, "--child", "--batch", str(batch), *["--autotune"] * (name == AUTOTUNED)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=os.environ | variables, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, answers = process.stdin, process.stdout
+
+        def step() -> float:
+            print(file=asked, flush=True)
+            return float(answers.readline())
+
+        step()  # waits until it is ready
+        yield step
+        asked.close()  # which ends it
+
+
+def answer_with_steps(batch: int, *, autotune: bool) -> None:
+    """Make a step for each line of standard input and print its seconds."""
+    text = SHARED / "data" / "corpus" / "wiki_sentences.txt"
+    sentences: list[str] = load_sentences(text, limit=batch, seed=0).dataset["sentence"][:]
+    mode = compiled(dynamic=True, mode="max-autotune-no-cudagraphs")
+    step = make_step(sentences, change=mode) if autotune else make_step(sentences)
+    step(), step()  # the first steps are slow
+    for _ in sys.stdin:
+        print(step(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
