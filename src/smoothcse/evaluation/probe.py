@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -33,7 +32,7 @@ from smoothcse.encoders.inference import encode
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.bm25 import BM25
 from smoothcse.evaluation.fusion import COSINE_WEIGHT
-from smoothcse.evaluation.lexical import word_spans
+from smoothcse.evaluation.probe_cuts import LEAST_QUERY, LEAST_REST, Cut, cut_queries, shared_sentences
 from smoothcse.evaluation.ranking import Ranking
 from smoothcse.evaluation.retrieval import Rankings, RetrievalTask, compare_embeddings
 
@@ -41,11 +40,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 Kind = Literal["sentence", "crop", "title"]
-
-_LEAST_QUERY = 4  # words of a query
-_LEAST_REST = 8  # words of what must be found
-_CROP_SHARE = 0.2
-_MOST_CROP = 30  # words
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,15 +70,6 @@ class RetrievalProbe:
     def allows(self, document: str) -> bool:
         """Return whether a document may be trained on."""
         return document_id(document) not in self.held_out
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """A held-out document without sentence and crop."""
-
-    sentence: str
-    crop: str
-    rest: str
 
 
 def document_id(text: str) -> str:
@@ -131,18 +116,18 @@ def make_probe(
     titles_of = {place: title for place in order if titles and (title := (titles[place] or "").strip())}
     bodies = {place: _without_title(documents[place], titles_of.get(place)) for place in order}
     pieces = {place: list(segment(language, body)) for place, body in bodies.items()}
-    shared = _shared_sentences(pieces.values())
+    shared = shared_sentences(pieces.values())
     cuts = _choose(
         order,
         source,
-        lambda place: _cut(pieces[place], shared, _generator(documents[place], seed)),
+        lambda place: cut_queries(pieces[place], shared, _generator(documents[place], seed)),
         held_out,
         held_out_sources or len(documents),
     )
     if len(cuts) < 2:
         raise SmoothCSEError(
             f"{len(cuts)} of {len(documents)} documents can be held out to probe with; a probe needs at least 2 that "
-            f"have a sentence of their own of {_LEAST_QUERY} words or more, and {_LEAST_REST} words besides. Give "
+            f"have a sentence of their own of {LEAST_QUERY} words or more, and {LEAST_REST} words besides. Give "
             "more or longer documents."
         )
     return RetrievalProbe(
@@ -193,9 +178,6 @@ def probe_score(rankings: Iterable[Ranking]) -> float:
     return float(np.mean([ranking.metrics()["MRR"] for ranking in rankings]))
 
 
-# ---- which documents ----------------------------------------------------------------------------------------
-
-
 def _check_lengths(documents: Sequence[str], **columns: Sequence[object] | None) -> None:
     for name, column in columns.items():
         if column is not None and len(column) != len(documents):
@@ -215,12 +197,12 @@ def _drawn_order(documents: Sequence[str], seed: int) -> list[int]:
 def _choose(
     order: Iterable[int],
     source: Sequence[Hashable],
-    cut: Callable[[int], _Cut | None],
+    cut: Callable[[int], Cut | None],
     held_out: int,
     held_out_sources: int,
-) -> dict[int, _Cut]:
+) -> dict[int, Cut]:
     """Cut the first suitable documents in an order, of at most so many sources."""
-    cuts: dict[int, _Cut] = {}
+    cuts: dict[int, Cut] = {}
     chosen: set[Hashable] = set()
     for place in order:
         if len(cuts) == held_out:
@@ -253,44 +235,11 @@ def _own_titles(titles: Mapping[int, str]) -> dict[int, str]:
     return {place: title for place, title in titles.items() if counts[title] == 1}
 
 
-# ---- queries --------------------------------------------------------------------------------------------------
-
-
 def _generator(document: str, seed: int) -> np.random.Generator:
     return np.random.default_rng([seed, int(document_id(document), 16)])
 
 
-def _shared_sentences(documents: Iterable[Sequence[str]]) -> set[str]:
-    """Return the sentences that several documents contain."""
-    counts = Counter(sentence for pieces in documents for sentence in {piece.strip() for piece in pieces})
-    return {sentence for sentence, count in counts.items() if count > 1}
-
-
-def _cut(pieces: Sequence[str], shared: set[str], generator: np.random.Generator) -> _Cut | None:
-    """Cut a sentence and a crop out of a document, or return None if too little would be left."""
-    own = [piece.strip() for piece in pieces if piece.strip() not in shared and len(word_spans(piece)) >= _LEAST_QUERY]
-    if not own:
-        return None
-    sentence = own[generator.integers(len(own))]
-    sides = ["".join(side) for kept, side in groupby(pieces, lambda piece: piece.strip() != sentence) if kept]
-    if not sides:
-        return None
-    number = max(range(len(sides)), key=lambda number: len(word_spans(sides[number])))
-    side, words = sides[number], word_spans(sides[number])
-    size = min(_MOST_CROP, max(_LEAST_QUERY, round(_CROP_SHARE * len(words))))
-    if len(words) < size + _LEAST_REST:
-        return None
-    first = int(generator.integers(len(words) - size + 1))
-    start, end = words[first][0], words[first + size - 1][1]
-    crop = side[start:end]
-    rest = " ".join([*sides[:number], side[:start].rstrip(), side[end:].lstrip(), *sides[number + 1 :]]).strip()
-    # A document can repeat a query inside another sentence.
-    return None if sentence in rest or crop in rest else _Cut(sentence, crop, rest)
-
-
-def _tasks(
-    bodies: Mapping[int, str], cuts: Mapping[int, _Cut], titles: Mapping[int, str]
-) -> dict[Kind, RetrievalTask]:
+def _tasks(bodies: Mapping[int, str], cuts: Mapping[int, Cut], titles: Mapping[int, str]) -> dict[Kind, RetrievalTask]:
     documents = [cuts[place].rest if place in cuts else body for place, body in bodies.items()]
     row_of = {place: row for row, place in enumerate(bodies)}
     queries: dict[Kind, dict[int, str]] = {
