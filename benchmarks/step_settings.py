@@ -1,9 +1,9 @@
 """Measure a training step on a CPU under settings that a process has from its start, or compiled by Inductor.
 
-Allocators (jemalloc, tcmalloc: Debian's packages libjemalloc2 and libtcmalloc-minimal4), huge pages, pinned threads,
-threads that sleep while they wait, and the layers compiled with ``max-autotune``. Each setting has a process of its
-own, which waits while another one makes a step; the step is that of ``step_parts.py``. An allocator that is not
-installed is left out.
+Freed memory kept by the C library, other allocators (jemalloc, tcmalloc: Debian's packages libjemalloc2 and
+libtcmalloc-minimal4), huge pages, pinned threads, threads that sleep while they wait, and the layers compiled with
+``max-autotune``. Each setting has a process of its own, which waits while another one makes a step; the step is that
+of ``step_parts.py``. An allocator that is not installed is left out. A run keeps freed memory by itself.
 
     python benchmarks/step_settings.py [--batch 64] [--repeats 9] [--quick]
 """
@@ -26,6 +26,9 @@ from smoothcse.corpus import load_sentences
 
 DEFAULT = "default"
 AUTOTUNED = "compiled, max-autotune"
+KEPT = "glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=4294967296"
+"""The C library gives freed blocks of less than 32 MiB, and memory at the end of the heap, to later allocations."""
+
 ALLOCATORS = {"jemalloc": "libjemalloc.so.2", "tcmalloc": "libtcmalloc_minimal.so.4"}
 
 
@@ -59,6 +62,7 @@ def settings() -> dict[str, dict[str, str]]:
     found = {name: {"LD_PRELOAD": file} for name, library in ALLOCATORS.items() if (file := installed(library))}
     return {
         DEFAULT: {},
+        "freed memory kept": {"GLIBC_TUNABLES": KEPT},
         **found,
         "huge pages": {"THP_MEM_ALLOC_ENABLE": "1"},
         "pinned threads": {"OMP_PROC_BIND": "close", "OMP_PLACES": "threads"},

@@ -7,6 +7,7 @@ import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
@@ -145,12 +146,19 @@ def test_steps_with_accumulated_batches_equal_the_trainers():
 
 
 def test_the_typed_options_are_the_fields():
-    read = ("method", "views")  # the configuration reads these in several forms
+    read = ("method", "views", "corpus", "model", "dev", "output")  # the configuration reads these in several forms
     fields = get_type_hints(TrainConfig)
     options = get_type_hints(TrainOptions)
     assert list(options) == list(fields)
     others = {name: kind for name, kind in options.items() if name not in read}
     assert others == {name: fields[name] for name in others}
+
+
+def test_paths_are_read_as_their_text():
+    fields = {"corpus": "text.txt", "model": "folder/model", "dev": "sts", "output": "run"}
+    assert TrainConfig(**{name: Path(value) for name, value in fields.items()}) == TrainConfig(**fields)
+    with pytest.raises(SmoothCSEError, match="output is .*, but it contains a character"):
+        TrainConfig(output=Path("a\0b"))
 
 
 def test_every_field_is_described_and_stands_in_the_panel_of_its_group():

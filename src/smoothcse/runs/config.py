@@ -7,6 +7,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, SkipValidation, ValidationError, field_validator, model_validator
@@ -353,7 +354,9 @@ class TrainConfig:
 
     @field_validator("*", mode="before")
     @classmethod
-    def _require_plain_text(cls, value: Any) -> Any:
+    def _read_plain_text(cls, value: Any) -> Any:
+        if isinstance(value, PathLike):
+            value = fspath(value)
         if isinstance(value, bytes) or (isinstance(value, str) and not _is_plain(value)):
             raise PydanticCustomError("plain_text", "it contains a character that is not allowed in a name")
         return value

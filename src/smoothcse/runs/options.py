@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import Any, Literal, TypedDict
 
 from smoothcse.methods.settings import MethodSettings
@@ -12,11 +13,11 @@ from smoothcse.runs.host_settings import HostValue
 class TrainOptions(TypedDict, total=False):
     """Fields of :class:`~smoothcse.runs.config.TrainConfig`, which has their descriptions and defaults."""
 
-    corpus: str
+    corpus: str | PathLike[str]
     column: str | None
     columns: list[str] | None
     limit: int | None
-    model: str
+    model: str | PathLike[str]
     pooling: Literal["cls", "mean", "max", "lasttoken", "avg_first_last", "avg_top2"] | None
     bidirectional: bool
     projection: bool
@@ -64,9 +65,9 @@ class TrainOptions(TypedDict, total=False):
     adam_epsilon: float
     max_grad_norm: float
     seed: int
-    dev: str | None
+    dev: str | PathLike[str] | None
     eval_steps: int
-    output: str
+    output: str | PathLike[str]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     mini_batch: Literal["auto"] | int | None
     gradient_checkpointing: bool

@@ -26,7 +26,7 @@ from smoothcse.training.callbacks import (
     BatchShares,
     CollapseMonitor,
     FiniteLoss,
-    GiveBackFreedMemory,
+    FreedMemory,
     MethodState,
     Metrics,
     NoiseShareMonitor,
@@ -105,7 +105,7 @@ class Execution:
             BatchShares(self.loss),
             *([Metrics(folder)] if is_main_process() else []),
             WriteChecksums(folder.checkpoints, writes=is_main_process()),
-            GiveBackFreedMemory(),
+            FreedMemory(),
             *([NoiseShareMonitor(self.warnings)] if self.plan.noise.count else []),
             CollapseMonitor(
                 self.inputs.model, self.inputs.corpus.dataset[:_MONITORED_SENTENCES]["sentence"], self.warnings

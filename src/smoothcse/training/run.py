@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +107,7 @@ def train(
 def _as_config(given: TrainConfig | str | PathLike[str], fields: TrainOptions) -> TrainConfig:
     if isinstance(given, TrainConfig):
         return given.replace(**fields) if fields else given
-    return make_config({"corpus": fspath(given), **fields})
+    return make_config({"corpus": given, **fields})
 
 
 def _first_manifest(plan: RunPlan, inputs: RunInputs) -> Manifest:

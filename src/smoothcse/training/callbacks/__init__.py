@@ -5,7 +5,7 @@ from __future__ import annotations
 from smoothcse.training.callbacks.batch_shares import BatchShares
 from smoothcse.training.callbacks.best_step import Selection
 from smoothcse.training.callbacks.finite_loss import FiniteLoss
-from smoothcse.training.callbacks.freed_memory import GiveBackFreedMemory
+from smoothcse.training.callbacks.freed_memory import FreedMemory
 from smoothcse.training.callbacks.method_state import MethodState
 from smoothcse.training.callbacks.metrics_log import Metrics
 from smoothcse.training.callbacks.monitors import CollapseMonitor, NoiseShareMonitor
@@ -20,7 +20,7 @@ __all__ = [
     "BatchShares",
     "CollapseMonitor",
     "FiniteLoss",
-    "GiveBackFreedMemory",
+    "FreedMemory",
     "MethodState",
     "Metrics",
     "NoiseShareMonitor",

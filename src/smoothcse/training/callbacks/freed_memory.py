@@ -1,4 +1,4 @@
-"""A callback that returns freed memory to the system at each checkpoint."""
+"""A callback that keeps freed memory between two checkpoints, and returns it to the system at each of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from smoothcse._utils.freed_memory import give_back_freed_memory
+from smoothcse._utils.freed_memory import give_back_freed_memory, keep_freed_memory
 
 
-class GiveBackFreedMemory(TrainerCallback):
-    """Callback that keeps the memory of long runs from growing."""
+class FreedMemory(TrainerCallback):
+    """Callback that makes steps faster, and keeps the memory of long runs from growing."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the next step have the memory that a step frees."""
+        keep_freed_memory()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Return the memory that the steps and the evaluation have freed."""
+        give_back_freed_memory()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Return the memory that the run has freed."""
         give_back_freed_memory()
