@@ -157,7 +157,7 @@ def test_the_typed_options_are_the_fields():
 def test_paths_are_read_as_their_text():
     fields = {"corpus": "text.txt", "model": "folder/model", "dev": "sts", "output": "run"}
     assert TrainConfig(**{name: Path(value) for name, value in fields.items()}) == TrainConfig(**fields)
-    with pytest.raises(SmoothCSEError, match="output is .*, but it contains a character"):
+    with pytest.raises(SmoothCSEError, match=r"output is .*, but it contains a character"):
         TrainConfig(output=Path("a\0b"))
 
 

@@ -408,6 +408,7 @@ def other_labels(folder: Path) -> Path:
         (["{ten}", "--minutes", "-3"], "minutes is -3.0, but input should be greater than 0"),
         (["{ten}", "--minutes", "nan"], "minutes is nan, but input should be a finite number"),
         (["{many}", "--minutes", "0.0001"], "--minutes 0.0001 is too short: 0 seconds are left"),
+        (["{many}", "--minutes", "0.0001"], "give --minutes 1 or more, or a smaller --max-tokens"),
         (["nowhere"], "nowhere"),
         (["{ten}", "--model", "no/model"], "no/model is neither a folder"),
         (["{ten}", "--dev", "{labels}"], "labels.jsonl"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -54,9 +55,12 @@ def _rounds(trials: Trials, costs: Costs, candidates: int, seconds_left: Callabl
         return [Round(*part) for part in json.loads(read_text(file, "the rounds of an adaptation"))]
     rounds = plan_rounds(seconds_left(), costs, candidates, _most_steps(trials.material.passages))
     if not rounds:
+        left, shortest = seconds_left(), costs.of(1, FIRST_STEPS)
+        enough = trials.request.minutes + (shortest - left) / 60
         raise SmoothCSEError(
-            f"--minutes {trials.request.minutes:g} is too short: {max(0.0, seconds_left()):.0f} seconds are left, and "
-            f"the shortest run, of {FIRST_STEPS} steps, takes about {costs.of(1, FIRST_STEPS):.0f}; give more minutes."
+            f"--minutes {trials.request.minutes:g} is too short: {max(0.0, left):.0f} seconds are left, and the "
+            f"shortest run, of {FIRST_STEPS} steps, takes about {shortest:.0f}; give --minutes {math.ceil(enough)} or "
+            "more, or a smaller --max-tokens."
         )
     write_text_atomic(file, json.dumps([[part.runs, part.steps] for part in rounds]) + "\n")
     return rounds
