@@ -2,10 +2,10 @@
 
 Freed memory kept by the C library, other allocators (jemalloc, tcmalloc: Debian's packages libjemalloc2 and
 libtcmalloc-minimal4), huge pages, pinned threads, threads that sleep while they wait, and the layers compiled with
-``max-autotune``. Each setting has a process of its own, which waits while another one makes a step; the step is that
+``max-autotune``. Each setting has a process of its own and alternates with the default; the step is that
 of ``step_parts.py``. An allocator that is not installed is left out. A run keeps freed memory by itself.
 
-    python benchmarks/step_settings.py [--batch 64] [--repeats 9] [--quick]
+    python benchmarks/step_settings.py [--batch 64] [--repeats 11] [--quick]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import SHARED, alternate, keep, precisions, ratios, show, spread
+from harness import SHARED, Seconds, alternate, keep, precisions, ratios, show, spread
 from step_parts import compiled, make_step
 
 from smoothcse._utils.quiet import quiet_libraries
@@ -36,7 +36,7 @@ def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=64, help="sentences per step")
-    parser.add_argument("--repeats", type=int, default=9, help="rounds of alternating steps")
+    parser.add_argument("--repeats", type=int, default=11, help="alternating steps of each setting and the default")
     parser.add_argument("--quick", action="store_true", help="short run that writes no results")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--autotune", action="store_true", help=argparse.SUPPRESS)
@@ -47,10 +47,17 @@ def main() -> None:
         answer_with_steps(arguments.batch, autotune=arguments.autotune)
         return
     chosen = {DEFAULT: {}} if arguments.quick else settings()
+    seconds: Seconds = {name: [] for name in chosen}
+    relative: dict[str, list[float]] = {}
     with ExitStack() as stack:
         ways = {name: stack.enter_context(steps_of(batch, name, given)) for name, given in chosen.items()}
-        seconds = alternate(ways, repeats)
-    relative = {name: ratios(seconds, DEFAULT, name) for name in seconds if name != DEFAULT}
+        for name, way in ways.items():  # each in turn with the default alone: the machine changes its speed in seconds
+            print(name, file=sys.stderr, flush=True)
+            pair = alternate({DEFAULT: ways[DEFAULT]} | {name: way}, repeats)
+            for one, values in pair.items():
+                seconds[one] += values
+            if name != DEFAULT:
+                relative[name] = ratios(pair, DEFAULT, name)
     rows = [[name, spread(values), spread(relative.get(name, [1.0]))] for name, values in seconds.items()]
     show(f"A step of {batch} sentences, {precisions()[-1]}", ["setting", "seconds", "relative time"], rows)
     found = {"batch": batch, "precision": precisions()[-1], "seconds": seconds, "relative": relative}
