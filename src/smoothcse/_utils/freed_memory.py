@@ -18,8 +18,9 @@ _ALL = 2**31 - 1  # bytes
 def keep_freed_memory() -> None:
     """Keep freed memory for later allocations, except blocks of 32 MiB and more; lasts until the process ends.
 
-    Makes a training step on a CPU faster by about a twentieth (``benchmarks/step_settings.py``).
-    :func:`give_back_freed_memory` still returns it. Does nothing without glibc.
+    Spares a training step on a CPU from mapping tens of thousands of pages again, which takes up to a twentieth of its
+    time (``benchmarks/step_settings.py``). :func:`give_back_freed_memory` still returns the memory. Does nothing without
+    glibc.
     """
     if glibc := _glibc():
         glibc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
