@@ -19,8 +19,8 @@ def keep_freed_memory() -> None:
     """Keep freed memory for later allocations, except blocks of 32 MiB and more; lasts until the process ends.
 
     Spares a training step on a CPU from mapping tens of thousands of pages again, which takes up to a twentieth of its
-    time (``benchmarks/step_settings.py``). :func:`give_back_freed_memory` still returns the memory. Does nothing without
-    glibc.
+    time (``benchmarks/step_settings.py``). :func:`give_back_freed_memory` still returns the memory. Does nothing
+    without glibc.
     """
     if glibc := _glibc():
         glibc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)
