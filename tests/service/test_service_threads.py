@@ -44,6 +44,13 @@ def test_all_threads_are_used_only_if_they_are_faster(model, monkeypatch, one, t
     assert torch.get_num_threads() == 3
 
 
+def test_a_slow_model_is_not_measured_further(model, monkeypatch):
+    calls = []
+    monkeypatch.setattr(threads, "encode", lambda *_: calls.append(time.sleep(0.2)))
+    assert threads_for_short_texts(model) == 3
+    assert len(calls) == 1
+
+
 def test_a_real_model_is_measured(model):
     assert threads_for_short_texts(model) in {1, 3}
     with torch_threads(1):

@@ -26,18 +26,22 @@ _TEXT = (
 )
 _ROUNDS = 5
 _WORTH_SHARING = 1.1
+_ENOUGH = 0.2  # seconds
 
 
 def threads_for_short_texts(model: SentenceTransformer) -> int:
     """Measure how many of torch's threads should encode one short text: one, or all.
 
-    All, if they are at least 1.1 times as fast as one. Takes about ten times as long as encoding a short text.
+    All, if they are at least 1.1 times as fast as one, or take 0.2 seconds and more: then there is enough to share.
+    Takes about ten times as long as encoding a short text, or once as long in the latter case.
 
     Args:
         model: Encoder; on a device other than the CPU, the number of threads is left as it is.
     """
     every = torch.get_num_threads()
     if every == 1 or model.device.type != "cpu":
+        return every
+    if _seconds(model) >= _ENOUGH:
         return every
     fastest = dict.fromkeys((1, every), float("inf"))
     for _ in range(_ROUNDS):  # alternately, so that a slow moment of the machine affects both
