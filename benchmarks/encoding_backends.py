@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from harness import SHARED, alternate, keep, precisions, ratios, show
+from harness import SHARED, alternate, answer_of, keep, precisions, ratios, show
 from numpy.typing import NDArray
 from page import way_cells
 from rich.console import Console
@@ -230,14 +230,6 @@ def host_ways(
                 ways[f"sentence-transformers, {name}"] = Way(by_host(process, name, folder), answer["megabytes"])
         yield ways, answer["version"]
         process.stdin.close()  # type: ignore[union-attr]
-
-
-def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Return the next line that the host's process prints."""
-    line = process.stdout.readline()  # type: ignore[union-attr]
-    if not line:
-        raise SystemExit("host_backends.py has ended; see its message above.")
-    return json.loads(line)  # type: ignore[no-any-return]
 
 
 def by_host(process: subprocess.Popen[str], backend: str, folder: Path) -> Embed:

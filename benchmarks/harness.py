@@ -195,6 +195,14 @@ def in_fresh_process(script: str, *arguments: str) -> dict[str, Any]:
     return json.loads(output.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 
+def answer_of(process: subprocess.Popen[str]) -> Any:
+    """Return the value of the next line of JSON that a process prints; end the benchmark if it has ended."""
+    line = process.stdout.readline()  # type: ignore[union-attr]
+    if not line:
+        raise SystemExit(f"{' '.join(map(str, process.args))} has ended; see its message above.")  # type: ignore[arg-type]
+    return json.loads(line)
+
+
 def keep(name: str, found: Mapping[str, Any], quick: bool) -> None:
     """Write results to the folder ``results``, with the suffix ``_gpu`` on a GPU; a quick run writes nothing."""
     if quick:

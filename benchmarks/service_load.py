@@ -25,10 +25,11 @@ import httpx
 import numpy as np
 from harness import SHARED, keep, show
 
+from smoothcse._utils.defaults import BATCH_TEXTS
 from smoothcse._utils.quiet import quiet_libraries
 from smoothcse.corpus import load_sentences
 
-WAYS = {"together": 128, "each alone": 1}
+WAYS = {"together": BATCH_TEXTS, "each alone": 1}
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import SHARED, Seconds, alternate, keep, precisions, ratios, show, spread
+from harness import SHARED, Seconds, alternate, answer_of, keep, precisions, ratios, show, spread
 from step_parts import compiled, make_step
 
 from smoothcse._utils.quiet import quiet_libraries
@@ -89,17 +89,14 @@ def steps_of(batch: int, name: str, variables: Mapping[str, str]) -> Iterator[Ca
     command = [sys.executable, __file__, "--child", "--batch", str(batch), *["--autotune"] * (name == AUTOTUNED)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=os.environ | variables, stdin=pipe, stdout=pipe, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        asked, answers = process.stdin, process.stdout
 
         def step() -> float:
-            print(file=asked, flush=True)
-            return float(answers.readline())
+            print(file=process.stdin, flush=True)
+            return answer_of(process)  # type: ignore[no-any-return]
 
         step()  # waits until it is ready
         yield step
-        asked.close()  # which ends it
+        process.stdin.close()  # type: ignore[union-attr] # which ends it
 
 
 def answer_with_steps(batch: int, *, autotune: bool) -> None:

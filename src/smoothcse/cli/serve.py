@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from smoothcse._utils.choices import Rerank, TokenIdsOf
+from smoothcse._utils.defaults import BATCH_TEXTS
 from smoothcse.cli.arguments import BackendOption, PrecisionOption, poolings
 from smoothcse.errors import SmoothCSEError
 
@@ -98,7 +99,7 @@ def serve(
     ] = False,
     batch_texts: Annotated[
         int, typer.Option(min=1, help="Maximum texts of different requests per batch; 1 encodes each text alone.")
-    ] = 128,
+    ] = BATCH_TEXTS,
     batches: Annotated[
         Path | None,
         typer.Option(

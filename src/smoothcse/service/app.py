@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from smoothcse import __version__
 from smoothcse._utils.choices import TokenIdsOf
+from smoothcse._utils.defaults import BATCH_TEXTS
 from smoothcse.service.batch_routes import router as batch_routes
 from smoothcse.service.batch_runner import BatchRunner
 from smoothcse.service.batch_store import BatchStore
@@ -37,7 +38,6 @@ from smoothcse.service.tei_routes import router as tei_routes
 
 if TYPE_CHECKING:
     from smoothcse.service.tracing import Tracing
-
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer, "description": description}
@@ -73,7 +73,7 @@ def create_app(
     *,
     limits: Limits | None = None,
     token: str | None = None,
-    batch_texts: int = 128,
+    batch_texts: int = BATCH_TEXTS,
     local: bool = False,
     reranker: Reranker | None = None,
     token_ids: TokenIdsOf = "cl100k_base",

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from smoothcse._utils.atomic import explain_unwritable
 from smoothcse._utils.choices import Backend, PoolingName, Precision, Rerank, TokenIdsOf
+from smoothcse._utils.defaults import BATCH_TEXTS
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
@@ -44,7 +45,7 @@ def serve_models(
     port: int = 8000,
     token: str | None = None,
     without_token: bool = False,
-    batch_texts: int = 128,
+    batch_texts: int = BATCH_TEXTS,
     precision: Precision = "auto",
     reranker: str | None = None,
     token_ids: TokenIdsOf = "cl100k_base",

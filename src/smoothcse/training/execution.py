@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from sentence_transformers import SentenceTransformerTrainingArguments
@@ -48,9 +48,6 @@ from smoothcse.training.selection import CriterionEvaluator, score_widths
 from smoothcse.training.text_check import TextCheck
 from smoothcse.training.trainer import make_trainer
 from smoothcse.training.warnings import Warnings
-
-if TYPE_CHECKING:
-    pass
 
 _NAMED_TRUNCATION = 0.01  # share of truncated texts from which the last line names it
 _MONITORED_SENTENCES = 256  # sample that CollapseMonitor embeds at each evaluation

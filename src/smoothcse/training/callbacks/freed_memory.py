@@ -10,7 +10,7 @@ from smoothcse._utils.freed_memory import give_back_freed_memory, keep_freed_mem
 
 
 class FreedMemory(TrainerCallback):
-    """Callback that makes steps faster, and keeps the memory of long runs from growing."""
+    """Callback that spares steps from mapping memory again, and keeps that of long runs from growing."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
