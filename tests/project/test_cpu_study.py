@@ -13,7 +13,7 @@ from repository import REPOSITORY
 from smoothcse.evaluation.own_labels import OwnLabels
 from smoothcse.experiments import summary
 
-SCRIPT = REPOSITORY / "docs" / "results" / "smoothing" / "retrieval_study.py"
+SCRIPT = REPOSITORY / "docs" / "results" / "smoothing" / "cpu_study.py"
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_start_is_scored_once_and_no_models_are_kept(study, tmp_path, monkey
     monkeypatch.setattr(OwnLabels, "score", recorded)
     monkeypatch.setattr(summary, "_plot", lambda *_: None)
     output = tmp_path / "out"
-    arguments = ["--study", str(study), "--output", str(output), "--seed", "1", "--only", "infonce", "share-0.4"]
+    arguments = [str(study), "--output", str(output), "--seed", "1", "--only", "infonce", "share-0.4"]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), *arguments])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     runs = [json.loads(line) for line in (output / "runs.jsonl").read_text(encoding="utf-8").splitlines()]
