@@ -10,7 +10,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-import yaml
 
 from repository import REPOSITORY
 from tables_again import (
@@ -131,61 +130,3 @@ def test_the_report_has_the_figures_of_the_runs(tmp_path, monkeypatch):
         assert f"{mean:+.3f}[{low:+.3f},{high:+.3f}]" in text, key
     for variant in study_of(SMOOTHING)["variants"]:
         assert show_score(list(by_seed(raw_runs(SMOOTHING), variant, "avg", {}).values())).replace(" ", "") in text
-
-
-# ---- studies whose settings are tuned -----------------------------------------------------------------------------
-
-
-TUNED = RESULTS / "smoothing" / "tuned_studies.py"
-
-
-@pytest.fixture
-def write_tuned(monkeypatch, tmp_path):
-    """Write the study files of questions 3 and 5 to a folder."""
-
-    def write():
-        monkeypatch.setattr(sys, "argv", [str(TUNED), "--folder", str(tmp_path)])
-        runpy.run_path(str(TUNED), run_name="__main__")
-        return tmp_path
-
-    return write
-
-
-def tuning_runs(folder: Path, last) -> None:
-    """Save runs of question 5's tuning study, whose scores are those of a function of arm and point."""
-    study = yaml.safe_load((folder / "study-5-tune.yaml").read_text(encoding="utf-8"))
-    rates, temperatures = study["grid"]["learning_rate"], study["grid"]["temperature"]
-    points = [{"learning_rate": rate, "temperature": value} for rate in rates for value in temperatures]
-    runs = [
-        {"variant": arm, "point": point, "last": last(arm, point)} for arm in study["variants"] for point in points
-    ]
-    (folder / "study-5-tune").mkdir(exist_ok=True)
-    (folder / "study-5-tune" / "runs.jsonl").write_text("".join(json.dumps(run) + "\n" for run in runs))
-
-
-def test_the_tuning_studies_are_those_of_the_script(write_tuned):
-    written = write_tuned()
-    for file in written.glob("*.yaml"):
-        assert (RESULTS / "smoothing" / file.name).read_text(encoding="utf-8") == file.read_text(encoding="utf-8")
-    assert {file.name for file in written.iterdir()} == {f.name for f in TUNED.parent.glob("*-tune.yaml")}
-
-
-def test_each_arm_gets_its_best_settings_on_seeds_that_did_not_tune_it(write_tuned):
-    tuning_runs(write_tuned(), lambda arm, point: point["temperature"] * (1 if arm == "sncse" else -1))
-    folder = write_tuned()
-    study = yaml.safe_load((folder / "study-5.yaml").read_text(encoding="utf-8"))
-    tuning = yaml.safe_load((folder / "study-5-tune.yaml").read_text(encoding="utf-8"))
-    assert {name: fields["temperature"] for name, fields in study["variants"].items()} == {
-        f"{arm}{kind}": 0.1 if arm == "sncse" else 0.03 for arm in tuning["variants"] for kind in ("", "-share")
-    }
-    assert all((fields.get("noise_share") == 0.4) == ("share" in name) for name, fields in study["variants"].items())
-    assert not set(study["seeds"]) & set(tuning["seeds"])
-
-
-def test_an_interrupted_tuning_chooses_nothing(write_tuned):
-    tuning_runs(folder := write_tuned(), lambda arm, point: 0.0)
-    runs = folder / "study-5-tune" / "runs.jsonl"
-    runs.write_text("".join(runs.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(SystemExit, match=r"arccon has 8 of 9 runs"):
-        write_tuned()
-    assert not (folder / "study-5.yaml").exists()
