@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 from scipy.stats import t, ttest_1samp, ttest_rel
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.experiments.comparisons import compare, comparison_tables
+from smoothcse.experiments.study_plots import plot_grid
 from smoothcse.experiments.summary import write_summary
 from study_records import made_record, made_study
 
@@ -208,6 +210,26 @@ def test_tables_file_and_plot_have_all_tests(tmp_path):
     assert [float(w["p"]) for w in written] == [row.p for row in found]
     assert [w["established"] == "yes" for w in written] == [row.established for row in found]
     assert (tmp_path / "tests.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("score", "read", "label"),
+    [
+        ("sts", lambda r: r.sts["avg"], "average of the seven tasks"),
+        ("best", lambda r: r.best, "best dev score"),
+        (None, lambda r: r.last, "dev score after the last step"),
+    ],
+)
+def test_the_plot_over_the_grid_shows_the_score_that_is_tested(tmp_path, monkeypatch, score, read, label):
+    study = study_of(tmp_path, {"score": score} if score else None, evaluate={"data": "sts"})
+    records = records_of(study)
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure.axes[0]))
+    plot_grid(study, records, tmp_path / "grid.png")
+    [axes] = drawn
+    assert axes.get_ylabel() == label
+    for name, line in zip(study.variants, axes.containers, strict=True):
+        assert line.lines[0].get_ydata() == pytest.approx([scores(records, name, n, read).mean() for n in (32, 64)])
 
 
 def test_a_study_without_tests_has_no_tables_of_them(tmp_path):

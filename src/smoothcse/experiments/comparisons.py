@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from smoothcse.evaluation.results import AVERAGE
 from smoothcse.experiments.equivalence import paired_equivalence
-from smoothcse.experiments.run_records import Record
+from smoothcse.experiments.run_records import Record, ScoreName
 from smoothcse.experiments.significance import holm, paired_p
 from smoothcse.experiments.statistics import Difference, paired_difference
 from smoothcse.experiments.study import Study
@@ -75,7 +74,7 @@ def compare(study: Study, records: Sequence[Record]) -> list[PairedTest]:
     tests, points = study.tests, study.points()
     if tests is None:
         return []
-    scores_at = partial(_scores, study, tests.score, records)
+    scores_at = partial(scores_of, study, tests.score, records)
     family = [
         *_differ(tests.differ, points, scores_at),
         *_interact(tests.interact, points, scores_at),
@@ -143,11 +142,11 @@ def _same(pairs: Sequence[Pair], margin: float, points: Sequence[Point], scores_
             yield PairedTest("same", point, *pair, found.difference, found.p, None, found.established)
 
 
-def _scores(study: Study, score: str, records: Sequence[Record], variant: str, point: Point) -> Scores:
+def scores_of(study: Study, name: ScoreName, records: Sequence[Record], variant: str, point: Point) -> Scores:
+    """Return the score of each seed of a variant at a point of the grid."""
     found = [record for record in records if record.variant == variant and dict(record.point) == dict(point)]
-    if score == "sts":
-        return {record.seed: record.sts[AVERAGE] for record in found if record.sts and record.has(study.evaluate)}
-    return {record.seed: record.last if score == "last" else record.best for record in found}
+    scores = {record.seed: record.score(name) for record in found if name != "sts" or record.has(study.evaluate)}
+    return {seed: score for seed, score in scores.items() if score is not None}
 
 
 def _weighted(scores_at: _ScoresAt, variant: str, weights: Sequence[tuple[Point, float]]) -> Scores:

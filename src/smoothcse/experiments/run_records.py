@@ -6,17 +6,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 from smoothcse.errors import SmoothCSEError, first_line
+from smoothcse.evaluation.results import AVERAGE
 from smoothcse.experiments.planned_runs import PlannedRun, run_name
 from smoothcse.experiments.seven_tasks import SevenTasks, read_diagnoses, read_figures
 from smoothcse.runs.config import changed_fields
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import Times, read_manifest
 from smoothcse.runs.result import result_of
+
+ScoreName = Literal["sts", "last", "best"]
+"""Score of a run: average of the seven tasks, dev score after the last step, or that of the best evaluation."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ class Record:
             and dict(self.point) == dict(run.point)
             and not changed_fields(self.config, run.config.as_dict())
         )
+
+    def score(self, name: ScoreName) -> float | None:
+        """Return one of the run's scores; None for the seven tasks if they were not scored."""
+        if name == "sts":
+            return self.sts[AVERAGE] if self.sts else None
+        return self.last if name == "last" else self.best
 
     def has(self, wanted: SevenTasks | None) -> bool:
         """Return whether the record has the scores on the seven tasks that a plan requires."""

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from smoothcse.evaluation.results import AVERAGE
-from smoothcse.experiments.run_records import Record
+from smoothcse.experiments.comparisons import scores_of
+from smoothcse.experiments.run_records import Record, ScoreName
 from smoothcse.experiments.statistics import mean_sd
 from smoothcse.experiments.study import Study
+from smoothcse.experiments.study_tests import SCORE_WORDS
 from smoothcse.runs.curves import pyplot
 
 
@@ -49,7 +51,9 @@ def plot_curves(study: Study, records: Sequence[Record], file: Path) -> None:
 
 
 def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
-    """Plot the last score against the points of the grid, with the standard deviation over seeds as bars.
+    """Plot the mean score at each point of the grid, with the standard deviation over seeds as bars.
+
+    The score is that of the study's tests; without tests, the dev score after the last step.
 
     Raises:
         SmoothCSEError: If matplotlib (extra ``plots``) is not installed.
@@ -57,8 +61,9 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     points = _points_with_runs(study, records)
+    name: ScoreName = study.tests.score if study.tests else "last"
     for number, variant in enumerate(study.variants):
-        found = [[r.last for r in records if r.variant == variant and dict(r.point) == point] for point in points]
+        found = [list(scores_of(study, name, records, variant, point).values()) for point in points]
         places = [place + 0.06 * (number - len(study.variants) / 2) for place, scores in enumerate(found) if scores]
         summaries = [mean_sd(scores) for scores in found if scores]
         style = "--" if variant == study.control else "-"
@@ -72,7 +77,7 @@ def plot_grid(study: Study, records: Sequence[Record], file: Path) -> None:
         )
     axes.margins(x=0.1)
     axes.set_xticks(range(len(points)), ["\n".join(str(value) for value in point.values()) for point in points])
-    axes.set(xlabel=", ".join(study.grid), ylabel="dev score after the last step")
+    axes.set(xlabel=", ".join(study.grid), ylabel=SCORE_WORDS[name] + (_sample(study) if name == "sts" else ""))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(file, dpi=130)

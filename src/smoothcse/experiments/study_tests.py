@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from smoothcse._utils.validation import CHECKED, first_problem
 from smoothcse.errors import SmoothCSEError, did_you_mean
+from smoothcse.experiments.run_records import ScoreName
 
 if TYPE_CHECKING:
     from smoothcse.experiments.study import Study
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 Pair = tuple[str, str]
 """Treated variant, and the variant that it is compared with."""
 
-_SCORE_WORDS = {
+SCORE_WORDS: dict[ScoreName, str] = {
     "sts": "average of the seven tasks",
     "last": "dev score after the last step",
     "best": "best dev score",
@@ -54,7 +55,7 @@ class StudyTests:
             least-squares line of a seed's scores over the binary logarithm of the grid's only field.
     """
 
-    score: Literal["sts", "last", "best"]
+    score: ScoreName
     differ: list[Pair]
     same: list[Pair] = Field(default_factory=list)
     margin: Annotated[float, Field(gt=0)] = 0.1
@@ -63,7 +64,7 @@ class StudyTests:
 
     def score_words(self) -> str:
         """Return the name of the score for headings."""
-        return _SCORE_WORDS[self.score]
+        return SCORE_WORDS[self.score]
 
     def family_size(self, points: int) -> int:
         """Return the number of tests of the family, given the number of points of the grid."""
