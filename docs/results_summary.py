@@ -64,6 +64,7 @@ def figures() -> dict[str, Callable[..., str | bool]]:
         "same": same,
         "verdict": verdict,
         "effect": effect,
+        "trend": trend,
         "adjusted_p": adjusted_p,
         "pairs": pairs,
         "paired": paired,
@@ -72,6 +73,8 @@ def figures() -> dict[str, Callable[..., str | bool]]:
         "share": share,
         "score": score,
         "scores_by_point": scores_by_point,
+        "masked_per_anchor": masked_per_anchor,
+        "rates": rates,
         "highest": highest,
         "sd5": sd5,
         "has_run": has_run,
@@ -134,18 +137,36 @@ def score(study: str, variant: str, measure: str = "last", **point: Any) -> str:
     return show_mean_sd(list(scores(study, variant, measure, **point).values()))
 
 
-def scores_by_point(study: str) -> str:
-    """Return a table of the score after the last step, mean ± sd (seeds): a row per variant, a column per point."""
+def scores_by_point(study: str, measure: str = "last") -> str:
+    """Return a table of mean ± sd (seeds): a row per variant, and the start for dev scores; a column per point."""
     planned = read_study(RESULTS / f"{study}.yaml")
     columns = [", ".join(map(str, point.values())) for point in planned.points()]
-    rows = [["start", *([f"{runs(study)[0]['start']:.2f}"] * len(columns))]]
+    rows = []
+    if measure == "last":
+        rows.append(["start", *([f"{runs(study)[0]['start']:.2f}"] * len(columns))])
     for variant in planned.variants:
-        known = [list(scores(study, variant, **point).values()) for point in planned.points()]
+        known = [list(scores(study, variant, measure, **point).values()) for point in planned.points()]
         if any(known):
             cells = (f"{show_mean_sd(found)} ({len(found)})" if found else "" for found in known)
             rows.append([f"`{variant}`", *cells])
     lines = [["variant", *columns], [":--", *["--:"] * len(columns)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def masked_per_anchor(study: str, variant: str) -> str:
+    """Return the mean number of negatives of an anchor that a mask removed, at each batch size of the grid."""
+    found = []
+    for point in read_study(RESULTS / f"{study}.yaml").points():
+        masked = fmean(scores(study, variant, "masked_share", **point).values())
+        found.append(f"{masked * (point['batch_size'] - 1):.2f} at {point['batch_size']:,}")
+    return ", ".join(found)
+
+
+def rates(study: str) -> str:
+    """Return the learning rate of each batch size of a study's grid."""
+    sizes = read_study(RESULTS / f"{study}.yaml").grid["batch_size"]
+    found = (f"{fields['learning_rate']:.1e} at {size:,}" for size, fields in sizes.items())
+    return ", ".join(found).replace("e-0", "e-")
 
 
 def highest(study: str, variants: Collection[str], measure: str) -> str:
@@ -240,6 +261,14 @@ def effect(study: str, treated: str, control: str, **point: str) -> str:
     if row["established"] != "yes":
         return "is not shown to change"
     return "raises" if float(row["difference"]) > 0 else "lowers"
+
+
+def trend(study: str, variant: str) -> str:
+    """Return the verb of what the test of a variant's slope established."""
+    row = test_of(study, "slope", variant, "", {})
+    if row["established"] != "yes":
+        return "is not shown to change"
+    return "rises" if float(row["difference"]) > 0 else "falls"
 
 
 def adjusted_p(study: str, treated: str, control: str) -> str:

@@ -6,7 +6,7 @@ import csv
 import itertools
 import json
 import re
-from math import sqrt
+from math import log2, sqrt
 
 import pytest
 import yaml
@@ -89,12 +89,22 @@ def expected_cell(heading, rows, variant, control, point):
     if heading not in LOGGED:
         return show_score(values)
     known = [value for value in values if value is not None]
-    forms = {"noise share": lambda x: f"{x:.1%}", "s/step": lambda x: f"{x:.3g}"}
+    forms = {
+        "noise share": lambda x: f"{x:.1%}",
+        "masked share": lambda x: f"{x:.2%}",
+        "s/step": lambda x: f"{x:.3g}",
+    }
     show_mean = forms.get(heading, lambda x: f"{x:,.0f}" if heading == "MB" else f"{x:.0f}")
     return show_mean(sum(known) / len(known)) if known else ""
 
 
-LOGGED = {"noise share": "noise_share", "s/run": "seconds", "s/step": "step_seconds", "MB": "peak_memory_mb"}
+LOGGED = {
+    "noise share": "noise_share",
+    "masked share": "masked_share",
+    "s/run": "seconds",
+    "s/step": "step_seconds",
+    "MB": "peak_memory_mb",
+}
 
 
 def study_of(folder):
@@ -105,18 +115,8 @@ def study_of(folder):
 def again(study, rows):
     """Mean, interval, p, adjusted p and verdict of each test, by kind, words of the point, treated and control."""
     named = study["tests"]
-    measure = {"sts": "avg"}.get(named["score"], named["score"])
-    fields, values = list(study.get("grid", {})), list(study.get("grid", {}).values())
-    points = [dict(zip(fields, chosen, strict=True)) for chosen in itertools.product(*values)]
-    against_control = [[variant, study["control"]] for variant in study["variants"] if variant != study["control"]]
-    family = {}
-    for point in points:
-        for pair in named.get("differ", against_control):
-            family["differ", tuple(point.values()), *pair] = differences(rows, *pair, measure, point)
-    for point in points[1:]:
-        for pair in named.get("interact", []):
-            words = tuple(f"{point[name]} - {points[0][name]}" for name in fields)
-            family["interact", words, *pair] = changes_between(rows, *pair, measure, point, points[0])
+    measure = {"sts": "avg"}.get(named.get("score", "sts"), named.get("score"))
+    family = family_again(study, rows, measure)
     p_values = [two_sided_p(values) for values in family.values()]
     found = {}
     for (key, values), p, adjusted in zip(family.items(), p_values, holm_again(p_values), strict=True):
@@ -130,11 +130,46 @@ def again(study, rows):
     return found
 
 
+def family_again(study, rows, measure):
+    """The values of each seed of each test that the correction counts, by the same keys."""
+    named = study["tests"]
+    fields, values = list(study.get("grid", {})), list(study.get("grid", {}).values())
+    points = [dict(zip(fields, chosen, strict=True)) for chosen in itertools.product(*values)]
+    against_control = [[variant, study["control"]] for variant in study["variants"] if variant != study["control"]]
+    family = {}
+    for point in points:
+        for pair in named.get("differ", against_control):
+            family["differ", tuple(point.values()), *pair] = differences(rows, *pair, measure, point)
+    for point in points[1:]:
+        for pair in named.get("interact", []):
+            words = tuple(f"{point[name]} - {points[0][name]}" for name in fields)
+            family["interact", words, *pair] = changes_between(rows, *pair, measure, point, points[0])
+    for names in named.get("slope", []):
+        pair = [*names, ""][:2]
+        family["slope", ("slope per doubling",), *pair] = slopes_between(rows, *pair, measure, points)
+    return family
+
+
 def changes_between(rows, treated, control, measure, point, first):
     """The difference at a point minus that at the first, of each seed that has all four runs."""
     here, there = ([by_seed(rows, name, measure, at) for name in (treated, control)] for at in (point, first))
     seeds = [seed for seed in sorted(here[0]) if all(seed in scores for scores in (here[1], *there))]
     return [here[0][seed] - here[1][seed] - (there[0][seed] - there[1][seed]) for seed in seeds]
+
+
+def slopes_between(rows, treated, control, measure, points):
+    """The slope of each seed, minus that of the control if there is one."""
+    ours = slopes(rows, treated, measure, points)
+    theirs = slopes(rows, control, measure, points) if control else dict.fromkeys(ours, 0.0)
+    return [ours[seed] - theirs[seed] for seed in sorted(ours) if seed in theirs]
+
+
+def slopes(rows, variant, measure, points):
+    """The slope of each seed that has all points, of the line through its scores over log2 of the grid's field."""
+    scores = [by_seed(rows, variant, measure, point) for point in points]
+    x = [log2(value) for point in points for value in point.values()]
+    seeds = set.intersection(*map(set, scores))
+    return {seed: stats.linregress(x, [found[seed] for found in scores]).slope for seed in seeds}
 
 
 def two_sided_p(values):
@@ -193,7 +228,7 @@ def key_of(row, study):
 
 def name_of(key):
     _, point, *pair = key
-    return *point, " - ".join(pair)
+    return *point, " - ".join(filter(None, pair))
 
 
 def cells(n, mean, low, high, p, adjusted, established):
