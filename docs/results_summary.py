@@ -19,7 +19,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from results_figure import plot_gains
+from scipy.stats import spearmanr
 
+from smoothcse.evaluation.published import is_system, published_results
 from smoothcse.experiments.planned_runs import run_name
 from smoothcse.experiments.statistics import paired_difference, show_mean_sd
 from smoothcse.experiments.study import read_study
@@ -76,6 +78,9 @@ def figures() -> dict[str, Callable[..., str | bool]]:
         "masked_per_anchor": masked_per_anchor,
         "rates": rates,
         "highest": highest,
+        "neighbours": neighbours,
+        "established_arms": established_arms,
+        "rank_correlation": rank_correlation,
         "sd5": sd5,
         "has_run": has_run,
         "ran_on": ran_on,
@@ -172,6 +177,55 @@ def rates(study: str) -> str:
 def highest(study: str, variants: Collection[str], measure: str) -> str:
     """Return the variant with the highest mean."""
     return max(variants, key=lambda variant: fmean(scores(study, variant, measure).values()))
+
+
+def neighbours(study: str) -> str:
+    """Return a table of the methods of question 5, with and without smoothing, beside their published averages."""
+    headings = ("method", "published", "average", "minus SimCSE", "with a share of 0.4", "minus without")
+    lines = [headings, (":--", *["--:"] * 5)]
+    for method in methods_of(study):
+        smoothed = f"{method}-share"
+        lines.append(
+            (
+                f"`{method}`",
+                "" if (known := published_average(method)) is None else f"{known:.2f}",
+                score(study, method, "avg"),
+                "" if method == "simcse" else differ(study, method, "simcse"),
+                score(study, smoothed, "avg"),
+                differ(study, smoothed, method),
+            )
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def methods_of(study: str) -> list[str]:
+    """Return the methods of question 5, the best average first."""
+    arms = [arm for arm in read_study(RESULTS / f"{study}.yaml").variants if not arm.endswith("-share")]
+    return sorted(arms, key=lambda arm: -fmean(scores(study, arm, "avg").values()))
+
+
+def published_average(method: str) -> float | None:
+    """Return the published average of a method for BERT-base, or None."""
+    return published_results(method, "BERT-base")[0].average if is_system(method) else None
+
+
+def rank_correlation(study: str) -> str:
+    """Return Spearman's rank correlation of the averages of question 5 with the published ones, and their number."""
+    both = [(fmean(scores(study, method, "avg").values()), published_average(method)) for method in methods_of(study)]
+    ours, theirs = zip(*((here, there) for here, there in both if there is not None), strict=True)
+    return f"{spearmanr(ours, theirs).statistic:.2f} over {len(ours)} methods"
+
+
+def established_arms(study: str, *, higher: bool, smoothed: bool) -> str:
+    """Return the arms of question 5 that are established as higher, or lower, than what they are compared with."""
+    found = [
+        f"`{row['treated'].removesuffix('-share')}`"
+        for row in tests(study)
+        if row["established"] == "yes"
+        and (float(row["difference"]) > 0) == higher
+        and row["treated"].endswith("-share") == smoothed
+    ]
+    return ", ".join(found) or "none"
 
 
 def sd5(study: str, treated: str, control: str) -> str:

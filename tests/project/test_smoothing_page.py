@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import log2
 
 import pytest
+from scipy import stats
 
 from repository import REPOSITORY
 from smoothcse.evaluation.sts_tasks import SEVEN_STS
@@ -36,6 +37,7 @@ DOCS = REPOSITORY / "docs"
 RESULTS = DOCS / "results"
 RETRIEVAL, OPTIMUM = "smoothing/study-4", "smoothing/study-2-optimum"
 TUNED = RESULTS / "smoothing" / "tuned_studies.py"
+NEIGHBOURS = "smoothing/study-5"
 SENTENCES, STEPS = "smoothing/study-3-sentences", "smoothing/study-3-steps"
 PAGES = {"smoothing.md": RESULTS / "smoothing" / "README.md", "results.md": RESULTS / "README.md"}
 ENVIRONMENT = {
@@ -65,12 +67,12 @@ def results(tmp_path):
 
 @pytest.fixture
 def write_tuned(monkeypatch, results):
-    """Invent the tuning of question 3, and write its studies."""
+    """Invent the tuning of questions 3 and 5, and write their studies."""
 
     def write(effect):
         monkeypatch.setattr(sys, "argv", [str(TUNED), "--folder", str(results / "smoothing")])
         runpy.run_path(str(TUNED), run_name="__main__")
-        for name in (SENTENCES, STEPS):
+        for name in (SENTENCES, STEPS, NEIGHBOURS):
             invent(results / f"{name}-tune", effect)
         runpy.run_path(str(TUNED), run_name="__main__")
 
@@ -155,7 +157,7 @@ def test_the_page_shows_the_runs_so_far(results, render):
 
 def falls_without_smoothing(variant, point):
     """A point for each doubling of the batch is lost, but for a share; the rate 1.2e-4 is best."""
-    doublings = log2(point["batch_size"] / 64)
+    doublings = log2(point.get("batch_size", 64) / 64)
     return (0 if variant == "share-0.4" else -doublings) - abs(point.get("learning_rate", 1.2e-4) - 1.2e-4) * 1e5
 
 
@@ -187,6 +189,38 @@ def test_question_3_says_whether_the_score_falls_with_the_batch(results, render,
     summary_page = " ".join(render("results.md").read_text(encoding="utf-8").split())
     assert "InfoNCE falls from 64 to 1,024" in summary_page
     assert "With ten steps at every size, InfoNCE rises" in summary_page
+
+
+def sncse_is_best(variant, point):
+    """SNCSE exceeds SimCSE, DebCSE does not reach it; a share raises SimCSE and lowers DebCSE."""
+    return {"sncse": 3, "sncse-share": 3, "simcse-share": 4, "debcse": -3, "debcse-share": -9}.get(variant, 0)
+
+
+def test_question_5_names_the_methods_that_are_established(results, render, write_tuned):
+    write_tuned(falls_without_smoothing)
+    invent(results / NEIGHBOURS, sncse_is_best)
+    check_scores(results / NEIGHBOURS)
+    check_tests(results / NEIGHBOURS)
+    page = render("smoothing.md")
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    assert "Question 5: above SimCSE: `sncse`; below: `debcse`**" in text
+    assert "A share of 0.4 raises the average of `simcse`, and lowers that of `debcse`" in text
+    rows = raw_runs(results / NEIGHBOURS)
+    [(_, *lines)] = [table for table in tables_of(page) if table[0][0] == "method"]
+    published = {"sncse": "78.97", "simcse": "76.25", "debcse": "80.33", "simcse++": "", "arccon": ""}
+    averages = []
+    for name, known, average, over, smoothed, gained in lines:
+        method = name.strip("`")
+        assert known == published.get(method, known)
+        averages.append(by_seed(rows, method, "avg", {}).values())
+        assert average == show_score(list(averages[-1]))
+        assert smoothed == show_score(list(by_seed(rows, f"{method}-share", "avg", {}).values()))
+        assert over == ("" if method == "simcse" else show(differences(rows, method, "simcse", "avg", {})))
+        assert gained == show(differences(rows, f"{method}-share", method, "avg", {}))
+    assert [sum(values) for values in averages] == sorted(map(sum, averages), reverse=True)
+    both = [(sum(values), float(line[1])) for values, line in zip(averages, lines, strict=True) if line[1]]
+    assert f"is {stats.spearmanr(both).statistic:.2f} over {len(both)} methods" in text
+    assert "Established above SimCSE" in render("results.md").read_text(encoding="utf-8")
 
 
 def test_the_table_of_views_again(results, render):
