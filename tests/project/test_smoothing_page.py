@@ -37,7 +37,7 @@ DOCS = REPOSITORY / "docs"
 RESULTS = DOCS / "results"
 RETRIEVAL, OPTIMUM = "smoothing/study-4", "smoothing/study-2-optimum"
 TUNED = RESULTS / "smoothing" / "tuned_studies.py"
-NEIGHBOURS = "smoothing/study-5"
+SECOND, NEIGHBOURS = "smoothing/study-2-mpnet", "smoothing/study-5"
 SENTENCES, STEPS = "smoothing/study-3-sentences", "smoothing/study-3-steps"
 PAGES = {"smoothing.md": RESULTS / "smoothing" / "README.md", "results.md": RESULTS / "README.md"}
 ENVIRONMENT = {
@@ -57,7 +57,7 @@ def without_plots(monkeypatch):
 def results(tmp_path):
     """The folder of results without the runs of questions 2c to 5, and without the files that a script writes."""
     (tmp_path / "smoothing").mkdir()
-    left_out = {RESULTS / RETRIEVAL, RESULTS / OPTIMUM, *(RESULTS / "smoothing").glob("study-[35]*")}
+    left_out = {RESULTS / RETRIEVAL, RESULTS / OPTIMUM, RESULTS / SECOND, *(RESULTS / "smoothing").glob("study-[35]*")}
     for source in [*RESULTS.iterdir(), *(RESULTS / "smoothing").iterdir()]:
         place = tmp_path / source.relative_to(RESULTS)
         if not place.exists() and source not in left_out:
@@ -153,6 +153,19 @@ def test_the_page_shows_the_runs_so_far(results, render):
     assert "questions 3 and 5, as the time" in text
     assert "(2026-11-28, cpu (1 threads, x86_64), bf16, torch 2.13.0, revision 0123abc; [study-4.yaml]" in text
     assert "lowers the MRR on debian" in render("results.md").read_text(encoding="utf-8")
+
+
+def test_the_second_encoder(results, render):
+    invent(results / SECOND, lambda variant, point: 2 * (variant == "share-0.6"))
+    check_scores(results / SECOND)
+    page = render("smoothing.md")
+    assert tables_of(results / SECOND / "summary.md")[1] in tables_of(page)
+    text = " ".join(page.read_text(encoding="utf-8").split())
+    assert "`share-0.6` has the highest average** for all-mpnet-base-v2" in text
+    gained = show(differences(raw_runs(results / SECOND), "share-0.6", "infonce", "avg", {}))
+    assert f"of 0.6 {gained} (3 seeds, exploratory)" in text
+    invent(results / OPTIMUM, best_at_half)
+    assert f"of 0.6 {gained} (n = 3" in " ".join(render("results.md").read_text(encoding="utf-8").split())
 
 
 def falls_without_smoothing(variant, point):
