@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import runpy
@@ -35,8 +36,10 @@ SMALL = ("noise", "calibrated", "calibrated-grid", "calibrated-width", "batch-si
 def check(monkeypatch):
     """Run ``results_summary.py --check``; its message, or 0."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
+    files = importlib.import_module("results_files")
 
     def run(*, changed: str | None = None) -> object:
+        forget()
         if changed:
             read = Path.read_text
             monkeypatch.setattr(Path, "read_text", lambda file, **kw: read(file, **kw).replace(*changed.split("->")))
@@ -45,7 +48,12 @@ def check(monkeypatch):
             runpy.run_path(str(SCRIPT), run_name="__main__")
         return left.value.code
 
-    return run
+    def forget():
+        files.runs.cache_clear()
+        files.tests.cache_clear()
+
+    yield run
+    forget()
 
 
 def test_the_pages_are_those_of_the_runs(check):

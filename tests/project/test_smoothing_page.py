@@ -84,17 +84,18 @@ def render(monkeypatch, results):
     """Render a template with the runs of a folder."""
     monkeypatch.syspath_prepend(DOCS)
     page = importlib.import_module("results_summary")
-    monkeypatch.setattr(page, "RESULTS", results)
+    files = importlib.import_module("results_files")
+    monkeypatch.setattr(files, "RESULTS", results)
 
     def write(template):
-        page.runs.cache_clear()
-        page.tests.cache_clear()
+        files.runs.cache_clear()
+        files.tests.cache_clear()
         (results / template).write_text(page.render(template), encoding="utf-8")
         return results / template
 
     yield write
-    page.runs.cache_clear()
-    page.tests.cache_clear()
+    files.runs.cache_clear()
+    files.tests.cache_clear()
 
 
 def invent(folder, effect, runs=None):
