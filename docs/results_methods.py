@@ -14,7 +14,7 @@ from smoothcse.evaluation.published import is_system, published_results
 
 def neighbours(study: str) -> str:
     """Return a table of the methods of question 5, with and without smoothing, beside their published averages."""
-    headings = ("method", "published", "average", "minus SimCSE", "with a share of 0.4", "minus without")
+    headings = ("method", "published", "average", "minus SimCSE", "with a share of 0.6", "minus without")
     lines = [headings, (":--", *["--:"] * 5)]
     for method in methods_of(study):
         smoothed = f"{method}-share"

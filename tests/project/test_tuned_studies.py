@@ -68,7 +68,7 @@ def test_each_method_gets_its_best_rate_on_seeds_that_did_not_tune_it(write):
     methods = read(SCRIPT.with_name("study-5-tune.yaml"))["variants"]
     expected = {method: 2.4e-4 if method == "sncse" else 3.0e-5 for method in methods}
     assert rates == expected | {f"{method}-share": rate for method, rate in expected.items()}
-    assert all((fields.get("noise_share") == 0.4) == ("share" in name) for name, fields in study.variants.items())
+    assert all((fields.get("noise_share") == 0.6) == ("share" in name) for name, fields in study.variants.items())
     assert TUNING_SEED not in study.seeds
     assert len(study.tests.differ) == 8 + 9
 
