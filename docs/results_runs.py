@@ -49,13 +49,18 @@ def score(study: str, variant: str, measure: str = "last", **point: Any) -> str:
     return show_mean_sd(list(scores(study, variant, measure, **point).values()))
 
 
+def start(study: str) -> str:
+    """Return the dev score of the start, which the runs of a study have in common."""
+    return f"{runs(study)[0]['start']:.2f}"
+
+
 def scores_by_point(study: str, measure: str = "last") -> str:
     """Return a table of mean ± sd (seeds): a row per variant, and the start for dev scores; a column per point."""
     plan = planned(study)
     columns = [", ".join(map(str, point.values())) for point in plan.points()]
     rows = []
     if measure == "last":
-        rows.append(["start", *([f"{runs(study)[0]['start']:.2f}"] * len(columns))])
+        rows.append(["start", *([start(study)] * len(columns))])
     for variant in plan.variants:
         known = [list(scores(study, variant, measure, **point).values()) for point in plan.points()]
         if any(known):

@@ -31,6 +31,7 @@ from results_runs import (
     seeds,
     share,
     spread,
+    start,
     table,
 )
 from results_tests import adjusted_p, differ, effect, pairs, same, trend, verdict
@@ -40,7 +41,7 @@ PAGES = {"results.md": RESULTS / "README.md", "smoothing.md": RESULTS / "smoothi
 
 FIGURES = (
     *(between, count, has_run, highest, masked_per_anchor, paired, ran_on, rates, score, scores_by_point),
-    *(sd5, seeds, share, spread, table),
+    *(sd5, seeds, share, spread, start, table),
     *(adjusted_p, differ, effect, pairs, same, trend, verdict),
     *(established_arms, neighbours, rank_correlation),
     *(arm_seeds, cell, gain, gains),
