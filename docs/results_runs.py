@@ -86,9 +86,10 @@ def rates(study: str) -> str:
     return ", ".join(found).replace("e-0", "e-")
 
 
-def highest(study: str, variants: Collection[str], measure: str) -> str:
-    """Return the variant with the highest mean."""
-    return max(variants, key=lambda variant: fmean(scores(study, variant, measure).values()))
+def highest(study: str, measure: str, variants: Collection[str] | None = None) -> str:
+    """Return the variant with the highest mean, of some variants or of all."""
+    arms = variants or planned(study).variants
+    return max(arms, key=lambda variant: fmean(scores(study, variant, measure).values()))
 
 
 def sd5(study: str, treated: str, control: str) -> str:
