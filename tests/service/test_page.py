@@ -103,6 +103,13 @@ def opened(browser, address, place="", viewport=WIDE, faults=(), **options):
     assert [url for url in elsewhere if not url.startswith("data:")] == []
 
 
+def received(page, routes, count):
+    """Return the last of `count` intercepted requests once there are as many."""
+    while len(routes) < count:
+        page.wait_for_timeout(20)
+    return routes[count - 1]
+
+
 def test_results_come_while_one_types(browser, address, encoders):
     with opened(browser, address) as page:
         query = sentences(59)[7]
@@ -438,15 +445,21 @@ def test_the_map_says_that_it_is_a_sample_and_how_far_it_is(browser, address):
         "incomplete": None,
     }
     with opened(browser, address, "#pairs") as page:
-        page.route("**/map/progress?*", lambda route: route.fulfill(json={"share": 0.25}))
-        waiting = []
-        page.route("**/map?*", lambda route: waiting.append(route))
+        maps, inquiries = [], []
+        page.route("**/map/progress?*", lambda route: inquiries.append(route))
+        page.route("**/map?*", lambda route: maps.append(route))
         page.get_by_role("link", name="Map").click()
+        received(page, inquiries, 1).fulfill(json={"share": 0.25})
         expect(page.locator("#map-status")).to_have_text("Computing the map; this is needed once. 25% done.")
         expect(page.locator("#map-progress")).to_have_js_property("value", 0.25)
-        waiting[0].fulfill(json=answer)
+        late = received(page, inquiries, 2)
+        received(page, maps, 1).fulfill(json=answer)
         expect(page.locator("#map-status")).to_have_text("A random sample of 1 of 7,000 documents, laid out by t-SNE.")
+        with page.expect_response("**/map/progress?*"):
+            late.fulfill(json={"share": 0.5})
+        page.wait_for_timeout(100)
         expect(page.locator("#map-progress")).to_be_hidden()
+        expect(page.locator("#map-status")).to_have_text("A random sample of 1 of 7,000 documents, laid out by t-SNE.")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,11 +12,14 @@ const maps = new Map(); // by encoder, since the first computation takes the ser
 export async function findMap(model, signal, progress) {
   if (maps.has(model)) return maps.get(model);
   const name = encodeURIComponent(model);
-  const timer = setInterval(() => ask(`map/progress?model=${name}`, null, signal).then((found) => progress(found.share), () => {}), EVERY);
+  let waiting = true; // an answer about the progress may come after the map
+  const inquire = () => ask(`map/progress?model=${name}`, null, signal).then((found) => { if (waiting) progress(found.share); }, () => {});
+  const timer = setInterval(inquire, EVERY);
   try {
     maps.set(model, await ask(`map?model=${name}`, null, signal));
   } finally {
     clearInterval(timer);
+    waiting = false;
   }
   return maps.get(model);
 }
