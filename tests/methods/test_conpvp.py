@@ -10,8 +10,11 @@ import torch
 from denoised import denoised
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.templates import check_template, read_prompts
+from smoothcse.errors import SmoothCSEError
 from smoothcse.methods.conpvp import NEGATIVE, POSITIVE, ConPVP, ConPVPLoss, anchor_template, prepare
 from smoothcse.objectives.conpvp import draw_templates
+from smoothcse.training import make_config
+from smoothcse.training.plan import plan_run
 from tiny import save_tiny_model, sentences
 
 SETTINGS = ConPVP(prompt_tokens=2)
@@ -87,3 +90,9 @@ def test_each_template_has_its_chance_at_each_step_whatever_the_batch():
     later = draw_templates(ids, mask, (9, 8), seed=1, step=5)
     assert not torch.equal(whole[0], later[0])
     assert abs(torch.corrcoef(torch.stack([whole[0], whole[1]]).double())[0, 1]) < 0.3
+
+
+def test_frozen_embeddings_are_refused():
+    """They would leave the prompt at its random start."""
+    with pytest.raises(SmoothCSEError, match="learns the embeddings of new tokens, which train_layers freezes"):
+        plan_run(make_config({"method": "conpvp", "train_layers": 1}))

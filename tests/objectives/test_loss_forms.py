@@ -261,14 +261,15 @@ def test_the_adaptive_temperature_stays_positive_and_has_no_gradient():
 
 
 @ENGINES
+@pytest.mark.parametrize("noise", [NO_NOISE, Noise(8, share=0.4)], ids=["no noise", "held share"])
 @pytest.mark.parametrize("form", [LossForm(), *FORMS.values()], ids=["infonce", *FORMS])
-def test_an_anchor_without_negatives_has_no_loss_and_no_gradient(form, engine):
+def test_an_anchor_without_negatives_has_no_loss_and_no_gradient(form, noise, engine):
     """All others are false negatives of the first anchor; and a batch of one sentence."""
     judged = FalseNegatives(torch.eye(3).double(), torch.tensor([[1.0, 0, 0]] * 3).double(), 0.5)
     for z1, z2, judgement in ((rows(3, 4, 0), rows(3, 4, 1), judged), (rows(1, 4, 0), rows(1, 4, 1), None)):
         if judgement is not None and form.positive_prior is not None:
             continue
-        loss = engine(z1, Keys(z2, false_negatives=judgement), NO_NOISE, form, temperature=0.3).loss
+        loss = engine(z1, Keys(z2, false_negatives=judgement), noise, form, temperature=0.3).loss
         gradient = torch.autograd.grad(loss, z1)[0]
         assert torch.isfinite(loss)
         assert torch.isfinite(gradient).all()

@@ -175,7 +175,7 @@ def test_fields_that_contradict_lora_are_refused(fields, words):
 
 
 def test_methods_and_layers_without_adapters_are_refused(config):
-    with pytest.raises(SmoothCSEError, match="conpvp learns the embeddings of new tokens, which LoRA freezes"):
+    with pytest.raises(SmoothCSEError, match="conpvp learns the embeddings of new tokens, which lora_rank freezes"):
         train(config.replace(method="conpvp"), console=QUIET)
     with pytest.raises(SmoothCSEError, match=r"lora_targets names layers that .* does not have"):
         train(config.replace(lora_targets=["nothing"]), console=QUIET)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from interrupted import train_interrupted
 from smoothcse.corpus import load_sentences
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.load import load_encoder
@@ -74,7 +75,8 @@ def test_the_control_without_noise_gets_no_warning_about_noise(config):
 def test_a_collapsing_encoder_is_warned_about(tiny_bert, warnings):
     encoder = load_encoder(tiny_bert, "cls", device="cpu")
     monitor = CollapseMonitor(encoder, sentences(40), warnings)
-    state = type("State", (), {"global_step": 0})
+    state = type("State", (), {"global_step": 4})
+    monitor.measure_start()
     monitor.on_evaluate(None, state, None)
     assert not warnings.messages
     with torch.no_grad():  # a large common vector behind the last layer
@@ -85,6 +87,32 @@ def test_a_collapsing_encoder_is_warned_about(tiny_bert, warnings):
     state.global_step = 8
     monitor.on_evaluate(None, state, None)
     assert len(warnings.messages) == 1  # once, though the figures have changed
+
+
+@pytest.mark.parametrize("collapsed_from", [2, 4])
+def test_a_resumed_run_records_the_warnings_of_an_uninterrupted_one(collapsed_from, config, monkeypatch):
+    """Warned about before the interruption or after it, and compared with the start in both cases."""
+    config = config.replace(max_steps=6, eval_steps=2, log_steps=1, noise_count=0)
+    steps = []
+
+    def shape(self):
+        return (0.99, -0.1, 1.0) if steps and steps[-1] >= collapsed_from else (0.5, -2.0, 30.0)
+
+    def on_evaluate(self, args, state, control, **kwargs):
+        steps.append(state.global_step)
+        original(self, args, state, control, **kwargs)
+
+    original = CollapseMonitor.on_evaluate
+    monkeypatch.setattr(CollapseMonitor, "_shape", shape)
+    monkeypatch.setattr(CollapseMonitor, "on_evaluate", on_evaluate)
+    measure = CollapseMonitor.measure_start
+    monkeypatch.setattr(CollapseMonitor, "measure_start", lambda self: (steps.clear(), measure(self)))
+    train(config, console=QUIET)
+    expected = read_manifest(config.output).warnings
+    assert sum(f"collapsing (step {collapsed_from})" in warning for warning in expected) == 1
+    cut = config.replace(output=f"{config.output}-cut")
+    train_interrupted(cut, 3, monkeypatch)
+    assert read_manifest(cut.output).warnings == expected
 
 
 def test_identical_views_are_refused(tmp_path):
@@ -136,6 +164,14 @@ def test_duplicates_after_truncation_are_warned_about(tiny_bert, tmp_path, warni
     assert check.duplicates == pytest.approx(2 / 22)
     warn_about_text(check, "tiny", 32, warnings)
     assert "act as each other's negatives" in warnings.messages[0]
+
+
+def test_texts_that_the_method_repeats_are_no_duplicates(config):
+    """DebCSE draws positives among the sentences, some of them many times."""
+    train(config.replace(method="debcse", max_steps=1), console=QUIET)
+    manifest = read_manifest(config.output)
+    assert manifest.text["duplicates"] == 0
+    assert not any("duplicates" in warning for warning in manifest.warnings)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_though_the_loss_is(config, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,13 @@ from smoothcse._utils.vectors import unit_rows
 from smoothcse.encoders.build import build_encoder
 from smoothcse.encoders.inference import encode
 from smoothcse.encoders.load import load_encoder
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, Stopped
 from smoothcse.experiments.seeds import train_seeds
 from smoothcse.runs import model_folder
 from smoothcse.runs.folder import RunFolder
 from smoothcse.runs.manifest import read_manifest
 from smoothcse.training import TrainConfig, inputs, make_config, read_result, run, train
+from smoothcse.training.callbacks import NoiseStep
 from smoothcse.training.selection import DEV_SCORE, Criterion
 from tiny import sentences
 
@@ -63,6 +65,19 @@ def by_step(monkeypatch, scores):
     remaining = iter(scores)
     criterion = Criterion("a list", lambda model: {DEV_SCORE: next(remaining)})
     monkeypatch.setattr(inputs, "choose_criterion", lambda config, corpus: criterion)
+
+
+def signal_at(monkeypatch, step):
+    """Send the process a signal in the step after this one, once."""
+    original, sent = NoiseStep.on_step_begin, []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.global_step == step and not sent:
+            sent.append(True)
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(NoiseStep, "on_step_begin", on_step_begin)
 
 
 def test_a_run_writes_all_documented_files(config, tmp_path):
@@ -173,6 +188,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(config, monkeypatch):
     assert RunFolder(config.output).latest_checkpoint().name == "checkpoint-4"
 
 
+def test_a_stopped_run_keeps_no_checkpoint_of_a_loss_that_is_not_finite(config, monkeypatch):
+    from smoothcse.methods import base
+
+    original = base.ContrastiveLoss.forward
+
+    def broken(self, features, labels=None):
+        loss = original(self, features, labels)
+        return loss * float("nan") if self.step == 2 else loss  # step 3; the signal comes in step 4
+
+    monkeypatch.setattr(base.ContrastiveLoss, "forward", broken)
+    signal_at(monkeypatch, step=3)
+    config = config.replace(eval_steps=8, log_steps=8)
+    with pytest.raises(SmoothCSEError, match="not a finite number at step 3"):
+        train(config, console=QUIET)
+    assert RunFolder(config.output).latest_checkpoint() is None
+
+
 def test_an_output_folder_in_use(config, tmp_path):
     train(config.replace(max_steps=1), console=QUIET)
     with pytest.raises(
@@ -263,6 +295,18 @@ def test_start_metrics_can_be_given(config, monkeypatch):
     by_step(monkeypatch, [1.0, 3.0])  # of steps 2 and 4 alone
     result = train(config.replace(max_steps=4), start_metrics={DEV_SCORE: 2.0}, console=QUIET)
     assert (result.start_score, result.best_score, result.best_step) == (2.0, 3.0, 4)
+
+
+def test_start_metrics_are_not_taken_for_the_scores_of_a_resumed_run(config, monkeypatch):
+    """Such as a candidate of an adaptation, whose only evaluation follows its last step."""
+    config = config.replace(max_steps=4, eval_steps=4)
+    signal_at(monkeypatch, step=2)
+    by_step(monkeypatch, [])
+    with pytest.raises(Stopped):
+        train(config, start_metrics={DEV_SCORE: 2.0}, console=QUIET)
+    by_step(monkeypatch, [7.0])
+    result = train(config, resume=True, start_metrics={DEV_SCORE: 2.0}, console=QUIET)
+    assert (result.start_score, result.last_score, result.best_score, result.best_step) == (2.0, 7.0, 7.0, 4)
 
 
 @pytest.mark.parametrize("mistake", [{"model": "no-such-model"}, {"dev": "no-such-folder"}, {"max_length": 4096}])

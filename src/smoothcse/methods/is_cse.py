@@ -87,4 +87,5 @@ METHOD = Method(
     loss=ISCSELoss,
     settings=ISCSE,
     pairs=True,
+    own_logits=True,
 )

@@ -48,7 +48,7 @@ class Method:
         pairs: Whether the method also trains on labelled pairs and triplets, and on views drawn from the text.
         learns_tokens: Whether it adds tokens to the vocabulary and learns their embeddings.
         symmetric: Whether its contrast has a symmetric form, a loss in both directions.
-        own_logits: Whether it makes the logits of the positive pairs itself.
+        own_logits: Whether it makes logits of positive pairs itself, in its contrast or in a second loss.
         reads_weights: Whether it reads weights of the encoder outside of the encoder's forward pass.
         prepare: Function that prepares the encoder for the method, given the settings; None to leave it unchanged.
         add_texts: Function that generates further columns from the dataset of sentences, the untrained encoder, the

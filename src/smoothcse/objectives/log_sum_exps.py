@@ -28,7 +28,8 @@ class LogSumExps(NamedTuple):
     def balanced(self, share: float) -> LogSumExps:
         """Return the terms with the noise weighted as :func:`~smoothcse.objectives.balance_noise` does."""
         assert self.noise is not None
-        log_weight = math.log(share / (1 - share)) + (self.negatives - self.noise).detach()
+        negatives = self.negatives.clamp(min=torch.finfo(self.negatives.dtype).min)  # -inf if all of them are masked
+        log_weight = math.log(share / (1 - share)) + (negatives - self.noise).detach()
         return self._replace(noise=self.noise + log_weight)
 
     def everything(self) -> Tensor:

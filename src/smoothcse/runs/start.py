@@ -36,10 +36,12 @@ class Continuation(NamedTuple):
     Attributes:
         checkpoint: Checkpoint to continue from; None to begin at step 0.
         skipped: One sentence for each newer checkpoint that is damaged and has been deleted.
+        warnings: Warnings that the run has recorded so far, if it has a checkpoint.
     """
 
     checkpoint: Path | None
     skipped: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
 
 @contextmanager
@@ -119,7 +121,8 @@ def _resume(folder: RunFolder, manifest: Manifest) -> Continuation:
     step = step_of(checkpoint) if checkpoint else -1
     kept = [entry for entry in folder.metrics() if entry["step"] <= step]
     replace_metrics(folder.metrics_file, kept)
-    return Continuation(checkpoint, folder.drop_damaged_checkpoints(checkpoint))
+    warnings = before.warnings if checkpoint else ()
+    return Continuation(checkpoint, folder.drop_damaged_checkpoints(checkpoint), warnings)
 
 
 def _require_same_config(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -77,7 +77,11 @@ class Execution:
         self.loss = make_loss(plan, inputs.model)
         kept = self.loss.state
         self.state = None if kept is None else MethodState(kept, plan.folder.checkpoints, writes=is_main_process())
-        self.warnings = Warnings(console)
+        self.manifest: Manifest | None = None
+        self.warnings = Warnings(console, lambda messages: self._write(warnings=list(messages)))
+        self.collapse = CollapseMonitor(
+            inputs.model, inputs.corpus.dataset[:_MONITORED_SENTENCES]["sentence"], self.warnings
+        )
         self.selection = Selection(
             plan.folder, inputs.model, writes=is_main_process(), keep_adapters=plan.config.keep_adapters
         )
@@ -95,32 +99,41 @@ class Execution:
         return [
             NoiseStep(self.loss),
             *([StartDecay(self.inputs.model, decay)] if decay else []),
+            self.stop,  # before the check of the loss, so that its checkpoint is checked too
             FiniteLoss(self.loss, folder, gradients=self.plan.hardware.precision != "fp16"),
             self.selection,
-            self.stop,
             *([self.state] if self.state else []),
             BatchShares(self.loss),
             *([Metrics(folder)] if is_main_process() else []),
             WriteChecksums(folder.checkpoints, writes=is_main_process()),
             FreedMemory(),
             *([NoiseShareMonitor(self.warnings)] if self.plan.noise.count else []),
-            CollapseMonitor(
-                self.inputs.model, self.inputs.corpus.dataset[:_MONITORED_SENTENCES]["sentence"], self.warnings
-            ),
+            self.collapse,
             self.bar,
             self.cost,
         ]
 
-    def execute(self, manifest: Manifest | None, checkpoint: Path | None, *, warnings: Sequence[str]) -> TrainResult:
+    def execute(
+        self,
+        manifest: Manifest | None,
+        checkpoint: Path | None,
+        *,
+        warnings: Sequence[str],
+        earlier: Sequence[str] = (),
+    ) -> TrainResult:
         """Train to the last step and write the results.
 
         Args:
             manifest: Manifest of the run so far; None if another rank writes it.
             checkpoint: Checkpoint to resume from; None to start at step 0.
             warnings: Warnings to show and record before the first step.
+            earlier: Warnings that were recorded before an interruption.
         """
         started = time.perf_counter()
-        manifest = self._write(manifest, data=self.inputs.corpus.report.as_dict())  # the method may have added texts
+        self.manifest = manifest
+        self.warnings.messages.extend(earlier)
+        # The text again, to which the method may have added.
+        self._write(data=self.inputs.corpus.report.as_dict(), warnings=list(earlier))
         self.console.print(self.inputs.corpus.report.table())
         promises = broken_promises(self.plan.config.trainer_args, self.plan.config.batch_size)
         for warning in (*warnings, *promises, *self.inputs.criterion.notes):
@@ -129,7 +142,6 @@ class Execution:
         start_score = self._train_from(checkpoint, text)
         result = self._result(start_score)
         self._write(
-            manifest,
             status="finished",
             text=dataclasses.asdict(text),
             result=result.as_dict(),
@@ -152,6 +164,7 @@ class Execution:
         """Score the start, train to the last step, save the last model, and return the start's score."""
         folder, steps = self.plan.folder, self.inputs.steps
         try:
+            self.collapse.measure_start()
             start_score = folder.score_at(0) if checkpoint else self._start(text)
             if is_main_process():
                 settle(folder)
@@ -250,10 +263,9 @@ class Execution:
             if is_main_process() and model.is_dir():
                 write_model_card(model)
 
-    def _write(self, manifest: Manifest | None, **changes: Any) -> Manifest | None:
+    def _write(self, **changes: Any) -> None:
         """Write the manifest with some fields changed, unless another rank writes it."""
-        if manifest is None:
-            return None
-        changed = manifest.replace(**changes)
-        write_manifest(self.plan.folder.path, changed)
-        return changed
+        if self.manifest is None:
+            return
+        self.manifest = self.manifest.replace(**changes)
+        write_manifest(self.plan.folder.path, self.manifest)

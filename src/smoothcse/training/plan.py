@@ -91,10 +91,11 @@ def plan_run(config: TrainConfig) -> RunPlan:
             "leave out views, or choose another method, such as simcse."
         )
     _require_applicable_form(config, method)
-    if config.lora_rank and method.learns_tokens:
+    frozen_by = "lora_rank" if config.lora_rank else "train_layers" if config.train_layers else None
+    if frozen_by and method.learns_tokens:
         raise SmoothCSEError(
-            f"The method {config.method.name} learns the embeddings of new tokens, which LoRA freezes; leave out "
-            "lora_rank, or choose another method, such as promptbert."
+            f"The method {config.method.name} learns the embeddings of new tokens, which {frozen_by} freezes; leave "
+            "it out, or choose another method, such as promptbert."
         )
     if config.shard:
         require_shardable(config, method, hardware)

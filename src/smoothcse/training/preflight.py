@@ -25,7 +25,8 @@ def check_inputs(plan: RunPlan, inputs: RunInputs, warnings: Warnings) -> TextCh
             different sentences or to both views of a sentence.
     """
     config, model = plan.config, inputs.model
-    check = check_text(model, inputs.corpus, config.max_length, config.seed, inputs.views)
+    generated = plan.method.add_texts is not None
+    check = check_text(model, inputs.corpus, config.max_length, config.seed, inputs.views, generated)
     warn_about_text(check, config.model, config.max_length, warnings)
     first = inputs.corpus.dataset[:8]["sentence"]
     require_distinct_embeddings(model, config.model, first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
@@ -93,15 +93,15 @@ def train(
         explain_failed_writes(plan.folder.path),
         explain_full_memory(plan.folder),
         deterministic_kernels(config.deterministic),
-        _taken(plan.folder, manifest, resume=resume, overwrite=overwrite, console=console) as checkpoint,
+        _taken(plan.folder, manifest, resume=resume, overwrite=overwrite, console=console) as (checkpoint, earlier),
         accelerate(inputs.model, parts=plan.fast_parts, precision=plan.hardware.precision) as slow,
     ):
         arguments = host_arguments(plan)  # connects the ranks
         inputs = with_texts(plan, inputs, manifest, console)
         if config.shard:
             shard(inputs.model, config.model, plan.hardware.device_type, plan.hardware.autocast_dtype)
-        run = Execution(plan, inputs, arguments, start_metrics, console)
-        return run.execute(manifest, checkpoint, warnings=slow)
+        run = Execution(plan, inputs, arguments, None if checkpoint else start_metrics, console)
+        return run.execute(manifest, checkpoint, warnings=slow, earlier=earlier)
 
 
 def _as_config(given: TrainConfig | str | PathLike[str], fields: TrainOptions) -> TrainConfig:
@@ -117,15 +117,15 @@ def _first_manifest(plan: RunPlan, inputs: RunInputs) -> Manifest:
 @contextmanager
 def _taken(
     folder: RunFolder, manifest: Manifest | None, *, resume: bool, overwrite: bool, console: Console
-) -> Iterator[Path | None]:
-    """Lock the folder, on one rank for all, and print where a resumed run continues."""
+) -> Iterator[tuple[Path | None, Sequence[str]]]:
+    """Lock the folder, on one rank for all, and print where a resumed run continues; yield that and its warnings."""
     if manifest is None:
-        yield folder.latest_checkpoint() if resume else None
+        yield folder.latest_checkpoint() if resume else None, ()
         return
-    with take_folder(folder, manifest, resume=resume, overwrite=overwrite) as (checkpoint, skipped):
+    with take_folder(folder, manifest, resume=resume, overwrite=overwrite) as (checkpoint, skipped, warnings):
         for sentence in skipped:
             console.print(sentence, style="yellow", markup=False)
         if resume:
             place = f"after step {step_of(checkpoint)}" if checkpoint else "from the start: it has no checkpoint yet"
             console.print(f"Resuming the run in {folder.path} {place}.", highlight=False, markup=False, soft_wrap=True)
-        yield checkpoint
+        yield checkpoint, warnings

@@ -48,7 +48,12 @@ class TextCheck:
 
 
 def check_text(
-    model: SentenceTransformer, corpus: Corpus, max_length: int, seed: int = 0, views: TextViews | None = None
+    model: SentenceTransformer,
+    corpus: Corpus,
+    max_length: int,
+    seed: int = 0,
+    views: TextViews | None = None,
+    generated: bool = False,
 ) -> TextCheck:
     """Tokenise a sample of up to 5,000 rows and measure its coverage.
 
@@ -58,6 +63,7 @@ def check_text(
         max_length: Tokens per sentence in training.
         seed: Seed of the sample.
         views: Views drawn from the text, which are tokenised in its place; None for the text itself.
+        generated: Whether the method has generated all columns but the first. They may repeat texts.
     """
     if not callable(tokenizer := model.tokenizer):
         return TextCheck(0.0, 0.0, 0.0)
@@ -65,13 +71,14 @@ def check_text(
     texts = list(corpus.dataset[chosen].values() if views is None else views.draw(chosen.tolist(), epoch=0))
     columns = [_token_ids(tokenizer, column) for column in texts]
     ids = [row for column in columns for row in column]
+    judged = columns[:1] if generated else columns[:2]
     total = sum(map(len, ids))
     prompts = [prompt_of(model)] if views is None else view_prompts(model, views.weights)
     longest = max_length - tokenizer.num_special_tokens_to_add() - max(map(len, _token_ids(tokenizer, prompts)))
     return TextCheck(
         unknown=sum(row.count(tokenizer.unk_token_id) for row in ids) / max(total, 1),
         truncated=1 - sum(len(row[:longest]) for row in ids) / max(total, 1),
-        duplicates=max(_duplicates([tuple(row[:longest]) for row in column]) for column in columns[:2]),
+        duplicates=max(_duplicates([tuple(row[:longest]) for row in column]) for column in judged),
         truncated_texts=sum(len(row) > longest for row in ids) / max(len(ids), 1),
         fertility=total / max(_count_words(texts), 1),
     )

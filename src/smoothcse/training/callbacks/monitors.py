@@ -8,7 +8,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from smoothcse._utils.choices import Precision
 from smoothcse.encoders.inference import encode
+from smoothcse.encoders.sharding import is_sharded
 from smoothcse.errors import SmoothCSEError
 from smoothcse.objectives.geometry import effective_rank, mean_cosine, uniformity
 from smoothcse.training.warnings import Warnings
@@ -71,13 +73,13 @@ class NoiseShareMonitor(TrainerCallback):
                 f"Smoothing is not active: the noise is {max(self.recent):.2%} of the negative mass, as the sentences "
                 "of a batch are far more similar to each other than to the noise, so this is plain SimCSE; raise "
                 "noise_weight or noise_count, or set noise_share.",
-                about="inactive noise",
+                start="Smoothing is not active",
             )
         if min(self.recent) > _DROWNING_SHARE:
             self.warnings.warn(
                 f"The noise is {min(self.recent):.1%} of the negative mass: the in-batch negatives have "
                 "almost no effect. Lower noise_weight or noise_count.",
-                about="drowning noise",
+                start="The noise is",
             )
 
 
@@ -85,7 +87,8 @@ class CollapseMonitor(TrainerCallback):
     """Callback that warns if the embeddings collapse: into a narrow cone, or onto a few axes.
 
     Checks the mean cosine, the uniformity and the effective rank (of the centred rows) of a sample at each evaluation.
-    A bad value counts only if it is worse than that of the start, which may be bad too.
+    A bad value counts only if it is worse than that of the start, which may be bad too and is measured by
+    :meth:`measure_start` before the first step, also of a resumed run.
 
     Args:
         model: Model being trained.
@@ -99,13 +102,17 @@ class CollapseMonitor(TrainerCallback):
         self.warnings = warnings
         self.start: tuple[float, float, float] | None = None
 
+    def measure_start(self) -> None:
+        """Measure the geometry of the start, which the model must still hold."""
+        self.start = self._shape()
+
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Embed the sample and check its geometry."""
-        now = self._shape()
-        self.start = self.start or now
-        cosine, uniform, rank = now
+        if self.start is None or not state.global_step:
+            return
+        cosine, uniform, rank = self._shape()
         signs = []
         if cosine > max(_COLLAPSED_COSINE, self.start[0]):
             signs.append(f"their mean cosine is {cosine:.2f}")
@@ -117,9 +124,11 @@ class CollapseMonitor(TrainerCallback):
             self.warnings.warn(
                 f"The embeddings are collapsing (step {state.global_step}): {', '.join(signs)}. Lower learning_rate "
                 "or temperature, or raise batch_size; best/ keeps an earlier model if it scored higher.",
-                about="collapse",
+                start="The embeddings are collapsing",
             )
 
     def _shape(self) -> tuple[float, float, float]:
-        rows = torch.from_numpy(encode(self.model, self.sentences, precision="auto"))
+        # Of a sharded model there can be no copy in bf16; it computes in the precision of its shards.
+        precision: Precision = "fp32" if is_sharded(self.model) else "auto"
+        rows = torch.from_numpy(encode(self.model, self.sentences, precision=precision))
         return float(mean_cosine(rows)), float(uniformity(rows)), float(effective_rank(rows - rows.mean(dim=0)))
