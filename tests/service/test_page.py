@@ -272,6 +272,8 @@ def test_the_token_is_asked_for(browser, encoders):
     ):
         form = page.locator("#token-form")
         expect(form).to_be_visible()
+        page.get_by_role("link", name="Search").click()
+        expect(page.locator("#problem")).to_be_hidden()  # what is served is not known yet
         page.locator("#token").fill("wrong")
         page.keyboard.press("Enter")
         expect(form).to_contain_text("not accepted")
@@ -287,6 +289,9 @@ def test_without_an_index_there_are_pairs(browser, encoders):
     with listening(create_app(bare)) as url, opened(browser, url) as page:
         expect(page.locator(".heat")).to_be_visible()
         page.get_by_role("link", name="Search").click()
+        expect(page.locator("#problem")).to_contain_text("start it with --index")
+        page.reload()
+        expect(page.locator("#served")).to_contain_text("no index")
         expect(page.locator("#problem")).to_contain_text("start it with --index")
 
 
@@ -342,6 +347,7 @@ def test_facets_count_and_ranges_limit(browser, address):
         page.keyboard.press("Enter")
         expect(page.locator("#filters")).to_contain_text("year: 2003 to 2004")
         expect(page.locator("#search-status")).to_contain_text("from 5 documents")
+        expect(page.get_by_label("year, to")).to_be_focused()
         expect(values).to_have_text(["<b>dogs</b>5", "cats5"])
         page.get_by_label("day, from").fill("2024-01-17")
         page.keyboard.press("Enter")
@@ -349,6 +355,33 @@ def test_facets_count_and_ranges_limit(browser, address):
         page.get_by_label("year, from").fill("3000")
         page.keyboard.press("Enter")
         expect(page.get_by_text("No documents found.")).to_be_visible()
+
+
+@pytest.mark.parametrize("rest", ["05", ""])
+def test_facets_that_arrive_keep_what_is_being_typed(rest, browser, address):
+    with opened(browser, address, "#search?q=the+cat&encoder=after") as page:
+        expect(page.locator("#facet-fields legend")).to_have_count(3)
+        held = []
+        page.route("**/facets", lambda route: held.append(route))
+        page.get_by_label("year, from").fill("2003")
+        page.keyboard.press("Tab")
+        page.keyboard.type("20" if rest else "2005")
+        with page.expect_response("**/facets"):
+            received(page, held, 1).continue_()
+        expect(page.locator("#facet-fields li button")).to_have_text(["<b>dogs</b>15", "cats15", "towns15"])
+        page.unroute("**/facets")
+        expect(page.get_by_label("year, to")).to_be_focused()
+        page.keyboard.type(rest)
+        page.keyboard.press("Tab")
+        expect(page.locator("#filters")).to_contain_text("year: 2003 to 2005")
+        expect(page.get_by_label("year, to")).to_have_value("2005")
+
+
+def test_a_chosen_value_leaves_the_focus_in_the_query(browser, address):
+    with opened(browser, address, "#search?q=the+cat&encoder=after") as page:
+        page.locator("#results li").first.get_by_role("button", name="year:").press("Enter")
+        expect(page.locator("#filters")).to_contain_text("year: ")
+        expect(page.get_by_role("searchbox")).to_be_focused()
 
 
 def test_more_results_follow(browser, address):
@@ -462,10 +495,80 @@ def test_the_map_says_that_it_is_a_sample_and_how_far_it_is(browser, address):
         expect(page.locator("#map-status")).to_have_text("A random sample of 1 of 7,000 documents, laid out by t-SNE.")
 
 
+def test_a_map_that_comes_late_leaves_another_view_alone(browser, address):
+    with opened(browser, address, "#search?q=the+cat&encoder=after") as page:
+        maps = []
+        page.route("**/map?*", lambda route: maps.append(route))
+        page.get_by_role("link", name="Map").click()
+        late = received(page, maps, 1)
+        page.go_back()
+        expect(page.locator("#results li").first).to_be_visible()
+        late.continue_()
+        expect(page.locator("#map-status")).to_contain_text("60 documents")
+        assert page.url == f"{address}/#search?q=the+cat&encoder=after"
+
+
+def test_a_map_that_was_left_for_another_does_not_come_back(browser, address):
+    with opened(browser, address, "#map?encoder=before") as page:
+        expect(page.locator("#map-status")).to_contain_text("60 documents")
+        before = page.url
+        maps = []
+        page.route("**/map?*", lambda route: maps.append(route))
+        page.locator("#map-model").select_option("after")
+        late = received(page, maps, 1)
+        page.evaluate("url => { location.href = url }", f"{address}/#pairs")
+        expect(page.locator(".heat").first).to_be_visible()
+        page.evaluate("url => { location.href = url }", before)
+        expect(page.locator("#map-model")).to_have_value("before")
+        late.continue_()
+        page.wait_for_timeout(200)
+        assert page.url == before
+
+
+def test_neighbours_that_come_late_belong_to_the_map_before(browser, address):
+    with opened(browser, address, "#map?encoder=before") as page:
+        expect(page.locator("#map-status")).to_contain_text("60 documents")
+        asked = []
+        page.route("**/neighbours?*", lambda route: asked.append(route))
+        page.evaluate("url => { location.href = url }", f"{address}/#map?encoder=before&id=3")
+        late = received(page, asked, 1)
+        page.locator("#map-model").select_option("after")
+        expect(page).to_have_url(re.compile("encoder=after"))
+        expect(page.locator("#map-status")).to_contain_text("60 documents")
+        late.fulfill(json={"results": []})
+        page.wait_for_timeout(200)
+        expect(page.locator("#map-chosen")).to_be_empty()
+        expect(page.locator("#map-error")).to_be_hidden()
+
+
+def test_a_map_that_fails_says_so_alone(browser, address):
+    with opened(browser, address, "#pairs", faults=["503"]) as page:
+        answer = {"error": {"message": "The service is busy.", "type": "server_error"}}
+        page.route("**/map?*", lambda route: route.fulfill(status=503, json=answer))
+        page.get_by_role("link", name="Map").click()
+        expect(page.locator("#map-error")).to_have_text("The service is busy.")
+        page.locator("#map-query").fill("the cat")
+        page.wait_for_timeout(500)
+        expect(page.locator("#map-error")).to_have_text("The service is busy.")
+        expect(page.locator("#map-status")).to_be_empty()
+        assert page.locator("#map-canvas").get_attribute("aria-busy") is None
+
+
+def test_the_keyboard_goes_from_neighbour_to_neighbour(browser, address):
+    with opened(browser, address, "#map?encoder=after&id=3") as page:
+        neighbours = page.locator("#map-chosen li button")
+        expect(neighbours.first).to_be_visible()
+        text = neighbours.first.inner_text()
+        neighbours.first.press("Enter")
+        expect(page.locator("#map-chosen h3")).to_have_text(text)
+        expect(page.locator("#map-chosen button").first).to_be_focused()
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser, address, scheme):
+def test_axe_finds_nothing(browser, address, scheme, viewport):
     """Contrast, names and roles, by axe-core."""
-    with opened(browser, address, color_scheme=scheme) as page:
+    with opened(browser, address, viewport=viewport, color_scheme=scheme) as page:
         for place in ("#search?q=the+cat&where=%7B%22year%22%3A%5B2003%5D%7D", "#pairs", "#map?q=the+cat&id=3"):
             page.goto(f"{address}/{place}")
             expect(page.locator("#results li:visible, .heat:visible, #map-chosen li:visible").first).to_be_visible()

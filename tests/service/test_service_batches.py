@@ -142,6 +142,29 @@ def test_a_batch_continues_in_the_next_service(model, tmp_path, monkeypatch):
         assert len(rows(client, batch.output_file_id)) == 12
 
 
+def test_any_custom_id_is_answered(model, tmp_path):
+    """Half of a surrogate pair is JSON, but no text in UTF-8."""
+    with serving(model, tmp_path / "batches") as url:
+        client = client_of(url)
+        batch = ended(client, start(client, lines({"input": "a"}, custom_id="\ud800")))
+        assert batch.status == "completed"
+        assert list(rows(client, batch.output_file_id)) == ["\ud800"]
+
+
+def test_a_bug_in_one_batch_does_not_end_the_others(model, tmp_path, monkeypatch):
+    async def broken(self, batch, total):
+        raise ZeroDivisionError
+
+    with serving(model, tmp_path / "batches") as url:
+        client = client_of(url)
+        with monkeypatch.context() as patch:
+            patch.setattr(batch_runner.BatchRunner, "_answer_all", broken)
+            batch = ended(client, start(client, lines({"input": "a"})))
+        assert batch.status == "failed"
+        assert batch.errors.data[0].message == "Internal error (ZeroDivisionError)."
+        assert ended(client, start(client, lines({"input": "a"}))).status == "completed"
+
+
 def test_a_cancelled_batch_keeps_its_answers(model, tmp_path, monkeypatch):
     async def slow(self, line):
         await batch_runner.asyncio.sleep(0.05)
@@ -155,9 +178,11 @@ def test_a_cancelled_batch_keeps_its_answers(model, tmp_path, monkeypatch):
             time.sleep(0.01)
         with pytest.raises(openai.BadRequestError, match="is the input of a batch that has not ended"):
             client.files.delete(batch.input_file_id)
-        assert client.batches.cancel(batch.id).status == "cancelling"
+        cancelling = client.batches.cancel(batch.id)
+        assert cancelling.status == "cancelling"
         batch = ended(client, batch)
         assert batch.status == "cancelled"
+        assert batch.cancelling_at == cancelling.cancelling_at is not None
         assert 0 < batch.request_counts.completed == len(rows(client, batch.output_file_id)) < 400
         with pytest.raises(openai.BadRequestError, match="cannot be cancelled, because it is cancelled"):
             client.batches.cancel(batch.id)

@@ -43,6 +43,37 @@ def test_a_body_may_be_compressed(client, encoding):
     assert len(answer.json()["data"]) == 2
 
 
+def test_compressed_requests_are_counted_by_their_endpoint(client):
+    sample = 'smoothcse_requests_total{method="POST",path="/v1/embeddings",status="200"} '
+
+    def count():
+        text = client.get("/metrics", headers=RIGHT).text
+        return sum(float(line.removeprefix(sample)) for line in text.splitlines() if line.startswith(sample))
+
+    before = count()
+    client.post("/v1/embeddings", content=gzip.compress(BODY), headers={**RIGHT, "Content-Encoding": "gzip"})
+    assert count() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(
+            (name, 200)
+            for name in ("localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.0.0.2:8000", "[::1]:8000", "[::1]")
+        ),
+        *(
+            (name, 421)
+            for name in ("rebound.example", "127.0.0.1.example", "10.0.0.1", "[::1", "", "localhost.example:80")
+        ),
+    ],
+)
+def test_a_local_service_answers_to_loopback_names_alone(host, status, tiny_bert):
+    app = create_app([Served("first", load_encoder(tiny_bert))], local=True)
+    with TestClient(app) as client:
+        assert client.get("/models", headers={"Host": host}).status_code == status
+
+
 @pytest.mark.parametrize(
     ("body", "encoding", "status", "sentence"),
     [

@@ -128,8 +128,8 @@ def choose_quantisation(quantisation: IndexQuantisation | None, dimensions: int)
     """Return the quantisation of a new index.
 
     Args:
-        quantisation: Requested quantisation. Default: the one that found most documents in the least time
-            (docs/performance.md), which is ``binary``, or ``int8`` if the dimension is not divisible by 8.
+        quantisation: Requested quantisation. Default: the one that found most documents in the least time, see
+            docs/explanations/performance.md: ``binary``, or ``int8`` if the dimension is not divisible by 8.
         dimensions: Dimension of the vectors.
 
     Raises:

@@ -21,7 +21,7 @@ from smoothcse.service.batch_store import BatchStore
 from smoothcse.service.cross_origin import allow_origins
 from smoothcse.service.document_routes import router as document_routes
 from smoothcse.service.error_answers import add_error_handlers
-from smoothcse.service.gate import LOOPBACK_NAMES, Gate
+from smoothcse.service.gate import Gate
 from smoothcse.service.limits import Limits
 from smoothcse.service.openai_routes import answer_embeddings
 from smoothcse.service.openai_routes import router as openai_routes
@@ -132,9 +132,8 @@ def create_app(
     _add_operations(app, metrics)
     open_paths = {"/healthz", "/health", *add_documentation(app), *add_page(app)}
     add_error_handlers(app)
-    hosts = LOOPBACK_NAMES if local else None
     app.add_middleware(
-        Gate, limits=limits, token=token, open_paths=open_paths, hosts=hosts, uploads=runner is not None
+        Gate, limits=limits, token=token, open_paths=open_paths, local=local, uploads=runner is not None
     )
     allow_origins(app, origins)
     app.add_middleware(RequestCounter, metrics=metrics)  # the middleware added last sees a request first

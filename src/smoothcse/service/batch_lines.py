@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
-
 from smoothcse.service.batch_schemas import BatchError
 from smoothcse.service.limits import Limits
 
@@ -89,7 +87,7 @@ def answer_line(custom_id: str, status: int, body: bytes) -> bytes:
     response = b'{"status_code":%d,"request_id":"req_%b","body":%b}' % (status, name.encode(), body)
     return b'{"id":"batch_req_%b","custom_id":%b,"response":%b,"error":null}\n' % (
         name.encode(),
-        to_json(custom_id),
+        json.dumps(custom_id).encode(),
         response,
     )
 

@@ -39,7 +39,7 @@ class BatchRunner:
     def __init__(self, store: BatchStore, answer: Answer, limits: Limits) -> None:
         self.store, self._answer, self._limits = store, answer, limits
         self._new = asyncio.Event()
-        self._cancelled: set[str] = set()
+        self._cancelled: dict[str, int] = {}  # times by id
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -68,9 +68,9 @@ class BatchRunner:
         batch = self.store.batch(id)  # read and written without a pause, in which the batch could end
         if batch.status not in ("validating", "in_progress", "cancelling"):
             raise Refusal(400, f"The batch {id} cannot be cancelled, because it is {batch.status}.")
-        self._cancelled.add(id)
+        self._cancelled[id] = _now()
         self.wake()
-        return self.store.save(batch.model_copy(update={"status": "cancelling", "cancelling_at": _now()}))
+        return self._save(batch)
 
     async def _run(self) -> None:
         while True:
@@ -87,14 +87,19 @@ class BatchRunner:
                 self._save(batch, status="failed", failed_at=_now(), errors=BatchErrors(data=errors))
                 return
             if batch.status == "cancelling":  # before a restart
-                self._cancelled.add(batch.id)
+                self._cancelled[batch.id] = batch.cancelling_at or _now()
             elif batch.id not in self._cancelled:
                 batch = self._save(batch, status="in_progress", in_progress_at=batch.in_progress_at or _now())
             await self._finish(await self._answer_all(batch, total))
         except OSError as error:
-            reason = BatchError(code="storage", message=f"A file cannot be read or written: {error.strerror}.")
-            with suppress(OSError):
-                self._save(batch, status="failed", failed_at=_now(), errors=BatchErrors(data=[reason]))
+            self._fail(batch, "storage", f"A file cannot be read or written: {error.strerror}.")
+        except Exception as error:  # a bug in one batch must not end the others
+            self._fail(batch, "internal", f"Internal error ({type(error).__name__}).")
+
+    def _fail(self, batch: RequestBatch, code: str, message: str) -> None:
+        with suppress(OSError):
+            errors = BatchErrors(data=[BatchError(code=code, message=message)])
+            self._save(batch, status="failed", failed_at=_now(), errors=errors)
 
     async def _answer_all(self, batch: RequestBatch, total: int) -> RequestBatch:
         """Answer the requests that have no answer yet, a few at a time, in the order of the file."""
@@ -143,11 +148,11 @@ class BatchRunner:
             part.unlink(missing_ok=True)
         status = "cancelled" if batch.id in self._cancelled else "completed"
         self._save(batch, status=status, **{f"{status}_at": _now()}, **files)
-        self._cancelled.discard(batch.id)
+        self._cancelled.pop(batch.id, None)
 
     def _save(self, batch: RequestBatch, **changes: Any) -> RequestBatch:
-        if batch.id in self._cancelled and "status" not in changes:
-            changes["status"] = "cancelling"
+        if batch.id in self._cancelled:
+            changes = {"status": "cancelling", "cancelling_at": self._cancelled[batch.id], **changes}
         return self.store.save(batch.model_copy(update=changes))
 
 

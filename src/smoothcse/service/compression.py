@@ -47,7 +47,8 @@ async def decompressed(scope: Scope, body: bytes | None, limits: Limits) -> tupl
     if body is None or _encoding_of(Headers(scope=scope)) not in _GZIP:
         return scope, body
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-encoding", b"content-length")]
-    return {**scope, "headers": kept}, await run_in_threadpool(_unpacked, body, limits)
+    scope["headers"] = kept  # in place: the router will write the route into the scope, where the metrics read it
+    return scope, await run_in_threadpool(_unpacked, body, limits)
 
 
 def _encoding_of(headers: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 
@@ -12,6 +13,7 @@ from smoothcse.service.arrival import Arrivals, too_large
 from smoothcse.service.compression import check_encoding, decompressed
 from smoothcse.service.error_answers import error_answer
 from smoothcse.service.limits import HEAD_BYTES, HEAD_IS_TOO_LARGE, HEADERS, Limits, Refusal
+from smoothcse.service.loopback import is_loopback
 from smoothcse.service.presence import while_present
 
 if TYPE_CHECKING:
@@ -28,7 +30,6 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _PIECE = 64 * 1024
 _FILES = "/v1/files"
 _READING = ("GET", "HEAD")
@@ -45,8 +46,8 @@ class Gate:
         limits: Limits on concurrent requests, and on size and time of the body.
         token: Bearer token that requests must send, or None.
         open_paths: Paths that can be read without a token: the page, the documentation, the health checks.
-        hosts: Host names that requests may be addressed to, or None for any. Otherwise, a website whose name resolves
-            to this machine (DNS rebinding) could read from a service that trusts all local requests.
+        local: Whether requests must be addressed to ``localhost`` or a loopback address. Otherwise, a website whose
+            name resolves to this machine (DNS rebinding) could read from a service that trusts all local requests.
         uploads: Whether bodies that upload a file may be as large as one.
     """
 
@@ -57,11 +58,11 @@ class Gate:
         limits: Limits,
         token: str | None,
         open_paths: Collection[str],
-        hosts: Collection[str] | None,
+        local: bool,
         uploads: bool = False,
     ) -> None:
         self.app, self.limits, self.token = app, limits, token
-        self.open_paths, self.hosts = open_paths, hosts
+        self.open_paths, self.local = open_paths, local
         self._upload_bytes = limits.file_bytes if uploads else limits.body_bytes
         self._arrivals = Arrivals(limits)
         self._running: set[_Sending] = set()
@@ -91,9 +92,9 @@ class Gate:
     def _check(self, scope: Scope, headers: Headers) -> None:
         if len(headers) > HEADERS or sum(len(name) + len(value) for name, value in headers.raw) > HEAD_BYTES:
             raise Refusal(431, HEAD_IS_TOO_LARGE)
-        host = headers.get("host", "").lower()
-        if self.hosts is not None and host not in self.hosts and host.rpartition(":")[0] not in self.hosts:
-            raise Refusal(421, f"This service answers only to {', '.join(self.hosts)}, not to {host!r}.")
+        host = headers.get("host", "")
+        if self.local and not is_loopback(_name_of(host)):
+            raise Refusal(421, f"This service answers only to localhost and loopback addresses, not to {host!r}.")
         is_open = scope["path"] in self.open_paths and scope["method"] in _READING
         if self.token is not None and not is_open and not self._has_token(headers):
             raise Refusal(401, "This service requires a token: send the header 'Authorization: Bearer TOKEN'.")
@@ -115,6 +116,14 @@ class Gate:
         return scheme.lower() == "bearer" and secrets.compare_digest(
             given.strip().encode(), (self.token or "").encode()
         )
+
+
+def _name_of(host: str) -> str:
+    """Return the name or address in a Host header, without the port and the brackets around IPv6."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 class _Sending:

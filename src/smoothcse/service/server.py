@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.encoders.precision import check_precision, precision_notice, resolve_precision
 from smoothcse.errors import SmoothCSEError
 from smoothcse.service.cross_origin import check_origins
+from smoothcse.service.loopback import is_loopback
 
 if TYPE_CHECKING:
     from smoothcse.service.served import Reranker, Served
@@ -81,7 +81,7 @@ def serve_models(
     """
     check_precision(precision, "encode")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", _KERNELS_KEPT)
-    local = _is_loopback(host)
+    local = is_loopback(host)
     _check_token(token, needed=not local and not without_token)
     check_origins(origins, authenticated=token is not None)
     if batches is not None and token is None:
@@ -158,15 +158,6 @@ def _tracing() -> Tracing:
     from smoothcse.service.tracing import start_tracing  # not without --trace: it needs an extra
 
     return start_tracing()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_token(token: str | None, *, needed: bool) -> None:

@@ -25,7 +25,10 @@ function show() {
   if (chosen.length) VIEWS[view](chosen.map((model) => model.name), asked === view ? values : {});
 }
 
-const connect = latest((error) => say(byId("problem"), byId("token-form").hidden ? error : null));
+const connect = latest((error) => {
+  if (error) say(byId("problem"), byId("token-form").hidden ? error : null);
+  else show();
+});
 
 function start() {
   return connect(async (signal) => {
@@ -33,7 +36,6 @@ function start() {
     byId("token-form").hidden = true;
     byId("served").textContent = models.map(described).join(" · ");
     say(byId("incomplete"), models.map((model) => model.incomplete).filter(Boolean).join(" "));
-    show();
   });
 }
 
@@ -62,5 +64,5 @@ addEventListener("keydown", (event) => {
   byId("query").focus();
 });
 
-addEventListener("hashchange", show);
+addEventListener("hashchange", () => models.length && show());
 start();

@@ -25,13 +25,16 @@ export function facetPanel(filters, changed) {
   let documents = null;
 
   const show = (facets) => {
-    const focused = document.activeElement?.dataset.key;
+    const { dataset, value: typed } = document.activeElement ?? document.body;
+    const focused = dataset.key;
     for (const facet of facets.fields) if (!ranged.has(facet.name)) ranged.set(facet.name, isRange(facet) || isLimited(filters, facet.name));
     const fields = facets.fields.filter((facet) => filters.has(facet.name) || (facet.different > 1 && (ranged.get(facet.name) || divides(facet, facets.documents))));
     byId("facet-fields").replaceChildren(...fields.map((facet) => (ranged.get(facet.name) ? rangeOf(facet) : valuesOf(facet))));
     byId("facets").hidden = !fields.length;
     refresh();
-    if (focused) [...byId("facet-fields").querySelectorAll("[data-key]")].find((item) => item.dataset.key === focused)?.focus();
+    const item = focused && [...byId("facet-fields").querySelectorAll("[data-key]")].find((one) => one.dataset.key === focused);
+    if (item?.matches("input")) item.value = typed; // perhaps half of a number
+    item?.focus();
   };
 
   const valuesOf = (facet) => {
@@ -59,6 +62,7 @@ export function facetPanel(filters, changed) {
       const input = element("input", { type: facet.kind === "dates" ? "text" : "number", step: "any", placeholder: short(bound), value: range[end] === undefined ? "" : String(range[end]).replace(DAY_END, "") });
       input.setAttribute("aria-label", `${facet.name}, ${label}`);
       input.dataset.key = JSON.stringify([facet.name, end]);
+      input.dataset.shown = input.value;
       return input;
     });
     const read = (input, timed) => {
@@ -67,7 +71,16 @@ export function facetPanel(filters, changed) {
       return facet.kind === "dates" ? text + (timed ? DAY_END : "") : Number(text);
     };
     const timed = String(facet.maximum).length > 10;
-    for (const input of [from, to]) input.addEventListener("change", () => { limit(filters, facet.name, read(from, false), read(to, timed)); changed(); });
+    const commit = () => {
+      if ([from, to].every((input) => input.value === input.dataset.shown)) return;
+      for (const input of [from, to]) input.dataset.shown = input.value;
+      limit(filters, facet.name, read(from, false), read(to, timed));
+      changed();
+    };
+    for (const input of [from, to]) {
+      input.addEventListener("change", commit);
+      input.addEventListener("blur", () => input.isConnected && commit()); // "change" misses what `show` has kept
+    }
     return group(facet.name, element("div", { className: "range" }, from, element("span", {}, "to"), to));
   };
 

@@ -18,7 +18,12 @@ const NOTHING = { points: [], clusters: [], fields: [], documents: 0 };
 export function mapView() {
   const plane = new Plane(byId("map-canvas"), { hover, choose: (number) => choose(map.points[number]) });
   const complain = (error) => say(byId("map-error"), error);
-  const [load, meet, find] = [latest(complain), latest(complain), latest(complain)];
+  const [meet, find] = [latest(complain), latest(complain)];
+  const load = latest((error) => {
+    byId("map-canvas").removeAttribute("aria-busy");
+    if (error) say(byId("map-status"), "");
+    complain(error);
+  });
   const [roveLegend, roveClusters] = [roving(byId("map-legend")), roving(byId("map-clusters"))];
   let map = NOTHING;
   let numbers = new Map(); // document id -> number of its point
@@ -33,6 +38,7 @@ export function mapView() {
   const show = (model, { colour: asked, id }) => load(async (signal) => {
     byId("map-canvas").setAttribute("aria-busy", "true");
     const found = await findMap(model, signal, progress).finally(() => { byId("map-progress").hidden = true; });
+    meet(() => {}); // neighbours on the map before are of no use
     map = found;
     numbers = new Map(map.points.map((point, number) => [point.id, number]));
     shownModel = model;
@@ -45,7 +51,6 @@ export function mapView() {
     showClusters();
     byId("map-chosen").replaceChildren();
     byId("map-canvas").setAttribute("aria-label", `Map of ${map.points.length} documents`);
-    byId("map-canvas").removeAttribute("aria-busy");
     say(byId("map-status"), summary(map));
     if (numbers.has(id)) choose(map.points[numbers.get(id)], false);
     else keep(false);
@@ -104,12 +109,14 @@ export function mapView() {
     const query = new URLSearchParams({ id: chosen.id, k: NEIGHBOURS, model: shownModel });
     const { results } = await ask(`neighbours?${query}`, null, signal);
     plane.mark(number, results.map((hit) => numbers.get(hit.id)).filter((other) => other !== undefined));
+    const inside = byId("map-chosen").contains(document.activeElement);
     const fields = Object.entries(chosen.metadata).map(([field, value]) => element("span", { className: "field" }, `${field}: ${shown(value)}`));
     byId("map-chosen").replaceChildren(quoted(chosen.text, "h3"), element("p", {}, ...fields), element("p", { className: "note" }, "Nearest neighbours"), resultList(results, { choose }));
+    if (inside) byId("map-chosen").querySelector("button")?.focus();
   });
 
   /** Pin the query to the map. */
-  const locate = (step = true) => find(async (signal) => {
+  const locate = (step = true) => map !== NOTHING && find(async (signal) => {
     const query = byId("map-query").value.trim();
     keep(step);
     const pin = query && map.points.length ? await placeOfQuery(query, shownModel, map, numbers, signal) : null;
@@ -146,8 +153,10 @@ export function mapView() {
     byId("map-model").value = model;
     byId("map-query").value = values.q ?? "";
     const same = model === shownModel && (values.colour ?? "") === colour() && (values.id ?? "") === selected;
-    if (same) locate(false);
-    else show(model, values);
+    if (same) {
+      load(() => {}); // and no other map that is on its way
+      locate(false);
+    } else show(model, values);
   };
 }
 

@@ -55,7 +55,7 @@ function heatMap(model, scores, rows, columns) {
   );
   const table = element("table", { className: "heat" }, element("caption", {}, summary(scores, !columns)), element("thead", {}, head), element("tbody", {}, ...body));
   const key = columns && element("ol", { className: "key-list" }, ...columns.map((text) => quoted(text, "li")));
-  return element("div", {}, model && element("h3", {}, model), element("div", { className: "scroll" }, table), key);
+  return element("div", {}, model && element("h3", {}, model), element("div", { className: "scroll", tabIndex: 0, role: "region", ariaLabel: model ? `Similarities, ${model}` : "Similarities" }, table), key);
 }
 
 function cell(score, a, b) {

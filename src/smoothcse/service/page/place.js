@@ -7,7 +7,7 @@ export function readPlace() {
 }
 
 /**
- * Write the state of a view into the URL and into the link to the view.
+ * Write the state of a view into the link to the view and, if the view is shown, into the URL.
  *
  * @param view Name of the view.
  * @param values Values by name; empty ones are left out.
@@ -18,6 +18,7 @@ export function keepPlace(view, values, step) {
   const query = String(new URLSearchParams(given));
   const hash = `#${view}${query ? `?${query}` : ""}`;
   linkTo(view).hash = hash;
+  if (document.getElementById(`view-${view}`).hidden) return;
   if (location.hash === hash || (location.hash === "" && !query)) return;
   history[step ? "pushState" : "replaceState"](null, "", hash);
 }

@@ -54,13 +54,15 @@ export function searchView() {
   const filter = (field, value) => {
     filters.set(field, [value]);
     restart();
+    query.focus();
   };
 
   const more = async () => {
     const before = count;
     count = Math.min(MOST, count + PAGE);
     await search(false);
-    byId("results").querySelectorAll("ol")[0]?.children[before]?.querySelector("button")?.focus();
+    const first = byId("results").querySelector("ol")?.children[before];
+    if (first) (first.querySelector("button") ?? Object.assign(first, { tabIndex: -1 })).focus();
   };
 
   const showFilters = () => {
