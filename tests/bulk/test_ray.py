@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -287,3 +288,22 @@ def test_the_options_of_the_engine_are_checked(tiny_bert, corpus_file, tmp_path,
     ):
         assert run_here("encode", tiny_bert, corpus_file, "-o", "x.npy", *extra) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_workers_in_another_folder_read_relative_paths(cluster, tiny_bert, tmp_path, monkeypatch):
+    """The workers of a running cluster stay in the folder in which it was started."""
+    table = write_input(tmp_path / "in", 40, files=1)
+    shutil.copytree(tiny_bert, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    assert encode_on_ray("model", Path("in"), Path("out"), keep=["id"], precision="fp32", console=QUIET) == 40
+    check_output(tmp_path / "out", table, tiny_bert)
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["model"] == "model"
+
+
+def test_an_input_that_a_worker_cannot_read_is_named(tmp_path):
+    write_input(tmp_path / "in", 40, files=1)
+    [shard] = plan_shards(tmp_path / "in", tmp_path / "out", 100)
+    shutil.rmtree(tmp_path / "in")
+    with pytest.raises(SmoothCSEError, match=r"part-0.parquet cannot be read on the machine of a worker"):
+        write_rows(shard, read_rows(shard, ["sentence"], 10))

@@ -97,6 +97,24 @@ def test_passages_know_their_pages(tmp_path):
     assert [place["page"] for place in corpus.dataset["place"]] == [1, 2, 3]
 
 
+def test_a_text_box_is_read_once(tmp_path):
+    """Word writes its text twice, the second time for readers that do not know the first form."""
+    import docx
+    from docx.oxml import parse_xml
+    from docx.oxml.ns import nsdecls
+
+    box = f"<w:txbxContent><w:p><w:r><w:t>{SEA}</w:t></w:r></w:p></w:txbxContent>"
+    alternatives = parse_xml(
+        f'<w:r {nsdecls("w")} xmlns:mc="http://schemas.openxmlformats.org/markup-compatibility/2006">'
+        f'<mc:AlternateContent><mc:Choice Requires="wps">{box}</mc:Choice><mc:Fallback>{box}</mc:Fallback>'
+        "</mc:AlternateContent></w:r>"
+    )
+    document = docx.Document()
+    document.add_paragraph(SKY)._p.append(alternatives)
+    document.save(tmp_path / "a.docx")
+    assert load_documents(tmp_path, max_tokens=16).dataset["text"][:] == [SKY, SEA]
+
+
 def test_the_span_of_a_passage_points_into_a_text_file(tmp_path):
     text = f"Chapter 1\n\n{SKY}  {SEA}\nÄ, {ICE}\n"
     (tmp_path / "a.txt").write_text(text, encoding="utf-8")

@@ -12,6 +12,7 @@ import zipfile
 from itertools import islice
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from made_documents import save_docx, save_pdf
@@ -259,6 +260,44 @@ def test_a_file_without_read_permission(folder, name, monkeypatch):
         refuse_to_open(folder / name, monkeypatch)
     assert skipped(folder) == {"unreadable": 1}
     assert "ermission denied" in load(folder).report.notes[0]
+
+
+def test_a_file_is_read_once_its_permissions_are_changed(folder, monkeypatch):
+    """The report tells one to change them, which changes neither the size nor the time of the file."""
+    (folder / "a.txt").write_text("Another document, whose time stays as it is.")
+    times = (folder / "a.txt").stat()
+    with monkeypatch.context() as patch:
+        (folder / "a.txt").chmod(0)
+        if not os.geteuid():
+            refuse_to_open(folder / "a.txt", patch)
+        assert skipped(folder) == {"unreadable": 1}
+    (folder / "a.txt").chmod(0o600)
+    assert (folder / "a.txt").stat().st_mtime_ns == times.st_mtime_ns
+    assert load(folder).report.kept == 3
+
+
+def test_names_that_are_not_utf_8(folder):
+    """As old zip archives have them."""
+    texts = {"txt": b"One of them.", "md": b"Two of them.", "html": b"<p>Three of them.", "zip": b"PK"}
+    for suffix, content in texts.items():
+        (folder / os.fsdecode(b"caf\xe9." + suffix.encode())).write_bytes(content)
+    with open(os.fsencode(folder) + b"/caf\xe9.parquet", "wb") as file:
+        pq.write_table(pa.table({"text": ["Four of them."]}), file)
+    corpus = load(folder)
+    assert not corpus.report.skipped
+    assert {"One of them.", "Two of them.", "Three of them.", "Four of them."} < set(corpus.dataset["text"])
+    assert {place["file"] for place in corpus.dataset["place"]} > {f"{folder}/caf\N{REPLACEMENT CHARACTER}.md"}
+    assert "caf\N{REPLACEMENT CHARACTER}.zip" in corpus.report.notes[0]
+
+
+@pytest.mark.parametrize(
+    "large",
+    ["<!-- {} -->", "<img src='data:image/png;base64,{}'>", "<script>{}</script>"],
+    ids=["comment", "image", "script"],
+)
+def test_what_follows_a_large_part_of_a_page_is_read(large):
+    page = f"<p>before</p>{large.format('A' * (11 << 20))}<p>after</p>"
+    assert html_text(page) == ("before\n\nafter", "")
 
 
 def refuse_to_open(path, monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from smoothcse.corpus.documents import passages
 from smoothcse.corpus.documents.extracted import canonical, extracted_pages, fold
 from smoothcse.corpus.documents.html_text import html_text, markdown_text
-from smoothcse.corpus.documents.near_duplicates import NearDuplicates, shingles
+from smoothcse.corpus.documents.near_duplicates import NearDuplicates, bands_for, shingles
 from smoothcse.corpus.documents.passages import count_words, split_passages
 
 SAMPLES = ["Dr. Smith went home. ", "One, two; three! ", "\n\n", "\n", "  ", "\t", "x" * 90, "e\u0301", "...", "\r\n"]
@@ -98,6 +98,21 @@ def test_markdown_becomes_plain_text():
     assert markdown_text(markdown) == ("A title\n\nSome code and a link.\n\nitem\n\na\n\nb\n\nc\n\nd", "A title")
 
 
+@pytest.mark.parametrize(
+    ("markdown", "text"),
+    [
+        ("---\ntitle: x\n---\n\nBody", "Body"),
+        ("---  \ntitle: x\n...\nBody", "Body"),
+        ("---\ntitle: x\nweight: 10\n---", ""),
+        ("---\n---\nOne\n\n---\n\nTwo", "One\n\nTwo"),
+        ("---\n\nOne\n\n---\n\nTwo", "One\n\nTwo"),
+        ("One\n\n---\n\nTwo\n\n---\n", "One\n\nTwo"),
+    ],
+)
+def test_front_matter_is_left_out_and_rules_are_not_taken_for_it(markdown, text):
+    assert markdown_text(markdown)[0] == text
+
+
 def test_long_markdown_is_parsed_in_sections(monkeypatch):
     # The fenced code contains a blank line and a shorter fence, neither of which may end a section.
     markdown = "# Title\n\nA *word*.\n\n````py\na\n\n```\n*b*\n````\n\n* c\n* d\n\n" * 20
@@ -125,6 +140,24 @@ def test_near_duplicates_are_those_of_exact_jaccard_similarity():
             outcomes.append((jaccard(*texts) >= 0.8, not NearDuplicates(0.8).keep(texts)[1]))
         # The estimate errs near the threshold only.
         assert sum(exact != found for exact, found in outcomes) <= 1, changes
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.4, 0.5, 0.6, 0.7])
+def test_lower_thresholds_find_most_pairs_too(threshold):
+    draw = random.Random(1)
+    found = []
+    while len(found) < 40:
+        words = [f"w{draw.randrange(5000)}" for _ in range(120)]
+        changed = words[: draw.randrange(120)]
+        changed += [f"w{draw.randrange(5000)}" for _ in range(120 - len(changed))]
+        texts = " ".join(words), " ".join(changed)
+        if threshold + 0.1 < jaccard(*texts) < threshold + 0.2:  # well above it, where the estimate does not err
+            found.append(not NearDuplicates(threshold).keep(texts)[1])
+    assert sum(found) >= 36
+
+
+def test_the_default_threshold_has_the_bands_of_before():
+    assert [bands_for(threshold) for threshold in (1, 0.8, 0.6, 0.3)] == [16, 16, 32, 64]
 
 
 def test_of_similar_texts_the_first_is_kept():

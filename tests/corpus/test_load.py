@@ -59,6 +59,14 @@ def test_a_folder_is_read_in_path_order_and_ignored_files_are_noted(tmp_path):
     assert corpus.report.notes == ("1 files in other formats ignored: picture.png",)
 
 
+def test_a_folder_may_hold_names_that_are_not_utf_8(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_bytes(b"one\ntwo\n")
+    (tmp_path / os.fsdecode(b"caf\xe9.pdf")).write_bytes(b"%PDF-")
+    report = load_sentences(tmp_path).report
+    assert report.kept == 2
+    assert report.notes[0].startswith("1 files in other formats ignored: caf\N{REPLACEMENT CHARACTER}.pdf")
+
+
 def test_python_docs_is_read_through_its_iterator(monkeypatch):
     class Module:
         @staticmethod

@@ -103,3 +103,11 @@ def test_refusals(tmp_path, name, content, options, parts):
     (tmp_path / name).write_text(content)
     message = refusal(tmp_path / name, **options)
     assert [part for part in parts if part not in message] == [], message
+
+
+def test_a_plain_text_beside_pairs_is_refused(tmp_path):
+    (tmp_path / "pairs.jsonl").write_text('{"a": "b", "c": "d"}\n{"a": "e", "c": "f"}\n')
+    (tmp_path / "notes.txt").write_text("a\nb\n")
+    assert "notes.txt is plain text and has no column 'a': leave out `columns`" in refusal(
+        tmp_path, columns=["a", "c"]
+    )

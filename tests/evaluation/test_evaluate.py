@@ -303,6 +303,7 @@ QRELS = "query-id\tcorpus-id\tscore\n"
         ({"qrels/test.tsv": QRELS + "q1\td9\t1\n"}, "test.tsv:2 names 'd9', which is not in"),
         ({"qrels/test.tsv": QRELS + "q9\td1\t1\n"}, "test.tsv:2 names 'q9', which is not in"),
         ({"qrels/test.tsv": QRELS + "q1\td1\tgood\n"}, "test.tsv:2: the score 'good' is not a number"),
+        ({"qrels/test.tsv": QRELS + "q1\td1\tinf\n"}, "test.tsv:2: the score 'inf' is not a number"),
         ({"qrels/test.tsv": "q1\t0\td1\t1\nq2\t0\td2\t1\n"}, "has no column 'query-id'"),
         ({"qrels/test.tsv": QRELS + "q1\td1\t0\n"}, "has 0 queries with a document"),
         ({"corpus.jsonl": '{"_id": "a", "text": "x"}\n{"_id": "a", "text": "y"}\n'}, ":2 has the _id of an earlier"),

@@ -92,7 +92,8 @@ def _with_line_feeds(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _read_chunks(file: TextFile, size: int) -> Iterator[bytes]:
     try:
-        with pa.input_stream(str(file.path), compression=file.compression) as stream:
+        # Opened here, since Arrow takes no names that are not UTF-8.
+        with file.path.open("rb") as opened, pa.input_stream(opened, compression=file.compression) as stream:
             chunk = _checked_head(file, stream.read(size))
             while chunk:
                 yield chunk

@@ -75,9 +75,10 @@ def load_sentences(
     wanted = tuple(columns) if columns is not None else None if column is None else (column,)
     options = CorpusOptions(wanted, limit, seed, min_chars, max_chars)
     found = resolve(source)
-    if wanted and all(file.format == ".txt" for file in found.files):
+    plain = [file for file in found.files if file.format == ".txt"]
+    if wanted and (len(plain) == len(found.files) or (plain and columns is not None)):
         option = "column" if columns is None else "columns"
-        raise SmoothCSEError(f"{source} is plain text and has no column {wanted[0]!r}: leave out `{option}`.")
+        raise SmoothCSEError(f"{plain[0].label} is plain text and has no column {wanted[0]!r}: leave out `{option}`.")
     parts = [found.identity(), list(found.notes), asdict(options)]
     path, report = cached(parts, CorpusReport, lambda target: _build(found, options, target))
     from datasets import Dataset

@@ -39,11 +39,13 @@ def parquet_batches(file: TextFile, rows: int, choose: Choice | None = None) -> 
         SmoothCSEError: If the file is damaged, or contains text that is not UTF-8 or a value that is too long.
     """
     try:
-        with pq.ParquetFile(file.path) as table:
+        # Opened here, since Arrow takes no names that are not UTF-8.
+        with file.path.open("rb") as opened, pq.ParquetFile(opened) as table:
             texts = [field.name for field in table.schema_arrow if _is_text(field.type)]
             columns = None if choose is None else choose(table.schema_arrow.names, texts)
             _require_one_each(file, table.schema_arrow.names, columns)
-        with pq.ParquetFile(file.path, read_dictionary=texts if columns is None else columns) as table:
+        kept = texts if columns is None else columns
+        with file.path.open("rb") as opened, pq.ParquetFile(opened, read_dictionary=kept) as table:
             for batch in table.iter_batches(rows, columns=columns):
                 batch.validate(full=True)
                 for part in _parts(file, batch):

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 
-from smoothcse._utils.paths import local_path
+from smoothcse._utils.paths import local_path, shown_path
 from smoothcse.corpus.formats import SUPPORTED, TextFile, is_document, is_supported
 from smoothcse.corpus.readers import read_batches, to_batches
 from smoothcse.errors import SmoothCSEError, did_you_mean, some_of
@@ -121,7 +121,7 @@ def require_file(path: Path) -> TextFile:
 def _supported(path: Path, remedy: str = "") -> TextFile:
     if not is_supported(path.name):
         raise SmoothCSEError(f"{path} has an unsupported format: supported are {SUPPORTED}{remedy}.")
-    return TextFile(path, str(path))
+    return TextFile(path, shown_path(path))
 
 
 def _use_adapt(names: Sequence[str]) -> str:
@@ -189,8 +189,8 @@ def from_hub(name: str) -> Source:
 
 def _from_folder(folder: Path) -> Source:
     found = sorted(walk_files(folder))
-    files = tuple(TextFile(path, str(path)) for path in found if is_supported(path.name))
-    ignored = [str(path.relative_to(folder)) for path in found if not is_supported(path.name)]
+    files = tuple(TextFile(path, shown_path(path)) for path in found if is_supported(path.name))
+    ignored = [shown_path(path.relative_to(folder)) for path in found if not is_supported(path.name)]
     remedy = _use_adapt(ignored)
     if not files:
         raise SmoothCSEError(

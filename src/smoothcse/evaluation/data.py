@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from smoothcse._utils.atomic import explain_unwritable
 from smoothcse._utils.cache import cache_folder
 from smoothcse._utils.paths import local_path
 from smoothcse.corpus.hub_datasets import HubAddress, download
@@ -90,8 +91,9 @@ def _from_hub(kind: str, wanted: Iterable[str], source: Path | str) -> Path:
 
 def _unpack(archive: Path, wanted: Iterable[str], folder: Path) -> None:
     """Unpack the wanted files atomically, wherever they are in the archive."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    with explain_unwritable(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         if not _extract(archive, list(wanted), scratch):
             raise SmoothCSEError(f"{archive} contains no {folder.name} files; give a folder with the data instead.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -126,7 +127,9 @@ def _relevant(path: Path) -> Iterator[tuple[str, str, str, float]]:
         try:
             gain = float(score)
         except ValueError:
-            raise SmoothCSEError(f"{place}: the score {score!r} is not a number: fix the line.") from None
+            gain = math.nan
+        if not math.isfinite(gain):
+            raise SmoothCSEError(f"{place}: the score {score!r} is not a number: fix the line.")
         if gain > 0:
             yield place, query, document, gain
 

@@ -39,7 +39,7 @@ class DebCSESettings:
         int, Field(ge=1, description="Candidates per sentence: nearest neighbours by meaning, and as many by words.")
     ] = 64
     block_size: Annotated[
-        int, Field(ge=2, description="Sentences per block of the neighbour search; affects time and memory.")
+        int, Field(ge=3, description="Sentences per block of the neighbour search; affects time and memory.")
     ] = 16384
     midpoint: Annotated[
         float,

@@ -21,7 +21,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def encode_on_ray(
     check_precision(precision, "encode")
     ray = _import_ray()
     _check_apart(source, output)
+    source, output = source.absolute(), output.absolute()  # workers may run in another folder
     shards = plan_shards(source, output, rows_per_shard)
     column, columns = choose_columns(input_files(source), column, keep)
     encoder = load_encoder(model, pooling, device="cpu")
@@ -120,7 +121,8 @@ def encode_on_ray(
         open_job(job, output, shards)
         (console or Console(stderr=True)).print(precision_notice(precision, resolved))
         _remove_leftovers(output)  # of a job that was killed
-        worker = {"job": job, "batch_size": batch_size, "threads": cpus_per_worker, "gpus": gpus}
+        found = replace(job, model=str(Path(model).absolute()) if Path(model).is_dir() else model)
+        worker = {"job": found, "batch_size": batch_size, "threads": cpus_per_worker, "gpus": gpus}
         try:
             _encode_shards(ray, shards, worker, workers, console)
         finally:

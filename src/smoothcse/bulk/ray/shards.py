@@ -134,7 +134,20 @@ def read_rows(shard: Shard, columns: Sequence[str], chunk: int) -> Iterator[pa.T
 
     Yields:
         Tables of at most ``chunk`` rows. Only row groups that overlap the shard are read.
+
+    Raises:
+        SmoothCSEError: If the file cannot be read on this machine.
     """
+    try:
+        yield from _read_rows(shard, columns, chunk)
+    except (OSError, pa.ArrowException) as error:
+        raise SmoothCSEError(
+            f"{shard.source} cannot be read on the machine of a worker ({first_line(error).rstrip('.')}): put the "
+            "input on a file system that all machines share."
+        ) from error
+
+
+def _read_rows(shard: Shard, columns: Sequence[str], chunk: int) -> Iterator[pa.Table]:
     with pq.ParquetFile(shard.source, pre_buffer=False) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
         ends = np.cumsum(sizes)

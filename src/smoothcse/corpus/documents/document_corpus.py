@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-_VERSION = 1  # increment when the same documents and options give other passages or another report
+_VERSION = 2  # increment when the same documents and options give other passages or another report
 _LIBRARIES = ("lxml", "markdown-it-py", "pypdf", "python-docx", "rensa", "semchunk")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xxhash
 
-from smoothcse._utils.paths import local_path
+from smoothcse._utils.paths import local_path, shown_path
 from smoothcse.corpus.formats import BINARY, MARKUP, TextFile
 from smoothcse.corpus.sources import file_mode, refuse_missing, walk_files
 from smoothcse.errors import SmoothCSEError, some_of
@@ -32,7 +32,7 @@ class DocumentFiles:
         root: File or folder.
         count: Number of files in a supported format.
         tables: Number of tables among them.
-        digest: Hash of the path, size and time of each of them.
+        digest: Hash of the path, size and times of each of them.
         ignored: Number of files in other formats.
         examples: Some of the ignored files.
     """
@@ -89,18 +89,19 @@ def _scan(root: Path) -> DocumentFiles:
             count += 1
             tables += file.format in TABLES
             status = file.path.stat()
-            stamp = (os.path.abspath(file.path), status.st_size, status.st_mtime_ns)
+            # st_ctime_ns: a file that could not be read changes in nothing else when its permissions do.
+            stamp = (os.path.abspath(file.path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             digest.update(repr(stamp).encode("utf-8", "surrogateescape"))
             continue
         ignored += 1
         if ignored <= _SHOWN:
-            examples.append(os.path.relpath(file.path, root))
+            examples.append(shown_path(os.path.relpath(file.path, root)))
     return DocumentFiles(root, count, tables, digest.hexdigest(), ignored, tuple(examples))
 
 
 def _candidates(root: Path) -> Iterator[TextFile]:
     paths = walk_files(root) if root.is_dir() else iter((root,))
-    return (TextFile(path, str(path)) for path in paths)
+    return (TextFile(path, shown_path(path)) for path in paths)
 
 
 def _is_document(file: TextFile) -> bool:

@@ -197,9 +197,6 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 
 
 def _to_batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
-    # File names may contain bytes that are not UTF-8, which Python represents as lone surrogates.
-    for row in rows:
-        row["place"]["file"] = row["place"]["file"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from typing import Any
 
 from smoothcse._utils.extras import extra
 from smoothcse.corpus.documents.extracted import (
@@ -45,7 +46,7 @@ def read_docx(file: TextFile) -> ExtractedDocument:
     _check(file)
     try:
         document = docx.Document(str(file.path))
-        paragraphs = [_text(element) for element in document.element.body.iter(_P)]
+        paragraphs = [_text(element) for element in document.element.body.iter(_P) if not _is_fallback(element)]
         title = document.core_properties.title
     except Exception as error:  # a damaged file can raise any exception in python-docx
         raise SkippedDocument(UNREADABLE, first_line(error)) from error
@@ -76,6 +77,12 @@ def _is_media(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bool:
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _P = f"{_W}p"
+_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
+
+
+def _is_fallback(paragraph: Any) -> bool:
+    """Return whether a paragraph repeats another one for older readers, as those of text boxes do."""
+    return next(paragraph.iterancestors(_FALLBACK), None) is not None
 
 
 def _text(paragraph: object) -> str:

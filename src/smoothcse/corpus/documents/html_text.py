@@ -27,7 +27,8 @@ SECTION = 128 << 10
 """Characters of Markdown that are parsed at once."""
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-_FRONT_MATTER = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?!\s*\n)(?:.*?\n)??(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+"""With a blank line after it, ``---`` is a rule, as in Pandoc."""
 
 
 def html_text(html: str) -> tuple[str, str]:
@@ -41,7 +42,7 @@ def html_text(html: str) -> tuple[str, str]:
     with extra("documents", "Reading HTML"):
         from lxml import etree
 
-    parser = etree.HTMLParser(target=_Blocks(), encoding="utf-8", no_network=True)
+    parser = etree.HTMLParser(target=_Blocks(), encoding="utf-8", no_network=True, huge_tree=True)
     try:
         blocks: _Blocks = etree.fromstring(html.encode("utf-8", "replace"), parser)
     except (etree.XMLSyntaxError, etree.ParserError):  # lxml's words for an empty page

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from smoothcse._utils.extras import require
 
 PERMUTATIONS = 128
-BANDS = 16
-"""With 16 bands of 8 rows, 95 of 100 pairs with a Jaccard similarity of 0.8 become candidates."""
+FOUND = 0.94
+"""Minimum probability that two texts with a similarity at the threshold are compared."""
 
 WORDS = 3
 SEED = 1
@@ -33,7 +33,7 @@ class NearDuplicates:
     def __init__(self, threshold: float) -> None:
         self._rensa = require("rensa", "documents", "Removing near-duplicates")
         self._seen = self._rensa.RMinHashDeduplicator(
-            threshold, PERMUTATIONS, use_lsh=True, num_bands=BANDS, seed=SEED
+            threshold, PERMUTATIONS, use_lsh=True, num_bands=bands_for(threshold), seed=SEED
         )
         self._added = 0
 
@@ -51,6 +51,18 @@ class NearDuplicates:
             signature.update(shingles(text[start : start + PART]))
         self._added += 1
         return bool(self._seen.add(str(self._added), signature))
+
+
+def bands_for(threshold: float) -> int:
+    """Return the smallest number of bands that finds pairs with a Jaccard similarity at the threshold.
+
+    Two texts are compared if all rows of a band agree, which has the probability ``1 - (1 - t^(P/b))^b`` for a
+    similarity ``t``, ``b`` bands and ``P`` permutations (Leskovec, Rajaraman, Ullman: Mining of Massive Datasets,
+    3.4). More bands compare more texts.
+    """
+    choices = (16, 32, 64)
+    found = (bands for bands in choices if 1 - (1 - threshold ** (PERMUTATIONS // bands)) ** bands >= FOUND)
+    return next(found, PERMUTATIONS)
 
 
 def shingles(text: str) -> list[str]:
