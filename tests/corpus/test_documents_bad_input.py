@@ -346,7 +346,7 @@ def test_all_documents_equal(tmp_path):
     for number in range(20):
         (tmp_path / f"{number}.txt").write_text("The same text.")
     assert refusal(tmp_path) == (
-        f"{tmp_path}: only one distinct passage is left, and contrastive training needs at least 2; "
+        f"{tmp_path}: only one distinct passage is left, and at least 2 needed; "
         "documents read: 20; passages dropped: 19 duplicate."
     )
 
@@ -422,7 +422,7 @@ def test_sources_without_documents(tmp_path):
     assert remedy in refusal(tmp_path / "none")
     (tmp_path / "empty.txt").write_text("")
     assert refusal(tmp_path / "empty.txt") == (
-        f"{tmp_path}/empty.txt: no passage is left, and contrastive training needs at least 2; documents read: 1; "
+        f"{tmp_path}/empty.txt: no passage is left, and at least 2 needed; documents read: 1; "
         f"documents skipped (1): {tmp_path}/empty.txt (no text)."
     )
     (tmp_path / "empty.jsonl").write_text("")

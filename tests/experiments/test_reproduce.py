@@ -333,6 +333,12 @@ def test_every_recipe_has_published_figures_and_a_plan(method, model, tmp_path, 
     assert plan_table(wanted).row_count == 8
 
 
+@pytest.mark.parametrize("recipe", ["sup-simcse/bert-base-uncased", "simcse++/bert-base-uncased"])
+def test_recipes_without_published_figures_are_refused_before_the_training(recipe):
+    with pytest.raises(SmoothCSEError, match="has no published results to compare with; train it with"):
+        plan_reproduction(recipe)
+
+
 def test_a_diagnosis_is_told_beside_the_figures():
     outcome = outcome_of([77.0, 77.2], [1.0, 0.0], diagnoses=("the model has collapsed",))
     assert "control/seed-43: the model has collapsed" in outcome.table().caption.plain

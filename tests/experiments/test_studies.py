@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import signal
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,18 +20,20 @@ from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
 from commands import run_here
+from forked import start_command
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.sts import SEVEN_STS, evaluate_sts, load_tasks
 from smoothcse.evaluation.sts_tasks import files_of, sample_pairs
-from smoothcse.experiments import study_plots, subprocesses
+from smoothcse.experiments import study_plots
 from smoothcse.experiments.run_records import append_record, read_records, recorded, require_one_text
 from smoothcse.experiments.run_study import run_study
 from smoothcse.experiments.runner import RunFailed
 from smoothcse.experiments.statistics import paired_difference, show_mean_sd
 from smoothcse.experiments.study import read_study
-from smoothcse.experiments.subprocesses import Subprocess, Subprocesses
+from smoothcse.experiments.subprocesses import Children, Subprocess, Subprocesses
 from smoothcse.experiments.summary import sts_rows, summary_rows
+from smoothcse.runs.folder import RunFolder
 from sts_files import sts_file, write
 
 pytestmark = pytest.mark.slow
@@ -65,6 +70,11 @@ def test_a_value_of_the_grid_brings_other_fields_with_it(tmp_path):
         ({"grid": {"batch_size": 4}}, "grid.batch_size must be a list"),
         ({"base": {"temprature": 1}}, "no configuration field 'temprature'. Did you mean 'temperature'"),
         ({"base": [1]}, "base must be a mapping"),
+        ({"base": {"seed": 7}}, "base sets seed; list the seeds under seeds"),
+        ({"grid": {"seed": [1, 2]}}, "grid sets seed"),
+        ({"variants": {"infonce": {"output": "x"}, "gs": {}}}, "the variant 'infonce' sets output"),
+        ({"grid": {"noise_count": [0, 8]}}, "the variant 'infonce' sets noise_count, and so does the grid"),
+        ({"grid": {"batch_size": {4: {"noise_count": 0}}}}, "the variant 'infonce' sets noise_count"),
         (
             {"evaluate": {"data": "x", "which": "frist"}},
             "evaluate: which is 'frist', but input should be 'last' or 'best'",
@@ -87,8 +97,8 @@ def test_an_unknown_variant_is_told(tmp_path):
         read_study(written(tmp_path)).runs(["gsi"])
 
 
-def call_here(arguments, environment, log):
-    """Stands for ``subprocesses.call``: the same command and log, without the imports of a process of its own."""
+def call_here(self, arguments, environment, log):
+    """Stands for ``Children.call``: the same command and log, without the imports of a process of its own."""
     with log.open("w") as stream, redirect_stdout(stream), redirect_stderr(stream):
         return not run_here(*arguments)
 
@@ -99,7 +109,7 @@ def finished(tmp_path_factory, tiny_bert):
     folder = tmp_path_factory.mktemp("study")
     file = written(folder, model=tiny_bert)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocesses, "call", call_here)
+        patch.setattr(Children, "call", call_here)
         run_study(read_study(file), folder, workers=Subprocesses(1))
     return file, folder
 
@@ -189,14 +199,50 @@ def test_a_changed_field_asks_for_new_runs(finished, tmp_path, monkeypatch):
 
 def test_a_command_runs_in_a_process_of_its_own_and_says_whether_it_succeeded(tmp_path):
     log = tmp_path / "run.log"
-    assert subprocesses.call(["list", "recipes"], {"COLUMNS": "100"}, log)
+    assert Children().call(["list", "recipes"], {"COLUMNS": "100"}, log)
     assert "control/roberta-large" in log.read_text()
-    assert not subprocesses.call(["list", "recipes", "nothing"], {}, log)
+    assert not Children().call(["list", "recipes", "nothing"], {}, log)
     assert "no recipe 'nothing'" in log.read_text()
 
 
+def test_a_signal_stops_the_runs_in_progress_and_the_study_continues(tmp_path, tiny_bert):
+    """The first run writes a checkpoint and the second is not started; then both are finished."""
+    file = written(tmp_path, model=tiny_bert, seeds=[0])
+    text = file.read_text().replace("max_steps: 2", "max_steps: 5000")
+    file.write_text(text.replace("eval_steps: 1", "eval_steps: 5000"))
+    metrics = tmp_path / "runs" / "infonce" / "seed-0" / "metrics.jsonl"
+    study = start_command("study", file, said=tmp_path / "said.txt")
+    while not (metrics.is_file() and metrics.read_text().count("loss") > 3):
+        assert study.is_alive(), (tmp_path / "said.txt").read_text()
+        time.sleep(0.05)
+    os.kill(study.pid, signal.SIGTERM)
+    study.join()
+    assert study.exitcode == 128 + signal.SIGTERM
+    assert "Stopped on SIGTERM; the runs in progress have written checkpoints" in (tmp_path / "said.txt").read_text()
+    run = RunFolder(metrics.parent)
+    assert run.latest_checkpoint()
+    assert not run.finished
+    with lock_folder(run.path, remedy=""):  # no process is left
+        pass
+    assert not (tmp_path / "runs" / "gs" / "seed-0").exists()
+
+
+@pytest.mark.parametrize("option", ["output", "runs_folder"])
+def test_a_folder_that_cannot_be_written(option, tmp_path, tiny_bert):
+    (tmp_path / "taken").write_text("")
+    study = read_study(written(tmp_path, model=tiny_bert))
+    with pytest.raises(SmoothCSEError, match=r"taken cannot be written \(File exists\): give another --(output|runs)"):
+        run_study(study, **{"output": tmp_path / "out", option: tmp_path / "taken"})
+
+
+def test_an_empty_file_holds_no_records(tmp_path):
+    """As a full disk may leave it."""
+    (tmp_path / "runs.jsonl").touch()
+    assert read_records(tmp_path / "runs.jsonl") == []
+
+
 def test_a_run_that_fails_is_named_with_its_log_and_the_others_are_kept(tmp_path, tiny_bert, monkeypatch):
-    monkeypatch.setattr(subprocesses, "call", call_here)
+    monkeypatch.setattr(Children, "call", call_here)
     variants = {"good": {"noise_count": 0}, "bad": {"model": "no-such-model"}}
     file = written(tmp_path, model=tiny_bert, variants=variants, control="good", seeds=[0])
     with pytest.raises(SmoothCSEError, match="bad/seed-0") as error:
@@ -221,7 +267,7 @@ def scored(finished, tmp_path_factory):
     shutil.copy(folder / "runs.jsonl", output)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Subprocess, "train", lambda *_, **__: pytest.fail("a recorded run was trained again"))
-        patch.setattr(subprocesses, "call", call_here)
+        patch.setattr(Children, "call", call_here)
         run_study(read_study(changed), output, runs_folder=folder / "runs", workers=Subprocesses(1))
     return changed, output, data
 
@@ -262,7 +308,7 @@ def test_scored_runs_are_not_scored_again_unless_other_scores_are_asked_for(fini
     _, folder = finished
     file, output, data = scored
     called = []
-    monkeypatch.setattr(subprocesses, "call", lambda arguments, *_: called.append(arguments))
+    monkeypatch.setattr(Children, "call", lambda self, arguments, *_: called.append(arguments))
     elsewhere = {"data": str(data.parent / "." / "sts"), "pairs": 10}
     run_study(read_study(with_evaluate(file, elsewhere)), output, runs_folder=folder / "runs")
     run_study(read_study(with_evaluate(file, None)), output, runs_folder=folder / "runs")
@@ -276,7 +322,7 @@ def test_scored_runs_are_not_scored_again_unless_other_scores_are_asked_for(fini
 
 def test_a_run_finished_but_not_recorded_is_not_trained_again(finished, monkeypatch):
     file, folder = finished
-    monkeypatch.setattr(subprocesses, "call", lambda *_: pytest.fail("a finished run was trained again"))
+    monkeypatch.setattr(Children, "call", lambda *_: pytest.fail("a finished run was trained again"))
     elsewhere = folder / "unrecorded"
     records = run_study(read_study(file), elsewhere, runs_folder=folder / "runs")
     assert records == read_records(folder / "runs.jsonl")
@@ -291,7 +337,7 @@ def test_scores_of_a_model_that_is_gone_are_a_failure_that_says_so(scored, tmp_p
 
 
 def test_a_gap_in_the_data_is_told_before_anything_is_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocesses, "call", lambda *_: pytest.fail("a run was started"))
+    monkeypatch.setattr(Children, "call", lambda *_: pytest.fail("a run was started"))
     study = read_study(written(tmp_path, evaluate={"data": str(tmp_path)}))
     with pytest.raises(SmoothCSEError, match="lacks 50 of 50 files"):
         run_study(study, tmp_path / "out")

@@ -34,6 +34,15 @@ def test_a_file_with_markup_is_read_without_it(folder):
     assert all("<" not in passage.text and passage.metadata["title"] == "Ice" for passage in passages)
 
 
+def test_a_single_passage_can_be_indexed(tmp_path, tiny_bert):
+    (tmp_path / "note.md").write_text("# A note\n\nThe sea is salty.\n")
+    index = Index.build(tmp_path / "index", tiny_bert, find_to_index(str(tmp_path / "note.md")))
+    assert len(index) == 1
+    (tmp_path / "note.md").write_text("---\n")
+    with pytest.raises(SmoothCSEError, match=r"note.md: no passage is left, and at least 1 needed; documents read: 1"):
+        list(find_to_index(str(tmp_path / "note.md")))
+
+
 def test_rows_and_lines_are_read_as_they_are(folder, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "body": "One. Two."}\n{"id": "b", "body": "Three."}\n')
     assert [(row.id, row.text) for row in find_to_index(str(tmp_path / "rows.jsonl"), "body")] == [

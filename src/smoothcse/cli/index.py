@@ -93,6 +93,10 @@ def index(
 
     if update and delete:
         raise SmoothCSEError("--update and --delete contradict each other; give one of them.")
+    if (update or delete) and (pooling or dimensions or quantize):
+        raise SmoothCSEError(
+            "--pooling, --dimensions and --quantize have no effect with --update or --delete; leave them out."
+        )
     from smoothcse._utils.paths import local_path
     from smoothcse.search import Index
     from smoothcse.search.split_documents import find_to_index

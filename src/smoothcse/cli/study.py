@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from smoothcse.errors import SmoothCSEError
+
 
 def study(
     file: Annotated[Path, typer.Argument(help="YAML file of the study: base, variants, seeds, tests.")],
@@ -31,6 +33,8 @@ def study(
     """
     from smoothcse.experiments.study import read_study
 
+    if merge and (plan or only or seed or jobs or runs):
+        raise SmoothCSEError("--merge adds all records and trains nothing; leave out the other options but --output.")
     checked = read_study(file)
     if plan:
         for run in checked.runs(only, seed):

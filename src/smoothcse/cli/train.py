@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from smoothcse.cli.fields import config_options
+from smoothcse.errors import SmoothCSEError
 
 
 @config_options(positional="corpus")
@@ -33,6 +34,8 @@ def train(
 
     Example: `smoothcse train sentences.txt --model bert-base-uncased --noise-share 0.4 --output my-encoder`
     """
+    if resume and overwrite:
+        raise SmoothCSEError("--resume and --overwrite contradict each other; give one of them.")
     from smoothcse.training import resolve_config
 
     resolved = resolve_config(recipe, config, fields)  # before the slow imports, so that a typo is reported at once

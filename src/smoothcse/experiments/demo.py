@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 
-from smoothcse._utils.atomic import write_text_atomic
+from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
 from smoothcse.corpus.documents import load_documents
 from smoothcse.corpus.python_docs import iter_docstrings
 from smoothcse.corpus.sources import PYTHON_DOCS
@@ -79,10 +79,13 @@ def run_demo(output: Path, steps: int = STEPS, console: Console | None = None) -
         console: Console for progress and results; None for standard output.
 
     Raises:
-        SmoothCSEError: If the extra ``demo`` is not installed, or the folder of a run has other content.
+        SmoothCSEError: If the extra ``demo`` is not installed, the folder cannot be written, or the folder of a run
+            has other content.
     """
     console = console or Console()
     plan = plan_demo(output, steps)
+    with explain_unwritable(output, "give another --output"):
+        output.mkdir(parents=True, exist_ok=True)
     console.print(f"Two runs of {steps} steps learn from the documents; labelled queries then score them.")
     start = load_encoder(PACKAGED_MINILM)
     with _timed(console, "reading the documents"):
@@ -118,7 +121,6 @@ def _text_file(output: Path) -> Path:
 def _write_documents(start: SentenceTransformer, output: Path) -> None:
     """Write the passages to train on: the documents of the labelled task, and not its queries."""
     passages = load_documents(PYTHON_DOCS, tokenizer=start.tokenizer).dataset["text"][:]
-    output.mkdir(parents=True, exist_ok=True)
     write_text_atomic(_text_file(output), "".join(json.dumps({"text": text}) + "\n" for text in passages))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from smoothcse.errors import SmoothCSEError
 from smoothcse.evaluation.data import HUB, is_hub, sts_folder
-from smoothcse.evaluation.published import Published, published_results
+from smoothcse.evaluation.published import Published, is_system, published_results
 from smoothcse.evaluation.sts_tasks import SEVEN_STS, load_tasks
 from smoothcse.experiments.planned_runs import Plan
 from smoothcse.experiments.seven_tasks import SevenTasks
@@ -70,21 +70,25 @@ def plan_reproduction(
     The tested model is the one with the highest STS-B dev score during training, as in the paper.
 
     Args:
-        recipe: Recipe of ``gs-infonce`` or ``simcse``. A ``gs-infonce`` recipe has a control, which differs only in
-            having no noise.
+        recipe: Recipe with published results. One of ``gs-infonce`` has a control, which differs only in having no
+            noise.
         seeds: Number of runs of the recipe and of its control. The seeds count up from the recipe's seed.
         output: Folder for the runs and the results; None for ``reproduce/RECIPE``.
         data: Folder in SentEval's layout with the dev set and the seven tasks, or ``"hub"``.
         changes: Configuration fields that replace the recipe's.
 
     Raises:
-        SmoothCSEError: If a recipe or field is unknown, the recipe is a control, a value is out of range, or data is
-            incomplete.
+        SmoothCSEError: If a recipe or field is unknown, the recipe has no published results, a value is out of range,
+            or data is incomplete.
     """
     fields = recipe_fields(recipe)
     method, model = recipe.split("/")
     if method == CONTROL:
         raise SmoothCSEError(f"{recipe} has no published results; reproduce gs-infonce/{model}, which includes it.")
+    if not is_system(method):
+        raise SmoothCSEError(
+            f"{recipe} has no published results to compare with; train it with `smoothcse train --recipe {recipe}`."
+        )
     variants = {method: fields} | ({CONTROL: recipe_fields(f"{CONTROL}/{model}")} if fields["noise_count"] else {})
     changes = dict(changes or {})
     study = Study(

@@ -114,7 +114,8 @@ def read_records(file: Path) -> list[Record]:
 
 def _lines(file: Path) -> list[str]:
     try:
-        return file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        text = file.read_text(encoding="utf-8").removesuffix("\n")
+        return text.split("\n") if text else []
     except (OSError, ValueError) as error:
         raise SmoothCSEError(f"{file} cannot be read as the records of runs ({error}); move it away.") from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from smoothcse._utils.atomic import explain_unwritable
 from smoothcse._utils.folder_lock import lock_folder
 from smoothcse._utils.progress import progress_bar
 from smoothcse.errors import SmoothCSEError
@@ -17,6 +18,7 @@ from smoothcse.experiments.runner import RunFailed, Workers, missing_runs, run_m
 from smoothcse.experiments.study import Study
 from smoothcse.experiments.subprocesses import Subprocesses
 from smoothcse.experiments.summary import write_summary
+from smoothcse.runs.disk import explain_failed_writes
 
 _WHEN_LOCKED = "wait until that study ends, or give another --output"
 
@@ -50,12 +52,15 @@ def run_study(
         The records of this study's runs, in the order of the study.
 
     Raises:
-        SmoothCSEError: If runs fail, after all others have ended; the message names their logs.
+        SmoothCSEError: If runs fail, after all others have ended, with a message that names their logs; or if a file
+            cannot be written.
+        Stopped: After SIGINT or SIGTERM, once the runs in progress have written checkpoints.
     """
     console = console or Console(stderr=True)
     plan = study.plan(runs_folder or output / "runs", only, seeds)
-    output.mkdir(parents=True, exist_ok=True)
-    with lock_folder(output, remedy=_WHEN_LOCKED):
+    _make(output, "--output")
+    _make(plan.folder, "--runs")
+    with explain_failed_writes(output, "start the study again"), lock_folder(output, remedy=_WHEN_LOCKED):
         failed = _run(study, plan, output, workers or Subprocesses(), console)
         records = recorded(plan.runs, output / "runs.jsonl")
         write_summary(study, records, output, console=console)
@@ -85,12 +90,17 @@ def merge_study(
             :func:`~smoothcse.experiments.merge_records.merge_records`.
     """
     console = console or Console(stderr=True)
-    output.mkdir(parents=True, exist_ok=True)
-    with lock_folder(output, remedy=_WHEN_LOCKED):
+    _make(output, "--output")
+    with explain_failed_writes(output, "merge again"), lock_folder(output, remedy=_WHEN_LOCKED):
         console.print(str(merge_records(study, output, sources)), markup=False, highlight=False)
         records = recorded(study.runs(), output / "runs.jsonl")
         write_summary(study, records, output, console=console)
     return records
+
+
+def _make(folder: Path, option: str) -> None:
+    with explain_unwritable(folder, f"give another {option}"):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _run(study: Study, plan: Plan, output: Path, workers: Workers, console: Console) -> list[str]:

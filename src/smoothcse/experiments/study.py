@@ -184,6 +184,25 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"grid.{field} must be a list of values, not {entries!r}."
         elif isinstance(entries, dict) and not all(isinstance(fields, dict) for fields in entries.values()):
             yield f"grid.{field} must give a mapping of fields for each value, or be a list of values."
+    yield from _conflicts(values)
+
+
+def _conflicts(values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield fields that the study sets itself, and those of a variant in which points of the grid would not differ."""
+    variants = {name: set(fields or {}) for name, fields in values.get("variants", {}).items()}
+    in_grid: set[str] = set(values.get("grid", {}))
+    for entries in values.get("grid", {}).values():
+        in_grid.update(*(entries.values() if isinstance(entries, dict) else ()))
+    parts: dict[str, set[str]] = {"base": set(values.get("base", {})), "grid": in_grid}
+    parts |= {f"the variant {name!r}": fields for name, fields in variants.items()}
+    for part, fields in parts.items():
+        if "seed" in fields:
+            yield f"{part} sets seed; list the seeds under seeds."
+        if "output" in fields:
+            yield f"{part} sets output, which each run has by its name; leave it out."
+    for name, fields in variants.items():
+        for field in sorted(in_grid & fields):
+            yield f"the variant {name!r} sets {field}, and so does the grid; leave it out of one of them."
 
 
 def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str]:

@@ -42,6 +42,10 @@ def _view_problems(config: TrainConfig) -> Iterator[str]:
         yield "views: neighbours needs the order of the documents, which limit breaks; leave out one of them."
     if "title" in config.views and config.column is None:
         yield "views: title needs column, the name of the text's column, beside title_column."
+    if "crops" not in config.views:
+        for name, default in {"crop_length": [0.2, 0.6], "crop_deletion": 0.0}.items():
+            if getattr(config, name) != default:
+                yield f"{name} applies to crops; add crops to views, or leave it out."
     shortest, longest = config.crop_length
     if not 0 < shortest <= longest or (longest > 1 and not (shortest.is_integer() and longest.is_integer())):
         yield (
@@ -57,6 +61,10 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
         yield "noise_mode 'expected' has a closed form for noise_mean 0 only; use 'sampled'."
     if config.noise_share is not None and config.noise_weight != 1.0:
         yield "noise_share and noise_weight both set λ; give one of them."
+    if not config.noise_for(config.batch_size):
+        for name, default in {"noise_share": None, "noise_weight": 1.0}.items():
+            if getattr(config, name) != default:
+                yield f"{name} is set, but there is no noise (M = 0); set noise_count, or leave {name} out."
 
 
 def _form_problems(config: TrainConfig) -> Iterator[str]:

@@ -8,6 +8,7 @@ from smoothcse._utils.paths import local_path
 from smoothcse.corpus.documents import DocumentCorpus, load_documents
 from smoothcse.corpus.formats import is_document
 from smoothcse.corpus.sources import PYTHON_DOCS, file_mode, is_on_hub
+from smoothcse.errors import SmoothCSEError
 from smoothcse.search.documents import Document, read_documents
 
 
@@ -17,12 +18,16 @@ def find_to_index(source: str, text: str | None = None, id: str | None = None) -
     Args:
         source: File, folder, dataset on the hub, or ``python-docs``.
         text: Text column of tables.
-        id: Id column of tables; a passage has a hash of its text as id.
+        id: Id column of a table; a passage has a hash of its text as id.
 
     Raises:
-        SmoothCSEError: If the documents cannot be read.
+        SmoothCSEError: If the documents cannot be read, or passages are to have the ids of a column.
     """
-    return _read_passages(source, text) if _is_split(source) else read_documents(local_path(source), text, id)
+    if not _is_split(source):
+        return read_documents(local_path(source), text, id)
+    if id is not None:
+        raise SmoothCSEError(f"The passages of {source} have no id column; leave out --id.")
+    return passages_of(load_documents(source, column=text, min_passages=1))
 
 
 def _is_split(source: str) -> bool:
@@ -30,10 +35,6 @@ def _is_split(source: str) -> bool:
     if file_mode(path) is None:
         return source == PYTHON_DOCS or is_on_hub(source)
     return path.is_dir() or is_document(path.name)
-
-
-def _read_passages(source: str, text: str | None) -> Iterator[Document]:
-    return passages_of(load_documents(source, column=text))
 
 
 def passages_of(corpus: DocumentCorpus) -> Iterator[Document]:

@@ -299,13 +299,15 @@ def test_the_start_can_be_a_run_folder(call, finished, many, tmp_path, monkeypat
     assert found[0].pooling is None  # its own
 
 
-def test_a_signal_says_how_to_continue_the_adaptation(call, many, tmp_path, monkeypatch):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_signal_says_how_to_continue_the_adaptation(overwrite, call, many, tmp_path, monkeypatch):
     def stop(config, **_):
         raise Stopped("The run in x stopped on SIGINT; continue with --resume.", 2)
 
     monkeypatch.setattr(in_process, "train", stop)
-    with pytest.raises(Stopped, match="was interrupted; give the same command again to continue it") as stopped:
-        call(many, tmp_path / "out")
+    again = "again without --overwrite to" if overwrite else "again to"  # with it, all would begin anew
+    with pytest.raises(Stopped, match=f"was interrupted; give the same command {again} continue it") as stopped:
+        call(many, tmp_path / "out", overwrite=overwrite)
     assert stopped.value.exit_code == 130
 
 

@@ -62,6 +62,7 @@ def load_documents(
     tokenizer: PreTrainedTokenizerBase | None = None,
     near_duplicates: float | None = 0.8,
     limit: int | None = None,
+    min_passages: int = 2,
     console: Console | None = None,
 ) -> DocumentCorpus:
     """Load documents, split them into passages, and drop duplicates and near-duplicates.
@@ -90,6 +91,7 @@ def load_documents(
         near_duplicates: Jaccard similarity of three-word sequences from which a passage is dropped as a near-duplicate
             of an earlier one, above 0 and at most 1. Default 0.8; None drops equal passages only.
         limit: Number of documents to read, the first ones, skipped ones included. The default, None, reads all.
+        min_passages: Minimum number of passages; fewer are an error. Default 2, which contrastive training needs.
         console: Console for the progress bar. The default, None, shows none.
 
     Returns:
@@ -97,7 +99,7 @@ def load_documents(
 
     Raises:
         SmoothCSEError: If the source is missing or has no documents, a table cannot be read, an option is invalid, or
-            fewer than two passages are left.
+            fewer than ``min_passages`` are left.
     """
     options = PassageOptions(max_tokens, min_tokens, near_duplicates, limit)
     count_tokens, counted_by = _token_counter(tokenizer)
@@ -112,9 +114,21 @@ def load_documents(
     versions = [_VERSION, counted_by, *_versions()]
     parts = ["documents", found.name, found.identity, asdict(columns), asdict(options), versions]
     path, report = cached(parts, DocumentReport, build)
+    _require_passages(report, min_passages)
     from datasets import Dataset
 
     return DocumentCorpus(Dataset.from_file(str(path)), replace(report, notes=(*found.notes, *report.notes)))
+
+
+def _require_passages(report: DocumentReport, least: int) -> None:
+    if report.kept >= least:
+        return
+    dropped = ", ".join(f"{count:,} {reason}" for reason, count in report.dropped.items() if count)
+    left = {0: "no passage is", 1: "only one distinct passage is"}.get(report.kept, f"only {report.kept} passages are")
+    facts = [f"documents read: {report.documents:,}"]
+    facts += [f"passages dropped: {dropped}"] if dropped else []
+    facts += report.notes or ([] if dropped or report.kept else ["the files are empty"])
+    raise SmoothCSEError(f"{report.source}: {left} left, and at least {least} needed; {'; '.join(facts)}.")
 
 
 def _limited(

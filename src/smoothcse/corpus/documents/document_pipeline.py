@@ -121,7 +121,7 @@ def write_passages(
         Numbers of documents and passages.
 
     Raises:
-        SmoothCSEError: If fewer than two distinct passages are left, or a document cannot be read.
+        SmoothCSEError: If a document cannot be read.
     """
     scratch = target.with_suffix(".passages")
     counts = _Counts()
@@ -132,7 +132,6 @@ def write_passages(
     kept = _write(target, _distinct(scratch, distinct, options.near_duplicates, partial(bar.advance, task)))
     counts.dropped["near-duplicate"] = len(distinct) - len(kept)
     notes = (*counts.notes, *_limit_notes(counts.documents, options.limit))
-    _check_enough(name, counts, notes, len(kept))
     return DocumentReport(
         name,
         counts.documents,
@@ -225,15 +224,3 @@ def _distinct(
             if seen is not None:
                 distinct = distinct.filter(pa.array(seen.keep(distinct.column("text").to_pylist()), pa.bool_()))
             yield distinct
-
-
-def _check_enough(name: str, counts: _Counts, notes: tuple[str, ...], kept: int) -> None:
-    if kept >= 2:
-        return
-    dropped = ", ".join(f"{count:,} {reason}" for reason, count in counts.dropped.items() if count)
-    left = "only one distinct passage" if kept else "no passage"
-    because = "; ".join((f"passages dropped: {dropped}",) * bool(dropped) + notes) or "the files are empty"
-    raise SmoothCSEError(
-        f"{name}: {left} is left, and contrastive training needs at least 2; documents read: {counts.documents:,}; "
-        f"{because}."
-    )

@@ -90,9 +90,10 @@ def adapt(
     console = console or Console(stderr=True)
     request = AdaptRequest(documents=str(documents), model=model, output=str(output), **options)
     folder = Path(output)
+    again = "give the same command again" + " without --overwrite" * overwrite
     with (
-        explain_failed_writes(folder, "give the same command again"),
-        _explain_stop(folder),
+        explain_failed_writes(folder, again),
+        _explain_stop(folder, again),
         layout.made(folder),
         lock_folder(folder, remedy="wait until it ends, or give another --output"),
     ):
@@ -109,13 +110,13 @@ def adapt(
 
 
 @contextmanager
-def _explain_stop(folder: Path) -> Iterator[None]:
+def _explain_stop(folder: Path, again: str) -> Iterator[None]:
     """Say how to continue the adaptation, rather than the run that a signal stopped."""
     try:
         yield
     except Stopped as error:
         raise Stopped(
-            f"The adaptation in {folder} was interrupted; give the same command again to continue it.",
+            f"The adaptation in {folder} was interrupted; {again} to continue it.",
             error.exit_code - 128,
         ) from error
 
