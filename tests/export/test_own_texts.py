@@ -45,6 +45,8 @@ def test_they_are_a_sample_of_the_recorded_text_for_the_folder_and_for_the_model
         assert len(found.texts) == 8
         assert set(found.texts) < lines(folder)
         assert str(folder) in found.origin
+        assert found.kind in found.origin
+        assert "/" not in found.kind  # it is uploaded with the model
 
 
 def test_a_source_that_is_given_takes_precedence(adaptation, tmp_path):

@@ -75,10 +75,10 @@ def export(
     calibration = found.texts[0 if format == "static" else sentences :]  # not compared, if there are enough
     comparison: Comparison | Measured
     if format == "fastest":
-        comparison = export_fastest(encoder, output, compared, calibration=calibration, sts=sts, origin=found.origin)
+        comparison = export_fastest(encoder, output, compared, calibration=calibration, sts=sts, origin=found.kind)
     else:
         comparison = export_model(
-            encoder, output, format, compared, quantize=quantize, calibration=calibration, sts=sts, origin=found.origin
+            encoder, output, format, compared, quantize=quantize, calibration=calibration, sts=sts, origin=found.kind
         )
     write_model_card(output, source=model)
     if settings is not None:

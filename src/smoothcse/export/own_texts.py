@@ -20,10 +20,12 @@ class ComparisonTexts:
 
     Attributes:
         texts: Random sample of the source.
+        kind: The source in words without a path, for the record, which is uploaded with the model.
         origin: The source in words, as the end of a sentence that starts with "The sentences are".
     """
 
     texts: list[str]
+    kind: str
     origin: str
 
 
@@ -40,7 +42,7 @@ def comparison_texts(model: str, source: str | None, count: int) -> ComparisonTe
         SmoothCSEError: If the source cannot be read.
     """
     if source is not None:
-        return ComparisonTexts(_sample(source, count), f"from {source}")
+        return ComparisonTexts(_sample(source, count), "text that was given", f"from {source}")
     reason = "of which no training text is recorded"
     try:
         if recorded := _recorded(model, count):
@@ -48,7 +50,7 @@ def comparison_texts(model: str, source: str | None, count: int) -> ComparisonTe
     except SmoothCSEError as error:
         reason = f"whose training text cannot be read ({str(error).removesuffix('.')})"
     origin = f"from the Python documentation, not from text of this model, {reason}; give your own with --texts"
-    return ComparisonTexts(_sample(PYTHON_DOCS, count), origin)
+    return ComparisonTexts(_sample(PYTHON_DOCS, count), "the Python documentation", origin)
 
 
 def _recorded(model: str, count: int) -> ComparisonTexts | None:
@@ -56,11 +58,12 @@ def _recorded(model: str, count: int) -> ComparisonTexts | None:
     for folder in (Path(model), Path(model).absolute().parent):
         if (folder / _ADAPTATION).is_file():
             file = folder / _ADAPTED_TEXT
-            return ComparisonTexts(_sample(file, count, "text"), f"from the documents of the adaptation ({file})")
+            kind, texts = "the documents of the adaptation", _sample(file, count, "text")
+            return ComparisonTexts(texts, kind, f"from {kind} ({file})")
         if manifest_file(folder).is_file():
             config = read_manifest(folder).train_config(where=folder)
             texts = _sample(config.corpus, count, config.columns[0] if config.columns else config.column)
-            return ComparisonTexts(texts, f"from the training text ({config.corpus})")
+            return ComparisonTexts(texts, "the training text", f"from the training text ({config.corpus})")
     return None
 
 
