@@ -42,16 +42,16 @@ def _view_problems(config: TrainConfig) -> Iterator[str]:
         yield "views: neighbours needs the order of the documents, which limit breaks; leave out one of them."
     if "title" in config.views and config.column is None:
         yield "views: title needs column, the name of the text's column, beside title_column."
-    if "crops" not in config.views:
-        for name, default in {"crop_length": [0.2, 0.6], "crop_deletion": 0.0}.items():
-            if getattr(config, name) != default:
-                yield f"{name} applies to crops; add crops to views, or leave it out."
     shortest, longest = config.crop_length
     if not 0 < shortest <= longest or (longest > 1 and not (shortest.is_integer() and longest.is_integer())):
         yield (
             f"crop_length is {shortest:g} to {longest:g}, but must be two fractions up to 1, such as 0.2,0.6, or two "
             "whole numbers of words, such as 10,30, the smaller one first."
         )
+    if "crops" not in config.views:
+        for name, default in {"crop_length": [0.2, 0.6], "crop_deletion": 0.0}.items():
+            if getattr(config, name) != default:
+                yield f"{name} applies to crops; add crops to views, or leave it out."
 
 
 def _noise_problems(config: TrainConfig) -> Iterator[str]:
