@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from commands import run_here
 from forked import start_command
-from smoothcse.bulk.ray.driver import encode_on_ray
+from smoothcse.bulk.ray.driver import _remove_leftovers, _workers, encode_on_ray
 from smoothcse.bulk.ray.job import choose_columns, only_writer
 from smoothcse.bulk.ray.shards import is_finished, plan_shards, read_rows, write_rows
 from smoothcse.encoders.fingerprint import fingerprint
@@ -299,6 +300,31 @@ def test_workers_in_another_folder_read_relative_paths(cluster, tiny_bert, tmp_p
     assert encode_on_ray("model", Path("in"), Path("out"), keep=["id"], precision="fp32", console=QUIET) == 40
     check_output(tmp_path / "out", table, tiny_bert)
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text())["model"] == "model"
+
+
+def test_workers_are_counted_by_node():
+    """A worker cannot have CPUs of two nodes; Ray would wait for ever."""
+
+    def found(*nodes, cpus):
+        rows = [{"Alive": True, "Resources": dict(zip(("CPU", "GPU"), node, strict=False))} for node in nodes]
+        return _workers(SimpleNamespace(nodes=lambda: [*rows, {"Alive": False, "Resources": {"CPU": 64}}]), cpus)
+
+    assert found((4,), (4,), (7,), cpus=2) == (7, 0)
+    assert found((4, 2), (16,), (16, 8), cpus=4) == (5, 1)
+    for nodes in ([(4,)] * 4, [(4, 1), (64,)], []):
+        with pytest.raises(SmoothCSEError, match=r"No worker with 8 CPUs fits on a node of the cluster"):
+            found(*nodes, cpus=8)
+
+
+def test_leftovers_of_workers_alone_are_removed(tmp_path):
+    mine = [tmp_path / "notes.new", tmp_path / "old.new" / "a.parquet.new"]
+    left = tmp_path / "in" / ".part-1-00005.parquet.deadbeef.new"
+    for file in (*mine, left):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    _remove_leftovers(tmp_path)
+    assert all(file.exists() for file in mine)
+    assert not left.exists()
 
 
 def test_an_input_that_a_worker_cannot_read_is_named(tmp_path):

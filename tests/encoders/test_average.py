@@ -66,3 +66,16 @@ def test_models_that_do_not_fit_are_refused(trained, start, tmp_path):
     for share in (-0.1, 1.1, float("nan")):
         with pytest.raises(SmoothCSEError, match="must be between 0 and 1"):
             average_with_start(trained, start, share)
+
+
+def test_a_weight_with_several_names_is_averaged_once(tiny_bert):
+    """As T5 ties the table of its encoder to a shared one."""
+    start, trained = (build_encoder(tiny_bert, projection=False, device="cpu") for _ in range(2))
+    for model in (start, trained):
+        model.tied = model[0].model.embeddings.word_embeddings
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight.add_(1.0)
+    averaged = average_with_start(trained, start, 0.5)
+    for before, after in zip(start.parameters(), averaged.parameters(), strict=True):
+        torch.testing.assert_close(after, before + 0.5)

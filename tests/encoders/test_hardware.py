@@ -173,12 +173,21 @@ def test_more_gpus_than_available_are_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "jobs", "found"), [(2, None, ["0", "1"]), (2, 3, ["0", "1", "0"]), (0, 2, [None, None])]
+    ("gpus", "visible", "jobs", "found"),
+    [
+        (2, None, None, ["0", "1"]),
+        (2, None, 3, ["0", "1", "0"]),
+        (2, "2, GPU-5c", 3, ["2", "GPU-5c", "2"]),
+        (0, "", 2, ["", ""]),
+    ],
 )
-def test_runs_of_a_study_share_the_gpus(gpus, jobs, found, monkeypatch):
+def test_runs_of_a_study_share_the_gpus_that_are_visible(gpus, visible, jobs, found, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     environments = subprocesses.environments(jobs)
-    assert [environment.get("CUDA_VISIBLE_DEVICES") for environment in environments] == found
+    assert [environment.get("CUDA_VISIBLE_DEVICES", "") for environment in environments] == found
     assert all(("OMP_NUM_THREADS" in environment) == (not gpus) for environment in environments)
 
 

@@ -73,6 +73,15 @@ def test_a_value_of_the_grid_brings_other_fields_with_it(tmp_path):
         ({"base": {"seed": 7}}, "base sets seed; list the seeds under seeds"),
         ({"grid": {"seed": [1, 2]}}, "grid sets seed"),
         ({"variants": {"infonce": {"output": "x"}, "gs": {}}}, "the variant 'infonce' sets output"),
+        ({"grid": {"batch_size": {4: {"batch_size": 8}}}}, "grid.batch_size sets batch_size, which the grid sets"),
+        (
+            {"grid": {"batch_size": {4: {"temperature": 0.1}}, "temperature": [0.1, 0.2]}},
+            "grid.batch_size sets temperature, which the grid sets already",
+        ),
+        (
+            {"grid": {"batch_size": {4: {"max_steps": 1}}, "epochs": {1: {"max_steps": 2}}}},
+            "grid.epochs sets max_steps, which the grid sets already",
+        ),
         ({"grid": {"noise_count": [0, 8]}}, "the variant 'infonce' sets noise_count, and so does the grid"),
         ({"grid": {"batch_size": {4: {"noise_count": 0}}}}, "the variant 'infonce' sets noise_count"),
         (

@@ -263,6 +263,28 @@ def test_an_exported_folder_keeps_its_pooling_and_is_refused_if_damaged(onnx_fol
         load_encoder(tmp_path / "damaged")
 
 
+def test_an_exported_folder_without_its_tokenizer_is_refused(onnx_folder, tmp_path):
+    """The host would make one without a vocabulary, for which all words are the same."""
+    shutil.copytree(onnx_folder, tmp_path / "lost")
+    for file in [*(tmp_path / "lost").glob("*token*"), *(tmp_path / "lost").glob("vocab*")]:
+        file.unlink()
+    with pytest.raises(SmoothCSEError, match="has no vocabulary"):
+        load_encoder(tmp_path / "lost")
+    shutil.copytree(onnx_folder, tmp_path / "damaged")
+    (tmp_path / "damaged" / "tokenizer.json").write_bytes(b'{"version": "1.0", "model": {"type": "WordPiece"')
+    with pytest.raises(SmoothCSEError, match=r"damaged cannot be loaded \(.*export it again"):
+        load_encoder(tmp_path / "damaged")
+
+
+def test_a_model_that_truncates_its_embeddings_does_so_after_export(tiny_bert, tmp_path):
+    load_encoder(tiny_bert).save(str(tmp_path / "model"))
+    settings = tmp_path / "model" / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "truncate_dim": 8}))
+    export_model(load_encoder(tmp_path / "model"), tmp_path / "out", "onnx", sentences(5), console=QUIET)
+    assert encode(load_encoder(tmp_path / "out"), TEXT).shape[1] == 8
+    assert encode(load_encoder(tmp_path / "model", "mean"), TEXT).shape[1] == 8
+
+
 def test_a_folder_with_weights_and_a_graph_runs_in_the_backend_asked_for(model, onnx_folder, tmp_path):
     both, plain = tmp_path / "both", tmp_path / "plain"
     export_model(model, plain, "safetensors", sentences(5), console=QUIET)

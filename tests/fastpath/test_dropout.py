@@ -26,6 +26,16 @@ def test_an_element_is_either_dropped_or_scaled(rate, count, seed):
     assert torch.equal(values.grad, dropped.detach())
 
 
+def test_the_mask_is_kept_where_gradient_checkpointing_can_drop_it():
+    """Checkpointing recomputes what was given to `save_for_backward`, and keeps all other tensors."""
+    kept = []
+    values = torch.ones(10, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        dropped = fast_dropout(values, 0.5)
+    assert [tensor.shape for tensor in kept] == [values.shape]
+    assert not [name for name, value in vars(dropped.grad_fn).items() if isinstance(value, torch.Tensor)]
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.5])
 def test_the_rate_holds_in_each_of_the_four_lanes_and_neighbours_are_independent(rate):
     torch.manual_seed(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from smoothcse.experiments.seeds import train_seeds
 from smoothcse.hub.eval_results import _METRICS, eval_results
 from smoothcse.hub.licence import licence_of
 from smoothcse.hub.model_card import find_run, model_card, write_model_card
-from smoothcse.runs.manifest import Scores
+from smoothcse.runs.manifest import Scores, read_manifest, write_manifest
 from smoothcse.training import TrainConfig
 from tiny import save_tiny_model, sentences
 
@@ -64,6 +65,31 @@ def test_a_card_says_what_the_run_recorded(runs):
     ):
         assert words in card
     assert "flatters" not in card  # selection used no labels
+
+
+def test_a_spread_without_the_scores_of_the_run_is_not_its_own(runs, tmp_path):
+    """As when one seed has been trained again with another configuration."""
+    folder = Path(shutil.copytree(runs[0], tmp_path / "mine"))
+    summary = json.loads((folder / "seeds.json").read_text())
+    assert all(
+        "over the 2 seeds" in (path / "README.md").read_text()
+        for path in (*folder.glob("seed-*/best"), *folder.glob("seed-*/last"))
+    )
+    summary["last"]["scores"][1] += 1
+    (folder / "seeds.json").write_text(json.dumps(summary))
+    cards = [model_card(folder / name, folder / name / "best") for name in ("seed-42", "seed-43")]
+    assert ["over the 2 seeds" in card for card in cards] == [True, False]
+
+
+@pytest.mark.parametrize("corpus", ["data/my.txt", "secret/place/my.txt", "/home/me/my.jsonl.gz"])
+def test_a_text_that_is_gone_is_no_dataset_on_the_hub(corpus, runs, tmp_path):
+    folder = Path(shutil.copytree(runs[0], tmp_path / "mine")) / "seed-42"
+    manifest = read_manifest(folder)
+    write_manifest(folder, manifest.replace(config={**manifest.config, "corpus": corpus}))
+    card = model_card(folder, folder / "best")
+    assert "datasets" not in card.split("---")[1]
+    assert Path(corpus).name in card
+    assert str(Path(corpus).parent / Path(corpus).name) not in card
 
 
 def test_a_card_names_no_folder_of_the_machine(runs, tmp_path_factory):

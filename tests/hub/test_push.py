@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,14 @@ def test_files_of_training_are_never_uploaded(push, hub, run):
     assert set(arrived) == set(contents(run / "best")) - set(LEFT_BY_TRAINING)
     assert arrived["README.md"].endswith(b"My own words.\n")
     assert json.loads((hub.root / "settings" / "me" / "tiny.json").read_text())["visibility"] == "public"
+
+
+def test_the_model_of_an_adaptation_is_uploaded(push, hub, run, tmp_path):
+    shutil.copytree(run / "best", tmp_path / "my" / "model")
+    (tmp_path / "my" / "adapt.json").write_text("{}")
+    result = push(hub.url, tmp_path / "my", "me/tiny")
+    assert result.returncode == 0, result.stderr
+    assert set(contents(hub.root / "models" / "me" / "tiny")) >= set(contents(run / "best"))
 
 
 def test_a_second_push_replaces_changed_files(push, hub, run):

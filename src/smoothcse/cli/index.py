@@ -12,7 +12,9 @@ from smoothcse.cli.arguments import ModelArgument, PoolingOption, PrecisionOptio
 from smoothcse.errors import SmoothCSEError
 
 if TYPE_CHECKING:
-    from smoothcse.search import Index
+    from collections.abc import Iterator
+
+    from smoothcse.search import Document, Index
 
 _DOCUMENTS = "Documents"
 _VECTORS = "Vectors"
@@ -25,7 +27,7 @@ def index(
         str,
         typer.Argument(
             help="Lines (.txt) or rows (.jsonl, .csv, .tsv, .parquet); or, split into passages: a folder, .md, .html, "
-            ".pdf, .docx, a hub dataset, or 'python-docs'.",
+            ".pdf, .docx, a hub dataset, or 'python-docs'; or the folder of an adaptation, for its documents.",
             show_default=False,
         ),
     ],
@@ -99,10 +101,9 @@ def index(
         )
     from smoothcse._utils.paths import local_path
     from smoothcse.search import Index
-    from smoothcse.search.split_documents import find_to_index
 
     quiet_libraries()
-    found = find_to_index(documents, text, id_column)
+    found = _find(documents, text, id_column)
     source = str(local_path(documents).resolve())
     if delete:
         made = _open(output, model, precision)
@@ -134,6 +135,21 @@ def index(
         )
     if made.incomplete:
         typer.echo(f"smoothcse: {made.incomplete}", err=True)
+
+
+def _find(documents: str, text: str | None, id: str | None) -> Iterator[Document]:
+    from rich.console import Console
+
+    from smoothcse._utils.paths import local_path
+    from smoothcse.experiments.adapt.build_index import documents_of
+    from smoothcse.experiments.adapt.layout import RECORD
+    from smoothcse.search.split_documents import find_to_index
+
+    if not (local_path(documents) / RECORD).is_file():
+        return find_to_index(documents, text, id)
+    if text or id:
+        raise SmoothCSEError(f"{documents} is an adaptation, which knows its columns; leave out --text and --id.")
+    return iter(documents_of(local_path(documents), Console(stderr=True)))
 
 
 def _open(path: Path, model: str, precision: Precision) -> Index:

@@ -35,12 +35,13 @@ def average_with_start(
     """
     if not 0.0 <= share <= 1.0:
         raise SmoothCSEError(f"The share of the trained weights must be between 0 and 1, not {share}.")
-    averaged = copy.deepcopy(strip_projection(trained))
-    weights, start_weights = averaged.state_dict(), strip_projection(start).state_dict()
-    _require_same_architecture(weights, start_weights)
-    for name, weight in weights.items():
+    trained = strip_projection(trained)
+    averaged = copy.deepcopy(trained)
+    trained_weights, start_weights = trained.state_dict(), strip_projection(start).state_dict()
+    _require_same_architecture(trained_weights, start_weights)
+    for name, weight in averaged.state_dict().items():  # a weight that is tied, such as T5's, has several names
         if weight.is_floating_point():
-            weight.copy_(torch.lerp(start_weights[name].to(weight), weight, share))
+            weight.copy_(torch.lerp(start_weights[name].to(weight), trained_weights[name], share))
     return averaged
 
 

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from smoothcse._utils.choices import Backend
 from smoothcse.encoders.runtimes import ONNX_FILE, OPENVINO_FILE, OUTPUT, open_onnx, open_openvino
-from smoothcse.errors import SmoothCSEError
+from smoothcse.errors import SmoothCSEError, first_line
 
 Exported = Literal["onnx", "openvino"]
 """Runtimes other than torch."""
@@ -114,9 +114,14 @@ def load_exported(folder: Path, backend: Exported) -> SentenceTransformer:
         reference = json.loads((folder / "modules.json").read_text(encoding="utf-8"))[0]["type"]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise SmoothCSEError(f"{folder / 'modules.json'} cannot be read; export the model again.") from error
-    return SentenceTransformer._load_with_module_classes(
-        str(folder), {reference: _ExportedTransformer}, backend=backend, device="cpu"
-    )
+    try:
+        return SentenceTransformer._load_with_module_classes(
+            str(folder), {reference: _ExportedTransformer}, backend=backend, device="cpu"
+        )
+    except SmoothCSEError:
+        raise
+    except Exception as error:  # each library has exceptions of its own for a damaged file
+        raise SmoothCSEError(f"The model {folder} cannot be loaded ({first_line(error)}); export it again.") from error
 
 
 class _Network(nn.Module):

@@ -11,7 +11,7 @@ from smoothcse._utils.choices import Backend, PoolingName
 from smoothcse.encoders.behaviour import require_distinct_embeddings
 from smoothcse.encoders.exported import choose_backend, load_exported
 from smoothcse.encoders.pooling import check_pooling, pooling_settings, with_pooling
-from smoothcse.encoders.pretrained import load_pretrained, read_config, resolve_name
+from smoothcse.encoders.pretrained import check_vocabulary, load_pretrained, read_config, resolve_name
 from smoothcse.errors import SmoothCSEError
 
 _MODELS = {"run.json": "best", "adapt.json": "model"}
@@ -51,6 +51,7 @@ def load_encoder(
         if pooling is not None:
             raise SmoothCSEError(f"{name} is exported with its pooling; give --pooling to export instead.")
         model = load_exported(Path(name), exported)
+        check_vocabulary(model, name)
     else:
         pretrained = load_pretrained(name, pooling_settings(pooling), device)
         model = with_pooling(pretrained, name, pooling, default="mean")

@@ -83,7 +83,9 @@ def _replaced(model: SentenceTransformer, pooling: PoolingName) -> SentenceTrans
         )
     tail = [module for module in model if isinstance(module, Normalize)]
     prompt = all(module.include_prompt for module in model if isinstance(module, Pooling))
-    return assemble([transformer, *_pooling_modules(pooling, transformer, prompt), *tail], model)
+    replaced = assemble([transformer, *_pooling_modules(pooling, transformer, prompt), *tail], model)
+    replaced.truncate_dim = model.truncate_dim
+    return replaced
 
 
 def _pooling_modules(pooling: PoolingName, transformer: Transformer, include_prompt: bool) -> list[nn.Module]:

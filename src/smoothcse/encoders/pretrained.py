@@ -101,7 +101,7 @@ def load_pretrained(name: str, config_kwargs: dict[str, Any], device: str | None
         raise SmoothCSEError(f"The model {name} cannot be loaded: {reason}") from error
     finally:
         host_log.setLevel(level)
-    _check_vocabulary(model, name)
+    check_vocabulary(model, name)
     _require_padding(model, name)
     _limit_length(model)
     return model.float()  # fp32 master weights, also for a checkpoint saved in half precision
@@ -117,7 +117,7 @@ def _limit_length(model: SentenceTransformer) -> None:
         model.max_seq_length = limit
 
 
-def _check_vocabulary(model: SentenceTransformer, name: str) -> None:
+def check_vocabulary(model: SentenceTransformer, name: str) -> None:
     """Refuse a tokenizer of another model. Without tokenizer files the host creates one with an empty vocabulary."""
     tokenizer, rows = model.tokenizer, getattr(getattr(model[0], "config", None), "vocab_size", None)
     if not isinstance(tokenizer, PreTrainedTokenizerBase):

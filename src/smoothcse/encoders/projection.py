@@ -54,7 +54,9 @@ def strip_projection(model: SentenceTransformer) -> SentenceTransformer:
     Args:
         model: Encoder with or without a projection head.
     """
-    return assemble([module for module in model if not is_projection(module)], model)
+    stripped = assemble([module for module in model if not is_projection(module)], model)
+    stripped.truncate_dim = model.truncate_dim
+    return stripped
 
 
 def unwrapped(model: nn.Module) -> SentenceTransformer:

@@ -88,7 +88,8 @@ def _report(config: TrainConfig, results: list[TrainResult], console: Console) -
     with explain_failed_writes(folder):
         write_text_atomic(folder / "seeds.json", json.dumps(summary, indent=2) + "\n")
         for result in results:  # the cards read the spread from seeds.json
-            write_model_card(result.best)
+            for model in (result.best, result.last):
+                write_model_card(model)
 
 
 def _summary(scores: list[float]) -> dict[str, list[float] | float]:

@@ -203,6 +203,17 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     for name, fields in variants.items():
         for field in sorted(in_grid & fields):
             yield f"the variant {name!r} sets {field}, and so does the grid; leave it out of one of them."
+    yield from _conflicts_in_grid(values.get("grid", {}))
+
+
+def _conflicts_in_grid(grid: Mapping[str, Any]) -> Iterator[str]:
+    """Yield fields that are set by two fields of the grid, so that one would have no effect."""
+    taken = set(grid)
+    for name, entries in grid.items():
+        further = set().union(*entries.values()) if isinstance(entries, dict) else set()
+        for field in sorted(taken & further):
+            yield f"grid.{name} sets {field}, which the grid sets already; leave it out of one of them."
+        taken |= further
 
 
 def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str]:

@@ -182,6 +182,8 @@ def environments(jobs: int | None) -> list[dict[str, str]]:
     gpus = torch.cuda.device_count()
     count = jobs or max(1, gpus)
     if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": str(job % gpus)} for job in range(count)]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")  # numbers or names among all GPUs of the machine
+        names = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(gpus)]
+        return [{"CUDA_VISIBLE_DEVICES": names[job % gpus]} for job in range(count)]
     threads = max(1, len(os.sched_getaffinity(0)) // count) if hasattr(os, "sched_getaffinity") else 1
     return [{"OMP_NUM_THREADS": str(threads)}] * count

@@ -56,13 +56,15 @@ class _Dropout(torch.autograd.Function):
         kind = torch.bfloat16 if values.dtype == torch.bfloat16 else torch.bool
         mask = torch.empty(values.numel(), dtype=kind)
         torch.ge(_random_levels(values.numel()), dropped_levels - _LEVELS // 2, out=mask)
-        ctx.mask, ctx.scale = mask.view(values.shape), _LEVELS / (_LEVELS - dropped_levels)
-        dropped: Tensor = (values * ctx.mask).mul_(ctx.scale)
+        mask, ctx.scale = mask.view(values.shape), _LEVELS / (_LEVELS - dropped_levels)
+        ctx.save_for_backward(mask)  # not an attribute, which gradient checkpointing would keep
+        dropped: Tensor = (values * mask).mul_(ctx.scale)
         return dropped
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        gradient: Tensor = (gradients[0] * ctx.mask).mul_(ctx.scale)
+        (mask,) = ctx.saved_tensors
+        gradient: Tensor = (gradients[0] * mask).mul_(ctx.scale)
         return gradient, None
 
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smoothcse._utils.atomic import explain_unwritable, write_text_atomic
 from smoothcse._utils.json_files import read_object
+from smoothcse.corpus.formats import is_supported
 from smoothcse.encoders.packaged import PACKAGED_MINILM
 from smoothcse.errors import SmoothCSEError
 from smoothcse.hub.eval_results import eval_results
@@ -117,7 +118,7 @@ def _render(manifest: Manifest, config: TrainConfig, run: Path, folder: Path, re
         "steps": _last_step(run),
         "note": _read_optional(folder / "smoothcse.json"),
         "export": _read_optional(folder / "export.json"),
-        "seeds": _seeds(run, config.seed),
+        "seeds": _seeds(run, config.seed, result),
         "config": config,
         "settings": [
             (label, value) for name, label in _SETTINGS.items() if (value := getattr(config, name)) is not None
@@ -187,7 +188,8 @@ def _hub_name(name: str) -> str | None:
     if name in _HUB_NAMES:
         return _HUB_NAMES[name]
     address = name.split("@")[0].split(":")[0]
-    return address if _HUB_NAME.fullmatch(address) and not Path(name).exists() and "." not in address[:1] else None
+    is_name = _HUB_NAME.fullmatch(address) and "." not in address[:1] and not is_supported(address)
+    return address if is_name and not Path(name).exists() else None
 
 
 def _shown(name: str) -> str:
@@ -215,10 +217,14 @@ def _last_step(run: Path) -> int | str:
     return step
 
 
-def _seeds(run: Path, seed: int) -> dict[str, Any] | None:
-    """Return the spread over seeds, if this run is one of several."""
+def _seeds(run: Path, seed: int, result: Scores | None) -> dict[str, Any] | None:
+    """Return the spread over seeds, if this run is one of several and the spread includes its scores."""
     found = _read_optional(run.absolute().parent / "seeds.json")
-    return found if found and seed in found.get("seeds", []) and run.absolute().name == f"seed-{seed}" else None
+    if not found or result is None or seed not in found.get("seeds", []) or run.absolute().name != f"seed-{seed}":
+        return None
+    place = found["seeds"].index(seed)
+    recorded = [found[which]["scores"][place] for which in ("best", "last")]
+    return found if recorded == [result.best_score, result.last_score] else None  # else of an earlier configuration
 
 
 def _read_optional(path: Path) -> dict[str, Any] | None:

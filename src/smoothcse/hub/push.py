@@ -109,7 +109,7 @@ def _model_folder(path: Path) -> Path:
         runs = sorted(folder.name for folder in path.glob("seed-*"))
         raise SmoothCSEError(f"{path} contains one run per seed ({', '.join(runs)}); push one of them.")
     if not (path / "run.json").is_file():
-        return path
+        return path / "model" if (path / "adapt.json").is_file() else path
     if not (path / "best").is_dir():
         raise SmoothCSEError(f"The run in {path} has no best model yet; continue it with --resume.")
     return path / "best"

@@ -50,6 +50,7 @@ def test_no_held_out_text_is_trained_on(count, max_tokens, tmp_path, tiny_bert):
     asked = set().union(*(words(query) for query in task.queries), *(words(task.documents[n]) for n in task.relevant))
     assert asked
     assert not asked & trained
+    assert sum(bool(row["title"]) for row in rows) == material.titled
     titles = {row["title"] for row in rows if row["title"]}
     assert any(query.startswith("Title") for query in task.queries) == (max_tokens is None)  # not of several passages
     if count >= 80:  # whole documents are held out, not their passages

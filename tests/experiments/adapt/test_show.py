@@ -37,7 +37,7 @@ def test_it_fits_80_columns_except_for_the_commands():
 def test_without_verdict_it_still_says_what_to_do():
     text = printed(untried())
     assert "Keep your model" in text
-    assert "smoothcse index my-encoder/model docs/" in text
+    assert "smoothcse index my-encoder/model my-encoder " in text
 
 
 @pytest.mark.parametrize("folder", ["my-encoder", ".", "a b/it's"])
@@ -53,11 +53,14 @@ def test_the_commands_can_be_given(folder):
         command = group.get_command(None, name)
         command.make_context(name, arguments)  # fails for unknown options and missing arguments
     index = shlex.split(lines[0])
-    assert index[2:6] == [str(Path(folder) / "model"), "my docs/", "--text", "body"]
+    assert index[2:4] == [
+        str(Path(folder) / "model"),
+        str(Path(folder).parent / (Path(folder).name or Path.cwd().name)),
+    ]
 
 
 def test_both_indexes_are_compared_in_the_order_of_the_models():
     compare = next_steps(adapted(), Path("out"))[-1]
     index, serve = map(shlex.split, compare.commands)
-    assert index == ["smoothcse", "index", "packaged-minilm", "docs/", "--output", "out-start.index"]
+    assert index == ["smoothcse", "index", "packaged-minilm", "out", "--output", "out-start.index"]
     assert serve[2:] == ["packaged-minilm", "out/model", "--index", "out-start.index", "--index", "out.index"]

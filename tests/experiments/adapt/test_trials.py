@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from smoothcse.experiments.adapt import candidates as candidates_module
 from smoothcse.experiments.adapt import trials as module
 from smoothcse.experiments.adapt.candidates import Candidate
 from smoothcse.experiments.adapt.request import AdaptRequest
@@ -31,7 +32,7 @@ def begin(tmp_path, tiny_bert, monkeypatch):
     monkeypatch.setattr(module, "run_plan", train)
     monkeypatch.setattr(module, "added_pooling", lambda start, name: "mean")
     request = AdaptRequest(documents="docs", model=tiny_bert, output=str(tmp_path))
-    material = SimpleNamespace(training_file=Path("text.jsonl"), passages=20, max_length=32)
+    material = SimpleNamespace(training_file=Path("text.jsonl"), passages=20, titled=9, max_length=32)
 
     def of(scores: dict[str, float]) -> Trials:
         given.clear()
@@ -43,6 +44,13 @@ def begin(tmp_path, tiny_bert, monkeypatch):
 
 def models(trials):
     return sorted(path.name for path in trials.folder.iterdir() if RunFolder(path).last.is_dir())
+
+
+def test_a_batch_is_no_larger_than_the_texts_that_a_candidate_can_use(begin):
+    """Untitled passages are left out of pairs with titles."""
+    trials = begin({})
+    sizes = {each.needs_titles: trials._config(each, 10).batch_size for each in candidates_module.CANDIDATES}
+    assert sizes == {True: 9, False: 20}
 
 
 def test_only_the_best_trial_keeps_its_model(begin):

@@ -118,6 +118,15 @@ def test_an_adaptation_to_a_table_keeps_its_columns(tiny_bert, tmp_path):
     assert hit.metadata == {"year": 2003}
 
 
+def test_the_start_is_indexed_with_the_same_passages(adapted, tiny_bert, tmp_path):
+    """So that the page, which compares hits by their ids, finds the same ones before and after."""
+    smoothcse("index", tiny_bert, adapted, "-o", tmp_path / "start.index", "--precision", "fp32")
+    after, before = Index.open(adapted / "documents.index"), Index.open(tmp_path / "start.index")
+    ids = [{document.id for document in index.sample(99)[0]} for index in (after, before)]
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == len(after) == 8
+
+
 def test_an_index_without_its_model_is_no_place_to_serve(tmp_path):
     with pytest.raises(SmoothCSEError, match="is neither a folder"):
         smoothcse("serve", tmp_path / "nothing", "--port", "0")

@@ -208,14 +208,16 @@ def _start(ray: Any) -> None:
 
 def _workers(ray: Any, cpus_per_worker: int) -> tuple[int, int]:
     """Return the number of workers that fit into the cluster, and the GPUs of each (0 or 1)."""
-    resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    workers = min(gpus, cpus // cpus_per_worker) if gpus else cpus // cpus_per_worker
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = ([int(node.get(kind, 0)) for node in nodes] for kind in ("CPU", "GPU"))
+    fitting = [count // cpus_per_worker for count in cpus]
+    workers = sum(map(min, fitting, gpus)) if any(gpus) else sum(fitting)
     if not workers:
         raise SmoothCSEError(
-            f"No worker with {cpus_per_worker} CPUs fits into the cluster, which has {cpus}; give workers fewer CPUs."
+            f"No worker with {cpus_per_worker} CPUs fits on a node of the cluster, the largest of which has "
+            f"{max(cpus, default=0)}; give workers fewer CPUs."
         )
-    return workers, min(gpus, 1)
+    return workers, int(any(gpus))
 
 
 def _resolved(ray: Any, precision: Precision, gpus: int) -> Precision:
@@ -232,5 +234,5 @@ def _check_apart(source: Path, output: Path) -> None:
 
 def _remove_leftovers(output: Path) -> None:
     """Delete the temporary files of killed workers. The caller holds the lock, so no other job writes here."""
-    for file in output.rglob("*.new"):
+    for file in output.rglob(".*.parquet.*.new"):  # as `open_atomic` names them; other files are the user's
         file.unlink(missing_ok=True)

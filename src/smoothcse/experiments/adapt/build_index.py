@@ -12,6 +12,7 @@ from smoothcse._utils.paths import local_path
 from smoothcse.encoders.load import load_encoder
 from smoothcse.experiments.adapt.layout import MODEL
 from smoothcse.experiments.adapt.read_corpus import has_rows, read_corpus
+from smoothcse.experiments.adapt.record import read_record
 from smoothcse.experiments.adapt.request import AdaptRequest
 from smoothcse.search.documents import Document, read_documents
 from smoothcse.search.index import Index
@@ -49,6 +50,19 @@ def build_index(request: AdaptRequest, folder: Path, console: Console) -> None:
         precision=request.precision,
         console=console,
     )
+
+
+def documents_of(adaptation: Path, console: Console) -> Iterable[Document]:
+    """Return the documents of a finished adaptation, divided as in its own index.
+
+    Args:
+        adaptation: Output folder of the adaptation.
+        console: Console for the progress bar.
+
+    Raises:
+        SmoothCSEError: If the record or the documents cannot be read.
+    """
+    return _documents(AdaptRequest(**read_record(adaptation).request), console)
 
 
 def _documents(request: AdaptRequest, console: Console) -> Iterable[Document]:

@@ -47,6 +47,7 @@ class Material:
         judge: Probe of the held-out documents.
         training_file: JSON lines with the passages that may be trained on, fields ``text`` and ``title``.
         passages: Number of these passages.
+        titled: Number of these passages that have a title.
         several_sentences: Whether at least half of them have several sentences.
         titles: Whether at least half of them have a title.
         max_length: Tokens per training text.
@@ -55,6 +56,7 @@ class Material:
     judge: Judge
     training_file: Path
     passages: int
+    titled: int
     several_sentences: bool
     titles: bool
     max_length: int
@@ -77,12 +79,13 @@ def prepare_material(
     """
     probe = _make_probe(corpus, seed, language)
     file = folder / TEXT
-    passages = _write(corpus, probe, file)
+    passages, titled = _write(corpus, probe, file)
     texts, titles = _sample(file)
     return Material(
         judge=Judge(probe),
         training_file=file,
         passages=passages,
+        titled=titled,
         several_sentences=_share(count_sentences(text, language=language) > 1 for text in texts) >= _ENOUGH,
         titles=_share(bool(title) for title in titles) >= _ENOUGH,
         max_length=_max_length(token_counts(start, texts)),
@@ -111,14 +114,16 @@ def _held_out(count: int) -> int:
     return max(2, min(MOST_HELD_OUT, max(int(_HELD_OUT_SHARE * count), min(_LEAST_HELD_OUT, count // 2))))
 
 
-def _write(corpus: DocumentCorpus, probe: RetrievalProbe, file: Path) -> int:
-    count = 0
+def _write(corpus: DocumentCorpus, probe: RetrievalProbe, file: Path) -> tuple[int, int]:
+    """Write the passages that may be trained on; return their number, and the number of those with a title."""
+    count, titled = 0, 0
     with open_atomic(file) as target:
         for text, title in _rows(corpus):
             if probe.allows(text):
                 target.write(json.dumps({"text": text, "title": title}, ensure_ascii=False).encode() + b"\n")
                 count += 1
-    return count
+                titled += bool(title)
+    return count, titled
 
 
 def _rows(corpus: DocumentCorpus) -> Iterator[tuple[str, str]]:

@@ -47,19 +47,18 @@ def next_steps(record: AdaptRecord, folder: Path) -> list[NextStep]:
     else:
         search = _line("search", after, "a query")
         steps = [
-            NextStep("Index the documents and search them", (_index(model, record, after), search)),
+            NextStep("Index the documents and search them", (_index(model, place, after), search)),
             NextStep("Serve the model and a search page", (_line("serve", model, "--index", after),)),
         ]
     if record.adapted:
         alike = ["--rerank", "none"] if record.verdict and record.verdict.rerank != "none" else []
         compare = _line("serve", start, model, "--index", before, "--index", after, *alike)
-        steps.append(NextStep("Compare before and after, side by side", (_index(start, record, before), compare)))
+        steps.append(NextStep("Compare before and after, side by side", (_index(start, place, before), compare)))
     return steps
 
 
-def _index(model: str, record: AdaptRecord, output: str) -> str:
-    column = ["--text", record.request["column"]] if record.request.get("column") else []
-    return _line("index", model, record.request["documents"], *column, "--output", output)
+def _index(model: str, adaptation: str, output: str) -> str:
+    return _line("index", model, adaptation, "--output", output)
 
 
 def _line(*words: str) -> str:

@@ -135,7 +135,8 @@ class Trials:
             "precision": request.precision,
             "seed": request.seed,
         }
-        fields["batch_size"] = min(fields["batch_size"], material.passages)
+        usable = material.titled if candidate.needs_titles else material.passages
+        fields["batch_size"] = min(fields["batch_size"], usable)
         return TrainConfig(**fields)
 
     def _record(self, trial: Trial) -> None:

@@ -167,7 +167,7 @@ class Verdict:
     def _what_was_gained(self) -> str:
         alone, fused = self.alone.difference, self.fused.difference
         by_labels = f"; {self.labels.metric} {self.labels.difference} on your labels" if self.labels else ""
-        together = "" if _is_gain(fused) else " (the interval contains zero)"
+        together = "" if fused.established else " (the interval contains zero)"
         return (
             f"Adapted: MRR {alone} alone and {fused} fused with BM25{together}, on {self.documents} held-out documents"
             f"{by_labels}."
