@@ -30,6 +30,7 @@ from lancedb.table import LanceTable
 from smoothcse.search import Document, Index
 from smoothcse.search.index_record import IndexRecord
 from smoothcse.search.index_writer import IndexWriter
+from smoothcse.search.store import Store
 
 QUIET = Console(quiet=True)
 TEXTS = sentences(300)
@@ -111,6 +112,30 @@ def test_changed_documents_are_found_by_their_new_words(index):
     index.delete(["new"])
     assert index.search("axolotl", cosine_weight=0) == []
     assert [hit.id for hit in index.search("quokka", cosine_weight=0)] == ["0"]
+
+
+def test_a_change_in_the_middle_of_a_search_mixes_no_versions(index, monkeypatch):
+    """A replaced document gets another row number, so that it would be found twice."""
+    original, changed = Store.matching_table, []
+
+    def matching_table(self, *arguments):
+        if not changed:
+            changed.append(True)
+            index.update(documents())
+        return original(self, *arguments)
+
+    monkeypatch.setattr(Store, "matching_table", matching_table)
+    hits = index.search(QUERIES[0], 50, cosine_weight=0.5)
+    assert changed
+    monkeypatch.undo()
+    expected_hits = index.search(QUERIES[0], 50, cosine_weight=0.5)
+    assert [hit.id for hit in hits] == [hit.id for hit in expected_hits]
+    assert len({hit.id for hit in hits}) == 50
+
+
+def test_documents_that_vanish_during_a_search_are_no_error(index, monkeypatch):
+    monkeypatch.setattr(Store, "nearest", lambda *_: [])
+    assert len(index.search(QUERIES[0], 5, cosine_weight=0.5)) == 5
 
 
 def test_texts_without_spaces_are_found_by_their_characters(tiny_bert, tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -103,11 +105,13 @@ def test_a_batch_has_the_answers_of_its_requests_and_the_errors_of_the_wrong_one
         (lines({"input": "a"}) * 2, 2, "custom_id must be a text that no other line has"),
         (lines({"input": "a"}, url="/v1/chat/completions"), 1, "method and url must be POST and /v1/embeddings"),
         (lines(3), 1, "body, an object"),
+        (b"\n\n" + lines({"input": "a"}) + b"\n{\n", 5, "not a JSON object"),
+        (lines({"input": "a" * 3000}), 1, "The line is larger than 2000 bytes; divide the request."),
         (lines({"input": "a"}, {"input": "b"}, {"input": "c"}), 3, "The limit is 2 requests per batch"),
     ],
 )
 def test_a_file_that_is_no_batch_fails_and_its_lines_are_named(content, line, message, model, tmp_path):
-    with serving(model, tmp_path / "batches", batch_requests=2) as url:
+    with serving(model, tmp_path / "batches", batch_requests=2, body_bytes=2000) as url:
         batch = ended(client_of(url), start(client_of(url), content))
     assert batch.status == "failed"
     [error] = batch.errors.data
@@ -212,6 +216,26 @@ def test_what_is_refused(model, tmp_path):
         pytest.raises(openai.NotFoundError, match="--batches FOLDER"),
     ):
         client_of(url).files.list()
+
+
+def test_a_file_may_be_uploaded_compressed(model, tmp_path):
+    """The limit of files holds for what it expands to, not that of other bodies."""
+    form = httpx.Request("POST", "http://x", data={"purpose": "batch"}, files={"file": b"x" * 4000})
+    headers = {
+        "Authorization": "Bearer secret",
+        "Content-Encoding": "gzip",
+        "Content-Type": form.headers["content-type"],
+    }
+    with serving(model, tmp_path / "batches", file_bytes=5000, body_bytes=500) as url:
+        answer = httpx.post(f"{url}/v1/files", content=gzip.compress(form.read()), headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["bytes"] == 4000
+        broken = {**headers, "Content-Type": "multipart/form-data"}
+        answer = httpx.post(f"{url}/v1/files", content=gzip.compress(b"x"), headers=broken)
+        assert (answer.status_code, answer.json()["error"]["message"]) == (
+            400,
+            "The body cannot be read: Missing boundary in multipart.",
+        )
 
 
 def test_the_command_needs_a_token(tiny_bert, tmp_path):

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 CANDIDATES = 100
 """Minimum number of candidates by cosine similarity and by BM25; twice the requested documents if that is more."""
 
+_ATTEMPTS = 3
+"""Maximum number of times that candidates are searched while the documents change."""
+
 
 @dataclass(frozen=True)
 class _Candidates:
@@ -76,13 +79,17 @@ def search_fused(
     Raises:
         SmoothCSEError: If the filter cannot be used, or the table cannot be read.
     """
-    found = _candidates(store, vector, words, max(CANDIDATES, 2 * k), where, exact)
+    for _ in range(_ATTEMPTS):
+        version = store.read_version
+        found = _candidates(store, vector, words, max(CANDIDATES, 2 * k), where, exact)
+        farthest = [] if found.all else store.nearest(-vector, 1, where, exact)
+        if store.read_version == version:  # otherwise the row numbers are those of two versions
+            break
     if not found.rows.num_rows:
         return []
     cosines, bm25 = found.cosines, found.bm25
-    if not found.all:
-        [farthest] = store.nearest(-vector, 1, where, exact)
-        cosines = np.append(cosines, farthest["_distance"] - 1)
+    if farthest:
+        cosines = np.append(cosines, farthest[0]["_distance"] - 1)
         bm25 = np.append(bm25, 0.0)
     scores = fuse(cosines[None], bm25[None], cosine_weight)[0, : found.rows.num_rows]
     kept = (found.bm25 > 0) | (cosine_weight > 0)

@@ -103,6 +103,11 @@ class Store:
         self._table.checkout_latest()
         return int(self._table.version)
 
+    @property
+    def read_version(self) -> int:
+        """Version number of the table that is read, which may not be the last."""
+        return int(self._table.version)
+
     def known(self, ids: Sequence[str]) -> set[str]:
         """Return the subset of the ids that exist."""
         found = self._table.search().where(self._filters.one_of("id", ids)).select(["id"]).limit(len(ids)).to_list()

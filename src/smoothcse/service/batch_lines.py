@@ -34,27 +34,27 @@ def check_lines(file: Path, endpoint: str, limits: Limits) -> tuple[int, list[Ba
     Args:
         file: JSON lines.
         endpoint: Endpoint of all requests.
-        limits: Limits on the number of lines.
+        limits: Limits on the number of requests, and on the size of each.
     """
     errors: list[BatchError] = []
     seen: set[str] = set()
-    number = 0
-    for number, line in enumerate(_lines(file), 1):
-        if problem := _problem(line, endpoint, seen):
+    count = 0
+    for count, (number, line) in enumerate(_lines(file), 1):
+        if problem := _problem(line, endpoint, seen, limits.body_bytes):
             errors.append(BatchError(code="invalid_line", message=problem, line=number))
-        if number > limits.batch_requests:
+        if count > limits.batch_requests:
             problem = f"The limit is {limits.batch_requests} requests per batch; split the file."
             errors.append(BatchError(code="too_many_requests", message=problem, line=number))
-        if len(errors) >= _MOST_ERRORS or number > limits.batch_requests:
+        if len(errors) >= _MOST_ERRORS or count > limits.batch_requests:
             break
-    if not number:
+    if not count:
         errors.append(BatchError(code="empty_file", message="The file has no requests."))
-    return number, errors
+    return count, errors
 
 
 def read_lines(file: Path) -> Iterator[BatchLine]:
     """Yield the requests of a checked file."""
-    for line in _lines(file):
+    for _, line in _lines(file):
         found = json.loads(line)
         yield BatchLine(found["custom_id"], found["body"])
 
@@ -92,12 +92,15 @@ def answer_line(custom_id: str, status: int, body: bytes) -> bytes:
     )
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, with their numbers in the file."""
     with file.open("rb") as lines:
-        yield from (line for line in lines if line.strip())
+        yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _problem(line: bytes, endpoint: str, seen: set[str]) -> str | None:
+def _problem(line: bytes, endpoint: str, seen: set[str], longest: int) -> str | None:
+    if len(line) > longest:
+        return f"The line is larger than {longest} bytes; divide the request."
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 
 from smoothcse.service.arrival import too_large
-from smoothcse.service.limits import Limits, Refusal
+from smoothcse.service.limits import Refusal
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -33,13 +33,13 @@ def check_encoding(headers: Mapping[str, str]) -> None:
         raise Refusal(415, f"The content encoding {encoding!r} is not supported; send the body as it is, or as gzip.")
 
 
-async def decompressed(scope: Scope, body: bytes | None, limits: Limits) -> tuple[Scope, bytes | None]:
+async def decompressed(scope: Scope, body: bytes | None, most: int) -> tuple[Scope, bytes | None]:
     """Return a request with its body decompressed, and without the headers that describe the compressed one.
 
     Args:
         scope: Scope of the request.
         body: Complete body, or None if the client has disconnected.
-        limits: Limits, which also hold for the decompressed body.
+        most: Maximum bytes of the decompressed body.
 
     Raises:
         Refusal: Status 400 if the body is not gzip, 413 if it is too large.
@@ -48,21 +48,21 @@ async def decompressed(scope: Scope, body: bytes | None, limits: Limits) -> tupl
         return scope, body
     kept = [(name, value) for name, value in scope["headers"] if name not in (b"content-encoding", b"content-length")]
     scope["headers"] = kept  # in place: the router will write the route into the scope, where the metrics read it
-    return scope, await run_in_threadpool(_unpacked, body, limits)
+    return scope, await run_in_threadpool(_unpacked, body, most)
 
 
 def _encoding_of(headers: Mapping[str, str]) -> str:
     return headers.get("content-encoding", "").strip().lower()
 
 
-def _unpacked(body: bytes, limits: Limits) -> bytes:
+def _unpacked(body: bytes, most: int) -> bytes:
     reader = zlib.decompressobj(wbits=_GZIP_WINDOW)
     try:
-        found = reader.decompress(body, limits.body_bytes + 1)
+        found = reader.decompress(body, most + 1)
     except zlib.error as error:
         raise Refusal(400, "The body is not valid gzip, which its Content-Encoding announces.") from error
-    if len(found) > limits.body_bytes:
-        raise Refusal(413, too_large(limits.body_bytes))
+    if len(found) > most:
+        raise Refusal(413, too_large(most))
     if not reader.eof or reader.unused_data:
         raise Refusal(400, "The body is cut off, or more than one gzip stream.")
     return found

@@ -50,7 +50,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         place = f"{request.method} {request.url.path}"
         message = {
-            400: f"The body cannot be read: {error.detail}.",
+            400: f"The body cannot be read: {str(error.detail).rstrip('.')}.",
             404: f"There is nothing at {place}; see /docs for the endpoints.",
             405: f"There is no {place}; see /docs for the methods of each endpoint.",
         }.get(error.status_code, str(error.detail))

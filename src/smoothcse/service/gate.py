@@ -75,9 +75,11 @@ class Gate:
         sending = _Sending(send, self._running)
         try:
             self._check(scope, Headers(scope=scope))
-            body = await self._arrivals.whole_body(receive, self._most_bytes(scope))
+            most = self._most_bytes(scope)
+            body = await self._arrivals.whole_body(receive, most)
             self._check_running(scope["path"])
-            scope, body = await decompressed(scope, body, self.limits)
+            scope, body = await decompressed(scope, body, most)
+            self._check_running(scope["path"])  # others may have begun meanwhile
         except Refusal as refusal:
             await error_answer(refusal.status, refusal.message)(scope, receive, sending)
             return

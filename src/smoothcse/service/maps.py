@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from starlette.concurrency import run_in_threadpool
 
 from smoothcse._utils.atomic import open_atomic
+from smoothcse.service.limits import Refusal
 from smoothcse.service.map_process import MapProcess
 
 if TYPE_CHECKING:
@@ -51,10 +52,17 @@ class Maps:
         state = await run_in_threadpool(_state_of, index)
         drawing = self._drawings.get(name)
         if drawing is None or drawing.state != state or (drawing.task.done() and drawing.task.exception()):
+            if drawing is not None:
+                drawing.process.stop()  # it would draw an index that has changed; has no effect on one that has ended
             process = MapProcess()
             task = asyncio.create_task(run_in_threadpool(_read_or_draw, index, state, process))
             drawing = self._drawings[name] = _Drawing(state, task, process)
-        return await asyncio.shield(drawing.task)
+        try:
+            return await asyncio.shield(drawing.task)
+        except Refusal:
+            if self._drawings[name] is drawing:
+                raise
+            return await self.find(name, index)  # the index changed meanwhile
 
     def share(self, name: str) -> float:
         """Return the share of an encoder's map that is computed, from 0 to 1."""

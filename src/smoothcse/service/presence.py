@@ -6,12 +6,16 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import anyio
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 async def while_present(app: ASGIApp, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
     """Run an application on a request until it has answered or the client has disconnected.
+
+    After a disconnect, work in a thread is waited for, so that abandoned requests count among those in progress.
 
     Args:
         app: ASGI application.
@@ -32,11 +36,17 @@ async def while_present(app: ASGIApp, scope: Scope, body: bytes, receive: Receiv
         complete = message["type"] == "http.response.body" and not message.get("more_body", False)
         await send(message)
 
-    answering = asyncio.ensure_future(app(scope, receive_again, sending))
+    dropping = anyio.CancelScope()
+
+    async def answer() -> None:
+        with dropping:  # waits for a thread that has begun, whose slot `Task.cancel` would free while it runs on
+            await app(scope, receive_again, sending)
+
+    answering = asyncio.create_task(answer())
     try:
         await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not complete:  # otherwise the end of the answer ended the wait
-            answering.cancel()  # has no effect on a finished task
+            dropping.cancel()  # has no effect on a finished task
         with suppress(asyncio.CancelledError):
             await answering
     finally:

@@ -168,9 +168,11 @@ class Encoders:
     def wait(self, served: Served | Reranker, texts: Sequence[str], reading: Reading) -> Encoded:
         """Do as :meth:`ask` does, in a thread that may wait."""
         with self.span("encode", served):
+            asked = self._batchers[served.name].submit(texts, reading)
             try:
-                encoded = self._batchers[served.name].submit(texts, reading).result(self.limits.answer_seconds)
+                encoded = asked.result(self.limits.answer_seconds)
             except TimeoutError as error:
+                asked.cancel()  # otherwise the texts would still be encoded
                 raise self._busy() from error
             return self._recorded(encoded)
 
@@ -195,16 +197,20 @@ class Encoders:
     async def change(self, served: Served, change: Callable[[], T]) -> T:
         """Change the index of an encoder, one change at a time.
 
-        A change that has begun is completed, even if the client disconnects.
+        A change that has begun is completed, even if the client disconnects; one that waits is dropped.
 
         Args:
             served: Encoder with an index.
             change: Function that changes the index; it runs in another thread.
         """
+        writing = self._writing[served.name]
+        await writing.acquire()
 
         async def changing() -> T:
-            async with self._writing[served.name]:
+            try:
                 return await run_in_threadpool(change)
+            finally:
+                writing.release()
 
         return await asyncio.shield(asyncio.create_task(changing()))
 
