@@ -338,9 +338,10 @@ def _tell_place(place: Any) -> None:
 
 def same(alone: Path, killed: Path) -> bool:
     """Return whether two runs have the same losses, scores, selected step and weights, bit for bit."""
-    traced = ("step", "loss", "eval_dev_score")
+    # The trainer's last entry, its durations, is missing where the run was killed between that and the checkpoint before.
+    traced = ("loss", "eval_dev_score")
     traces = [
-        [{k: v for k, v in entry.items() if k in traced} for entry in RunFolder(run).metrics()]
+        [(entry["step"], name, entry[name]) for entry in RunFolder(run).metrics() for name in traced if name in entry]
         for run in (alone, killed)
     ]
     results = [read_manifest(run).result for run in (alone, killed)]
