@@ -338,7 +338,7 @@ def _tell_place(place: Any) -> None:
 
 def same(alone: Path, killed: Path) -> bool:
     """Return whether two runs have the same losses, scores, selected step and weights, bit for bit."""
-    # The trainer's last entry, its durations, is missing where the run was killed between that and the checkpoint before.
+    # The trainer's last entry, of its durations, is missing where the run was killed after its last checkpoint.
     traced = ("loss", "eval_dev_score")
     traces = [
         [(entry["step"], name, entry[name]) for entry in RunFolder(run).metrics() for name in traced if name in entry]
