@@ -138,17 +138,20 @@ def index(
 
 
 def _find(documents: str, text: str | None, id: str | None) -> Iterator[Document]:
-    from rich.console import Console
+    import os
 
     from smoothcse._utils.paths import local_path
-    from smoothcse.experiments.adapt.build_index import documents_of
     from smoothcse.experiments.adapt.layout import RECORD
     from smoothcse.search.split_documents import find_to_index
 
-    if not (local_path(documents) / RECORD).is_file():
+    if not os.path.isfile(local_path(documents) / RECORD):  # where Path.is_file raises for a name that is too long
         return find_to_index(documents, text, id)
     if text or id:
         raise SmoothCSEError(f"{documents} is an adaptation, which knows its columns; leave out --text and --id.")
+    from rich.console import Console
+
+    from smoothcse.experiments.adapt.build_index import documents_of
+
     return iter(documents_of(local_path(documents), Console(stderr=True)))
 
 
