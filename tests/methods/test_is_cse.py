@@ -9,10 +9,13 @@ import torch
 from torch.nn import functional
 
 from smoothcse.encoders.build import build_encoder
+from smoothcse.errors import SmoothCSEError
 from smoothcse.methods import ranks
 from smoothcse.methods.is_cse import ISCSE, ISCSELoss
 from smoothcse.objectives import info_nce
 from smoothcse.objectives.is_cse import smoothed_positives, smoothing_weight
+from smoothcse.training import make_config
+from smoothcse.training.plan import plan_run
 from tiny import sentences
 
 SETTINGS = ISCSE(buffer_size=12, neighbours=3, weight=0.3, weight_at_start=0.3)
@@ -135,3 +138,9 @@ def test_the_weight_climbs_over_the_first_half():
     assert smoothing_weight(0.0, 0.005, 0.05) == pytest.approx(0.005)
     assert smoothing_weight(0.25, 0.005, 0.05) == pytest.approx(0.05 - 0.045 * math.cos(math.pi / 4))
     assert smoothing_weight(0.5, 0.005, 0.05) == smoothing_weight(0.9, 0.005, 0.05) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("option", [{"key_gradient": "none"}, {"adaptive_temperature": 1.0}])
+def test_options_that_its_second_loss_would_ignore_are_refused(option):
+    with pytest.raises(SmoothCSEError, match=f"{next(iter(option))} does not reach"):
+        plan_run(make_config({"method": "is-cse", **option}))
