@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING
 
-from smoothcse._utils.defaults import LORA_DROPOUT
 from smoothcse.views.choice import draws_text
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def _view_problems(config: TrainConfig) -> Iterator[str]:
             "whole numbers of words, such as 10,30, the smaller one first."
         )
     if "crops" not in config.views:
-        for name, default in {"crop_length": [0.2, 0.6], "crop_deletion": 0.0}.items():
-            if getattr(config, name) != default:
-                yield f"{name} applies to crops; add crops to views, or leave it out."
+        for name in _changed(config, "crop_length", "crop_deletion"):
+            yield f"{name} applies to crops; add crops to views, or leave it out."
 
 
 def _noise_problems(config: TrainConfig) -> Iterator[str]:
@@ -62,9 +61,8 @@ def _noise_problems(config: TrainConfig) -> Iterator[str]:
     if config.noise_share is not None and config.noise_weight != 1.0:
         yield "noise_share and noise_weight both set λ; give one of them."
     if not config.noise_for(config.batch_size):
-        for name, default in {"noise_share": None, "noise_weight": 1.0}.items():
-            if getattr(config, name) != default:
-                yield f"{name} is set, but there is no noise (M = 0); set noise_count, or leave {name} out."
+        for name in _changed(config, "noise_share", "noise_weight"):
+            yield f"{name} is set, but there is no noise (M = 0); set noise_count, or leave {name} out."
 
 
 def _form_problems(config: TrainConfig) -> Iterator[str]:
@@ -102,8 +100,7 @@ def _decay_problems(config: TrainConfig) -> Iterator[str]:
 
 def _lora_problems(config: TrainConfig) -> Iterator[str]:
     if config.lora_rank is None:
-        defaults = {"lora_alpha": None, "lora_dropout": LORA_DROPOUT, "lora_targets": None, "keep_adapters": False}
-        for name in (name for name, default in defaults.items() if getattr(config, name) != default):
+        for name in _changed(config, "lora_alpha", "lora_dropout", "lora_targets", "keep_adapters"):
             yield f"{name} applies to LoRA's adapters; set lora_rank (--lora 16), too, or leave it out."
         return
     if config.train_layers is not None:
@@ -135,3 +132,13 @@ def _memory_problems(config: TrainConfig) -> Iterator[str]:
             "false_negative_threshold keeps a whole copy of the start model on each device, which shard is there to "
             "avoid; leave out one of them."
         )
+
+
+def _changed(config: TrainConfig, *names: str) -> list[str]:
+    """Return which of some fields do not have their defaults."""
+    defaults = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(config)
+        if field.name in names
+    }
+    return [name for name in names if getattr(config, name) != defaults[name]]
