@@ -190,9 +190,8 @@ def _problems(values: Mapping[str, Any]) -> Iterator[str]:
 def _conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     """Yield fields that the study sets itself, and those of a variant in which points of the grid would not differ."""
     variants = {name: set(fields or {}) for name, fields in values.get("variants", {}).items()}
-    in_grid: set[str] = set(values.get("grid", {}))
-    for entries in values.get("grid", {}).values():
-        in_grid.update(*(entries.values() if isinstance(entries, dict) else ()))
+    grid = values.get("grid", {})
+    in_grid = set(grid).union(*map(_fields_set_by, grid.values()))
     parts: dict[str, set[str]] = {"base": set(values.get("base", {})), "grid": in_grid}
     parts |= {f"the variant {name!r}": fields for name, fields in variants.items()}
     for part, fields in parts.items():
@@ -203,17 +202,22 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[str]:
     for name, fields in variants.items():
         for field in sorted(in_grid & fields):
             yield f"the variant {name!r} sets {field}, and so does the grid; leave it out of one of them."
-    yield from _conflicts_in_grid(values.get("grid", {}))
+    yield from _conflicts_in_grid(grid)
 
 
 def _conflicts_in_grid(grid: Mapping[str, Any]) -> Iterator[str]:
     """Yield fields that are set by two fields of the grid, so that one would have no effect."""
     taken = set(grid)
     for name, entries in grid.items():
-        further = set().union(*entries.values()) if isinstance(entries, dict) else set()
+        further = _fields_set_by(entries)
         for field in sorted(taken & further):
             yield f"grid.{name} sets {field}, which the grid sets already; leave it out of one of them."
         taken |= further
+
+
+def _fields_set_by(entries: Any) -> set[str]:
+    """Return the further fields that the values of a field of the grid set."""
+    return set().union(*entries.values()) if isinstance(entries, dict) else set()
 
 
 def _variant_problems(variants: Mapping[str, Any], control: Any) -> Iterator[str]:
